@@ -1,0 +1,4 @@
+//! eigenlens
+fn main() {
+    evcxr::runtime_hook();
+}

@@ -1,0 +1,112 @@
+//! The one error type of the library.
+
+use std::path::{Path, PathBuf};
+
+/// What a fallible function of this library returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, each with what was expected and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("could not {action} {path}: {source}")]
+    Io {
+        /// What was being done, as a verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file is there but is not what it should be: truncated, of another format, corrupted.
+    #[error("{path} is not usable: expected {expected}, found {found}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the format asks for.
+        expected: String,
+        /// What the file holds.
+        found: String,
+    },
+    /// Something was looked for and is in none of the places it could be.
+    #[error("{what} was not found. {hint}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// Where it was looked for, and how to get it.
+        hint: String,
+    },
+    /// A tensor or matrix has another shape than the computation needs.
+    #[error("{what} has the wrong shape: expected {expected}, found {found}")]
+    Shape {
+        /// The argument.
+        what: String,
+        /// The shape needed, in words or numbers.
+        expected: String,
+        /// The shape given.
+        found: String,
+    },
+    /// An argument has a value that makes no sense here.
+    #[error("{what} must be {expected}, found {found}")]
+    Invalid {
+        /// The argument.
+        what: String,
+        /// Which values are allowed.
+        expected: String,
+        /// The value given.
+        found: String,
+    },
+    /// Data holds NaN or infinity where only finite numbers make sense.
+    #[error(
+        "{what} holds NaN or infinite values (first at flat index {index}); clean the data first"
+    )]
+    NonFinite {
+        /// The argument.
+        what: String,
+        /// Position of the first such value, row-major.
+        index: usize,
+    },
+    /// Stop was pressed, and the computation has no partial result to give.
+    #[error("{what} was stopped before it had a result")]
+    Interrupted {
+        /// The computation.
+        what: String,
+    },
+    /// An operation on tensors failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// An [`Error::Io`] closure for `map_err`.
+    pub fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// An [`Error::Format`].
+    pub fn format(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Format { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
+
+    /// An [`Error::Shape`]; pass shapes with their `Debug` form.
+    pub fn shape(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl std::fmt::Debug,
+    ) -> Self {
+        Self::Shape { what: what.into(), expected: expected.into(), found: format!("{found:?}") }
+    }
+
+    /// An [`Error::Invalid`].
+    pub fn invalid(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Self::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
+    }
+}

@@ -1,0 +1,14 @@
+//! Rust notebooks for mechanistic interpretability.
+
+pub mod bilinear;
+pub mod data;
+mod error;
+pub mod linalg;
+pub mod notebook;
+pub mod plot;
+pub mod prelude;
+pub mod random;
+pub mod train;
+
+pub use candle_core as candle;
+pub use error::{Error, Result};

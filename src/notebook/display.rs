@@ -1,0 +1,120 @@
+//! Rich output: a bundle of MIME types, shown now, changed later.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value};
+
+use super::channel::{Host, Message, host, send};
+
+/// One output in several forms; the notebook picks the richest it can draw.
+///
+/// ```
+/// use eigenlens::notebook::MimeBundle;
+/// MimeBundle::text("four").html("<b>four</b>").show();
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MimeBundle {
+    data: Map<String, Value>,
+}
+
+impl MimeBundle {
+    /// A bundle with a plain-text form, which every front end can show.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::default().with("text/plain", Value::String(text.into()))
+    }
+
+    /// Adds an HTML form.
+    pub fn html(self, html: impl Into<String>) -> Self {
+        self.with("text/html", Value::String(html.into()))
+    }
+
+    /// Adds a form of MIME type `mime`: JSON types take any value, all others a string (base64 for
+    /// binary ones).
+    pub fn with(mut self, mime: impl Into<String>, content: Value) -> Self {
+        self.data.insert(mime.into(), content);
+        self
+    }
+
+    /// Shows the bundle now, as an output of the running cell.
+    pub fn show(&self) {
+        self.emit(None, false, false);
+    }
+
+    /// Shows the bundle as the value of the cell: what an `evcxr_display` method calls.
+    pub fn show_as_result(&self) {
+        self.emit(None, false, true);
+    }
+
+    /// Shows the bundle now and returns a handle that can change it in place.
+    pub fn show_updatable(&self) -> DisplayHandle {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // The process id keeps handles of a restarted evaluation process apart from older ones.
+        let handle = DisplayHandle { id: format!("eigenlens-{}-{number}", std::process::id()) };
+        self.emit(Some(&handle.id), false, false);
+        handle
+    }
+
+    fn emit(&self, id: Option<&str>, update: bool, result: bool) {
+        match host() {
+            Host::Kernel => send(&Message::Display {
+                data: self.data.clone(),
+                id: id.map(str::to_owned),
+                update,
+                result,
+            }),
+            Host::Evcxr => self.print_evcxr(),
+            Host::Program => {
+                if let Some(Value::String(text)) = self.data.get("text/plain") {
+                    let _ = writeln!(std::io::stdout(), "{text}");
+                }
+            }
+        }
+    }
+
+    fn print_evcxr(&self) {
+        let mut out = std::io::stdout().lock();
+        for (mime, content) in &self.data {
+            let body = match content {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let _ = writeln!(out, "EVCXR_BEGIN_CONTENT {mime}\n{body}\nEVCXR_END_CONTENT");
+        }
+    }
+}
+
+/// A shown output that can be changed.
+#[derive(Debug, Clone)]
+pub struct DisplayHandle {
+    id: String,
+}
+
+impl DisplayHandle {
+    /// Replaces the shown output by `bundle`.
+    pub fn update(&self, bundle: &MimeBundle) {
+        bundle.emit(Some(&self.id), true, false);
+    }
+}
+
+/// Removes the running cell's outputs so far; with `wait`, only when the next one arrives.
+pub fn clear_output(wait: bool) {
+    if host() == Host::Kernel {
+        send(&Message::Clear { wait });
+    }
+}
+
+/// Lets every `Debug` value end a cell. Evcxr compiles a cell's last expression as
+/// `(expression).evcxr_display()` first and a second time with `{:?}` if there is no such method;
+/// this trait, which the prelude brings into scope, saves the second compilation.
+pub trait DebugDisplay {
+    /// Prints the value's `Debug` form as the value of the cell.
+    fn evcxr_display(&self);
+}
+
+impl<T: std::fmt::Debug + ?Sized> DebugDisplay for T {
+    fn evcxr_display(&self) {
+        MimeBundle::text(format!("{self:?}")).show_as_result();
+    }
+}

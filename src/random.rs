@@ -1,0 +1,58 @@
+//! One seeded generator on the host, so that CPU and GPU see the same numbers.
+
+use candle_core::{Device, Shape, Tensor};
+use rand::{Rng as _, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::Result;
+
+/// A seeded ChaCha8 generator. The same seed gives the same numbers on every machine and device.
+///
+/// ```
+/// use eigenlens::random::Rng;
+/// assert_eq!(Rng::seed(7).permutation(5), Rng::seed(7).permutation(5));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Rng(ChaCha8Rng);
+
+impl Rng {
+    /// The generator of seed `seed`.
+    pub fn seed(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Standard normal numbers, f32, of shape `shape` on `device`.
+    pub fn normal(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+        let shape = shape.into();
+        let values: Vec<f32> =
+            StandardNormal.sample_iter(&mut self.0).take(shape.elem_count()).collect();
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// Uniform numbers in `[low, high)`, f32, of shape `shape` on `device`.
+    pub fn uniform(
+        &mut self,
+        low: f32,
+        high: f32,
+        shape: impl Into<Shape>,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let shape = shape.into();
+        let values: Vec<f32> =
+            (0..shape.elem_count()).map(|_| low + (high - low) * self.0.random::<f32>()).collect();
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// One uniform number in `[0, 1)`.
+    pub fn unit(&mut self) -> f32 {
+        self.0.random()
+    }
+
+    /// A uniformly random order of `0..n`.
+    pub fn permutation(&mut self, n: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.shuffle(&mut self.0);
+        order
+    }
+}
