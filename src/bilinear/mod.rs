@@ -1,1 +1,5 @@
-//! bilinear
+//! Bilinear layers and what their weights compute.
+
+mod explanation;
+
+pub use explanation::Explanation;
