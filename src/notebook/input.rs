@@ -33,7 +33,10 @@ fn ask(prompt: &str, request: &str) -> Result<String> {
     drop(out);
     let mut answer = String::new();
     match std::io::stdin().read_line(&mut answer) {
-        Ok(count) if count > 0 => Ok(answer.trim_end_matches(['\n', '\r']).to_owned()),
+        // The kernel answers with "end of transmission" where the front end cannot ask.
+        Ok(count) if count > 0 && !answer.starts_with('\u{4}') => {
+            Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
+        }
         _ => Err(Error::invalid("input", "answered by a person", "no one to answer")),
     }
 }

@@ -6,7 +6,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::channel::{Host, Message, host, send};
+use super::channel::{Host, host, send};
+use super::message::Message;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static ACKNOWLEDGED: AtomicBool = AtomicBool::new(false);

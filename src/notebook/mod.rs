@@ -1,14 +1,15 @@
 //! What the notebook shows while code runs: displays, progress bars, input, and the Stop button.
 //!
 //! Under the eigenlens kernel everything goes through one line protocol on standard output
-//! ([`mod@channel`]), so that prints and displays keep their order. Under the stock
+//! ([`mod@message`]), so that prints and displays keep their order. Under the stock
 //! `evcxr_jupyter` displays fall back to its protocol and progress to plain lines; in an ordinary
 //! program they become text.
 
-pub mod channel;
+mod channel;
 mod display;
 mod input;
 mod interrupt;
+pub mod message;
 mod progress;
 mod session;
 
@@ -16,4 +17,3 @@ pub use display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
 pub use input::{input, password};
 pub use interrupt::interrupted;
 pub use progress::Progress;
-pub use session::attach;

@@ -4,12 +4,14 @@ use std::io::Write;
 use std::sync::Once;
 use std::time::Duration;
 
-use super::channel::{Host, Message, host, send};
+use super::channel::{Host, host, send};
 use super::interrupt;
+use super::message::Message;
 
 /// Connects this process to the kernel: Stop, panic reports, and text printed without a newline.
-/// The kernel calls it; elsewhere it does nothing.
-pub fn attach() {
+/// The evaluation process calls it after loading the library; elsewhere it does nothing.
+#[unsafe(no_mangle)]
+extern "C" fn eigenlens_attach() {
     static ONCE: Once = Once::new();
     if host() != Host::Kernel {
         return;

@@ -1,0 +1,207 @@
+//! The process between evcxr and the evaluation process.
+//!
+//! Evcxr reads its child's output by lines, as UTF-8, and gives a cell's displays only at its end.
+//! The relay stands in for that child: it starts the real one, passes evcxr the protocol lines it
+//! needs, and everything else to the kernel, at once and in order. What a process wrote before it
+//! was killed is not lost, because it is the relay that holds it.
+
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::event::Event;
+use super::filter::{Filter, Output};
+use super::{message, runtime};
+
+/// Set, to the path of the kernel's socket, in a relay.
+pub(crate) const VARIABLE: &str = "EIGENLENS_RELAY";
+
+/// How long output may still arrive after the evaluation process ended: a process that it started
+/// can hold the pipes open for ever.
+const AFTERWARDS: Duration = Duration::from_millis(300);
+
+/// Runs the relay until the evaluation process ends.
+pub(crate) fn run(socket: &str) -> ExitCode {
+    match relay(socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the relay to the evaluation process failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn relay(socket: &str) -> io::Result<()> {
+    // SAFETY: ignoring a signal has no preconditions. Stop is meant for the evaluation process.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    let kernel = Kernel(Mutex::new(UnixStream::connect(socket)?));
+    let (commands, commands_end) = pipe()?;
+    let mut child = start(commands)?;
+    kernel.tell(&Event::Started(child.id()))?;
+    let input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
+    let kernel = Arc::new(kernel);
+    let announcements = Arc::clone(&kernel);
+    std::thread::spawn(move || forward_input(input, commands_end, &announcements));
+    let status = forward_output(&mut child, &kernel)?;
+    kernel.tell(&Event::Exited(describe(status)))
+}
+
+/// The socket to the kernel. Two threads write to it, a whole frame at a time.
+struct Kernel(Mutex<UnixStream>);
+
+impl Kernel {
+    fn tell(&self, event: &Event) -> io::Result<()> {
+        event.write(&mut *self.0.lock().map_err(|_| io::Error::other("a relay thread died"))?)
+    }
+}
+
+fn pipe() -> io::Result<(OwnedFd, std::fs::File)> {
+    let (read, write) = io::pipe()?;
+    Ok((read.into(), std::fs::File::from(OwnedFd::from(write))))
+}
+
+fn start(commands: OwnedFd) -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let descriptor = commands.into_raw_fd();
+    command
+        .env_remove(VARIABLE)
+        .env(runtime::VARIABLE, descriptor.to_string())
+        .env(message::KERNEL_VARIABLE, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: both calls are async-signal-safe, and the descriptor is open until after the spawn.
+    unsafe {
+        command.pre_exec(move || {
+            libc::fcntl(descriptor, libc::F_SETFD, 0);
+            // Without its relay nobody could talk to the evaluation process or end it.
+            #[cfg(target_os = "linux")]
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+    let child = command.spawn();
+    // SAFETY: the descriptor is ours since `into_raw_fd`; the child has its own copy.
+    unsafe { libc::close(descriptor) };
+    child
+}
+
+/// Evcxr's lines: commands go to the command pipe, answers to the cell's standard input.
+fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kernel) {
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let sent = if line.starts_with("LOAD_AND_RUN ") {
+            kernel
+                .tell(&Event::RunBegins)
+                .and_then(|()| commands.write_all(format!("{line}\n").as_bytes()))
+        } else {
+            input.write_all(format!("{line}\n").as_bytes()).and_then(|()| input.flush())
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+}
+
+fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> {
+    let gone = || io::Error::other("no output pipes");
+    let mut stdout = child.stdout.take().ok_or_else(gone)?;
+    let mut stderr = child.stderr.take().ok_or_else(gone)?;
+    let mut filter = Filter::default();
+    let mut buffer = vec![0; 1 << 16];
+    let mut open = (true, true);
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    while open.0 || open.1 {
+        let ready = poll(
+            [open.0.then(|| stdout.as_raw_fd()), open.1.then(|| stderr.as_raw_fd())],
+            Duration::from_millis(100),
+        )?;
+        // Standard error first: an error's text is written before the marker that announces it.
+        if ready.1 {
+            open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+        } else if ready.0 {
+            let mut out = Vec::new();
+            match stdout.read(&mut buffer)? {
+                0 => {
+                    open.0 = false;
+                    filter.finish(&mut out);
+                }
+                count => filter.push(&buffer[..count], &mut out),
+            }
+            // What was written to standard error before these lines must not come after them.
+            if open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
+                open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+            }
+            pass_on(out, kernel)?;
+        } else if let Some((_, since)) = ended {
+            if since.elapsed() > AFTERWARDS {
+                break;
+            }
+        }
+        if ended.is_none()
+            && let Some(status) = child.try_wait()?
+        {
+            ended = Some((status, Instant::now()));
+        }
+    }
+    match ended {
+        Some((status, _)) => Ok(status),
+        None => child.wait(),
+    }
+}
+
+/// Passes on what is there; false at the end of the stream.
+fn forward_stderr(from: &mut impl Read, buffer: &mut [u8], kernel: &Kernel) -> io::Result<bool> {
+    let count = from.read(buffer)?;
+    if count > 0 {
+        kernel.tell(&Event::Stderr(buffer[..count].to_vec()))?;
+    }
+    Ok(count > 0)
+}
+
+fn pass_on(outputs: Vec<Output>, kernel: &Kernel) -> io::Result<()> {
+    for output in outputs {
+        match output {
+            Output::Event(event) => kernel.tell(&event)?,
+            Output::Evcxr(line) => {
+                let mut out = io::stdout().lock();
+                writeln!(out, "{line}")?;
+                out.flush()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn poll(descriptors: [Option<i32>; 2], timeout: Duration) -> io::Result<(bool, bool)> {
+    let mut list = descriptors.map(|descriptor| libc::pollfd {
+        fd: descriptor.unwrap_or(-1),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `list` holds two valid entries; negative descriptors are skipped by poll.
+    if unsafe { libc::poll(list.as_mut_ptr(), 2, timeout) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+        return Ok((false, false));
+    }
+    Ok((list[0].revents != 0, list[1].revents != 0))
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it exited with status {code}"),
+        (None, Some(libc::SIGKILL)) => "it was killed (signal 9)".to_owned(),
+        (None, Some(libc::SIGSEGV)) => "it accessed memory it does not own (signal 11)".to_owned(),
+        (None, Some(libc::SIGABRT)) => "it aborted (signal 6)".to_owned(),
+        (None, Some(signal)) => format!("it ended by signal {signal}"),
+        (None, None) => "it ended".to_owned(),
+    }
+}

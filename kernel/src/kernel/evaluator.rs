@@ -1,0 +1,269 @@
+//! The thread that owns evcxr: prepares it, runs cells, completes and explains code.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use evcxr::{CommandContext, EvalCallbacks, EvalContext};
+use jupyter_protocol::{JupyterMessage, ReplyError};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::failure;
+use super::sink::Sink;
+use crate::eval::event::Event;
+use crate::eval::{relay, runtime};
+
+/// Where an evaluator works and what its cells link.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The build folder, evcxr's `EVCXR_TMPDIR`.
+    pub(crate) build: PathBuf,
+    /// The line that makes the library a dependency of every cell.
+    pub(crate) dependency: String,
+    /// A name for the socket; short, because the system limits its length.
+    pub(crate) socket: PathBuf,
+}
+
+/// A question that a cell asks the person at the notebook.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) prompt: String,
+    pub(crate) password: bool,
+    pub(crate) parent: JupyterMessage,
+    pub(crate) answer: Sender<String>,
+}
+
+/// What the evaluator is asked to do; each answer goes back through a one-shot channel.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Run a cell.
+    Execute {
+        code: String,
+        parent: JupyterMessage,
+        allow_stdin: bool,
+        reply: oneshot::Sender<Result<(), ReplyError>>,
+    },
+    /// Complete code at a byte position.
+    Complete { code: String, position: usize, reply: oneshot::Sender<Option<Matches>> },
+    /// Explain the code before a byte position: plain text and HTML.
+    Inspect { code: String, position: usize, reply: oneshot::Sender<Option<(String, String)>> },
+}
+
+/// Completions for the bytes `start..end`: text and kind of each.
+#[derive(Debug)]
+pub(crate) struct Matches {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) items: Vec<(String, String)>,
+}
+
+/// Handle to the evaluator's thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Evaluator {
+    jobs: Sender<Job>,
+}
+
+impl Evaluator {
+    /// Starts the thread; it prepares itself before it takes its first job.
+    pub(crate) fn start(
+        place: impl FnOnce() -> anyhow::Result<Place> + Send + 'static,
+        sink: Arc<Sink>,
+        stop: Arc<AtomicBool>,
+        questions: tokio::sync::mpsc::UnboundedSender<Question>,
+    ) -> Self {
+        let (jobs, queue) = channel();
+        std::thread::Builder::new()
+            .name("evaluator".to_owned())
+            // Rust-analyzer recurses deeply.
+            .stack_size(64 << 20)
+            .spawn(move || serve(place, &sink, &stop, &questions, &queue))
+            .map_or_else(|error| eprintln!("the evaluator could not start: {error}"), drop);
+        Self { jobs }
+    }
+
+    /// Hands over a job. If the thread is gone, the job's reply channel closes.
+    pub(crate) fn send(&self, job: Job) {
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn serve(
+    place: impl FnOnce() -> anyhow::Result<Place>,
+    sink: &Arc<Sink>,
+    stop: &AtomicBool,
+    questions: &tokio::sync::mpsc::UnboundedSender<Question>,
+    queue: &Receiver<Job>,
+) {
+    let mut context = place().and_then(|place| prepare(&place, sink));
+    for job in queue {
+        match job {
+            Job::Execute { code, parent, allow_stdin, reply } => {
+                let result = match &mut context {
+                    Err(error) => Err(failure::not_ready(error)),
+                    Ok(context) => {
+                        let ask = |request: &str, password: bool| {
+                            if !allow_stdin {
+                                return REFUSED.to_owned();
+                            }
+                            let (answer, answered) = channel();
+                            let _ = questions.send(Question {
+                                prompt: request.to_owned(),
+                                password,
+                                parent: parent.clone(),
+                                answer,
+                            });
+                            answered.recv().unwrap_or_else(|_| REFUSED.to_owned())
+                        };
+                        guarded(|| execute(context, &code, sink, stop, &ask))
+                            .unwrap_or_else(|| Err(failure::evaluator_crashed()))
+                    }
+                };
+                let _ = reply.send(result);
+            }
+            Job::Complete { code, position, reply } => {
+                let found = context.as_mut().ok().and_then(|context| {
+                    guarded(|| context.completions(&code, position).ok()).flatten()
+                });
+                let _ = reply.send(found.map(|found| {
+                    Matches {
+                        start: found.start_offset,
+                        end: found.end_offset,
+                        items: found
+                            .completions
+                            .into_iter()
+                            .map(|item| (item.code, item.kind.to_owned()))
+                            .collect(),
+                    }
+                }));
+            }
+            Job::Inspect { code, position, reply } => {
+                let found = context.as_mut().ok().and_then(|context| {
+                    guarded(|| context.hover_at(&code, position).ok()).flatten()
+                });
+                let _ = reply.send(found.filter(|(text, _)| text != "No documentation found"));
+            }
+        }
+    }
+}
+
+/// What a cell reads where the front end cannot ask: "end of transmission".
+const REFUSED: &str = "\u{4}";
+
+/// Runs `work`; a panic inside evcxr or rust-analyzer must not end the kernel.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+}
+
+fn prepare(place: &Place, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
+    let _ = std::fs::remove_file(&place.socket);
+    let listener = UnixListener::bind(&place.socket)
+        .with_context(|| format!("could not open the socket {}", place.socket.display()))?;
+    let events = Arc::clone(sink);
+    std::thread::spawn(move || receive(&listener, &events));
+    let ticks = Arc::clone(sink);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_millis(10));
+            ticks.tick();
+        }
+    });
+
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(relay::VARIABLE, &place.socket);
+    if let Some(library) = crate::kernel::library(&place.build) {
+        command.env(runtime::LIBRARY_VARIABLE, library);
+    }
+    let (context, outputs) =
+        EvalContext::with_subprocess_command(command).map_err(|error| anyhow!("{error}"))?;
+    // The relay leaves nothing for evcxr's own channels but its own last words.
+    std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
+    std::thread::spawn(move || outputs.stderr.iter().for_each(|line| eprintln!("{line}")));
+
+    let mut context = CommandContext::with_eval_context(context);
+    // The `?` makes evcxr compile for it from now on; otherwise the first cell that uses it is
+    // compiled twice.
+    let opening =
+        format!(":dep {}\nuse eigenlens::prelude::*;\nOk::<(), String>(())?;", place.dependency);
+    context.execute(&opening).map_err(|error| anyhow!("{error}"))?;
+    // Rust-analyzer resolves the library's names while the user still reads.
+    let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
+    let _ = context.completions(probe, probe.len());
+    Ok(context)
+}
+
+fn receive(listener: &UnixListener, sink: &Sink) {
+    // A restarted evaluation process connects anew.
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { return };
+        let mut stream = std::io::BufReader::new(stream);
+        loop {
+            match Event::read(&mut stream) {
+                Ok(Some(event)) => sink.handle(event),
+                Ok(None) => break,
+                Err(error) => {
+                    eprintln!("the relay's stream broke: {error}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn execute(
+    context: &mut CommandContext,
+    code: &str,
+    sink: &Sink,
+    stop: &AtomicBool,
+    ask: &dyn Fn(&str, bool) -> String,
+) -> Result<(), ReplyError> {
+    let code = without_own_dependency(code);
+    let mut callbacks =
+        EvalCallbacks { input_reader: &|request| ask(&request.prompt, request.is_password) };
+    let result = context.execute_with_callbacks(&code, &mut callbacks);
+    let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
+    if let Ok(outputs) = &result {
+        let data: Map<String, Value> = outputs
+            .content_by_mime_type
+            .iter()
+            .map(|(mime, content)| (mime.clone(), Value::String(content.clone())))
+            .collect();
+        if !data.is_empty() {
+            sink.value(data);
+        }
+    }
+    let run = sink.end(lost);
+    let stopped = stop.swap(false, Ordering::SeqCst);
+    failure::judge(result.map(drop), run, stopped, &code, || context.last_source().ok())
+}
+
+/// A notebook that also runs on the stock kernel carries a `:dep eigenlens` line; here the library
+/// is a dependency already, and another path to it would compile it again.
+fn without_own_dependency(code: &str) -> String {
+    code.split_inclusive('\n')
+        .map(|line| {
+            let own = line.trim_start().strip_prefix(":dep").is_some_and(|rest| {
+                rest.trim_start().strip_prefix("eigenlens").is_some_and(|rest| {
+                    rest.trim_start().is_empty() || rest.trim_start().starts_with('=')
+                })
+            });
+            if own { "\n" } else { line }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_librarys_own_dependency_line_is_dropped() {
+        let code = ":dep eigenlens = { path = \"..\" }\n:dep eigenlens-extra = \"1\"\nlet x = 1;";
+        assert_eq!(without_own_dependency(code), "\n:dep eigenlens-extra = \"1\"\nlet x = 1;");
+    }
+}

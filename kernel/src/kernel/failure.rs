@@ -1,0 +1,230 @@
+//! What went wrong in a cell, as the front end shows it.
+
+use evcxr::{CompilationError, Error, Theme};
+use jupyter_protocol::ReplyError;
+
+use super::sink::{Panic, Run};
+
+const RED: &str = "\u{1b}[1;31m";
+const BOLD: &str = "\u{1b}[1m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// Decides between success and the several ways to fail. `source` gives the crate that evcxr
+/// compiled for the cell.
+pub(crate) fn judge(
+    result: Result<(), Error>,
+    run: Run,
+    stopped: bool,
+    code: &str,
+    source: impl FnOnce() -> Option<String>,
+) -> Result<(), ReplyError> {
+    if let Some(how) = &run.exited {
+        return Err(process_lost(how, stopped));
+    }
+    if stopped && !run.began {
+        return Err(reply(
+            "Interrupted",
+            "Stopped while compiling. All variables are kept.",
+            vec![],
+        ));
+    }
+    match result {
+        Err(Error::CompilationErrors(errors)) => return Err(compilation(&errors, code)),
+        Err(Error::SubprocessTerminated(how)) => return Err(process_lost(&how, stopped)),
+        Err(other) => {
+            let text = other.to_string();
+            return Err(reply("Error", &text, vec![]));
+        }
+        Ok(()) => {}
+    }
+    if let Some(panic) = &run.panic {
+        return Err(panicked(panic, code, source));
+    }
+    if run.stopped {
+        let words = "Stopped at a safe point. All variables are kept.";
+        return Err(reply("Interrupted", words, run.error.into_iter().collect()));
+    }
+    match run.error {
+        Some(text) => {
+            let words = "Variables of earlier cells are kept; those new in this cell are not.";
+            Err(reply("Error", &text, vec![words.to_owned()]))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The evaluator could not be prepared.
+pub(crate) fn not_ready(error: &anyhow::Error) -> ReplyError {
+    let help = "`eigenlens doctor` says what is wrong with the installation; `eigenlens setup` \
+                mends most of it. Then restart the kernel.";
+    reply(
+        "NotReady",
+        &format!("the kernel could not start its evaluator: {error:#}"),
+        vec![help.to_owned()],
+    )
+}
+
+/// Evcxr or rust-analyzer panicked.
+pub(crate) fn evaluator_crashed() -> ReplyError {
+    let words = "the compiler front end of the kernel crashed on this cell";
+    reply(
+        "KernelError",
+        words,
+        vec!["Rewrite the cell, or restart the kernel if the next cell fails too.".to_owned()],
+    )
+}
+
+/// A cell that was waiting while an earlier one failed, or whose evaluator is gone.
+pub(crate) fn evaluator_gone() -> ReplyError {
+    reply("KernelError", "the evaluator is gone; restart the kernel", vec![])
+}
+
+fn process_lost(how: &str, stopped: bool) -> ReplyError {
+    let (name, words) = if stopped {
+        (
+            "Interrupted",
+            "Stopped by ending the evaluation process: all variables are lost.".to_owned(),
+        )
+    } else {
+        (
+            "ProcessLost",
+            format!("The evaluation process ended: {}. All variables are lost.", how.trim()),
+        )
+    };
+    let kept =
+        "Functions, types, imports and dependencies are kept; run the cells with `let` again.";
+    reply(name, &words, vec![kept.to_owned()])
+}
+
+fn panicked(panic: &Panic, code: &str, source: impl FnOnce() -> Option<String>) -> ReplyError {
+    let at = if panic.file == "src/lib.rs" {
+        cell_line(panic.line, code, source)
+    } else if panic.file.is_empty() {
+        None
+    } else {
+        Some(format!("in {} {}:{}", owner(&panic.file), short(&panic.file), panic.line))
+    };
+    let words = "Variables of earlier cells are kept; those new in this cell are not.";
+    let mut lines: Vec<String> = at.into_iter().collect();
+    lines.push(words.to_owned());
+    reply("Panic", &panic.message, lines)
+}
+
+/// Names the crate that a source file belongs to.
+fn owner(file: &str) -> String {
+    let parts: Vec<&str> = file.split(['/', '\\']).collect();
+    // Registry sources are laid out as `registry/src/INDEX/NAME-VERSION/src/…`.
+    if let Some(at) = parts.iter().position(|part| *part == "registry")
+        && let Some(name) = parts.get(at + 3)
+    {
+        return format!("the crate {name},");
+    }
+    if file.contains("/rustc/") || file.contains("/library/") {
+        return "the standard library,".to_owned();
+    }
+    "the library eigenlens,".to_owned()
+}
+
+fn short(file: &str) -> &str {
+    file.rfind("src/").map_or(file, |at| &file[at..])
+}
+
+/// The line of the cell that stands on line `line` of the crate compiled for it.
+fn cell_line(line: u32, code: &str, source: impl FnOnce() -> Option<String>) -> Option<String> {
+    let source = source()?;
+    let text = source.lines().nth(line.checked_sub(1)? as usize)?.trim();
+    let number = code.lines().position(|candidate| {
+        let candidate = candidate.trim();
+        !candidate.is_empty() && text.contains(candidate.trim_end_matches(';'))
+    })?;
+    Some(format!("on line {} of this cell:  {}", number + 1, code.lines().nth(number)?.trim()))
+}
+
+fn compilation(errors: &[CompilationError], code: &str) -> ReplyError {
+    let mut traceback = Vec::new();
+    for error in errors {
+        let report = error
+            .is_from_user_code()
+            .then(|| error.build_report("cell".to_owned(), code.to_owned(), Theme::Light))
+            .flatten();
+        let mut text = Vec::new();
+        let drawn = report.is_some_and(|report| {
+            let source = ("cell".to_owned(), ariadne::Source::from(code.to_owned()));
+            report.write(source, &mut text).is_ok()
+        });
+        if drawn {
+            traceback.push(String::from_utf8_lossy(&text).trim_end().to_owned());
+        } else {
+            traceback.push(format!("{RED}error{PLAIN}: {}", error.message()));
+            traceback.extend(spans(error, code));
+        }
+        traceback.extend(error.help().iter().map(|help| format!("{BOLD}help{PLAIN}: {help}")));
+        traceback.extend(error.evcxr_extra_hint().map(|hint| format!("{BOLD}hint{PLAIN}: {hint}")));
+    }
+    let evalue = errors.first().map_or_else(
+        || "the cell does not compile".to_owned(),
+        |error| match error.code() {
+            Some(number) => format!("{} [{number}]", error.message()),
+            None => error.message(),
+        },
+    );
+    ReplyError { ename: "CompilationError".to_owned(), evalue, traceback }
+}
+
+/// The places of an error in words, for code that the drawn report cannot show.
+fn spans(error: &CompilationError, code: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for message in error.spanned_messages() {
+        if let Some(span) = &message.span {
+            let text = code.lines().nth(span.start_line.saturating_sub(1)).unwrap_or_default();
+            lines.push(format!("  line {}: {}", span.start_line, text.trim()));
+        }
+        if !message.label.is_empty() {
+            lines.push(format!("  {}", message.label));
+        }
+    }
+    lines
+}
+
+fn reply(name: &str, value: &str, details: Vec<String>) -> ReplyError {
+    let mut traceback = vec![format!("{RED}{name}{PLAIN}: {value}")];
+    traceback.extend(details);
+    ReplyError { ename: name.to_owned(), evalue: value.to_owned(), traceback }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panic(file: &str) -> Panic {
+        Panic { message: "boom".into(), file: file.into(), line: 2 }
+    }
+
+    #[test]
+    fn a_panic_names_whose_code_it_was_in() {
+        let at = |file: &str| panicked(&panic(file), "", || None).traceback.join("\n");
+        assert!(
+            at("somewhere/eigenlens/src/toy.rs").contains("the library eigenlens, src/toy.rs:2")
+        );
+        let registry = "x/registry/src/index-1/candle-core-0.11.1/src/tensor.rs";
+        assert!(at(registry).contains("the crate candle-core-0.11.1, src/tensor.rs:2"));
+    }
+
+    #[test]
+    fn a_panic_in_the_cell_shows_its_line() {
+        let source = || Some("generated\nlet x = v[7];\n".to_owned());
+        let reply = panicked(&panic("src/lib.rs"), "let v = vec![1];\nlet x = v[7];", source);
+        assert!(reply.traceback[1].contains("line 2 of this cell:  let x = v[7];"));
+        assert_eq!((reply.ename.as_str(), reply.evalue.as_str()), ("Panic", "boom"));
+    }
+
+    #[test]
+    fn stop_says_what_became_of_the_variables() {
+        let kept = Run { began: true, stopped: true, ..Run::default() };
+        let reply = judge(Ok(()), kept, true, "", || None).unwrap_err();
+        assert!(reply.evalue.contains("kept"));
+        let killed = Run { began: true, exited: Some("killed".into()), ..Run::default() };
+        let reply = judge(Ok(()), killed, true, "", || None).unwrap_err();
+        assert!(reply.evalue.contains("lost"));
+    }
+}

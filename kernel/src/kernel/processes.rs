@@ -1,0 +1,73 @@
+//! Finding and signalling the processes that the kernel started.
+
+use std::process::Command;
+
+/// Sends `signal` to `process`.
+pub(crate) fn signal(process: u32, signal: i32) {
+    if let Ok(process) = i32::try_from(process) {
+        // SAFETY: kill has no memory preconditions; a process that is gone is an ignored error.
+        unsafe { libc::kill(process, signal) };
+    }
+}
+
+/// Ends every compiler that runs below this process.
+pub(crate) fn end_compilers() {
+    let all = table();
+    let mut family = vec![std::process::id()];
+    let mut at = 0;
+    while let Some(&parent) = family.get(at) {
+        family.extend(all.iter().filter(|entry| entry.1 == parent).map(|entry| entry.0));
+        at += 1;
+    }
+    for (process, _, name) in &all {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let compiler = ["cargo", "rustc", "mold", "cc", "gcc", "ld", "collect2"].contains(&name);
+        if compiler && family.contains(process) {
+            signal(*process, libc::SIGKILL);
+        }
+    }
+}
+
+/// Process id, parent and name of every process.
+fn table() -> Vec<(u32, u32, String)> {
+    let Ok(output) = Command::new("ps").args(["-A", "-o", "pid=,ppid=,comm="]).output() else {
+        return from_proc();
+    };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(parse).collect()
+}
+
+fn parse(line: &str) -> Option<(u32, u32, String)> {
+    let mut words = line.split_whitespace();
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.to_owned()))
+}
+
+/// The same where `ps` is not installed.
+fn from_proc() -> Vec<(u32, u32, String)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let process: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
+            Some((process, parent, name.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_in_the_table_with_its_parent() {
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        for table in [table(), from_proc()] {
+            let entry = table.iter().find(|entry| entry.0 == child.id());
+            assert_eq!(entry, Some(&(child.id(), std::process::id(), "sleep".to_owned())));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

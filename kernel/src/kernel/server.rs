@@ -1,0 +1,410 @@
+//! The Jupyter protocol: five sockets, and a reply to every request.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result};
+use jupyter_protocol::media::{Media, MediaType};
+use jupyter_protocol::{
+    CodeMirrorMode, CommInfoReply, CompleteReply, ConnectionInfo, ErrorOutput, ExecuteInput,
+    ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, HistoryReply, InputRequest,
+    InspectReply, InterruptReply, JupyterMessage, JupyterMessageContent, KernelInfoReply,
+    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status,
+};
+use jupyter_zmq_client::{
+    RouterRecvConnection, RouterSendConnection, create_kernel_control_connection,
+    create_kernel_heartbeat_connection, create_kernel_iopub_connection,
+    create_kernel_shell_connection, create_kernel_stdin_connection,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
+
+use super::complete::is_complete;
+use super::evaluator::{Evaluator, Job, Question};
+use super::failure;
+use super::history::History;
+use super::interrupt::Interrupter;
+use super::sink::Sink;
+use super::text::{to_bytes, to_chars};
+
+/// The parts that answer requests.
+pub(crate) struct Server {
+    pub(crate) evaluator: Evaluator,
+    pub(crate) sink: Arc<Sink>,
+    pub(crate) interrupter: Interrupter,
+    pub(crate) iopub: UnboundedSender<JupyterMessage>,
+    pub(crate) outgoing: UnboundedReceiver<JupyterMessage>,
+    pub(crate) questions: UnboundedReceiver<Question>,
+}
+
+/// What the shell's loop needs.
+struct Shell {
+    evaluator: Evaluator,
+    sink: Arc<Sink>,
+    iopub: UnboundedSender<JupyterMessage>,
+    count: usize,
+    history: History,
+}
+
+/// Serves until a shutdown request has been answered.
+pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result<()> {
+    let session = uuid::Uuid::new_v4().to_string();
+    let bound = || format!("could not listen on {}:{}", connection.ip, connection.shell_port);
+    let (shell_out, shell_in) =
+        create_kernel_shell_connection(connection, &session).await.with_context(bound)?.split();
+    let (control_out, control_in) =
+        create_kernel_control_connection(connection, &session).await.with_context(bound)?.split();
+    let (stdin_out, stdin_in) =
+        create_kernel_stdin_connection(connection, &session).await.with_context(bound)?.split();
+    let mut publisher =
+        create_kernel_iopub_connection(connection, &session).await.with_context(bound)?;
+    let mut heartbeat = create_kernel_heartbeat_connection(connection).await.with_context(bound)?;
+
+    let Server { evaluator, sink, interrupter, iopub, mut outgoing, questions } = server;
+    tokio::spawn(async move { while heartbeat.single_heartbeat().await.is_ok() {} });
+    let published = tokio::spawn(async move {
+        while let Some(message) = outgoing.recv().await {
+            if let Err(error) = publisher.send(message).await {
+                eprintln!("an output could not be sent: {error}");
+            }
+        }
+    });
+    let answers = Arc::new(Mutex::new(None));
+    tokio::spawn(ask(questions, stdin_out, Arc::clone(&answers)));
+    tokio::spawn(listen(stdin_in, answers));
+
+    let finished = Arc::new(Notify::new());
+    let shell =
+        Shell { evaluator, sink, iopub: iopub.clone(), count: 0, history: History::default() };
+    let (requests, queue) = unbounded_channel();
+    tokio::spawn(read_all(shell_in, requests));
+    tokio::spawn(shell.run(queue, shell_out, Arc::clone(&finished)));
+    tokio::spawn(control(
+        control_in,
+        control_out,
+        interrupter,
+        iopub.clone(),
+        Arc::clone(&finished),
+    ));
+
+    finished.notified().await;
+    // The last words are on their way; a short wait lets the sockets send them.
+    drop(iopub);
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(300), published).await;
+    Ok(())
+}
+
+async fn read_all(mut from: RouterRecvConnection, to: UnboundedSender<JupyterMessage>) {
+    let mut failures = 0;
+    while failures < 100 {
+        match from.read().await {
+            Ok(message) => {
+                failures = 0;
+                if to.send(message).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                eprintln!("a request could not be read: {error}");
+            }
+        }
+    }
+}
+
+fn publish(
+    iopub: &UnboundedSender<JupyterMessage>,
+    content: impl Into<JupyterMessageContent>,
+    parent: &JupyterMessage,
+) {
+    let _ = iopub.send(JupyterMessage::new(content, Some(parent)));
+}
+
+fn state(iopub: &UnboundedSender<JupyterMessage>, state: ExecutionState, parent: &JupyterMessage) {
+    publish(iopub, Status { execution_state: state }, parent);
+}
+
+async fn reply(
+    to: &mut RouterSendConnection,
+    content: impl Into<JupyterMessageContent>,
+    parent: &JupyterMessage,
+) {
+    if let Err(error) = to.send(JupyterMessage::new(content, Some(parent))).await {
+        eprintln!("a reply could not be sent: {error}");
+    }
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        mut queue: UnboundedReceiver<JupyterMessage>,
+        mut out: RouterSendConnection,
+        finished: Arc<Notify>,
+    ) {
+        while let Some(request) = queue.recv().await {
+            state(&self.iopub, ExecutionState::Busy, &request);
+            let mut abort = false;
+            match &request.content {
+                JupyterMessageContent::ExecuteRequest(execute) => {
+                    let answer = self.execute(&request, execute).await;
+                    abort = answer.error.is_some() && execute.stop_on_error;
+                    reply(&mut out, answer, &request).await;
+                }
+                JupyterMessageContent::ShutdownRequest(shutdown) => {
+                    reply(&mut out, shutdown_reply(shutdown.restart), &request).await;
+                    state(&self.iopub, ExecutionState::Idle, &request);
+                    finished.notify_one();
+                    return;
+                }
+                _ => {
+                    if let Some(answer) = self.answer(&request).await {
+                        reply(&mut out, answer, &request).await;
+                    }
+                }
+            }
+            state(&self.iopub, ExecutionState::Idle, &request);
+            if abort {
+                self.abort(&mut queue, &mut out).await;
+            }
+        }
+    }
+
+    /// Cells that were queued behind a failed one are not run.
+    async fn abort(
+        &self,
+        queue: &mut UnboundedReceiver<JupyterMessage>,
+        out: &mut RouterSendConnection,
+    ) {
+        let mut others = Vec::new();
+        // Requests that the front end sent together arrive within moments.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        while let Ok(request) = queue.try_recv() {
+            if matches!(request.content, JupyterMessageContent::ExecuteRequest(_)) {
+                state(&self.iopub, ExecutionState::Busy, &request);
+                let aborted = ExecuteReply {
+                    status: ReplyStatus::Aborted,
+                    execution_count: ExecutionCount::new(self.count),
+                    ..ExecuteReply::default()
+                };
+                reply(out, aborted, &request).await;
+                state(&self.iopub, ExecutionState::Idle, &request);
+            } else {
+                others.push(request);
+            }
+        }
+        for request in others {
+            state(&self.iopub, ExecutionState::Busy, &request);
+            if let Some(answer) = self.answer(&request).await {
+                reply(out, answer, &request).await;
+            }
+            state(&self.iopub, ExecutionState::Idle, &request);
+        }
+    }
+
+    async fn execute(
+        &mut self,
+        request: &JupyterMessage,
+        execute: &ExecuteRequest,
+    ) -> ExecuteReply {
+        let store = execute.store_history && !execute.silent;
+        if store {
+            self.count += 1;
+            self.history.push(self.count, &execute.code);
+        }
+        let execution_count = ExecutionCount::new(self.count);
+        if !execute.silent {
+            let input = ExecuteInput { code: execute.code.clone(), execution_count };
+            publish(&self.iopub, input, request);
+        }
+        let result = if execute.code.trim().is_empty() {
+            Ok(())
+        } else {
+            self.sink.begin((!execute.silent).then_some(request), self.count);
+            let (sender, receiver) = oneshot::channel();
+            self.evaluator.send(Job::Execute {
+                code: execute.code.clone(),
+                parent: request.clone(),
+                allow_stdin: execute.allow_stdin,
+                reply: sender,
+            });
+            receiver.await.unwrap_or_else(|_| Err(failure::evaluator_gone()))
+        };
+        if let (Err(error), false) = (&result, execute.silent) {
+            let ReplyError { ename, evalue, traceback } = error.clone();
+            publish(&self.iopub, ErrorOutput { ename, evalue, traceback }, request);
+        }
+        let error = result.err().map(Box::new);
+        ExecuteReply {
+            status: if error.is_some() { ReplyStatus::Error } else { ReplyStatus::Ok },
+            execution_count,
+            payload: Vec::new(),
+            user_expressions: error.is_none().then(HashMap::new),
+            error,
+        }
+    }
+
+    async fn answer(&self, request: &JupyterMessage) -> Option<JupyterMessageContent> {
+        Some(match &request.content {
+            JupyterMessageContent::KernelInfoRequest(_) => kernel_info().into(),
+            JupyterMessageContent::IsCompleteRequest(code) => is_complete(&code.code).into(),
+            JupyterMessageContent::CommInfoRequest(_) => CommInfoReply::default().into(),
+            JupyterMessageContent::HistoryRequest(query) => {
+                HistoryReply::new(self.history.find(query)).into()
+            }
+            JupyterMessageContent::CompleteRequest(query) => {
+                let position = to_bytes(&query.code, query.cursor_pos);
+                self.complete(query.code.clone(), position).await.into()
+            }
+            JupyterMessageContent::InspectRequest(query) => {
+                let position = to_bytes(&query.code, query.cursor_pos);
+                self.inspect(query.code.clone(), position).await.into()
+            }
+            JupyterMessageContent::CommOpen(open) => {
+                // No widgets live here; the front end must not wait for one.
+                let close =
+                    jupyter_protocol::CommClose { comm_id: open.comm_id.clone(), data: Map::new() };
+                publish(&self.iopub, close, request);
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    async fn complete(&self, code: String, position: usize) -> CompleteReply {
+        let (sender, receiver) = oneshot::channel();
+        self.evaluator.send(Job::Complete { code: code.clone(), position, reply: sender });
+        let found = receiver.await.ok().flatten();
+        let (start, end) =
+            found.as_ref().map_or((position, position), |found| (found.start, found.end));
+        let items = found.map(|found| found.items).unwrap_or_default();
+        let (start, end) = (to_chars(&code, start), to_chars(&code, end));
+        let types: Vec<Value> = items
+            .iter()
+            .map(|(text, kind)| json!({"text": text, "type": kind, "start": start, "end": end}))
+            .collect();
+        CompleteReply {
+            matches: items.into_iter().map(|(text, _)| text).collect(),
+            cursor_start: start,
+            cursor_end: end,
+            metadata: Map::from_iter([(
+                "_jupyter_types_experimental".to_owned(),
+                Value::from(types),
+            )]),
+            status: ReplyStatus::Ok,
+            error: None,
+        }
+    }
+
+    async fn inspect(&self, code: String, position: usize) -> InspectReply {
+        let (sender, receiver) = oneshot::channel();
+        let position = end_of_word(&code, position);
+        self.evaluator.send(Job::Inspect { code, position, reply: sender });
+        let found = receiver.await.ok().flatten();
+        let media = found.as_ref().map_or_else(Vec::new, |(text, html)| {
+            vec![MediaType::Plain(text.clone()), MediaType::Html(html.clone())]
+        });
+        InspectReply {
+            found: found.is_some(),
+            data: Media::new(media),
+            metadata: Map::new(),
+            status: ReplyStatus::Ok,
+            error: None,
+        }
+    }
+}
+
+/// The end of the word around `position`: the cursor may stand anywhere in a name.
+fn end_of_word(code: &str, position: usize) -> usize {
+    let rest = &code[position..];
+    position + rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
+}
+
+async fn control(
+    from: RouterRecvConnection,
+    mut out: RouterSendConnection,
+    interrupter: Interrupter,
+    iopub: UnboundedSender<JupyterMessage>,
+    finished: Arc<Notify>,
+) {
+    let (requests, mut queue) = unbounded_channel();
+    tokio::spawn(read_all(from, requests));
+    while let Some(request) = queue.recv().await {
+        state(&iopub, ExecutionState::Busy, &request);
+        let mut last = false;
+        match &request.content {
+            JupyterMessageContent::InterruptRequest(_) => {
+                interrupter.interrupt();
+                let answer = InterruptReply { status: ReplyStatus::Ok, error: None };
+                reply(&mut out, answer, &request).await;
+            }
+            JupyterMessageContent::ShutdownRequest(shutdown) => {
+                last = true;
+                reply(&mut out, shutdown_reply(shutdown.restart), &request).await;
+            }
+            JupyterMessageContent::KernelInfoRequest(_) => {
+                reply(&mut out, kernel_info(), &request).await;
+            }
+            _ => {}
+        }
+        state(&iopub, ExecutionState::Idle, &request);
+        if last {
+            finished.notify_one();
+            return;
+        }
+    }
+}
+
+type Waiting = Arc<Mutex<Option<Sender<String>>>>;
+
+async fn ask(
+    mut questions: UnboundedReceiver<Question>,
+    mut out: RouterSendConnection,
+    waiting: Waiting,
+) {
+    while let Some(Question { prompt, password, parent, answer }) = questions.recv().await {
+        *waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(answer);
+        reply(&mut out, InputRequest { prompt, password }, &parent).await;
+    }
+}
+
+async fn listen(mut from: RouterRecvConnection, waiting: Waiting) {
+    while let Ok(message) = from.read().await {
+        if let JupyterMessageContent::InputReply(input) = message.content {
+            let answer = waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            if let Some(answer) = answer {
+                let _ = answer.send(input.value);
+            }
+        }
+    }
+}
+
+fn shutdown_reply(restart: bool) -> ShutdownReply {
+    ShutdownReply { restart, status: ReplyStatus::Ok, error: None }
+}
+
+fn kernel_info() -> KernelInfoReply {
+    KernelInfoReply {
+        status: ReplyStatus::Ok,
+        protocol_version: "5.3".to_owned(),
+        implementation: "eigenlens".to_owned(),
+        implementation_version: env!("CARGO_PKG_VERSION").to_owned(),
+        language_info: LanguageInfo {
+            name: "rust".to_owned(),
+            version: "2024".to_owned(),
+            mimetype: Some("text/rust".to_owned()),
+            file_extension: Some(".rs".to_owned()),
+            pygments_lexer: Some("rust".to_owned()),
+            codemirror_mode: Some(CodeMirrorMode::Simple("rust".to_owned())),
+            nbconvert_exporter: Some("script".to_owned()),
+        },
+        banner: format!(
+            "eigenlens {}: Rust with the library and its prelude in scope",
+            env!("CARGO_PKG_VERSION")
+        ),
+        help_links: Vec::new(),
+        debugger: false,
+        error: None,
+    }
+}
