@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::filter::{Filter, Output};
-use super::{message, runtime};
+use super::{message, processes, runtime};
 
 /// Set, to the path of the kernel's socket, in a relay.
 pub(crate) const VARIABLE: &str = "EIGENLENS_RELAY";
@@ -45,7 +45,13 @@ fn relay(socket: &str) -> io::Result<()> {
     let input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
     let kernel = Arc::new(kernel);
     let announcements = Arc::clone(&kernel);
-    std::thread::spawn(move || forward_input(input, commands_end, &announcements));
+    let process = child.id();
+    std::thread::spawn(move || {
+        forward_input(input, commands_end, &announcements);
+        // The kernel is gone, or going. A cell that still runs has nobody to show anything to.
+        std::thread::sleep(AFTERWARDS);
+        processes::signal(process, libc::SIGKILL);
+    });
     let status = forward_output(&mut child, &kernel)?;
     kernel.tell(&Event::Exited(describe(status)))
 }

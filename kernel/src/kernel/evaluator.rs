@@ -166,6 +166,7 @@ fn prepare(place: &Place, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
         .with_context(|| format!("could not open the socket {}", place.socket.display()))?;
     let events = Arc::clone(sink);
     std::thread::spawn(move || receive(&listener, &events));
+    super::capture::cargo_progress(Arc::clone(sink))?;
     let ticks = Arc::clone(sink);
     std::thread::spawn(move || {
         loop {

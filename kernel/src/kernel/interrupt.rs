@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::processes;
 use super::sink::{Phase, Sink};
+use crate::eval::processes;
 
 /// A second Stop within this time ends the evaluation process, and so does a run that has not seen
 /// the first one by then.

@@ -76,6 +76,7 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
     tokio::spawn(listen(stdin_in, answers));
 
     let finished = Arc::new(Notify::new());
+    tokio::spawn(watch(interrupter.clone(), Arc::clone(&finished)));
     let shell =
         Shell { evaluator, sink, iopub: iopub.clone(), count: 0, history: History::default() };
     let (requests, queue) = unbounded_channel();
@@ -94,6 +95,27 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
     drop(iopub);
     let _ = tokio::time::timeout(std::time::Duration::from_millis(300), published).await;
     Ok(())
+}
+
+/// Signals, and the death of the process that started this kernel.
+async fn watch(interrupter: Interrupter, finished: Arc<Notify>) {
+    use std::os::unix::process::parent_id;
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let parent = parent_id();
+    let mut clock = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => interrupter.interrupt(),
+            _ = terminate.recv() => break,
+            _ = clock.tick() => if parent_id() != parent { break },
+        }
+    }
+    finished.notify_one();
 }
 
 async fn read_all(mut from: RouterRecvConnection, to: UnboundedSender<JupyterMessage>) {
