@@ -24,8 +24,6 @@ use crate::eval::{relay, runtime};
 pub(crate) struct Place {
     /// The build folder, evcxr's `EVCXR_TMPDIR`.
     pub(crate) build: PathBuf,
-    /// The line that makes the library a dependency of every cell.
-    pub(crate) dependency: String,
     /// A name for the socket; short, because the system limits its length.
     pub(crate) socket: PathBuf,
 }
@@ -46,6 +44,8 @@ pub(crate) enum Job {
     Execute {
         code: String,
         parent: JupyterMessage,
+        count: usize,
+        silent: bool,
         allow_stdin: bool,
         reply: oneshot::Sender<Result<(), ReplyError>>,
     },
@@ -103,7 +103,8 @@ fn serve(
     let mut context = place().and_then(|place| prepare(&place, sink));
     for job in queue {
         match job {
-            Job::Execute { code, parent, allow_stdin, reply } => {
+            Job::Execute { code, parent, count, silent, allow_stdin, reply } => {
+                sink.begin((!silent).then_some(&parent), count);
                 let result = match &mut context {
                     Err(error) => Err(failure::not_ready(error)),
                     Ok(context) => {
@@ -189,9 +190,8 @@ fn prepare(place: &Place, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     let mut context = CommandContext::with_eval_context(context);
     // The `?` makes evcxr compile for it from now on; otherwise the first cell that uses it is
     // compiled twice.
-    let opening =
-        format!(":dep {}\nuse eigenlens::prelude::*;\nOk::<(), String>(())?;", place.dependency);
-    context.execute(&opening).map_err(|error| anyhow!("{error}"))?;
+    let opening = "use eigenlens::prelude::*;\nOk::<(), String>(())?;";
+    context.execute(opening).map_err(|error| anyhow!("{error}"))?;
     // Rust-analyzer resolves the library's names while the user still reads.
     let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
     let _ = context.completions(probe, probe.len());

@@ -41,8 +41,7 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
         format!("{} is not a Jupyter connection file", connection_file.display())
     })?;
     let build = PathBuf::from(std::env::var("EVCXR_TMPDIR")?);
-    let place =
-        Place { socket: build.join("socket"), dependency: std::env::var("EIGENLENS_DEP")?, build };
+    let place = Place { socket: build.join("socket"), build };
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let sink = Arc::new(Sink::new(iopub.clone()));
@@ -50,10 +49,7 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     let interrupter = Interrupter::new(Arc::clone(&sink), Arc::clone(&stop));
     let evaluator = Evaluator::start(move || Ok(place), Arc::clone(&sink), stop, ask);
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(
-        server::serve(
-            &connection,
-            Server { evaluator, sink, interrupter, iopub, outgoing, questions },
-        ),
+        server::serve(&connection, Server { evaluator, interrupter, iopub, outgoing, questions }),
     )
 }
 

@@ -26,13 +26,11 @@ use super::evaluator::{Evaluator, Job, Question};
 use super::failure;
 use super::history::History;
 use super::interrupt::Interrupter;
-use super::sink::Sink;
 use super::text::{to_bytes, to_chars};
 
 /// The parts that answer requests.
 pub(crate) struct Server {
     pub(crate) evaluator: Evaluator,
-    pub(crate) sink: Arc<Sink>,
     pub(crate) interrupter: Interrupter,
     pub(crate) iopub: UnboundedSender<JupyterMessage>,
     pub(crate) outgoing: UnboundedReceiver<JupyterMessage>,
@@ -42,7 +40,6 @@ pub(crate) struct Server {
 /// What the shell's loop needs.
 struct Shell {
     evaluator: Evaluator,
-    sink: Arc<Sink>,
     iopub: UnboundedSender<JupyterMessage>,
     count: usize,
     history: History,
@@ -62,7 +59,7 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
         create_kernel_iopub_connection(connection, &session).await.with_context(bound)?;
     let mut heartbeat = create_kernel_heartbeat_connection(connection).await.with_context(bound)?;
 
-    let Server { evaluator, sink, interrupter, iopub, mut outgoing, questions } = server;
+    let Server { evaluator, interrupter, iopub, mut outgoing, questions } = server;
     tokio::spawn(async move { while heartbeat.single_heartbeat().await.is_ok() {} });
     let published = tokio::spawn(async move {
         while let Some(message) = outgoing.recv().await {
@@ -77,8 +74,7 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
 
     let finished = Arc::new(Notify::new());
     tokio::spawn(watch(interrupter.clone(), Arc::clone(&finished)));
-    let shell =
-        Shell { evaluator, sink, iopub: iopub.clone(), count: 0, history: History::default() };
+    let shell = Shell { evaluator, iopub: iopub.clone(), count: 0, history: History::default() };
     let (requests, queue) = unbounded_channel();
     tokio::spawn(read_all(shell_in, requests));
     tokio::spawn(shell.run(queue, shell_out, Arc::clone(&finished)));
@@ -243,11 +239,12 @@ impl Shell {
         let result = if execute.code.trim().is_empty() {
             Ok(())
         } else {
-            self.sink.begin((!execute.silent).then_some(request), self.count);
             let (sender, receiver) = oneshot::channel();
             self.evaluator.send(Job::Execute {
                 code: execute.code.clone(),
                 parent: request.clone(),
+                count: self.count,
+                silent: execute.silent,
                 allow_stdin: execute.allow_stdin,
                 reply: sender,
             });
