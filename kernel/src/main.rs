@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     if let Ok(descriptor) = std::env::var(eval::runtime::VARIABLE) {
         return eval::runtime::run(&descriptor);
     }
+    if let Some(tool) = eval::toolbox::called_as() {
+        return eval::toolbox::run(tool);
+    }
     evcxr::runtime_hook();
     let file = std::env::args().nth(1).unwrap_or_default();
     match kernel::main(std::path::Path::new(&file)) {

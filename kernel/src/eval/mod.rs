@@ -9,3 +9,4 @@ pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod relay;
 pub(crate) mod runtime;
+pub(crate) mod toolbox;

@@ -41,6 +41,8 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
         format!("{} is not a Jupyter connection file", connection_file.display())
     })?;
     let build = PathBuf::from(std::env::var("EVCXR_TMPDIR")?);
+    // SAFETY: no thread has been started yet.
+    unsafe { crate::eval::toolbox::install(&build.join("toolbox"))? };
     let place = Place { socket: build.join("socket"), build };
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();

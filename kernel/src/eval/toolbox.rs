@@ -1,0 +1,234 @@
+//! The `cargo` that evcxr and rust-analyzer see.
+//!
+//! Rust-analyzer, inside evcxr, infers the types of a cell's variables. It would read and resolve
+//! every crate below the library, some two hundred, before the first cell; what it needs is the
+//! library and the few crates whose types the library's functions name. So it is given a cargo
+//! home whose `cargo` is this binary: it asks the real one, and leaves the rest of the graph out.
+//! All other commands go to the real cargo as they are. Evcxr asks `rustup` for its tools, so that
+//! is this binary too.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+const REAL_TOOLS: &str = "EIGENLENS_REAL_TOOLS";
+const REAL_HOME: &str = "EIGENLENS_REAL_CARGO_HOME";
+
+/// The library's own crates, whose dependencies are left out unless they are of [`NAMED`].
+const LIBRARY: [&str; 2] = ["eigenlens", "eigenlens-notebook"];
+/// Crates whose types stand in the library's public functions.
+const NAMED: [&str; 3] = ["candle-core", "plotly", "serde_json"];
+
+/// Makes the cargo home in `folder`, and the environment of this process point to it.
+///
+/// # Errors
+/// The folder cannot be written; no cargo or rustc is found.
+///
+/// # Safety
+/// Sets environment variables: no other thread may run yet.
+pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let bin = folder.join("bin");
+    std::fs::create_dir_all(&bin).with_context(|| format!("could not create {}", bin.display()))?;
+    let this = std::env::current_exe()?;
+    link(&this, &bin.join("cargo"))?;
+    link(&this, &bin.join("rustup"))?;
+    let sysroot = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("rustc was not found; install Rust with rustup and restart the kernel")?;
+    let real = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim()).join("bin");
+    let mut paths = vec![bin, real.clone()];
+    paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let paths = std::env::join_paths(paths)?;
+    // SAFETY: the caller vouches that this process has one thread.
+    unsafe {
+        std::env::set_var(REAL_TOOLS, real);
+        std::env::set_var(REAL_HOME, &home);
+        std::env::set_var("CARGO_HOME", folder);
+        std::env::set_var("PATH", paths);
+    }
+    Ok(())
+}
+
+fn link(to: &Path, at: &Path) -> Result<()> {
+    match symlink(to, at) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("could not write {}", at.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tool as which this process was started, if it is one that this module stands in for.
+pub(crate) fn called_as() -> Option<&'static str> {
+    std::env::var_os(REAL_TOOLS)?;
+    let name = std::env::args_os().next().map(PathBuf::from)?;
+    ["cargo", "rustup"].into_iter().find(|tool| name.file_name() == Some(OsStr::new(tool)))
+}
+
+/// Runs as `tool`.
+pub(crate) fn run(tool: &str) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let real = PathBuf::from(std::env::var_os(REAL_TOOLS).unwrap_or_default());
+    let home = std::env::var_os(REAL_HOME).unwrap_or_default();
+    if tool == "rustup" {
+        return rustup(&arguments, &real);
+    }
+    let mut command = Command::new(real.join("cargo"));
+    command.args(&arguments).env("CARGO_HOME", home);
+    if arguments.first().is_none_or(|first| first != "metadata") {
+        eprintln!("cargo could not be started: {}", command.exec());
+        return ExitCode::FAILURE;
+    }
+    // Of the standard library rust-analyzer then takes the crates it knows by heart.
+    if arguments.iter().any(|argument| argument.to_string_lossy().contains("/rustlib/src/")) {
+        return ExitCode::FAILURE;
+    }
+    let Ok(output) = command.stderr(std::process::Stdio::inherit()).output() else {
+        return ExitCode::FAILURE;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    match serde_json::from_str::<Value>(&text) {
+        Ok(mut metadata) if output.status.success() => {
+            prune(&mut metadata);
+            println!("{metadata}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            print!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers `rustup which TOOL`: cargo is this binary, all else the real thing.
+fn rustup(arguments: &[OsString], real: &Path) -> ExitCode {
+    let [which, tool] = arguments else { return ExitCode::FAILURE };
+    if which != "which" {
+        return ExitCode::FAILURE;
+    }
+    let folder = std::env::var_os("CARGO_HOME").filter(|_| tool == "cargo");
+    let folder = folder.map_or_else(|| real.to_owned(), |home| PathBuf::from(home).join("bin"));
+    println!("{}", folder.join(tool).display());
+    ExitCode::SUCCESS
+}
+
+/// Leaves out of `cargo metadata`'s answer what stands below the library.
+fn prune(metadata: &mut Value) {
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let names: HashMap<String, String> = list(metadata, "packages")
+        .iter()
+        .map(|package| (text(package, "id"), text(package, "name")))
+        .collect();
+    let name = |id: &str| names.get(id).map(String::as_str).unwrap_or_default();
+    let nodes = list(&metadata["resolve"], "nodes");
+    if !names.values().any(|name| LIBRARY.contains(&name.as_str())) || nodes.is_empty() {
+        return;
+    }
+    let follows = |from: &str, to: &str| {
+        if LIBRARY.contains(&name(from)) {
+            LIBRARY.contains(&name(to)) || NAMED.contains(&name(to))
+        } else {
+            !NAMED.contains(&name(from))
+        }
+    };
+    let deps: HashMap<String, Vec<String>> = nodes
+        .iter()
+        .map(|node| {
+            let id = text(node, "id");
+            let to = list(node, "deps").iter().map(|dep| text(dep, "pkg")).collect();
+            (id, to)
+        })
+        .collect();
+    let mut kept = BTreeSet::new();
+    let mut open: Vec<String> = metadata["workspace_members"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    while let Some(id) = open.pop() {
+        if kept.insert(id.clone()) {
+            let next = deps.get(&id).into_iter().flatten();
+            open.extend(next.filter(|to| follows(&id, to)).cloned());
+        }
+    }
+    let keep = |value: &Value, key: &str| value[key].as_str().is_some_and(|id| kept.contains(id));
+    if let Some(packages) = metadata["packages"].as_array_mut() {
+        packages.retain(|package| keep(package, "id"));
+    }
+    if let Some(nodes) = metadata["resolve"]["nodes"].as_array_mut() {
+        nodes.retain(|node| keep(node, "id"));
+        for node in nodes {
+            let from = text(node, "id");
+            let stays = |id: &str| kept.contains(id) && follows(&from, id);
+            if let Some(deps) = node["deps"].as_array_mut() {
+                deps.retain(|dep| dep["pkg"].as_str().is_some_and(stays));
+            }
+            if let Some(ids) = node["dependencies"].as_array_mut() {
+                ids.retain(|id| id.as_str().is_some_and(stays));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_stands_below_the_library_is_left_out() {
+        let graph = [
+            ("ctx", vec!["eigenlens-notebook", "own"]),
+            ("eigenlens-notebook", vec!["eigenlens"]),
+            ("eigenlens", vec!["candle-core", "faer"]),
+            ("candle-core", vec!["gemm"]),
+            ("faer", vec![]),
+            ("gemm", vec![]),
+            ("own", vec!["faer"]),
+        ];
+        let mut metadata = json!({
+            "packages": graph.iter().map(|(n, _)| json!({"id": format!("{n}#1"), "name": n})).collect::<Vec<_>>(),
+            "workspace_members": ["ctx#1"],
+            "resolve": {"nodes": graph.iter().map(|(n, deps)| json!({
+                "id": format!("{n}#1"),
+                "dependencies": deps.iter().map(|d| format!("{d}#1")).collect::<Vec<_>>(),
+                "deps": deps.iter().map(|d| json!({"name": d, "pkg": format!("{d}#1")})).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>()},
+        });
+        prune(&mut metadata);
+        let names: Vec<_> = metadata["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["name"].as_str().unwrap())
+            .collect();
+        // `faer` stays because the user's own crate needs it, but not as the library's.
+        assert_eq!(names, ["ctx", "eigenlens-notebook", "eigenlens", "candle-core", "faer", "own"]);
+        let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+        assert_eq!(nodes[2]["dependencies"], json!(["candle-core#1"]));
+        assert_eq!(nodes[3]["deps"], json!([]));
+        assert_eq!(nodes[5]["dependencies"], json!(["faer#1"]));
+    }
+
+    #[test]
+    fn other_workspaces_are_left_alone() {
+        let mut metadata = json!({"packages": [{"id": "a#1", "name": "a"}], "resolve": {"nodes": [{"id": "a#1"}]}});
+        let before = metadata.clone();
+        prune(&mut metadata);
+        assert_eq!(metadata, before);
+    }
+}
