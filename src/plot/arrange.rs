@@ -6,7 +6,7 @@
 
 use super::figure::Figure;
 use super::panel::{Block, Node, Panel};
-use super::ticks;
+use super::ticks::{self, Orientation};
 
 /// Room for a figure's title.
 const TITLE: f64 = 40.0;
@@ -241,22 +241,28 @@ fn measure_panel(panel: &Panel) -> Extent {
 /// Pixels that ticks and title of the x axis need.
 fn x_room(panel: &Panel) -> f64 {
     let title = if panel.x.title.is_some() { 22.0 } else { 0.0 };
-    let ticks = match (panel.x.hide_ticks, ticks::labels(&panel.x, panel.size.0, true)) {
-        (true, _) => 0.0,
-        (false, Some((labels, true))) => ticks::widest(&labels) + 8.0,
-        (false, _) => 20.0,
-    };
+    let ticks =
+        match (panel.x.hide_ticks, ticks::labels(&panel.x, panel.size.0, Orientation::Across)) {
+            (true, _) => 0.0,
+            (false, Some((labels, true))) => ticks::widest(&labels) + 8.0,
+            (false, _) => 20.0,
+        };
     ticks + title
 }
 
 /// Pixels that ticks and title of the y axis need.
 fn y_room(panel: &Panel) -> f64 {
     let title = if panel.y.title.is_some() { 22.0 } else { 0.0 };
-    let ticks = match (panel.y.hide_ticks, ticks::labels(&panel.y, panel.size.1, false)) {
+    let ticks = match (panel.y.hide_ticks, ticks::labels(&panel.y, panel.size.1, Orientation::Up)) {
         (true, _) => 0.0,
         (false, Some((labels, _))) => ticks::widest(&labels) + 10.0,
         (false, None) => {
-            let numbers = ticks::numbers(&panel.y, panel.y_extent(), panel.size.1.max(100.0), 40.0);
+            let numbers = ticks::numbers(
+                &panel.y,
+                panel.y_extent(),
+                panel.size.1.max(100.0),
+                Orientation::Up.pitch(),
+            );
             ticks::widest(&numbers).max(20.0) + 12.0
         }
     };

@@ -37,8 +37,12 @@ pub fn plot_explanation(explanation: &Explanation) -> Result<Figure> {
     order.truncate(CLASSES);
 
     let mut rows = Vec::new();
-    for &class in &order {
-        rows.extend(class_row(explanation, class, logits[class])?);
+    for (place, &class) in order.iter().enumerate() {
+        let mut row = class_row(explanation, class, logits[class])?;
+        if let (Some(Node::Panel(curve)), true) = (row.first_mut(), place + 1 == order.len()) {
+            curve.x.title = Some("rank".into());
+        }
+        rows.extend(row);
     }
     let columns = 1 + 2 * EACH_SIDE;
     let classes = Block { items: rows, columns, bar: Some(0), ..Block::default() };
@@ -85,7 +89,10 @@ fn class_row(explanation: &Explanation, class: usize, logit: f64) -> Result<Vec<
     for sign in [1.0, -1.0] {
         let order = strongest(&gains, sign);
         if !order.is_empty() {
-            panel.marks.extend(curve(&gains, &order, EACH_SIDE, sign).marks);
+            let part = curve(&gains, &order, EACH_SIDE, sign);
+            let ends = [&panel, &part].map(|p| p.x.range.map_or(1.5, |range| range.1));
+            panel.x.range = Some((0.5, ends[0].max(ends[1])));
+            panel.marks.extend(part.marks);
         }
         for place in 0..EACH_SIDE {
             pictures.push(match order.get(place) {
@@ -102,7 +109,6 @@ fn class_row(explanation: &Explanation, class: usize, logit: f64) -> Result<Vec<
     panel.size = (210.0, SIDE);
     panel.x.whole = true;
     panel.y.title = Some("contribution".into());
-    panel.x.title = Some("rank".into());
     let mut row = vec![Node::Panel(Box::new(panel))];
     row.extend(pictures);
     Ok(row)
@@ -115,6 +121,6 @@ fn logit_bars(logits: &[f64], labels: &[String]) -> Panel {
     let mut panel = Panel { marks: vec![Mark::Series(bars)], ..Panel::default() };
     panel.title = Some("logits".into());
     panel.x.labels = Some(labels.to_vec());
-    panel.size = (420.0, INPUT);
+    panel.size = (500.0, INPUT);
     panel
 }

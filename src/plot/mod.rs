@@ -48,6 +48,8 @@ mod picture;
 mod plotly_json;
 mod scale;
 mod spectrum;
+#[cfg(test)]
+mod tests;
 mod ticks;
 mod values;
 

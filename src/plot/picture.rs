@@ -11,10 +11,10 @@ use super::figure::Figure;
 use super::panel::{Image, Mark, Panel, Series, Style};
 use super::plotly_json::point_size;
 use super::scale::{AXIS, GRID, SERIES, Scale, TEXT};
-use super::ticks::{self, Ticks};
+use super::ticks::{self, Orientation, Ticks};
 
-/// Matrices are reduced to at most this many cells a side.
-const CELLS: usize = 400;
+/// Of larger matrices only every so many cells are drawn.
+const CELLS: usize = 800;
 /// Curves are reduced to about this many points.
 const POINTS: usize = 1_000;
 /// Point clouds are cut off here.
@@ -143,11 +143,14 @@ fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
 fn axes(out: &mut String, placed: &Placed, h: Ruler, v: Ruler) {
     let (panel, r) = (&placed.panel, placed.rect);
     let image = panel.image().is_some();
-    let named = |axis, pixels, horizontal| ticks::labels(axis, pixels, horizontal);
-    let (across, upright) = named(&panel.x, r.w, true)
-        .unwrap_or_else(|| (ticks::numbers(&panel.x, (h.low, h.high), r.w, 60.0), false));
-    let up: Ticks = named(&panel.y, r.h, false)
-        .map_or_else(|| ticks::numbers(&panel.y, (v.low, v.high), r.h, 40.0), |l| l.0);
+    let (across, upright) =
+        ticks::labels(&panel.x, r.w, Orientation::Across).unwrap_or_else(|| {
+            (ticks::numbers(&panel.x, (h.low, h.high), r.w, Orientation::Across.pitch()), false)
+        });
+    let up: Ticks = ticks::labels(&panel.y, r.h, Orientation::Up).map_or_else(
+        || ticks::numbers(&panel.y, (v.low, v.high), r.h, Orientation::Up.pitch()),
+        |l| l.0,
+    );
     if !image {
         let mut path = String::new();
         for (value, _) in across.iter().filter(|_| panel.x.labels.is_none()) {
@@ -201,7 +204,7 @@ fn axes(out: &mut String, placed: &Placed, h: Ruler, v: Ruler) {
 
 /// How far below the plotting area the title of the x axis stands.
 fn x_title(placed: &Placed) -> f64 {
-    match ticks::labels(&placed.panel.x, placed.rect.w, true) {
+    match ticks::labels(&placed.panel.x, placed.rect.w, Orientation::Across) {
         _ if placed.panel.x.hide_ticks => 16.0,
         Some((labels, true)) => ticks::widest(&labels) + 24.0,
         _ => 34.0,
@@ -215,8 +218,9 @@ fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure
     let mut pixels = Vec::with_capacity(rows * columns);
     for row in 0..rows {
         for column in 0..columns {
-            let value = mean(image, row, rows, column, columns);
-            pixels.push(((value - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8);
+            let cell = row * image.rows / rows * image.columns + column * image.columns / columns;
+            let share = (f64::from(image.values[cell]) - low) / (high - low);
+            pixels.push((share * 255.0).round().clamp(0.0, 255.0) as u8);
         }
     }
     if let Ok(file) = png(columns, &pixels, &palette) {
@@ -232,19 +236,6 @@ fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure
             base64(&file)
         );
     }
-}
-
-/// Mean of the cells that fall on one cell of the reduced matrix.
-fn mean(image: &Image, row: usize, rows: usize, column: usize, columns: usize) -> f64 {
-    let part =
-        |i: usize, n: usize, all: usize| i * all / n..((i + 1) * all / n).max(i * all / n + 1);
-    let (down, across) = (part(row, rows, image.rows), part(column, columns, image.columns));
-    let count = (down.len() * across.len()) as f64;
-    let sum: f64 = down
-        .flat_map(|r| across.clone().map(move |c| r * image.columns + c))
-        .map(|i| f64::from(image.values[i]))
-        .sum();
-    sum / count
 }
 
 fn series(

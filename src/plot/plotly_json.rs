@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::arrange::{Page, Placed};
 use super::encode;
 use super::figure::{Figure, merge};
-use super::panel::{Axis, Image, Series, Style};
+use super::panel::{Axis, Image, Mark, Series, Style};
 use super::scale::{AXIS, GRID, SERIES, TEXT};
-use super::{panel::Mark, ticks};
+use super::ticks::{self, Orientation};
 
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
@@ -143,22 +143,28 @@ fn panel(
     if !flat {
         return;
     }
-    let square = panel.image().is_some_and(Image::square);
-    let mut x = axis(&panel.x, rect.w, true, panel.image().is_some());
+    let image = panel.image();
+    let points = panel.series().all(|s| s.style == Style::Points);
+    let mut x =
+        axis(&panel.x, panel.x_extent(), rect.w, Orientation::Across, image.is_none() && points);
     x["domain"] = json!(across);
     x["anchor"] = json!(numbered("y", i));
     if panel.x.on_top {
         x["side"] = json!("top");
     }
-    let mut y = axis(&panel.y, rect.h, false, panel.image().is_some());
+    let mut y = axis(&panel.y, panel.y_extent(), rect.h, Orientation::Up, image.is_none());
     y["domain"] = json!(up);
     y["anchor"] = json!(numbered("x", i));
-    if panel.image().is_some() {
-        let ((left, right), (bottom, top)) = (panel.x_extent(), panel.y_extent());
+    if image.is_some() || panel.series().any(|s| s.style == Style::Bars) {
+        let (left, right) = panel.x_extent();
         x["range"] = json!([left, right]);
-        y["range"] = json!([bottom, top]);
     }
-    if square {
+    if image.is_some() {
+        let (bottom, top) = panel.y_extent();
+        y["range"] = json!([bottom, top]);
+        (x["showgrid"], y["showgrid"]) = (json!(false), json!(false));
+    }
+    if image.is_some_and(Image::square) {
         x["constrain"] = json!("domain");
         y["constrain"] = json!("domain");
         y["scaleanchor"] = json!(numbered("x", i));
@@ -181,30 +187,35 @@ fn panel(
     }
 }
 
-fn axis(axis: &Axis, pixels: f64, horizontal: bool, image: bool) -> Value {
+fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bool) -> Value {
     let mut json = json!({
-        "showgrid": !image, "gridcolor": GRID, "zeroline": !image, "zerolinecolor": AXIS,
-        "showline": false, "ticks": "", "tickfont": {"size": 11},
-        "showticklabels": !axis.hide_ticks, "automargin": false, "exponentformat": "power",
-        "title": {"text": text(axis.title.as_deref().unwrap_or("")), "standoff": 6},
+        "showgrid": true, "gridcolor": GRID, "zeroline": zero, "zerolinecolor": AXIS,
+        "showline": false, "ticks": "outside", "ticklen": 4, "tickcolor": "rgba(0,0,0,0)",
+        "tickfont": {"size": 11}, "showticklabels": !axis.hide_ticks, "automargin": false,
+        "exponentformat": "power",
+        "title": {
+            "text": text(axis.title.as_deref().unwrap_or("")),
+            "standoff": 4, "font": {"size": 12},
+        },
     });
-    if let Some((labels, upright)) = ticks::labels(axis, pixels, horizontal) {
+    let ticks = ticks::numbers(axis, extent, pixels, run.pitch());
+    if let Some((labels, upright)) = ticks::labels(axis, pixels, run) {
         let (places, words): (Vec<f64>, Vec<String>) = labels.into_iter().unzip();
         json["tickmode"] = json!("array");
         json["tickvals"] = json!(places);
         json["ticktext"] = words.iter().map(|w| json!(text(w))).collect();
         json["tickangle"] = json!(if upright { -90 } else { 0 });
-        if !image {
-            json["showgrid"] = json!(false);
-            json["zeroline"] = json!(false);
+        json["showgrid"] = json!(false);
+    } else if let [(first, _), (second, _), ..] = ticks[..] {
+        // Steps of our own where plotly would put ticks between whole numbers or decades.
+        if axis.whole && (extent.1 - extent.0).abs() < 12.0 {
+            json["dtick"] = json!(second - first);
+        } else if axis.log && second / first >= 9.9 {
+            json["dtick"] = json!((second / first).log10().round());
         }
-    } else if image || axis.whole {
-        json["tickformat"] = json!("d");
-        json["nticks"] = json!((pixels / 40.0).clamp(2.0, 12.0).round());
     }
     if axis.log {
         json["type"] = json!("log");
-        json["dtick"] = json!(1);
         json["zeroline"] = json!(false);
     }
     if let Some((low, high)) = axis.range {

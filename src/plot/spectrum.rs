@@ -80,12 +80,14 @@ pub(super) fn curve(values: &[f64], order: &[usize], marked: usize, sign: f64) -
     let ink = if sign > 0.0 { POSITIVE } else { NEGATIVE };
     let y: Vec<f64> = order.iter().take(RANKS).map(|&i| values[i]).collect();
     let x: Vec<f64> = (1..=y.len()).map(|rank| rank as f64).collect();
+    let last = y.len() as f64;
     let dots = marked.min(y.len());
     let points = Series::new(Style::Points, "", x[..dots].to_vec(), y[..dots].to_vec()).ink(ink);
     let line = Series::new(Style::Line, "", x, y).ink(ink);
     let mut panel = Panel::default();
     panel.marks = vec![Mark::Series(line), Mark::Series(points)];
     panel.x.whole = true;
+    panel.x.range = Some((0.5, last + 0.5));
     panel
 }
 

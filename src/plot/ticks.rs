@@ -9,6 +9,23 @@ const LABEL_PITCH: f64 = 14.0;
 /// Longer labels are cut, the hover text is not.
 const LONGEST: usize = 22;
 
+/// Which way an axis runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orientation {
+    Across,
+    Up,
+}
+
+impl Orientation {
+    /// Pixels from one numeric tick to the next, at least.
+    pub(super) fn pitch(self) -> f64 {
+        match self {
+            Self::Across => 46.0,
+            Self::Up => 36.0,
+        }
+    }
+}
+
 /// Ticks: position on the axis and text.
 pub(super) type Ticks = Vec<(f64, String)>;
 
@@ -24,8 +41,9 @@ pub(super) fn widest(ticks: &Ticks) -> f64 {
 
 /// The labels of `axis` that fit into `pixels`, and whether they must be written upwards.
 /// `None` where the axis has no labels. `count` is the number of positions.
-pub(super) fn labels(axis: &Axis, pixels: f64, horizontal: bool) -> Option<(Ticks, bool)> {
+pub(super) fn labels(axis: &Axis, pixels: f64, run: Orientation) -> Option<(Ticks, bool)> {
     let labels = axis.labels.as_ref()?;
+    let horizontal = run == Orientation::Across;
     let slot = pixels / labels.len().max(1) as f64;
     let short: Vec<String> = labels.iter().map(|l| shorten(l)).collect();
     let widest = short.iter().map(|l| width(l)).fold(0.0, f64::max);
@@ -116,9 +134,15 @@ mod tests {
     #[test]
     fn labels_thin_out_and_turn() {
         let few = Axis { labels: Some(vec!["a".into(), "b".into()]), ..Axis::default() };
-        assert_eq!(labels(&few, 100.0, true).map(|l| (l.0.len(), l.1)), Some((2, false)));
+        assert_eq!(
+            labels(&few, 100.0, Orientation::Across).map(|l| (l.0.len(), l.1)),
+            Some((2, false))
+        );
         let names = (0..100).map(|i| format!("token {i}")).collect();
         let many = Axis { labels: Some(names), ..Axis::default() };
-        assert_eq!(labels(&many, 400.0, true).map(|l| (l.0.len(), l.1)), Some((25, true)));
+        assert_eq!(
+            labels(&many, 400.0, Orientation::Across).map(|l| (l.0.len(), l.1)),
+            Some((25, true))
+        );
     }
 }
