@@ -9,6 +9,9 @@ use super::scale::Scale;
 use super::values::{IntoValues, check};
 use crate::{Error, Result};
 
+/// What can have labels along an axis.
+const NAMED: &str = "used on an image, or along x where points stand at 0, 1, 2, …";
+
 impl Figure {
     /// The title of every x axis.
     pub fn x_title(self, title: impl Into<String>) -> Self {
@@ -34,7 +37,7 @@ impl Figure {
             |panel| &mut panel.x,
             |panel| match panel.image() {
                 Some(image) => Some(image.columns),
-                None => panel.series().map(|s| s.x.len()).max(),
+                None => panel.series().map(|s| s.x.len()).max().filter(|_| panel.x.whole),
             },
         )
     }
@@ -66,13 +69,13 @@ impl Figure {
             Some(n) => {
                 wanted = Err(Error::shape(what, format!("{n} labels"), labels.len()));
             }
-            None => wanted = Err(Error::invalid(what, "used on an image", "a chart without rows")),
+            None => wanted = Err(Error::invalid(what, NAMED, "another figure")),
         });
         wanted?;
         Ok(self.panels(|panel| axis(panel).labels = Some(labels.clone())))
     }
 
-    /// Where the points of every series stand along x, in place of 0, 1, 2, …
+    /// Where the points of every series stand along x, in place of 0, 1, 2, … and their labels.
     ///
     /// # Errors
     /// [`Error::Shape`] unless every series has as many points, [`Error::NonFinite`] for NaN.
@@ -81,7 +84,10 @@ impl Figure {
         check("x", &values)?;
         let mut wrong = None;
         self.root.each_panel_mut(&mut |panel| {
-            panel.x.whole = false;
+            (panel.x.whole, panel.x.labels) = (false, None);
+            if panel.series().next().is_none() {
+                wrong = Some(0);
+            }
             for series in panel.series_mut() {
                 if series.y.len() == values.len() {
                     series.x.clone_from(&values);
@@ -99,19 +105,19 @@ impl Figure {
     /// What every x axis covers.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `low < high`, both finite.
+    /// [`Error::Invalid`] unless `low < high`, both finite, and positive on a logarithmic axis.
     pub fn x_range(self, low: f64, high: f64) -> Result<Self> {
         let range = ordered("x_range", low, high)?;
-        Ok(self.panels(|panel| panel.x.range = Some(range)))
+        self.panels(|panel| panel.x.range = Some(range)).on_log_axes()
     }
 
     /// What every y axis covers.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `low < high`, both finite.
+    /// [`Error::Invalid`] unless `low < high`, both finite, and positive on a logarithmic axis.
     pub fn y_range(self, low: f64, high: f64) -> Result<Self> {
         let range = ordered("y_range", low, high)?;
-        Ok(self.panels(|panel| panel.y.range = Some(range)))
+        self.panels(|panel| panel.y.range = Some(range)).on_log_axes()
     }
 
     /// Logarithmic x axes.
@@ -120,7 +126,7 @@ impl Figure {
     /// [`Error::Invalid`] if a value is not positive: it would have no place on the axis.
     pub fn log_x(self) -> Result<Self> {
         self.positive("x", |panel| panel.series().flat_map(|s| s.x.iter().copied()).collect())?;
-        Ok(self.panels(|panel| panel.x.log = true))
+        self.panels(|panel| panel.x.log = true).on_log_axes()
     }
 
     /// Logarithmic y axes.
@@ -129,7 +135,21 @@ impl Figure {
     /// [`Error::Invalid`] if a value is not positive: it would have no place on the axis.
     pub fn log_y(self) -> Result<Self> {
         self.positive("y", |panel| panel.series().flat_map(|s| s.y.iter().copied()).collect())?;
-        Ok(self.panels(|panel| panel.y.log = true))
+        self.panels(|panel| panel.y.log = true).on_log_axes()
+    }
+
+    /// Refuses a range that a logarithmic axis cannot show.
+    fn on_log_axes(self) -> Result<Self> {
+        let mut wrong = None;
+        self.root.each_panel(&mut |panel| {
+            for axis in [&panel.x, &panel.y].into_iter().filter(|axis| axis.log) {
+                wrong = axis.range.map(|range| range.0).filter(|&low| low <= 0.0).or(wrong);
+            }
+        });
+        match wrong {
+            Some(low) => Err(Error::invalid("the range of a logarithmic axis", "positive", low)),
+            None => Ok(self),
+        }
     }
 
     fn positive(&self, axis: &str, values: fn(&Panel) -> Vec<f64>) -> Result<()> {
@@ -214,9 +234,13 @@ impl Figure {
     /// The values at both ends of the colour scale; values beyond them take the end's colour.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `low < high`, both finite.
+    /// [`Error::Invalid`] unless `low < high`, both finite, or without a colour scale.
     pub fn color_range(mut self, low: f64, high: f64) -> Result<Self> {
         let range = ordered("color_range", low, high)?;
+        if self.colours.is_empty() {
+            let expected = "used on an image or on points with `color_by`";
+            return Err(Error::invalid("color_range", expected, "a figure without a colour scale"));
+        }
         for colour in &mut self.colours {
             colour.range = Some(range);
         }

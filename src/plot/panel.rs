@@ -177,14 +177,25 @@ impl Panel {
         let (low, high) =
             extent(self.series().flat_map(|s| s.x.iter().copied())).unwrap_or((0.0, 1.0));
         if self.series().any(|s| s.style == Style::Bars) {
-            (low - 0.6, high + 0.6)
-        } else if self.series().any(|s| s.style == Style::Points) {
-            widen(low, high, self.x.log)
-        } else if low == high {
+            let air = 0.6 * self.bar_pitch();
+            (low - air, high + air)
+        } else if low == high || self.series().any(|s| s.style == Style::Points) {
             widen(low, high, self.x.log)
         } else {
             (low, high)
         }
+    }
+
+    /// Least distance between bars of one series along x.
+    pub(super) fn bar_pitch(&self) -> f64 {
+        let mut pitch = f64::INFINITY;
+        for series in self.series().filter(|s| s.style == Style::Bars) {
+            let mut x = series.x.clone();
+            x.sort_by(f64::total_cmp);
+            let gaps = x.windows(2).map(|pair| pair[1] - pair[0]).filter(|&gap| gap > 0.0);
+            pitch = gaps.fold(pitch, f64::min);
+        }
+        if pitch.is_finite() { pitch } else { 1.0 }
     }
 
     /// What the y axis covers, from bottom to top for series.

@@ -110,14 +110,19 @@ fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
     let (x, y) = (panel.x_extent(), panel.y_extent());
     let h = Ruler { low: x.0, high: x.1, log: panel.x.log, start: r.x, length: r.w };
     let v = Ruler { low: y.0, high: y.1, log: panel.y.log, start: r.y + r.h, length: -r.h };
-    axes(out, placed, h, v);
+    let own = |mark: &Mark| !matches!(mark, Mark::Plotly(_));
+    if panel.marks.iter().any(own) {
+        axes(out, placed, h, v);
+    }
     let _ = write!(
         out,
         "<clipPath id=\"p{i}\"><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>\
          </clipPath><g clip-path=\"url(#p{i})\">",
         r.x, r.y, r.w, r.h
     );
-    let bars = panel.series().filter(|s| s.style == Style::Bars).count();
+    let bars = panel.series().filter(|s| s.style == Style::Bars).count().max(1);
+    let slot = (h.at(x.0 + panel.bar_pitch()) - h.at(x.0)) * 0.8 / bars as f64;
+    let left = bars as f64 / 2.0 * slot;
     let mut order = 0;
     for mark in &panel.marks {
         match mark {
@@ -125,11 +130,12 @@ fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
                 image(out, values, r, figure.colours[values.colour].scale(), figure);
             }
             Mark::Series(values) => {
-                series(out, figure, values, order, bars, h, v);
+                let bar = (slot, order as f64 * slot - left);
+                series(out, figure, values, order, bar, h, v);
                 order += 1;
             }
             Mark::Plotly(_) => {
-                let words = "drawn where plotly is at hand";
+                let words = "(this trace is drawn by plotly only)";
                 label(out, r.x + r.w / 2.0, r.y + r.h / 2.0, "middle", 12, words);
             }
         }
@@ -243,7 +249,7 @@ fn series(
     figure: &Figure,
     series: &Series,
     order: usize,
-    bars: usize,
+    (slot, shift): (f64, f64),
     h: Ruler,
     v: Ruler,
 ) {
@@ -261,8 +267,6 @@ fn series(
             );
         }
         Style::Bars => {
-            let slot = (h.at(1.0) - h.at(0.0)) * 0.8 / bars.max(1) as f64;
-            let shift = (order as f64 - bars as f64 / 2.0) * slot;
             let floor = if v.log { v.low } else { 0.0_f64.clamp(v.low, v.high) };
             let base = v.at(floor);
             let mut path = String::new();

@@ -9,6 +9,10 @@ use super::panel::{Axis, Image, Mark, Series, Style};
 use super::scale::{AXIS, GRID, SERIES, TEXT};
 use super::ticks::{self, Orientation};
 
+/// Larger matrices tell the numbers of row and column on hovering, not their labels: a text a cell
+/// would outweigh the data.
+const HOVER_TEXTS: usize = 40_000;
+
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
     let page = figure.page();
@@ -27,7 +31,8 @@ pub(super) fn render(figure: &Figure) -> Value {
     json!({
         "data": traces,
         "layout": layout,
-        "config": {"displaylogo": false, "responsive": false},
+        // plotly.js 4 offers to upload the figure unless told not to.
+        "config": {"displaylogo": false, "responsive": false, "showSendToCloud": false},
     })
 }
 
@@ -81,6 +86,7 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
                 "y": 1.0 - (rect.y + rect.h / 2.0) / page.height, "yanchor": "middle", "ypad": 0,
                 "len": rect.h, "lenmode": "pixels", "thickness": rect.w, "thicknessmode": "pixels",
                 "outlinewidth": 0, "tickfont": {"size": 11}, "nticks": 7,
+                "ticks": "outside", "ticklen": 3, "tickcolor": "rgba(0,0,0,0)",
                 "title": {"text": text(colour.title.as_deref().unwrap_or(""))},
             });
         }
@@ -233,7 +239,7 @@ fn image(image: &Image, name: Option<&str>, x: &Axis, y: &Axis) -> Value {
         "name": text(name.unwrap_or("")),
         "hovertemplate": "x %{x}, y %{y}<br>%{z:.4g}",
     });
-    if x.labels.is_some() || y.labels.is_some() {
+    if (x.labels.is_some() || y.labels.is_some()) && image.values.len() <= HOVER_TEXTS {
         let word = |axis: &Axis, i: usize| match axis.labels.as_ref().and_then(|l| l.get(i)) {
             Some(label) => text(label),
             None => i.to_string(),

@@ -84,8 +84,8 @@ pub(super) fn curve(values: &[f64], order: &[usize], marked: usize, sign: f64) -
     let dots = marked.min(y.len());
     let points = Series::new(Style::Points, "", x[..dots].to_vec(), y[..dots].to_vec()).ink(ink);
     let line = Series::new(Style::Line, "", x, y).ink(ink);
-    let mut panel = Panel::default();
-    panel.marks = vec![Mark::Series(line), Mark::Series(points)];
+    let marks = vec![Mark::Series(line), Mark::Series(points)];
+    let mut panel = Panel { marks, ..Panel::default() };
     panel.x.whole = true;
     panel.x.range = Some((0.5, last + 0.5));
     panel

@@ -261,6 +261,11 @@ fn bad_input_is_named() -> Result<()> {
     assert!(message(line([1.0, 2.0])?.log_x()).contains("positive"));
     assert!(message(imshow(&normal(&[2, 2])?)?.log_y()).contains("image"));
     assert!(message(line([1.0, 2.0])?.x([1.0])).contains("2 values"));
+    assert!(message(imshow(&normal(&[2, 2])?)?.x([1.0])).contains("0 values"));
+    assert!(message(line([1.0])?.log_y()?.y_range(0.0, 1.0)).contains("logarithmic"));
+    assert!(message(line([1.0])?.y_range(-1.0, 1.0)?.log_y()).contains("logarithmic"));
+    assert!(message(line([1.0])?.color_range(0.0, 1.0)).contains("colour scale"));
+    assert!(message(scatter([1.0], [1.0])?.x_labels(["a"])).contains("0, 1, 2"));
     assert!(message(line([1.0])?.y_range(1.0, 1.0)).contains("y_range"));
     assert!(message(line([1.0])?.y_labels(["a"])).contains("y_labels"));
     let image = imshow(&normal(&[2, 3])?)?;

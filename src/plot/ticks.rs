@@ -105,7 +105,7 @@ fn power(exponent: i32) -> String {
 /// `value` with the digits that a step of `step` needs.
 pub(super) fn number(value: f64, step: f64) -> String {
     let size = value.abs().max(step);
-    if size >= 1e6 || size < 1e-4 {
+    if !(1e-4..1e6).contains(&size) {
         return format!("{value:.1e}").replace('-', "−");
     }
     let decimals = (-step.log10()).ceil().max(0.0) as usize;
