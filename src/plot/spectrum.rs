@@ -23,7 +23,7 @@ const SIDE: f64 = 120.0;
 ///   is arbitrary: red and blue may be swapped within an image.
 ///
 /// Both curves have one scale, at most 20 eigenvalues each; the dots mark those whose eigenvectors
-/// are shown. After figure 3 of "Bilinear MLPs enable weight-based mechanistic interpretability"
+/// are shown. After "Bilinear MLPs enable weight-based mechanistic interpretability"
 /// (Pearce et al., 2024) and `plot_eigenspectrum` of its code.
 ///
 /// # Errors
