@@ -29,7 +29,7 @@ pub fn line(y: impl IntoSeries) -> Result<Figure> {
 
 /// Draws bars at x = 0, 1, 2, …, named by [`Figure::x_labels`]; several series stand side by side.
 ///
-/// Takes what [`line`] takes.
+/// Takes what [`line()`] takes.
 ///
 /// ```
 /// use eigenlens::plot::bar;

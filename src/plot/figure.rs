@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// A chart or several, drawn by plotly.
 ///
-/// Made by [`imshow`](super::imshow), [`line`](super::line), [`bar`](super::bar),
+/// Made by [`imshow`](super::imshow), [`line`](super::line()), [`bar`](super::bar),
 /// [`scatter`](super::scatter) and their like, put together by [`grid`](super::grid),
 /// [`beside`](super::beside) and [`stack`](super::stack). Every option is a method that takes the
 /// figure and gives it back, so options chain; those that can be wrong return a [`Result`].

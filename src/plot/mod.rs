@@ -6,7 +6,7 @@
 //! | function | draws |
 //! | --- | --- |
 //! | [`imshow`] | a matrix `[h, w]`, or matrices `[n, h, w]` with one colour scale |
-//! | [`line`], [`bar`], [`scatter`] | curves, bars, points |
+//! | [`line()`], [`bar`], [`scatter`] | curves, bars, points |
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
 //! | [`plot_eigenspectrum`] | eigenvalues with their strongest eigenvectors |
 //! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
