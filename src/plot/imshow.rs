@@ -1,0 +1,99 @@
+//! Matrices as images.
+
+use candle_core::{DType, Tensor};
+
+use super::figure::Figure;
+use super::panel::{Axis, Block, ColourAxis, Image, Mark, Node, Panel};
+use crate::{Error, Result};
+
+/// Pixels that a row of facets may take.
+const ROW: f64 = 760.0;
+/// Facets in a row unless the user says otherwise.
+const COLUMNS: usize = 5;
+/// Images longer than this many times their width are stretched: their cells are not square.
+const LONGEST: usize = 4;
+
+/// Draws a matrix `[height, width]` as an image, row 0 at the top, or `[n, height, width]` as `n`
+/// facets that share one colour scale.
+///
+/// Hovering over a cell tells its place and value. Options are methods of the [`Figure`]:
+/// [`midpoint`](Figure::midpoint) (red below, white at, blue above), [`scale`](Figure::scale),
+/// [`x_labels`](Figure::x_labels), [`y_labels`](Figure::y_labels),
+/// [`axis_on_top`](Figure::axis_on_top), [`facet_titles`](Figure::facet_titles),
+/// [`facet_col_wrap`](Figure::facet_col_wrap). Like `imshow` of plotly express.
+///
+/// ```
+/// use eigenlens::plot::imshow;
+/// use eigenlens::prelude::*;
+/// let interaction = Tensor::new(&[[0_f32, 1.0], [-1.0, 0.0]], &Device::Cpu)?;
+/// imshow(&interaction)?.midpoint(0.0).x_labels(["a", "b"])?.title("AND").show();
+/// # Ok::<(), eigenlens::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] for another rank or an empty tensor, [`Error::NonFinite`] for NaN or infinity.
+pub fn imshow(image: &Tensor) -> Result<Figure> {
+    let images = images("the tensor of imshow", image, 0)?;
+    let facets = image.rank() == 3;
+    let panels: Vec<Panel> = images.into_iter().map(|image| picture(image, 400.0)).collect();
+    let columns = panels.len().min(COLUMNS);
+    let mut block = Block { facets, bar: Some(0), ..Block::of(panels, columns) };
+    if facets {
+        fit_facets(&mut block);
+    }
+    Ok(Figure::of(block, vec![ColourAxis::default()]))
+}
+
+/// The images in a tensor `[height, width]` or `[n, height, width]`, coloured by axis `colour`.
+pub(super) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<Image>> {
+    let (rows, columns) = match *tensor.dims() {
+        [rows, columns] | [_, rows, columns] if tensor.elem_count() > 0 => (rows, columns),
+        _ => {
+            let expected = "[height, width] or [n, height, width], none of them 0";
+            return Err(Error::shape(what, expected, tensor.dims()));
+        }
+    };
+    let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+        return Err(Error::NonFinite { what: what.to_owned(), index });
+    }
+    let images = values.chunks(rows * columns);
+    Ok(images.map(|cells| Image { values: cells.into(), rows, columns, colour }).collect())
+}
+
+/// A panel with one image whose longer side is at most `side` pixels.
+pub(super) fn picture(image: Image, side: f64) -> Panel {
+    let axis = Axis { whole: true, ..Axis::default() };
+    let size = image.size(side);
+    Panel { marks: vec![Mark::Image(image)], x: axis.clone(), y: axis, size, ..Panel::default() }
+}
+
+/// Makes image facets as large as a row of them allows.
+pub(super) fn fit_facets(block: &mut Block) {
+    let columns = block.columns.max(1) as f64;
+    let side = (ROW / columns - 16.0).clamp(48.0, 260.0);
+    for item in &mut block.items {
+        if let Node::Panel(panel) = item
+            && let Some(size) = panel.image().map(|image| image.size(side))
+        {
+            panel.size = size;
+        }
+    }
+}
+
+impl Image {
+    /// Whether cells are drawn as squares.
+    pub(super) fn square(&self) -> bool {
+        let (short, long) = (self.rows.min(self.columns), self.rows.max(self.columns));
+        long <= LONGEST * short
+    }
+
+    /// Size on the page with the longer side at most `side`; small matrices stay small.
+    fn size(&self, side: f64) -> (f64, f64) {
+        let long = self.rows.max(self.columns) as f64;
+        let side = side.min((long * 48.0).max(160.0));
+        let least = if self.square() { 0.0 } else { side / LONGEST as f64 };
+        let length = |n: usize| (n as f64 / long * side).max(least);
+        (length(self.columns), length(self.rows))
+    }
+}

@@ -1,0 +1,329 @@
+//! What the figures say, read back from their JSON and files.
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+
+use super::encode::tests::decode;
+use super::*;
+use crate::bilinear::Explanation;
+use crate::random::Rng;
+use crate::{Error, Result};
+
+fn json_of(figure: &Figure) -> Value {
+    serde_json::from_str(&figure.to_json()).unwrap()
+}
+
+fn normal(shape: &[usize]) -> Result<Tensor> {
+    Rng::seed(3).normal(shape, &Device::Cpu)
+}
+
+/// Text of the error of `result`.
+fn message<T>(result: Result<T>) -> String {
+    result.err().map(|e| e.to_string()).unwrap()
+}
+
+#[test]
+fn an_image_carries_its_data_as_f4() -> Result<()> {
+    let image = Tensor::new(&[[1_f32, -2.0, 0.5], [0.0, 3.0, 4.0]], &Device::Cpu)?;
+    let json = json_of(&imshow(&image)?.midpoint(1.0));
+    let z = &json["data"][0]["z"];
+    assert_eq!((&z["dtype"], &z["shape"]), (&json!("f4"), &json!("2, 3")));
+    let values: Vec<f32> = decode(z["bdata"].as_str().unwrap())
+        .chunks(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    assert_eq!(values, [1.0, -2.0, 0.5, 0.0, 3.0, 4.0]);
+    // Furthest from 1 are -2 and 4.
+    let colours = &json["layout"]["coloraxis"];
+    assert_eq!((&colours["cmin"], &colours["cmax"]), (&json!(-2.0), &json!(4.0)));
+    assert_eq!(colours["colorscale"][0], json!([0.0, "#67001f"]));
+    assert_eq!(colours["colorscale"][10], json!([1.0, "#053061"]));
+    // Row 0 at the top.
+    assert_eq!(json["layout"]["yaxis"]["range"], json!([1.5, -0.5]));
+    Ok(())
+}
+
+#[test]
+fn facets_share_one_colour_axis() -> Result<()> {
+    let figure = imshow(&normal(&[12, 4, 4])?)?.midpoint(0.0).facet_col_wrap(4)?;
+    let json = json_of(&figure.facet_titles((0..12).map(|i| format!("class {i}")))?);
+    let traces = json["data"].as_array().unwrap();
+    assert_eq!(traces.len(), 12);
+    assert!(traces.iter().all(|t| t["coloraxis"] == "coloraxis"));
+    assert_eq!(traces[11]["xaxis"], "x12");
+    let layout = json["layout"].as_object().unwrap();
+    assert!(!layout.contains_key("coloraxis2"));
+    assert_eq!(
+        layout["coloraxis"]["cmin"].as_f64(),
+        layout["coloraxis"]["cmax"].as_f64().map(|c| -c)
+    );
+    assert_eq!(layout["annotations"][11]["text"], "class 11");
+    assert_eq!(layout["xaxis12"]["matches"], "x");
+    // Ticks at the left column and the bottom row only.
+    let shown = |axis: &str| layout[axis]["showticklabels"] == true;
+    assert!(shown("yaxis") && !shown("yaxis2") && shown("yaxis5"));
+    assert!(!shown("xaxis") && shown("xaxis9"));
+    Ok(())
+}
+
+#[test]
+fn panels_keep_apart() -> Result<()> {
+    let parts = (0..5).map(|i| Ok(line([1.0, i as f64])?.title("t").x_title("x").y_title("y")));
+    let figure = grid(parts.collect::<Result<Vec<_>>>()?, 2)?.title("all");
+    for figure in [figure.clone().width(400), figure.clone().height(500), figure] {
+        let page = figure.page();
+        for (i, a) in page.panels.iter().enumerate() {
+            let r = a.rect;
+            assert!(r.x > 30.0 && r.x + r.w < page.width && r.y > 30.0 && r.y + r.h < page.height);
+            for b in &page.panels[i + 1..] {
+                let apart = r.x + r.w + 30.0 < b.rect.x
+                    || b.rect.x + b.rect.w + 30.0 < r.x
+                    || r.y + r.h + 30.0 < b.rect.y
+                    || b.rect.y + b.rect.h + 30.0 < r.y;
+                assert!(apart, "{r:?} and {:?}", b.rect);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn width_and_height_are_met() -> Result<()> {
+    let image = imshow(&normal(&[3, 10, 20])?)?;
+    let natural = image.page();
+    let page = image.clone().width(1000).page();
+    assert!((page.width - 1000.0).abs() < 1.0 && page.height > natural.height);
+    let chart = line([1.0, 2.0])?.height(333);
+    assert!((chart.page().height - 333.0).abs() < 1.0);
+    assert_eq!(json_of(&chart)["layout"]["height"], 333.0);
+    Ok(())
+}
+
+#[test]
+fn labels_are_text_and_may_repeat() -> Result<()> {
+    let figure = imshow(&normal(&[1, 3])?)?.x_labels(["<s>", "the", "the"])?.axis_on_top();
+    let json = json_of(&figure);
+    let axis = &json["layout"]["xaxis"];
+    assert_eq!(axis["ticktext"], json!(["&lt;s&gt;", "the", "the"]));
+    assert_eq!((&axis["tickvals"], &axis["side"]), (&json!([0.0, 1.0, 2.0]), &json!("top")));
+    assert_eq!(json["data"][0]["hovertext"], json!([["0 | &lt;s&gt;", "0 | the", "0 | the"]]));
+    Ok(())
+}
+
+#[test]
+fn lines_bars_and_points() -> Result<()> {
+    let json = json_of(&line([("a", [1.0, 10.0]), ("b", [2.0, 20.0])])?.log_y()?.x([5, 6])?);
+    assert_eq!(json["data"][1]["name"], "b");
+    assert_eq!(json["data"][1]["x"], json!([5.0, 6.0]));
+    assert_eq!(json["data"][1]["showlegend"], true);
+    assert_eq!(json["layout"]["yaxis"]["type"], "log");
+
+    let json = json_of(&bar([3.0, -1.0])?.x_labels(["yes", "no"])?);
+    assert_eq!(
+        (&json["data"][0]["type"], &json["data"][0]["y"]),
+        (&json!("bar"), &json!([3.0, -1.0]))
+    );
+
+    let points = scatter([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])?;
+    let json = json_of(&points.clone().color_by([0.0, 1.0, 2.0])?.color_title("t"));
+    assert_eq!(json["data"][0]["marker"]["coloraxis"], "coloraxis");
+    assert_eq!(json["layout"]["coloraxis"]["cmax"], 2.0);
+    let json = json_of(&points.point_labels(["p", "q", "r"])?.group_by(["x", "y", "x"])?);
+    assert_eq!(json["data"][0]["x"], json!([1.0, 3.0]));
+    assert_eq!(json["data"][0]["hovertext"], json!(["p", "r"]));
+    assert_eq!(json["data"][1]["name"], "y");
+    Ok(())
+}
+
+#[test]
+fn a_grid_keeps_the_scales_of_its_parts() -> Result<()> {
+    let signed = imshow(&normal(&[3, 3])?)?.midpoint(0.0).title("signed");
+    let gray = imshow(&normal(&[2, 3, 3])?)?.scale(Scale::Gray).hide_color_bar();
+    let json = json_of(&grid([signed, line([1.0, 2.0])?, gray], 2)?);
+    assert_eq!(json["data"][0]["coloraxis"], "coloraxis");
+    assert_eq!(json["data"][3]["coloraxis"], "coloraxis2");
+    assert_eq!(json["layout"]["coloraxis2"]["colorscale"][1], json!([1.0, "#ffffff"]));
+    assert_eq!(json["layout"]["coloraxis"]["showscale"], true);
+    assert_eq!(json["layout"]["coloraxis2"]["showscale"], false);
+    assert_eq!(json["layout"]["annotations"][0]["text"], "signed");
+    assert!(message(grid([], 2)).contains("at least one figure"));
+    let patched = line([1.0])?.update_layout("{\"dragmode\": \"pan\"}")?;
+    assert!(message(beside([patched])).contains("patched as a whole"));
+    Ok(())
+}
+
+#[test]
+fn patches_reach_layout_and_traces() -> Result<()> {
+    let figure = line([1.0, 2.0])?
+        .update_layout(json!({"xaxis": {"dtick": 0.5}}))?
+        .update_traces("{\"line\": {\"width\": 7}}")?;
+    let json = json_of(&figure);
+    assert_eq!(json["layout"]["xaxis"]["dtick"], 0.5);
+    assert_eq!(json["layout"]["xaxis"]["anchor"], "y");
+    assert_eq!(json["data"][0]["line"]["width"], 7);
+    assert_eq!(json["data"][0]["line"]["color"], "#4c78a8");
+    assert!(message(line([1.0])?.update_layout("[1]")).contains("a JSON object"));
+    assert!(message(line([1.0])?.update_traces("{oops")).contains("the trace patch"));
+    Ok(())
+}
+
+#[test]
+fn traces_of_the_plotly_crate() -> Result<()> {
+    let figure = line([1.0, 2.0])?.trace(plotly::Scatter::new(vec![0, 1], vec![2, 1]))?;
+    let json = json_of(&figure);
+    assert_eq!((&json["data"][1]["x"], &json["data"][1]["yaxis"]), (&json!([0, 1]), &json!("y")));
+    let surface =
+        Figure::from_trace(plotly::Surface::<i32, i32, i32>::new(vec![vec![1, 2], vec![3, 4]]))?;
+    let json = json_of(&beside([line([1.0, 2.0])?, surface])?);
+    assert_eq!(json["data"][1]["scene"], "scene2");
+    assert!(json["layout"]["scene2"]["domain"]["x"].is_array());
+    assert!(json["layout"].get("xaxis2").is_none());
+    Ok(())
+}
+
+#[test]
+fn a_spectrum_shows_the_strongest_of_both_signs() -> Result<()> {
+    let values = Tensor::new(&[-3_f32, -1.0, 0.5, 2.0], &Device::Cpu)?;
+    let vectors = normal(&[4, 5, 5])?;
+    let json = json_of(&plot_eigenspectrum(&values, &vectors, 3)?);
+    let titles: Vec<&str> = json["layout"]["annotations"]
+        .as_array()
+        .map(|notes| notes.iter().filter_map(|n| n["text"].as_str()).collect())
+        .unwrap();
+    assert_eq!(titles, ["λ = +2.00", "λ = +0.500", "λ = −3.00", "λ = −1.00"]);
+    assert_eq!(json["data"][0]["y"], json!([2.0, 0.5]));
+    let wrong = plot_eigenspectrum(&values, &normal(&[3, 5, 5])?, 3);
+    assert!(message(wrong).contains("[4, height, width]"));
+    assert!(message(plot_eigenspectrum(&values, &vectors, 0)).contains("each_side"));
+    let zero = plot_eigenspectrum(&values.zeros_like()?, &vectors, 1);
+    assert!(message(zero).contains("not all zero"));
+    let positive = json_of(&plot_eigenspectrum(&values.abs()?, &vectors, 1)?);
+    assert_eq!(positive["data"].as_array().map(Vec::len), Some(3));
+    Ok(())
+}
+
+fn explanation(classes: usize) -> Result<Explanation> {
+    let eigenvalues = normal(&[classes, 6])?;
+    let contributions = (&eigenvalues * &eigenvalues.abs()?)?;
+    Ok(Explanation {
+        input: normal(&[5, 5])?,
+        logits: contributions.sum(1)?.to_vec1()?,
+        labels: (0..classes).map(|i| format!("digit {i}")).collect(),
+        eigenvectors: normal(&[classes, 6, 5, 5])?,
+        eigenvalues,
+        contributions,
+    })
+}
+
+#[test]
+fn an_explanation_shows_the_three_strongest_classes() -> Result<()> {
+    let given = explanation(10)?;
+    let json = json_of(&plot_explanation(&given)?);
+    let mut order: Vec<usize> = (0..10).collect();
+    order.sort_by(|&i, &j| given.logits[j].total_cmp(&given.logits[i]));
+    let texts = json["layout"]["annotations"].to_string();
+    for (place, class) in order.iter().enumerate() {
+        assert_eq!(texts.contains(&format!("digit {class}: logit")), place < 3);
+    }
+    // The input is gray and does not take part in the eigenvectors' scale.
+    assert_eq!(json["data"][0]["coloraxis"], "coloraxis2");
+    assert!(plot_explanation(&explanation(2)?).is_ok());
+    Ok(())
+}
+
+#[test]
+fn an_explanation_that_does_not_fit_is_refused() -> Result<()> {
+    let labels = Explanation { labels: vec![], ..explanation(3)? };
+    assert!(message(plot_explanation(&labels)).contains("the labels"));
+    let vectors = Explanation { eigenvectors: normal(&[3, 6, 4, 5])?, ..explanation(3)? };
+    assert!(message(plot_explanation(&vectors)).contains("[3, 6, 5, 5]"));
+    let values = Explanation { eigenvalues: normal(&[2, 6])?, ..explanation(3)? };
+    assert!(message(plot_explanation(&values)).contains("the eigenvalues"));
+    let mut nan = explanation(3)?;
+    nan.logits[1] = f32::NAN;
+    assert!(message(plot_explanation(&nan)).contains("the logits"));
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let nan = Tensor::new(&[[1_f32, f32::NAN]], &Device::Cpu)?;
+    assert!(matches!(imshow(&nan), Err(Error::NonFinite { index: 1, .. })));
+    assert!(message(imshow(&normal(&[4])?)).contains("[height, width]"));
+    assert!(message(imshow(&Tensor::zeros((0, 3), DType::F32, &Device::Cpu)?)).contains("[0, 3]"));
+    assert!(message(line(Vec::<f32>::new())).contains("at least one number"));
+    assert!(message(line(Vec::<(&str, Vec<f32>)>::new())).contains("at least one series"));
+    assert!(message(bar([("loss", [f64::INFINITY])])).contains("series loss"));
+    assert!(message(scatter([1.0], [1.0, 2.0])).contains("y of scatter"));
+    assert!(message(scatter([1.0], [1.0])?.group_by(["a", "b"])).contains("group_by"));
+    assert!(message(line([1.0])?.color_by([1.0])).contains("scatter"));
+    assert!(message(line([1.0, 0.0])?.log_y()).contains("positive"));
+    assert!(message(line([1.0, 2.0])?.log_x()).contains("positive"));
+    assert!(message(imshow(&normal(&[2, 2])?)?.log_y()).contains("image"));
+    assert!(message(line([1.0, 2.0])?.x([1.0])).contains("2 values"));
+    assert!(message(imshow(&normal(&[2, 2])?)?.x([1.0])).contains("0 values"));
+    assert!(message(line([1.0])?.log_y()?.y_range(0.0, 1.0)).contains("logarithmic"));
+    assert!(message(line([1.0])?.y_range(-1.0, 1.0)?.log_y()).contains("logarithmic"));
+    assert!(message(line([1.0])?.color_range(0.0, 1.0)).contains("colour scale"));
+    assert!(message(scatter([1.0], [1.0])?.x_labels(["a"])).contains("0, 1, 2"));
+    assert!(message(line([1.0])?.y_range(1.0, 1.0)).contains("y_range"));
+    assert!(message(line([1.0])?.y_labels(["a"])).contains("y_labels"));
+    let image = imshow(&normal(&[2, 3])?)?;
+    assert!(message(image.clone().x_labels(["a"])).contains("3 labels"));
+    assert!(message(image.clone().facet_titles(["a", "b"])).contains("1 titles"));
+    assert!(message(image.clone().facet_col_wrap(0)).contains("facet_col_wrap"));
+    assert!(message(image.color_range(f64::NAN, 1.0)).contains("color_range"));
+    Ok(())
+}
+
+#[test]
+fn a_saved_page_needs_no_network() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("figure.html");
+    line((0..100).collect::<Vec<i32>>())?.title("</script><b>").save_html(&path)?;
+    let html = std::fs::read_to_string(&path).unwrap();
+    assert!(html.contains("plotly.js v3"));
+    // Outside of the library's own code nothing is fetched, and the title ends no script.
+    let begin = html.find("<script>").unwrap();
+    let end = html.find("</script>").unwrap();
+    let page = format!("{}{}", &html[..begin], &html[end..]);
+    for reference in ["http:", "https:", "src=", "href=", "import"] {
+        assert!(!page.contains(reference), "{reference}");
+    }
+    assert_eq!(html.matches("</script>").count(), 2);
+    let json = page.split("const figure = ").nth(1).and_then(|t| t.split(";\n").next()).unwrap();
+    let figure: Value = serde_json::from_str(json).unwrap();
+    let y = decode(figure["data"][0]["y"]["bdata"].as_str().unwrap());
+    assert_eq!(y[8 * 99..], 99_f64.to_le_bytes());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_page_that_cannot_be_written_leaves_nothing() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let figure = line([1.0, 2.0])?;
+    let missing = folder.path().join("no such folder").join("figure.html");
+    assert!(message(figure.save_html(&missing)).contains("could not write"));
+    // A folder is in the way: the file beside it must go again.
+    let taken = folder.path().join("taken");
+    std::fs::create_dir_all(taken.join("inside")).unwrap();
+    assert!(message(figure.save_html(&taken)).contains("taken"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(message(figure.save_html("/")).contains("the name of a file"));
+    Ok(())
+}
+
+#[test]
+fn the_still_picture_is_small_and_whole() -> Result<()> {
+    let image = imshow(&normal(&[784, 784])?)?.midpoint(0.0).title("a < b");
+    let svg = image.to_svg();
+    assert!(svg.len() < 1_200_000, "{}", svg.len());
+    assert!(svg.contains("a &lt; b") && svg.contains("linearGradient"));
+    let curve = line((0..100_000).map(|i| f64::from(i % 7)).collect::<Vec<f64>>())?.to_svg();
+    assert!(curve.len() < 40_000, "{}", curve.len());
+    let parts = bar([("a", [1.0]), ("b", [-2.0])])?.x_labels(["one"])?.to_svg();
+    assert!([">a<", ">b<", ">one<"].iter().all(|t| parts.contains(t)));
+    assert!(!parts.contains("NaN"));
+    Ok(())
+}
