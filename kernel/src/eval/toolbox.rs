@@ -94,9 +94,12 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     if arguments.iter().any(|argument| argument.to_string_lossy().contains("/rustlib/src/")) {
         return ExitCode::FAILURE;
     }
-    let Ok(output) = command.stderr(std::process::Stdio::inherit()).output() else {
-        return ExitCode::FAILURE;
-    };
+    let kept = lock_file_to_keep();
+    let output = command.stderr(std::process::Stdio::inherit()).output();
+    if let Some(kept) = kept {
+        let _ = std::fs::write("Cargo.lock", kept);
+    }
+    let Ok(output) = output else { return ExitCode::FAILURE };
     let text = String::from_utf8_lossy(&output.stdout);
     match serde_json::from_str::<Value>(&text) {
         Ok(mut metadata) if output.status.success() => {
@@ -109,6 +112,14 @@ pub(crate) fn run(tool: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Cargo.lock, when evcxr asks about a new dependency in a manifest that has no other. Cargo would
+/// drop all other packages from it, the next build would take the newest version of each, and the
+/// library would be compiled anew, unlike the one that is loaded.
+fn lock_file_to_keep() -> Option<Vec<u8>> {
+    let manifest = std::fs::read_to_string("Cargo.toml").ok()?;
+    manifest.contains("evcxr_dummy_validate_dep").then(|| std::fs::read("Cargo.lock").ok())?
 }
 
 /// Answers `rustup which TOOL`: cargo is this binary, all else the real thing.
