@@ -14,7 +14,16 @@ use crate::{Error, Result};
 /// Fails with [`Error::NotFound`] where none of `EIGENLENS_HOME`, `XDG_CACHE_HOME` and `HOME` is
 /// set.
 pub fn home() -> Result<PathBuf> {
-    home_from(|name| env::var_os(name).filter(|value| !value.is_empty()))
+    home_from(variable)
+}
+
+/// The user's cache folder: `$XDG_CACHE_HOME` if that is an absolute path, else `~/.cache`.
+pub(crate) fn user_cache() -> Result<PathBuf> {
+    cache_from(variable)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Where a fetched data set lies: `data/<name>` in [`home`], as in `data/mnist`.
@@ -26,18 +35,19 @@ fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     if let Some(folder) = variable("EIGENLENS_HOME") {
         return Ok(folder.into());
     }
-    let cache = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
+    Ok(cache_from(variable)?.join("eigenlens"))
+}
+
+fn cache_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    match (variable("XDG_CACHE_HOME"), variable("HOME")) {
         // The XDG specification asks to ignore relative paths.
-        (Some(cache), _) if Path::new(&cache).is_absolute() => PathBuf::from(cache),
-        (_, Some(home)) => Path::new(&home).join(".cache"),
-        _ => {
-            return Err(Error::NotFound {
-                what: "the user's cache folder".into(),
-                hint: "Set EIGENLENS_HOME to a folder where eigenlens may keep its files.".into(),
-            });
-        }
-    };
-    Ok(cache.join("eigenlens"))
+        (Some(cache), _) if Path::new(&cache).is_absolute() => Ok(cache.into()),
+        (_, Some(home)) => Ok(Path::new(&home).join(".cache")),
+        _ => Err(Error::NotFound {
+            what: "the user's cache folder".into(),
+            hint: "Set EIGENLENS_HOME to a folder where eigenlens may keep its files.".into(),
+        }),
+    }
 }
 
 #[cfg(test)]

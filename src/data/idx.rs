@@ -87,7 +87,7 @@ fn images_from(mut source: Source<'_>) -> Result<IdxImages> {
         return Err(Error::format(source.path, "images with pixels", found));
     }
     let size = u64::from(count) * u64::from(rows);
-    let size = size.checked_mul(u64::from(columns)).unwrap_or(u64::MAX);
+    let size = size.saturating_mul(u64::from(columns));
     let pixels = source.body(size, 16, &format!("{count} images of {rows}×{columns} pixels"))?;
     Ok(IdxImages { count: count as usize, rows: rows as usize, columns: columns as usize, pixels })
 }

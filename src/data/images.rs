@@ -23,6 +23,8 @@ pub enum Source {
     },
     /// Files in a folder of this machine.
     Folder(PathBuf),
+    /// A repository of the hub, as [`Hub::file`](crate::hub::Hub::file) names it.
+    Hub(String),
     /// Tensors made in memory.
     Memory,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Source {
         match self {
             Self::Embedded { what } => write!(f, "embedded in eigenlens ({what})"),
             Self::Folder(path) => write!(f, "folder {}", path.display()),
+            Self::Hub(repo) => write!(f, "hub {repo}"),
             Self::Memory => f.write_str("tensors in memory"),
         }
     }

@@ -11,6 +11,7 @@ use super::home::data_folder;
 use super::idx;
 use super::images::{Images, Source};
 use super::thumbnails::{table, thousands};
+use crate::hub::Hub;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
@@ -133,7 +134,15 @@ impl Mnist {
     /// Fails where a file is missing, truncated, damaged or of another kind, where images and
     /// labels do not match, and where images are not 28×28 or labels not below 10.
     pub fn from_dir(folder: impl AsRef<Path>, device: &Device) -> Result<ImageDataset> {
-        DIGIT_SET.from_dir(folder.as_ref(), device)
+        DIGIT_SET.open(folder.as_ref(), device)
+    }
+
+    /// The digits in the hub repository `repo` (`datasets/owner/name`), which holds the four files
+    /// `train-images-idx3-ubyte.gz` and so on: from `hub`'s cache, else fetched.
+    ///
+    /// Fails as [`Hub::file`] and [`Mnist::from_dir`] do.
+    pub fn from_hub(hub: &Hub, repo: &str, device: &Device) -> Result<ImageDataset> {
+        DIGIT_SET.fetch(hub, repo, device)
     }
 
     /// All 70,000 digits, 60,000 to train on and 10,000 to test on, from `data/mnist` in
@@ -156,7 +165,12 @@ impl FashionMnist {
 
     /// The images in `folder`, under the file names of [`Mnist::from_dir`] and with its errors.
     pub fn from_dir(folder: impl AsRef<Path>, device: &Device) -> Result<ImageDataset> {
-        CLOTHES_SET.from_dir(folder.as_ref(), device)
+        CLOTHES_SET.open(folder.as_ref(), device)
+    }
+
+    /// The images in a hub repository; see [`Mnist::from_hub`].
+    pub fn from_hub(hub: &Hub, repo: &str, device: &Device) -> Result<ImageDataset> {
+        CLOTHES_SET.fetch(hub, repo, device)
     }
 
     /// All 70,000 images from `data/fashion-mnist` in [`home`](super::home), where
@@ -177,23 +191,39 @@ const DIGIT_SET: Set = Set { title: "MNIST", folder: "mnist", classes: DIGITS };
 const CLOTHES_SET: Set = Set { title: "Fashion-MNIST", folder: "fashion-mnist", classes: CLOTHES };
 
 impl Set {
-    fn from_dir(&self, folder: &Path, device: &Device) -> Result<ImageDataset> {
-        let [train, test] = PARTS.map(|part| self.part(folder, part, device));
-        Ok(ImageDataset { name: self.title, train: train?, test: test? })
+    fn open(&self, folder: &Path, device: &Device) -> Result<ImageDataset> {
+        let source = Source::Folder(folder.to_owned());
+        self.read(|part, kind, dims| find(folder, part, kind, dims), &source, device)
     }
 
-    fn part(&self, folder: &Path, part: &str, device: &Device) -> Result<Images> {
-        let images_path = find(folder, part, "images", "idx3")?;
-        let labels_path = find(folder, part, "labels", "idx1")?;
-        let images = idx::images(&images_path)?;
-        if (images.rows, images.columns) != (28, 28) {
-            let found = format!("{}×{}", images.rows, images.columns);
-            return Err(Error::format(&images_path, "images of 28×28 pixels", found));
-        }
-        let labels = idx::labels(&labels_path)?;
-        let source = Source::Folder(folder.to_owned());
-        let classes = names(&self.classes);
-        Images::from_bytes((&images_path, images), (&labels_path, labels), classes, source, device)
+    fn fetch(&self, hub: &Hub, repo: &str, device: &Device) -> Result<ImageDataset> {
+        let fetch = |part: &str, kind: &str, dimensions: &str| {
+            hub.file(repo, &format!("{part}-{kind}-{dimensions}-ubyte.gz"))
+        };
+        self.read(fetch, &Source::Hub(repo.to_owned()), device)
+    }
+
+    /// Both parts, from the files that `locate` finds for (part, kind, dimensions).
+    fn read(
+        &self,
+        locate: impl Fn(&str, &str, &str) -> Result<PathBuf>,
+        source: &Source,
+        device: &Device,
+    ) -> Result<ImageDataset> {
+        let read = |part| {
+            let images_path = locate(part, "images", "idx3")?;
+            let labels_path = locate(part, "labels", "idx1")?;
+            let images = idx::images(&images_path)?;
+            if (images.rows, images.columns) != (28, 28) {
+                let found = format!("{}×{}", images.rows, images.columns);
+                return Err(Error::format(&images_path, "images of 28×28 pixels", found));
+            }
+            let labels = (labels_path.as_path(), idx::labels(&labels_path)?);
+            let images = (images_path.as_path(), images);
+            Images::from_bytes(images, labels, names(&self.classes), source.clone(), device)
+        };
+        let [train, test] = PARTS.map(read);
+        Ok(ImageDataset { name: self.title, train: train?, test: test? })
     }
 
     fn full(&self, folder: &Path, device: &Device) -> Result<ImageDataset> {
@@ -204,7 +234,7 @@ impl Set {
                 hint: format!("Fetch its 70,000 images once with {fetch}."),
             });
         }
-        let set = self.from_dir(folder, device)?;
+        let set = self.open(folder, device)?;
         let counts = (set.train.len(), set.test.len());
         if counts != (60_000, 10_000) {
             return Err(Error::format(
@@ -386,6 +416,26 @@ mod tests {
         let fashion = FashionMnist::from_dir(plain.path(), CPU).unwrap();
         assert_eq!(fashion.train().class_counts().unwrap()[9], 3);
         assert_eq!(fashion.classes()[9], "Ankle boot");
+    }
+
+    #[test]
+    fn a_hub_cache_is_read_without_a_network() {
+        let cache = tempfile::tempdir().unwrap();
+        let snapshot = cache.path().join("datasets--owner--digits/snapshots/main");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mnist");
+        for part in PARTS {
+            for rest in ["images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"] {
+                let name = format!("{part}-{rest}");
+                std::fs::copy(assets.join(&name), snapshot.join(&name)).unwrap();
+            }
+        }
+        let hub = Hub::from_env().unwrap().with_cache(cache.path()).offline();
+        let mnist = Mnist::from_hub(&hub, "datasets/owner/digits", CPU).unwrap();
+        assert_eq!(mnist.test().len(), 2_000);
+        assert!(mnist.to_string().ends_with("from hub datasets/owner/digits"));
+        let error = Mnist::from_hub(&hub, "datasets/owner/other", CPU).unwrap_err().to_string();
+        assert!(error.contains("train-images-idx3-ubyte.gz of datasets/owner/other"), "{error}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod mnist;
 mod thumbnails;
 
 pub use augment::Augmentation;
+pub(crate) use home::user_cache;
 pub use home::{data_folder, home};
 pub use images::{Images, Source};
 pub use mnist::{FashionMnist, ImageDataset, Mnist};
