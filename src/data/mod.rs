@@ -24,6 +24,7 @@
 //! ```
 
 mod augment;
+mod embedded;
 mod home;
 mod idx;
 mod images;
