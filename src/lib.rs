@@ -3,6 +3,7 @@
 pub mod bilinear;
 pub mod data;
 mod error;
+pub mod hub;
 pub mod linalg;
 pub mod notebook;
 pub mod plot;

@@ -1,6 +1,11 @@
 //! What a notebook imports: `use eigenlens::prelude::*;`.
 
+pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist};
 pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
+pub use crate::plot::{
+    self, Figure, Scale, bar, beside, grid, imshow, line, plot_eigenspectrum, plot_explanation,
+    scatter, stack,
+};
 pub use crate::random::Rng;
 pub use crate::{Error, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

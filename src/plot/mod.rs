@@ -49,7 +49,6 @@ mod plotly_json;
 mod scale;
 mod spectrum;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 mod ticks;
 mod values;
