@@ -5,6 +5,9 @@ use std::fmt;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
+/// Rows of a table before its middle is left out.
+const SHOWN: usize = 40;
+
 /// What a fit reports: one row of metrics for every epoch (or step) that it completed.
 ///
 /// ```
@@ -100,12 +103,23 @@ impl History {
         row.iter().enumerate().map(number).collect()
     }
 
+    /// The rows as text: all of a short history, the first and last of a long one.
+    fn shown(&self) -> Vec<Vec<String>> {
+        let cells = |rows: &[Vec<f64>]| rows.iter().map(|row| self.cells(row)).collect::<Vec<_>>();
+        if self.rows.len() <= SHOWN {
+            return cells(&self.rows);
+        }
+        let (first, last) = (&self.rows[..SHOWN / 2], &self.rows[self.rows.len() - SHOWN / 2..]);
+        let gap = vec!["…".to_owned(); self.names.len()];
+        [cells(first), vec![gap], cells(last)].concat()
+    }
+
     fn html(&self) -> String {
         let line = |tag: &str, cells: &[String]| {
             let cells: Vec<_> = cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect();
             format!("<tr>{}</tr>", cells.concat())
         };
-        let rows: Vec<_> = self.rows.iter().map(|row| line("td", &self.cells(row))).collect();
+        let rows: Vec<_> = self.shown().iter().map(|cells| line("td", cells)).collect();
         format!(
             "<table><thead>{}</thead><tbody>{}</tbody></table>{}",
             line("th", &self.names),
@@ -117,10 +131,10 @@ impl History {
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<_> = self.rows.iter().map(|row| self.cells(row)).collect();
+        let rows = self.shown();
         let widths: Vec<_> = (0..self.names.len())
             .map(|at| {
-                let cells = rows.iter().map(|row| row[at].len());
+                let cells = rows.iter().map(|row| row[at].chars().count());
                 cells.chain([self.names[at].len()]).max().unwrap_or(0)
             })
             .collect();
@@ -152,6 +166,15 @@ mod tests {
         assert_eq!(history.to_string(), expected);
         assert!(history.html().contains("<td>12.5000</td>"));
         assert_eq!((history.len(), history.last("loss").unwrap()), (2, 2e-5));
+    }
+
+    #[test]
+    fn the_middle_of_a_long_table_is_left_out() {
+        let mut history = History::new("step", &["loss"]);
+        (0..100).for_each(|step| history.push(&[f64::from(step)]).unwrap());
+        let text = history.to_string();
+        assert_eq!(text.lines().count(), SHOWN + 2);
+        assert!(text.contains("  20") && text.contains('…') && !text.contains("  50"));
     }
 
     #[test]

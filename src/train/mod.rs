@@ -30,6 +30,7 @@ mod schedule;
 
 pub use adamw::{AdamW, AdamWOptions};
 pub use history::History;
+pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
 pub use optimizer::{Optimizer, OptimizerKind, gradients};
