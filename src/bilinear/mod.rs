@@ -27,15 +27,15 @@
 //! # }
 //! ```
 
-//mod adversarial;
-//pub mod cpd;
-//mod decompose;
+mod adversarial;
+pub mod cpd;
+mod decompose;
 mod explanation;
 pub mod image;
 mod interaction;
 pub mod toy;
 
-//pub use adversarial::{AdversarialMask, MaskEffect};
-//pub use decompose::Decomposition;
+pub use adversarial::{AdversarialMask, MaskEffect};
+pub use decompose::Decomposition;
 pub use explanation::Explanation;
 pub use interaction::{interactions, symmetrise};

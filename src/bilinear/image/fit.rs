@@ -133,7 +133,7 @@ impl ImageModel {
         let mut history =
             History::new("epoch", &["train_loss", "train_acc", "val_loss", "val_acc"]);
         let batches = count.div_ceil(options.batch);
-        let mut progress = Progress::new("training", (options.epochs * batches) as u64, "batch");
+        let mut progress = Progress::new("training", (options.epochs * batches) as u64, "step");
         for epoch in 0..options.epochs {
             adamw.set_learning_rate(options.learning_rate * cosine(epoch, options.epochs));
             let (mut loss_sum, mut right) = (0.0, 0.0);
