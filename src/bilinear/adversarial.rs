@@ -10,13 +10,13 @@ use crate::linalg::{matmul, pinv};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
-/// An image that, added to any other, wakes one eigenvector of the target class and leaves the
-/// other strong eigenvectors asleep.
+/// An image that, added to any other, wakes one eigenvector of the target class and leaves those
+/// that speak against the class asleep.
 ///
-/// With the strong eigenvectors of all classes as the rows of V, the mask is a column of the
-/// pseudoinverse V⁺, so that `V · mask` is 1 at the target's strongest positive eigenvector and as
-/// near 0 as can be elsewhere. It is found from the weights alone: no image and no gradient of a
-/// loss takes part.
+/// The rows of V are the target's strongest positive eigenvector, its strongest negative ones, and
+/// the strongest positive ones of all other classes. The mask is the first column of the
+/// pseudoinverse V⁺, so that `V · mask` is 1 at the first and as near 0 as can be at all others. It
+/// is found from the weights alone: no image and no gradient of a loss takes part.
 #[derive(Debug, Clone)]
 pub struct AdversarialMask {
     /// The mask, `[height, width]`, scaled to a root mean square of 1.
@@ -39,8 +39,8 @@ pub struct MaskEffect {
 }
 
 impl Decomposition {
-    /// The mask that pushes towards `target`, told apart from the `count` strongest positive
-    /// eigenvectors of every class.
+    /// The mask that pushes towards `target`, told apart from the `count` strongest eigenvectors
+    /// of each class that speak against it.
     ///
     /// Of the two signs, which the eigenvector does not distinguish but an image does, it takes the
     /// one on whose side images lie: pixels are not negative, so that is the sign with which the
@@ -50,13 +50,18 @@ impl Decomposition {
     /// A class that the model does not have; a count of none or more than there are.
     pub fn adversarial_mask(&self, target: usize, count: usize) -> Result<AdversarialMask> {
         self.check_class(target)?;
-        let (classes, pixels) = (self.classes(), self.height * self.width);
-        let strongest = (0..classes)
-            .map(|class| Ok(self.top(class, count, true)?.1.reshape((count, pixels))?))
-            .collect::<Result<Vec<_>>>()?;
-        let inverse = pinv(&Tensor::cat(&strongest, 0)?)?;
-        let mask = inverse.narrow(1, target * count, 1)?;
-        let side = strongest[target].get(0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        self.check_count(count)?;
+        let pixels = self.height * self.width;
+        let rows = |class: usize, count: usize, positive: bool| -> Result<Tensor> {
+            Ok(self.top(class, count, positive)?.1.reshape((count, pixels))?)
+        };
+        let own = rows(target, 1, true)?;
+        let mut all = vec![own.clone(), rows(target, count, false)?];
+        for class in (0..self.classes()).filter(|&class| class != target) {
+            all.push(rows(class, count, true)?);
+        }
+        let mask = pinv(&Tensor::cat(&all, 0)?)?.narrow(1, 0, 1)?;
+        let side = own.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let size = mask.sqr()?.mean_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.sqrt();
         if size == 0.0 {
             let found = "zero, so that no mask can wake it";
@@ -145,36 +150,45 @@ mod tests {
     use candle_core::{Device, IndexOp};
 
     use super::*;
-    use crate::bilinear::image::ImageConfig;
+    use crate::bilinear::image::{FitOptions, ImageConfig};
     use crate::random::Rng;
 
-    fn model() -> ImageModel {
+    /// Images with one bright row, which is their class, and a model that has learnt them.
+    fn learnt() -> (ImageModel, Tensor, Tensor) {
         let config =
-            ImageConfig { height: 4, width: 5, classes: 3, d_hidden: 9, ..Default::default() };
-        ImageModel::new(config, 6, &Device::Cpu).unwrap()
+            ImageConfig { height: 3, width: 4, classes: 3, d_hidden: 12, ..Default::default() };
+        let model = ImageModel::new(config, 6, &Device::Cpu).unwrap();
+        let labels: Vec<u32> = (0..90).map(|i| i % 3).collect();
+        let labels = Tensor::new(labels, &Device::Cpu).unwrap();
+        let bright = Tensor::eye(3, DType::F32, &Device::Cpu).unwrap();
+        let bright = bright.index_select(&labels, 0).unwrap().reshape((90, 1, 3, 1)).unwrap();
+        let noise = Rng::seed(8).uniform(0., 0.3, (90, 1, 3, 4), &Device::Cpu).unwrap();
+        let images = noise.broadcast_add(&bright).unwrap();
+        let options =
+            FitOptions { epochs: 30, batch: 30, learning_rate: 0.02, ..Default::default() };
+        model.fit((&images, &labels), (&images, &labels), options).unwrap();
+        (model, images, labels)
     }
 
     #[test]
     fn it_wakes_one_eigenvector_only() {
-        let parts = model().decompose().unwrap();
-        // 3 classes × 2 eigenvectors are fewer than the 9 dimensions they live in: exact.
-        let mask = parts.adversarial_mask(1, 2).unwrap();
+        let (model, ..) = learnt();
+        let parts = model.decompose().unwrap();
+        // 4 eigenvectors are fewer than the 12 dimensions they live in: exact.
+        let mask = parts.adversarial_mask(1, 1).unwrap();
         let awake = mask.activations(&parts).unwrap();
         let at = |class, i| awake.i((class, i)).unwrap().to_scalar::<f32>().unwrap().abs();
-        assert!(at(1, 8) > 1e-2);
-        for (class, i) in [(0, 8), (0, 7), (1, 7), (2, 8), (2, 7)] {
-            assert!(at(class, i) < 1e-5 * at(1, 8).max(1.0), "{class} {i}");
+        assert!(at(1, 11) > 1e-2);
+        for (class, i) in [(0, 11), (1, 0), (2, 11)] {
+            assert!(at(class, i) < 1e-4 * at(1, 11), "{class} {i}");
         }
     }
 
     #[test]
     fn images_are_driven_to_the_target() {
-        let model = model();
-        let parts = model.decompose().unwrap();
-        let x = Rng::seed(0).uniform(0.0, 1.0, (200, 1, 4, 5), &Device::Cpu).unwrap();
-        let labels = model.predict(&x).unwrap();
-        let mask = parts.adversarial_mask(2, 2).unwrap();
-        let effect = mask.effect(&model, (&x, &labels), &[0.0, 20.0]).unwrap();
+        let (model, images, labels) = learnt();
+        let mask = model.decompose().unwrap().adversarial_mask(2, 1).unwrap();
+        let effect = mask.effect(&model, (&images, &labels), &[0.0, 3.0]).unwrap();
         assert_eq!((effect.accuracy[0], effect.flipped[0]), (1.0, 0.0));
         assert!(effect.flipped[1] > 0.9, "{effect}");
         assert!(effect.to_string().contains("100.00%"));
@@ -182,11 +196,12 @@ mod tests {
 
     #[test]
     fn bad_requests_are_refused() {
-        let parts = model().decompose().unwrap();
+        let parts = learnt().0.decompose().unwrap();
         assert!(parts.adversarial_mask(3, 1).is_err());
         assert!(parts.adversarial_mask(0, 0).is_err());
+        assert!(parts.adversarial_mask(0, 13).is_err());
         let mask = parts.adversarial_mask(0, 1).unwrap();
         let small = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
-        assert!(mask.apply(&small, 1.0).unwrap_err().to_string().contains("20 pixels"));
+        assert!(mask.apply(&small, 1.0).unwrap_err().to_string().contains("12 pixels"));
     }
 }

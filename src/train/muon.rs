@@ -108,13 +108,15 @@ impl Optimizer for Muon {
 
 /// Newton–Schulz: `X ← aX + (bA + cA²)X` with `A = XXᵀ`, from `X = u/‖u‖`.
 fn orthogonalise(update: &Tensor, options: &MuonOptions) -> Result<Tensor> {
+    // Rounding is what differs: products are taken in f32, or in f64 where parameters are f64.
+    let dtype = if update.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
     let round = |x: Tensor| -> Result<Tensor> {
-        Ok(if options.bfloat16 { x.to_dtype(DType::BF16)?.to_dtype(DType::F32)? } else { x })
+        Ok(if options.bfloat16 { x.to_dtype(DType::BF16)?.to_dtype(dtype)? } else { x })
     };
     let (a, b, c) = QUINTIC;
     let (rows, columns) = update.dims2()?;
     let tall = rows > columns;
-    let x = update.to_dtype(DType::F32)?;
+    let x = update.to_dtype(dtype)?;
     let x = round(if tall { x.t()?.contiguous()? } else { x })?;
     let norm = round(x.sqr()?.sum_all()?.sqrt()?.maximum(1e-7)?)?;
     let mut x = round(x.broadcast_div(&norm)?)?;

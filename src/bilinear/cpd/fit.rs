@@ -1,7 +1,7 @@
 //! Finding the factors.
 
 use super::CpdModel;
-use super::similarity::{SimilarityGradients, Target};
+use super::similarity::{InteractionTensor, SimilarityGradients};
 use crate::bilinear::image::ImageModel;
 use crate::notebook::Progress;
 use crate::train::{History, MuonOptions, OptimizerKind, cosine};
@@ -33,7 +33,7 @@ impl CpdModel {
         if options.steps == 0 {
             return Err(Error::invalid("the number of steps", "at least 1", 0));
         }
-        let target = Target::new(self, model)?;
+        let target = InteractionTensor::of(model)?;
         let factors = vec![self.left.clone(), self.right.clone(), self.down.clone()];
         let mut optimizer = options.optimizer.build(factors)?;
         let rate = options.optimizer.learning_rate();

@@ -35,4 +35,4 @@ mod similarity;
 
 pub use fit::CpdFit;
 pub use model::{CpdDecomposition, CpdModel};
-pub use similarity::SimilarityGradients;
+pub use similarity::{InteractionTensor, SimilarityGradients};

@@ -15,6 +15,7 @@ use candle_core::{DType, Tensor};
 
 use super::CpdModel;
 use crate::bilinear::image::ImageModel;
+use crate::bilinear::symmetrise;
 use crate::linalg::{check_finite, matmul, matmul_nt, matmul_tn};
 use crate::{Error, Result};
 
@@ -31,12 +32,13 @@ pub struct SimilarityGradients {
     pub down: Tensor,
 }
 
-/// A model's tensor by its factors.
-#[derive(Debug)]
-pub(super) struct Target {
-    /// The left maps above the right ones, `[2·hidden, pixels]`.
+/// A tensor of interaction matrices in pixel space, `P_c = Σ_h H_ch ½(L_h R_hᵀ + R_h L_hᵀ)`, held
+/// by its factors: what a [`CpdModel`] is fitted to.
+#[derive(Debug, Clone)]
+pub struct InteractionTensor {
+    /// The left maps L above the right ones R, `[2·hidden, pixels]`.
     maps: Tensor,
-    /// `[classes, hidden]`.
+    /// H, `[classes, hidden]`.
     head: Tensor,
     norm: f64,
 }
@@ -62,30 +64,47 @@ impl CpdModel {
     /// A model of another size, or one whose logits are no quadratic form (see
     /// [`ImageModel::decompose`]); weights or factors that are zero or not finite.
     pub fn similarity(&self, model: &ImageModel) -> Result<f64> {
-        let target = Target::new(self, model)?;
-        let products = target.products(self)?;
-        target.cosine(&products)
-    }
-
-    /// The similarity and the gradients of `1 − similarity`.
-    ///
-    /// # Errors
-    /// As [`CpdModel::similarity`].
-    pub fn similarity_gradients(&self, model: &ImageModel) -> Result<SimilarityGradients> {
-        Target::new(self, model)?.gradients(self)
+        InteractionTensor::of(model)?.similarity(self)
     }
 }
 
-impl Target {
-    pub(super) fn new(cpd: &CpdModel, model: &ImageModel) -> Result<Self> {
+impl InteractionTensor {
+    /// The tensor of `model`.
+    ///
+    /// # Errors
+    /// A model whose logits are no quadratic form (see [`ImageModel::decompose`]); weights that are
+    /// zero or not finite.
+    pub fn of(model: &ImageModel) -> Result<Self> {
         let (left, right) = model.pixel_maps()?;
-        let head = model.head();
-        let (pixels, classes) = (left.dim(1)?, head.dim(0)?);
-        if cpd.left.dims()[0] != pixels || cpd.classes() != classes {
-            let expected = format!("{pixels} pixels and {classes} classes, as the model has");
-            let found = (cpd.left.dims(), cpd.down.dims());
-            return Err(Error::shape("the factors (left, down)", expected, found));
-        }
+        Self::from_factors(left, right, model.head())
+    }
+
+    /// The tensor `½ Eᵀ(B_c + B_cᵀ)E` of given interaction matrices `b` `[classes, d, d]` on an
+    /// embedding `embed` `[d, pixels]`.
+    ///
+    /// # Errors
+    /// Shapes that do not match; entries that are all zero or not finite.
+    pub fn from_matrices(b: &Tensor, embed: &Tensor) -> Result<Self> {
+        let d = match *embed.dims() {
+            [d, _] if d > 0 => d,
+            _ => return Err(Error::shape("the embedding", "[d, pixels]", embed.dims())),
+        };
+        let classes = match *b.dims() {
+            [classes, rows, columns] if classes > 0 && rows == d && columns == d => classes,
+            _ => {
+                let expected = format!("[classes, {d}, {d}]");
+                return Err(Error::shape("the interaction matrices", expected, b.dims()));
+            }
+        };
+        // B = Σ_i e_i B[i, ·]: one hidden neuron for each row of each matrix.
+        let right = matmul(&symmetrise(b)?.reshape((classes * d, d))?, embed)?;
+        let left = Tensor::cat(&vec![embed; classes], 0)?;
+        let head = Tensor::eye(classes, embed.dtype(), embed.device())?.unsqueeze(2)?;
+        let head = head.broadcast_as((classes, classes, d))?.reshape((classes, classes * d))?;
+        Self::from_factors(left, right, head)
+    }
+
+    fn from_factors(left: Tensor, right: Tensor, head: Tensor) -> Result<Self> {
         for (what, weights) in [("left", &left), ("right", &right), ("head", &head)] {
             check_finite(&format!("the model's {what} weights"), weights)?;
         }
@@ -97,7 +116,25 @@ impl Target {
         Ok(Self { maps: Tensor::cat(&[left, right], 0)?, head, norm })
     }
 
+    /// Its cosine similarity to the tensor of `cpd`, in `[−1, 1]`.
+    ///
+    /// # Errors
+    /// Factors of another size, or that are zero or not finite.
+    pub fn similarity(&self, cpd: &CpdModel) -> Result<f64> {
+        self.cosine(&self.products(cpd)?)
+    }
+
+    fn check(&self, cpd: &CpdModel) -> Result<()> {
+        let (pixels, classes) = (self.maps.dim(1)?, self.head.dim(0)?);
+        if cpd.left.dims()[0] == pixels && cpd.classes() == classes {
+            return Ok(());
+        }
+        let expected = format!("{pixels} pixels and {classes} classes, as the model has");
+        Err(Error::shape("the factors (left, down)", expected, (cpd.left.dims(), cpd.down.dims())))
+    }
+
     fn products(&self, cpd: &CpdModel) -> Result<Products> {
+        self.check(cpd)?;
         let (left, right, down) = (cpd.left(), cpd.right(), cpd.down());
         let (hidden, rank) = (self.head.dim(1)?, cpd.rank());
         let weights = matmul_tn(&self.head, &down)?;
@@ -130,7 +167,11 @@ impl Target {
         Ok(products.dot / (length("the factors' tensor", products.square)? * self.norm))
     }
 
-    pub(super) fn gradients(&self, cpd: &CpdModel) -> Result<SimilarityGradients> {
+    /// The similarity to `cpd`, and the gradients of `1 − similarity` with respect to its factors.
+    ///
+    /// # Errors
+    /// As [`InteractionTensor::similarity`].
+    pub fn gradients(&self, cpd: &CpdModel) -> Result<SimilarityGradients> {
         let products = self.products(cpd)?;
         let similarity = self.cosine(&products)?;
         let Products { weights, maps, pairs, dot, square, gram_down, gram_cross, .. } = &products;
@@ -204,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn matrices_and_factors_give_the_same_tensor() {
+        let (model, cpd) = pair();
+        let b = model.interactions_symmetric().unwrap();
+        let tensor = InteractionTensor::from_matrices(&b, &model.embed()).unwrap();
+        let gap = tensor.similarity(&cpd).unwrap() - cpd.similarity(&model).unwrap();
+        assert!(gap.abs() < 1e-12);
+        assert!(InteractionTensor::from_matrices(&b, &model.head()).is_err());
+        assert!(InteractionTensor::from_matrices(&b.get(0).unwrap(), &model.embed()).is_err());
+    }
+
+    #[test]
     fn a_model_is_similar_to_itself() {
         let (model, _) = pair();
         let (left, right) = model.pixel_maps().unwrap();
@@ -216,7 +268,7 @@ mod tests {
     fn gradients_are_those_of_finite_differences() {
         let (model, cpd) = pair();
         assert_eq!(cpd.left.dtype(), DType::F64);
-        let found = cpd.similarity_gradients(&model).unwrap();
+        let found = InteractionTensor::of(&model).unwrap().gradients(&cpd).unwrap();
         assert_equal_differences(
             &[cpd.left.clone(), cpd.right.clone(), cpd.down.clone()],
             &[found.left, found.right, found.down],
