@@ -44,6 +44,13 @@ impl Rng {
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
+    /// Weights of a linear layer, `[outputs, inputs]`, f32: uniform in ±1/√inputs, which is
+    /// PyTorch's default for `nn.Linear`.
+    pub fn linear(&mut self, outputs: usize, inputs: usize, device: &Device) -> Result<Tensor> {
+        let bound = 1.0 / (inputs.max(1) as f32).sqrt();
+        self.uniform(-bound, bound, (outputs, inputs), device)
+    }
+
     /// One uniform number in `[0, 1)`.
     pub fn unit(&mut self) -> f32 {
         self.0.random()

@@ -1,1 +1,36 @@
-//! linalg
+//! Decompositions of matrices: [`eigh`], [`svd`], [`qr`], [`lstsq`], [`pinv`], and a fast
+//! [`matmul`].
+//!
+//! For a symmetric `A` and any `M`, with orthonormal `Q`, `U`, `V`:
+//!
+//! $$A = Q \Lambda Q^\top,\qquad M = U \Sigma V^\top,\qquad M = Q R.$$
+//!
+//! candle has none of these; faer computes them. Tensors are f32 or f64, on any device. The
+//! arithmetic is f64 on the host and the result has the dtype and device of the input, so that an
+//! f32 eigenvector is as good as f32 can hold. Signs are fixed (see each function), so that the
+//! same matrix gives the same figure everywhere.
+//!
+//! ```
+//! use eigenlens::prelude::*;
+//! use eigenlens::linalg::eigh;
+//! # fn main() -> Result<()> {
+//! let a = Tensor::new(&[[2f32, 1.], [1., 2.]], &Device::Cpu)?;
+//! let spectrum = eigh(&a)?;
+//! assert_eq!(spectrum.values.to_vec1::<f32>()?, [1., 3.]); // ascending
+//! let top = spectrum.vectors.i((.., 1))?; // a column
+//! assert!((top.to_vec1::<f32>()?[0] - 0.5f32.sqrt()).abs() < 1e-6);
+//! # Ok(())
+//! # }
+//! ```
+
+mod eigen;
+mod matmul;
+mod matrix;
+mod qr;
+mod svd;
+
+pub use eigen::{Eigh, eigh};
+pub use matmul::{matmul, matmul_nt, matmul_tn};
+pub(crate) use matrix::check_finite;
+pub use qr::{Qr, qr};
+pub use svd::{Svd, lstsq, pinv, svd};

@@ -1,0 +1,100 @@
+//! Holds this library's numbers against reference cases.
+//!
+//! `cargo run --release --example conformance -- DIR` walks DIR, runs every case that a suite
+//! knows, prints a line a tensor (case, tensor, max |error|, max |error| / max |reference|) and
+//! closes with `N passed, N failed, N skipped`. It exits with 1 if anything failed, and with 2 if
+//! DIR cannot be read or holds no case.
+//!
+//! A case is a folder that holds data files. To support more of them, add a suite to [`SUITES`].
+
+mod bilinear;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use report::Report;
+
+/// What compares the cases of some folders: every tensor of the case, through `report`.
+struct Suite {
+    /// Folder relative to DIR, `*` standing for one path component.
+    pattern: &'static str,
+    run: fn(folder: &Path, report: &mut Report) -> eigenlens::Result<()>,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { pattern: "bilinear/toy", run: bilinear::toy },
+    Suite { pattern: "bilinear/image", run: bilinear::image },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(root), None) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: conformance DIR\nDIR is the folder of reference cases.");
+        return ExitCode::from(2);
+    };
+    match run(Path::new(&root)) {
+        Ok(report) => {
+            println!("{}", report.closing_line());
+            if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(message) => {
+            eprintln!("conformance: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(root: &Path) -> Result<Report, String> {
+    let mut folders = Vec::new();
+    cases(root, &mut folders)?;
+    folders.sort();
+    if folders.is_empty() {
+        return Err(format!("{} holds no reference case", root.display()));
+    }
+    let mut report = Report::default();
+    for folder in folders {
+        let name = folder.strip_prefix(root).unwrap_or(&folder).to_string_lossy().into_owned();
+        let name = if name.is_empty() { ".".to_owned() } else { name.replace('\\', "/") };
+        match SUITES.iter().find(|suite| matches(suite.pattern, &name)) {
+            None => report.skip(&name, "not supported yet"),
+            Some(suite) => {
+                report.begin(&name);
+                if let Err(error) = (suite.run)(&folder, &mut report) {
+                    report.fail("case", &error.to_string());
+                }
+                report.end();
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Adds to `found` every folder at or below `folder` that holds files other than its description.
+fn cases(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let unreadable = |error| format!("could not read the folder {}: {error}", folder.display());
+    let mut holds_data = false;
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            cases(&path, found)?;
+        } else if path.extension().is_none_or(|extension| extension != "md") {
+            holds_data = true;
+        }
+    }
+    if holds_data {
+        found.push(folder.to_owned());
+    }
+    Ok(())
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    let (mut pattern, mut name) = (pattern.split('/'), name.split('/'));
+    loop {
+        match (pattern.next(), name.next()) {
+            (None, None) => return true,
+            (Some(expected), Some(found)) if expected == "*" || expected == found => {}
+            _ => return false,
+        }
+    }
+}

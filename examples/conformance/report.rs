@@ -1,0 +1,137 @@
+//! Comparing tensors, and counting.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use eigenlens::candle::{DType, Device, Tensor, safetensors};
+use eigenlens::{Error, Result};
+
+/// `max |error| ≤ TOLERANCE · max(1, max |reference|)`.
+const TOLERANCE: f64 = 5e-5;
+
+/// What was compared so far.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    case: String,
+    /// Tensors of the running case that wait for a comparison or for use as an input.
+    open: BTreeSet<String>,
+    compared: usize,
+}
+
+/// The reference tensors of a case.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    tensors: BTreeMap<String, Tensor>,
+    path: String,
+}
+
+impl Reference {
+    /// All tensors of the file, and every one of them noted in `report` as to be dealt with.
+    pub(crate) fn read(path: &Path, report: &mut Report) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let tensors: BTreeMap<_, _> = safetensors::load_buffer(&bytes, &Device::Cpu)
+            .map_err(|error| Error::format(path, "a safetensors file", error.to_string()))?
+            .into_iter()
+            .collect();
+        report.open.extend(tensors.keys().cloned());
+        Ok(Self { tensors, path: path.display().to_string() })
+    }
+
+    /// Names of all tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    fn get(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| Error::NotFound {
+            what: format!("the tensor `{name}`"),
+            hint: format!("{} does not hold it.", self.path),
+        })
+    }
+
+    /// A tensor that goes into the computation.
+    pub(crate) fn input(&self, name: &str, report: &mut Report) -> Result<Tensor> {
+        let tensor = self.get(name)?;
+        report.open.remove(name);
+        Ok(tensor.clone())
+    }
+
+    /// Compares `found` with the tensor `name`.
+    pub(crate) fn compare(&self, name: &str, found: &Tensor, report: &mut Report) -> Result<()> {
+        let expected = self.get(name)?;
+        report.open.remove(name);
+        report.compared += 1;
+        if expected.elem_count() == 0 || expected.elem_count() != found.elem_count() {
+            let message = format!("shape {:?} for {:?}", found.dims(), expected.dims());
+            report.fail(name, &message);
+            return Ok(());
+        }
+        // A scalar may be kept as [1]; otherwise shapes are part of the answer.
+        if expected.elem_count() > 1 && expected.dims() != found.dims() {
+            let message = format!("shape {:?} for {:?}", found.dims(), expected.dims());
+            report.fail(name, &message);
+            return Ok(());
+        }
+        let values = |tensor: &Tensor| -> Result<Vec<f64>> {
+            Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
+        };
+        let (expected, found) = (values(expected)?, values(found)?);
+        let (mut error, mut size) = (0f64, 0f64);
+        for (expected, found) in expected.iter().zip(&found) {
+            let gap = (expected - found).abs();
+            // `max` would forget a NaN.
+            error = if gap.is_nan() { f64::INFINITY } else { error.max(gap) };
+            size = size.max(expected.abs());
+        }
+        let share = if size > 0.0 { error / size } else { error };
+        let line = format!("{} {name} {error:.3e} {share:.3e}", report.case);
+        if error <= TOLERANCE * size.max(1.0) {
+            println!("{line}");
+            report.passed += 1;
+        } else {
+            println!("{line} FAILED");
+            report.failed += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    pub(crate) fn begin(&mut self, case: &str) {
+        case.clone_into(&mut self.case);
+        self.open.clear();
+        self.compared = 0;
+    }
+
+    /// Ends a case: a tensor that was neither an input nor compared is a failure, and so is a case
+    /// in which nothing was compared.
+    pub(crate) fn end(&mut self) {
+        for name in std::mem::take(&mut self.open) {
+            self.fail(&name, "not compared");
+        }
+        if self.compared == 0 {
+            self.fail("case", "nothing was compared");
+        }
+    }
+
+    pub(crate) fn fail(&mut self, tensor: &str, reason: &str) {
+        println!("{} {tensor} FAILED: {reason}", self.case);
+        self.failed += 1;
+    }
+
+    pub(crate) fn skip(&mut self, case: &str, reason: &str) {
+        println!("{case} skipped: {reason}");
+        self.skipped += 1;
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.failed > 0
+    }
+
+    pub(crate) fn closing_line(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}

@@ -1,0 +1,182 @@
+//! Eigendecomposition of symmetric matrices, one or many.
+
+use candle_core::Tensor;
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::{Mat, MatRef, Par};
+use rayon::prelude::*;
+
+use super::matrix::{Home, column_signs, flip_columns, row_major, values};
+use crate::notebook::Progress;
+use crate::{Error, Result};
+
+/// How far a matrix may be from its transpose, relative to its largest entry: rounding of f32
+/// sums, not a forgotten symmetrisation.
+const ASYMMETRY: f64 = 1e-4;
+
+/// The eigendecomposition `A = Q Λ Qᵀ` of a symmetric matrix or a batch of them.
+#[derive(Debug, Clone)]
+pub struct Eigh {
+    /// Eigenvalues in ascending order, `[n]` or `[batch, n]`.
+    pub values: Tensor,
+    /// Orthonormal eigenvectors as columns, `[n, n]` or `[batch, n, n]`: `vectors[.., i]` belongs
+    /// to `values[i]`. The entry of largest magnitude of each is positive.
+    pub vectors: Tensor,
+}
+
+/// Eigenvalues and eigenvectors of a symmetric matrix `[n, n]`, or of each matrix of a batch
+/// `[batch, n, n]`.
+///
+/// A batch is spread over all cores, one matrix a core, with a progress bar when it takes long.
+///
+/// # Errors
+/// A tensor that is not square, empty, holds NaN or is not symmetric (use ½(A + Aᵀ), which is what
+/// the quadratic form xᵀAx means); [`Error::Interrupted`] when Stop is pressed during a batch.
+pub fn eigh(a: &Tensor) -> Result<Eigh> {
+    let (batch, n) = match *a.dims() {
+        [rows, columns] if rows == columns => (None, rows),
+        [batch, rows, columns] if rows == columns => (Some(batch), rows),
+        _ => return Err(Error::shape("the matrix of eigh", "[n, n] or [batch, n, n]", a.dims())),
+    };
+    let home = Home::of(a);
+    let entries = values("the matrix of eigh", a)?;
+    let (mut all_values, mut all_vectors) = (Vec::new(), Vec::new());
+    let mut progress = Progress::new("eigendecomposition", batch.unwrap_or(1) as u64, "matrix");
+    let par = if batch.is_some_and(|batch| batch > 1) { Par::Seq } else { Par::rayon(0) };
+    for group in entries.chunks(n * n * rayon::current_num_threads().max(1)) {
+        let solved: Vec<_> =
+            group.par_chunks(n * n).map(|one| symmetric(one, n, par)).collect::<Result<_>>()?;
+        let count = solved.len() as u64;
+        for (values, vectors) in solved {
+            all_values.extend(values);
+            all_vectors.extend(vectors);
+        }
+        if progress.advance(count) && all_values.len() * n < entries.len() {
+            return Err(Error::Interrupted { what: "eigh".to_owned() });
+        }
+    }
+    let lead: Vec<usize> = batch.into_iter().collect();
+    Ok(Eigh {
+        values: home.tensor(all_values, &[&lead[..], &[n]].concat())?,
+        vectors: home.tensor(all_vectors, &[&lead[..], &[n, n]].concat())?,
+    })
+}
+
+fn symmetric(entries: &[f64], n: usize, par: Par) -> Result<(Vec<f64>, Vec<f64>)> {
+    let raw = MatRef::from_row_major_slice(entries, n, n);
+    let largest = entries.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+    let mut a = Mat::zeros(n, n);
+    for column in 0..n {
+        for row in column..n {
+            let (below, above) = (raw[(row, column)], raw[(column, row)]);
+            if (below - above).abs() > ASYMMETRY * largest {
+                return Err(Error::invalid(
+                    "the matrix of eigh",
+                    "symmetric (use ½(A + Aᵀ))",
+                    format!("{above} at [{column}, {row}] and {below} at [{row}, {column}]"),
+                ));
+            }
+            a[(row, column)] = 0.5 * (below + above);
+        }
+    }
+    let mut values = Diag::zeros(n);
+    let mut vectors = Mat::zeros(n, n);
+    let scratch =
+        self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, par, Default::default());
+    self_adjoint_evd(
+        a.as_ref(),
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        par,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Error::invalid("the matrix of eigh", "one whose iteration converges", "none"))?;
+    let signs = column_signs(vectors.as_ref());
+    flip_columns(&mut vectors, &signs);
+    let values = (0..n).map(|i| values[i]).collect();
+    Ok((values, row_major(vectors.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, IndexOp};
+
+    use super::*;
+    use crate::random::Rng;
+
+    fn random_symmetric(shape: (usize, usize, usize)) -> Tensor {
+        let a = Rng::seed(3).normal(shape, &Device::Cpu).unwrap();
+        ((&a + a.transpose(1, 2).unwrap()).unwrap() * 0.5).unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_rebuilt_from_its_eigenpairs() {
+        for dtype in [DType::F32, DType::F64] {
+            let a = random_symmetric((5, 33, 33)).to_dtype(dtype).unwrap();
+            let Eigh { values, vectors } = eigh(&a).unwrap();
+            assert_eq!((values.dims(), vectors.dtype()), (&[5, 33][..], dtype));
+            let scaled = vectors.broadcast_mul(&values.unsqueeze(1).unwrap()).unwrap();
+            let rebuilt = scaled.matmul(&vectors.transpose(1, 2).unwrap()).unwrap();
+            let error = (rebuilt - &a).unwrap().abs().unwrap().flatten_all().unwrap();
+            let error = error.max(0).unwrap().to_dtype(DType::F64).unwrap();
+            let bound = if dtype == DType::F32 { 1e-5 } else { 1e-13 };
+            assert!(error.to_scalar::<f64>().unwrap() < bound, "{error}");
+            let first: Vec<Vec<f64>> =
+                vectors.i(0).unwrap().to_dtype(DType::F64).unwrap().t().unwrap().to_vec2().unwrap();
+            for column in first {
+                let largest =
+                    column.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
+                assert!(largest > 0.0);
+            }
+            let ascending: Vec<f64> =
+                values.i(2).unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+            assert!(ascending.is_sorted());
+        }
+    }
+
+    #[test]
+    fn one_matrix_and_a_batch_agree() {
+        let a = random_symmetric((2, 9, 9));
+        let batch = eigh(&a).unwrap();
+        let one = eigh(&a.i(1).unwrap()).unwrap();
+        let batch: Vec<f32> = batch.values.i(1).unwrap().to_vec1().unwrap();
+        for (a, b) in batch.iter().zip(one.values.to_vec1::<f32>().unwrap()) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn closed_form_of_a_path_graph() {
+        // The second-difference matrix has eigenvalues 2 − 2 cos(πk/(n+1)).
+        let n = 12usize;
+        let entries: Vec<f64> = (0..n * n)
+            .map(|at| match (at / n).abs_diff(at % n) {
+                0 => 2.0,
+                1 => -1.0,
+                _ => 0.0,
+            })
+            .collect();
+        let a = Tensor::from_vec(entries, (n, n), &Device::Cpu).unwrap();
+        let values: Vec<f64> = eigh(&a).unwrap().values.to_vec1().unwrap();
+        for (k, value) in values.iter().enumerate() {
+            let angle = std::f64::consts::PI * (k + 1) as f64 / (n + 1) as f64;
+            assert!((value - (2.0 - 2.0 * angle.cos())).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn bad_matrices_are_refused_by_name() {
+        let cpu = &Device::Cpu;
+        let message = |a: Tensor| eigh(&a).unwrap_err().to_string();
+        let flat = Tensor::zeros((2, 3), DType::F32, cpu).unwrap();
+        assert!(message(flat).contains("expected [n, n]"));
+        assert!(message(Tensor::zeros((0, 0), DType::F32, cpu).unwrap()).contains("at least one"));
+        let nan = Tensor::new(&[[1f32, f32::NAN], [0., 1.]], cpu).unwrap();
+        assert!(message(nan).contains("flat index 1"));
+        let skew = Tensor::new(&[[0f32, 1.], [-1., 0.]], cpu).unwrap();
+        assert!(message(skew).contains("½(A + Aᵀ)"));
+        assert!(message(Tensor::new(&[[1u32]], cpu).unwrap()).contains("f32 or f64"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Between candle tensors and faer matrices, with the checks that every decomposition needs.
+
+use candle_core::{DType, Device, Tensor};
+use faer::{Mat, MatRef};
+
+use crate::{Error, Result};
+
+/// A dense f64 matrix on the host, with the dtype and device its results go back to.
+pub(super) struct Home {
+    dtype: DType,
+    device: Device,
+}
+
+impl Home {
+    pub(super) fn of(tensor: &Tensor) -> Self {
+        Self { dtype: tensor.dtype(), device: tensor.device().clone() }
+    }
+
+    /// Row-major `values` as a tensor of shape `shape`, where the input lived.
+    pub(super) fn tensor(&self, values: Vec<f64>, shape: &[usize]) -> Result<Tensor> {
+        let host = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        Ok(host.to_dtype(self.dtype)?.to_device(&self.device)?)
+    }
+}
+
+/// The values of `tensor`, row-major, in f64. Fails on integers, emptiness, NaN and infinity.
+pub(super) fn values(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
+    if !matches!(tensor.dtype(), DType::F32 | DType::F64) {
+        let found = tensor.dtype().as_str();
+        return Err(Error::invalid(format!("the dtype of {what}"), "f32 or f64", found));
+    }
+    if tensor.elem_count() == 0 {
+        return Err(Error::shape(what, "at least one row and one column", tensor.dims()));
+    }
+    let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
+        None => Ok(values),
+    }
+}
+
+/// One `rows × columns` matrix.
+pub(super) fn matrix(what: &str, tensor: &Tensor) -> Result<Mat<f64>> {
+    let [rows, columns] = *tensor.dims() else {
+        return Err(Error::shape(what, "[rows, columns]", tensor.dims()));
+    };
+    let values = values(what, tensor)?;
+    Ok(MatRef::from_row_major_slice(&values, rows, columns).to_owned())
+}
+
+/// A faer matrix as row-major values.
+pub(super) fn row_major(matrix: MatRef<'_, f64>) -> Vec<f64> {
+    let mut values = Vec::with_capacity(matrix.nrows() * matrix.ncols());
+    for row in 0..matrix.nrows() {
+        values.extend((0..matrix.ncols()).map(|column| matrix[(row, column)]));
+    }
+    values
+}
+
+/// `-1` for the columns of `matrix` whose entry of largest magnitude is negative, else `1`.
+pub(super) fn column_signs(matrix: MatRef<'_, f64>) -> Vec<f64> {
+    (0..matrix.ncols())
+        .map(|column| {
+            let mut largest = 0f64;
+            for row in 0..matrix.nrows() {
+                let value = matrix[(row, column)];
+                if value.abs() > largest.abs() {
+                    largest = value;
+                }
+            }
+            if largest < 0.0 { -1.0 } else { 1.0 }
+        })
+        .collect()
+}
+
+/// Multiplies column `i` by `signs[i]`.
+pub(super) fn flip_columns(matrix: &mut Mat<f64>, signs: &[f64]) {
+    for (column, &sign) in signs.iter().enumerate() {
+        for row in 0..matrix.nrows() {
+            matrix[(row, column)] *= sign;
+        }
+    }
+}
+
+/// Fails where `tensor` (f32 or f64) holds NaN or infinity, naming `what`.
+pub(crate) fn check_finite(what: &str, tensor: &Tensor) -> Result<()> {
+    let flat = tensor.flatten_all()?;
+    // A sum is cheap and finite unless something is wrong, or has overflowed: then look closely.
+    let sum = flat.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    if sum.is_finite() {
+        return Ok(());
+    }
+    let values: Vec<f64> = flat.to_dtype(DType::F64)?.to_vec1()?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
+        None => Ok(()),
+    }
+}

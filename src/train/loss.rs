@@ -1,0 +1,103 @@
+//! Losses and accuracy.
+
+use candle_core::{D, DType, Tensor};
+
+use crate::{Error, Result};
+
+/// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
+/// `logits` `[n, classes]` and integer `labels` `[n]`.
+///
+/// # Errors
+/// Shapes that do not match, or a label that is not below `classes`.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    check(logits, labels)?;
+    // The subtracted maximum only guards against overflow: it takes no part in the gradient.
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
+    let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
+    let own = shifted.gather(&labels.to_dtype(DType::U32)?.unsqueeze(1)?, 1)?.squeeze(1)?;
+    Ok((log_sum - own)?.mean_all()?)
+}
+
+/// The share of rows whose largest logit is their label's, in `[0, 1]`.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<f64> {
+    check(logits, labels)?;
+    let right = logits.argmax(D::Minus1)?.eq(&labels.to_dtype(DType::U32)?)?;
+    Ok(right.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?)
+}
+
+/// Mean of `(y − target)²` over all entries: a scalar with a gradient.
+///
+/// # Errors
+/// Shapes that differ.
+pub fn mean_squared_error(y: &Tensor, target: &Tensor) -> Result<Tensor> {
+    if y.dims() != target.dims() {
+        return Err(Error::shape("the target", format!("{:?}", y.dims()), target.dims()));
+    }
+    Ok((y - target)?.sqr()?.mean_all()?)
+}
+
+fn check(logits: &Tensor, labels: &Tensor) -> Result<()> {
+    match (logits.dims(), labels.dims()) {
+        ([n, _], [labels]) if n == labels && *n > 0 => {}
+        ([n, _], _) if *n > 0 => {
+            return Err(Error::shape("labels", format!("[{n}], one a row"), labels.dims()));
+        }
+        _ => return Err(Error::shape("logits", "[n, classes] with n ≥ 1", logits.dims())),
+    }
+    check_labels(labels, logits.dim(1)?)
+}
+
+/// Fails unless `labels` are integers below `classes`.
+pub(crate) fn check_labels(labels: &Tensor, classes: usize) -> Result<()> {
+    if !labels.dtype().is_int() {
+        let found = labels.dtype().as_str();
+        return Err(Error::invalid("the dtype of labels", "an integer type, as u32", found));
+    }
+    let largest = labels.to_dtype(DType::I64)?.max_all()?.to_scalar::<i64>()?;
+    let smallest = labels.to_dtype(DType::I64)?.min_all()?.to_scalar::<i64>()?;
+    for label in [largest, smallest] {
+        if !(0..classes as i64).contains(&label) {
+            return Err(Error::invalid("labels", format!("below {classes} classes"), label));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::train::finite_difference::assert_gradients;
+
+    #[test]
+    fn cross_entropy_by_hand_and_without_overflow() {
+        let logits = Tensor::new(&[[0f64, 0.], [1000., 0.]], &Device::Cpu).unwrap();
+        let labels = Tensor::new(&[1u32, 0], &Device::Cpu).unwrap();
+        let loss: f64 = cross_entropy(&logits, &labels).unwrap().to_scalar().unwrap();
+        assert!((loss - 0.5 * 2f64.ln()).abs() < 1e-12);
+        assert_eq!(accuracy(&logits, &labels).unwrap(), 0.5);
+    }
+
+    #[test]
+    fn its_gradient_is_that_of_finite_differences() {
+        let logits = Var::new(&[[0.3f64, -1., 2.], [0.5, 0.5, -0.2]], &Device::Cpu).unwrap();
+        let labels = Tensor::new(&[2u32, 1], &Device::Cpu).unwrap();
+        let vars = [logits.clone()];
+        assert_gradients(&vars, || cross_entropy(&logits, &labels));
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_refused() {
+        let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+        let message = |labels: Tensor| cross_entropy(&logits, &labels).unwrap_err().to_string();
+        assert!(message(Tensor::new(&[0u32], &Device::Cpu).unwrap()).contains("[2], one a row"));
+        assert!(message(Tensor::new(&[0u32, 3], &Device::Cpu).unwrap()).contains("below 3"));
+        assert!(message(Tensor::new(&[0i64, -1], &Device::Cpu).unwrap()).contains("-1"));
+        assert!(message(Tensor::new(&[0f32, 1.], &Device::Cpu).unwrap()).contains("integer"));
+        assert!(mean_squared_error(&logits, &logits.t().unwrap()).is_err());
+    }
+}

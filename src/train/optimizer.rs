@@ -1,0 +1,93 @@
+//! What the optimisers have in common.
+
+use candle_core::{Tensor, Var};
+
+use super::{AdamW, AdamWOptions, Muon, MuonOptions};
+use crate::{Error, Result};
+
+/// Something that turns gradients into better parameters.
+pub trait Optimizer {
+    /// One step: `gradients[i]` belongs to the optimiser's i-th parameter and has its shape.
+    ///
+    /// # Errors
+    /// Another number of gradients than of parameters, or another shape.
+    fn step(&mut self, gradients: &[Tensor]) -> Result<()>;
+
+    /// Sets the learning rate of the steps to come.
+    fn set_learning_rate(&mut self, learning_rate: f64);
+}
+
+/// Which optimiser a fit uses, and with what settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OptimizerKind {
+    /// [`AdamW`].
+    AdamW(AdamWOptions),
+    /// [`Muon`]; all parameters must be matrices.
+    Muon(MuonOptions),
+}
+
+impl OptimizerKind {
+    /// The learning rate it starts with.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::AdamW(options) => options.learning_rate,
+            Self::Muon(options) => options.learning_rate,
+        }
+    }
+
+    /// The optimiser for `parameters`.
+    ///
+    /// # Errors
+    /// Settings out of range, and Muon for parameters that are not matrices.
+    pub fn build(&self, parameters: Vec<Var>) -> Result<Box<dyn Optimizer>> {
+        Ok(match *self {
+            Self::AdamW(options) => Box::new(AdamW::new(parameters, options)?),
+            Self::Muon(options) => Box::new(Muon::new(parameters, options)?),
+        })
+    }
+}
+
+/// `∂loss/∂p` for each parameter `p`, in their order.
+///
+/// # Errors
+/// A parameter that the loss does not depend on: a fused operation has cut the graph, or the
+/// parameter is not part of the model.
+pub fn gradients(loss: &Tensor, parameters: &[Var]) -> Result<Vec<Tensor>> {
+    let store = loss.backward()?;
+    parameters
+        .iter()
+        .enumerate()
+        .map(|(i, parameter)| {
+            store.get(parameter.as_tensor()).cloned().ok_or_else(|| {
+                Error::invalid(
+                    format!("parameter {i} of shape {:?}", parameter.dims()),
+                    "reached by the gradient of the loss (a fused op may cut the graph)",
+                    "no gradient",
+                )
+            })
+        })
+        .collect()
+}
+
+/// Fails unless there is one gradient a parameter, of its shape.
+pub(super) fn check_gradients(parameters: &[Var], gradients: &[Tensor]) -> Result<()> {
+    if parameters.len() != gradients.len() {
+        let expected = format!("{}, one a parameter", parameters.len());
+        return Err(Error::invalid("the number of gradients", expected, gradients.len()));
+    }
+    for (i, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
+        if parameter.dims() != gradient.dims() {
+            let expected = format!("{:?}", parameter.dims());
+            return Err(Error::shape(format!("gradient {i}"), expected, gradient.dims()));
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless `value` is finite and at least zero.
+pub(crate) fn check_rate(what: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(what, "a finite number that is not negative", value))
+}
