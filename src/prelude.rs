@@ -1,5 +1,8 @@
 //! What a notebook imports: `use eigenlens::prelude::*;`.
 
+pub use crate::bilinear::cpd::{CpdFit, CpdModel};
+pub use crate::bilinear::image::{FitOptions, ImageConfig, ImageModel};
+pub use crate::bilinear::toy::{ToyConfig, ToyFit, ToyModel};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist};
 pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
 pub use crate::plot::{

@@ -1,11 +1,9 @@
 //! Training.
 
-use std::fmt;
-use std::sync::Arc;
-
 use candle_core::{DType, Tensor, Var};
 
 use super::ImageModel;
+use crate::data::{Augmentation, Images};
 use crate::linalg::check_finite;
 use crate::notebook::Progress;
 use crate::random::Rng;
@@ -30,11 +28,14 @@ impl From<(&Tensor, &Tensor)> for Samples {
     }
 }
 
-/// A random change of a batch of images `[n, 1, height, width]`, made anew each time.
-pub type Augment = Arc<dyn Fn(&Tensor, &mut Rng) -> Result<Tensor> + Send + Sync>;
+impl From<&Images> for Samples {
+    fn from(images: &Images) -> Self {
+        (images.pixels(), images.labels()).into()
+    }
+}
 
 /// How to train an [`ImageModel`].
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct FitOptions {
     /// Passes over the training images; 20.
     pub epochs: usize,
@@ -47,7 +48,7 @@ pub struct FitOptions {
     /// Seed of the order of images and of the augmentation; 0.
     pub seed: u64,
     /// What is done to each batch of training images; nothing.
-    pub augment: Option<Augment>,
+    pub augment: Option<Augmentation>,
 }
 
 impl Default for FitOptions {
@@ -69,29 +70,12 @@ impl FitOptions {
     ///
     /// ```
     /// use eigenlens::bilinear::image::FitOptions;
-    /// let options = FitOptions::default().augment(|x, rng| {
-    ///     Ok((x + (rng.normal(x.shape(), x.device())? * 0.4)?)?)
-    /// });
+    /// use eigenlens::data::Augmentation;
+    /// let options = FitOptions::default().augment(Augmentation::noise(0.4));
     /// assert!(options.augment.is_some());
     /// ```
-    pub fn augment(
-        self,
-        augment: impl Fn(&Tensor, &mut Rng) -> Result<Tensor> + Send + Sync + 'static,
-    ) -> Self {
-        Self { augment: Some(Arc::new(augment)), ..self }
-    }
-}
-
-impl fmt::Debug for FitOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FitOptions")
-            .field("epochs", &self.epochs)
-            .field("batch", &self.batch)
-            .field("learning_rate", &self.learning_rate)
-            .field("weight_decay", &self.weight_decay)
-            .field("seed", &self.seed)
-            .field("augment", &self.augment.is_some())
-            .finish()
+    pub fn augment(self, augment: Augmentation) -> Self {
+        Self { augment: Some(augment), ..self }
     }
 }
 
@@ -186,7 +170,7 @@ impl ImageModel {
         let Some(augment) = &options.augment else { return Ok(images) };
         let shape = (images.dim(0)?, 1, self.config.height, self.config.width);
         let images = images.reshape(shape)?;
-        let changed = augment(&images, rng)?;
+        let changed = augment.apply(&images, rng)?;
         if changed.dims() != images.dims() {
             let expected = format!("{:?}, as it was", images.dims());
             return Err(Error::shape("the augmented batch", expected, changed.dims()));
@@ -263,8 +247,8 @@ mod tests {
     fn a_seed_repeats_a_run_exactly() {
         let run = |seed| {
             let model = ImageModel::new(SMALL, 1, &Device::Cpu).unwrap();
-            let options = FitOptions { seed, epochs: 3, ..options() }
-                .augment(|x, rng| Ok((x + (rng.normal(x.shape(), x.device())? * 0.1)?)?));
+            let options =
+                FitOptions { seed, epochs: 3, ..options() }.augment(Augmentation::noise(0.1));
             let history = model.fit(rows(50), rows(10), options).unwrap();
             (history, model.embed().to_vec2::<f32>().unwrap())
         };
@@ -291,7 +275,7 @@ mod tests {
         assert!(message(with(&wide, &labels), options()).contains("[n, 12]"));
         let high = (&labels + 1.0).unwrap();
         assert!(message(with(&rows(20).images, &high), options()).contains("below 3"));
-        let crop = options().augment(|x, _| Ok(x.narrow(2, 0, 2)?));
+        let crop = options().augment(Augmentation::new("crop", |x, _| Ok(x.narrow(2, 0, 2)?)));
         assert!(message(rows(20), crop).contains("augmented batch"));
         let wild = FitOptions { learning_rate: 1e30, ..options() };
         assert!(message(rows(20), wild).contains("learning rate"));

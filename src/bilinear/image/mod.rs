@@ -33,5 +33,5 @@ mod fit;
 mod model;
 mod store;
 
-pub use fit::{Augment, FitOptions, Samples};
+pub use fit::{FitOptions, Samples};
 pub use model::{ImageConfig, ImageModel};
