@@ -1,13 +1,22 @@
-//! `eigenlens`: the Jupyter kernel and the commands around it.
+//! `eigenlens`: the Jupyter kernel and the commands around it. See `eigenlens --help`.
+//!
+//! - `commands` is what a person calls;
+//! - `install` keeps what notebooks need on this machine;
+//! - `kernel` speaks with Jupyter and owns evcxr;
+//! - `eval` is the process that runs the cells, and what stands between it and the kernel.
 
+mod commands;
 mod eval;
+mod install;
 mod kernel;
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 fn main() -> ExitCode {
-    // This binary is also its own evaluation process, the relay before it, and evcxr's wrapper
-    // around rustc; those come first, before anything else is set up.
+    // This binary is also its own evaluation process, the relay before it, evcxr's wrapper around
+    // rustc, and the cargo that rust-analyzer sees. Those come first, before anything is set up.
     if let Ok(socket) = std::env::var(eval::relay::VARIABLE) {
         return eval::relay::run(&socket);
     }
@@ -18,11 +27,10 @@ fn main() -> ExitCode {
         return eval::toolbox::run(tool);
     }
     evcxr::runtime_hook();
-    let file = std::env::args().nth(1).unwrap_or_default();
-    match kernel::main(std::path::Path::new(&file)) {
+    match commands::cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,5 @@
 """A kernel under test, driven through jupyter_client as a notebook would."""
 
-import os
 import queue
 import time
 import unittest
@@ -110,5 +109,3 @@ class KernelTest(unittest.TestCase):
         return reply
 
 
-def state_home():
-    return os.environ["EIGENLENS_HOME"]

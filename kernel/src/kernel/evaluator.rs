@@ -1,7 +1,7 @@
 //! The thread that owns evcxr: prepares it, runs cells, completes and explains code.
 
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use evcxr::{CommandContext, EvalCallbacks, EvalContext};
+use evcxr::{CommandContext, EvalCallbacks};
 use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -18,15 +18,7 @@ use super::failure;
 use super::sink::Sink;
 use crate::eval::event::Event;
 use crate::eval::{relay, runtime};
-
-/// Where an evaluator works and what its cells link.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    /// The build folder, evcxr's `EVCXR_TMPDIR`.
-    pub(crate) build: PathBuf,
-    /// A name for the socket; short, because the system limits its length.
-    pub(crate) socket: PathBuf,
-}
+use crate::install::cells::{self, PRELUDE};
 
 /// A question that a cell asks the person at the notebook.
 #[derive(Debug)]
@@ -72,7 +64,7 @@ pub(crate) struct Evaluator {
 impl Evaluator {
     /// Starts the thread; it prepares itself before it takes its first job.
     pub(crate) fn start(
-        place: impl FnOnce() -> anyhow::Result<Place> + Send + 'static,
+        folder: PathBuf,
         sink: Arc<Sink>,
         stop: Arc<AtomicBool>,
         questions: tokio::sync::mpsc::UnboundedSender<Question>,
@@ -82,7 +74,7 @@ impl Evaluator {
             .name("evaluator".to_owned())
             // Rust-analyzer recurses deeply.
             .stack_size(64 << 20)
-            .spawn(move || serve(place, &sink, &stop, &questions, &queue))
+            .spawn(move || serve(&folder, &sink, &stop, &questions, &queue))
             .map_or_else(|error| eprintln!("the evaluator could not start: {error}"), drop);
         Self { jobs }
     }
@@ -94,13 +86,13 @@ impl Evaluator {
 }
 
 fn serve(
-    place: impl FnOnce() -> anyhow::Result<Place>,
+    folder: &Path,
     sink: &Arc<Sink>,
     stop: &AtomicBool,
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
-    let mut context = place().and_then(|place| prepare(&place, sink));
+    let mut context = prepare(folder, sink);
     for job in queue {
         match job {
             Job::Execute { code, parent, count, silent, allow_stdin, reply } => {
@@ -161,10 +153,15 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
-fn prepare(place: &Place, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
-    let _ = std::fs::remove_file(&place.socket);
-    let listener = UnixListener::bind(&place.socket)
-        .with_context(|| format!("could not open the socket {}", place.socket.display()))?;
+fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
+    let mut socket = folder.join("socket");
+    // The system allows a socket's path about 100 bytes.
+    if socket.as_os_str().len() > 100 {
+        socket = std::env::temp_dir().join(format!("eigenlens-{}.socket", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+    }
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("could not open the socket {}", socket.display()))?;
     let events = Arc::clone(sink);
     std::thread::spawn(move || receive(&listener, &events));
     super::capture::cargo_progress(Arc::clone(sink))?;
@@ -177,25 +174,36 @@ fn prepare(place: &Place, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     });
 
     let mut command = Command::new(std::env::current_exe()?);
-    command.env(relay::VARIABLE, &place.socket);
-    if let Some(library) = crate::kernel::library(&place.build) {
+    command.env(relay::VARIABLE, &socket);
+    if let Some(library) = shared_object(folder) {
         command.env(runtime::LIBRARY_VARIABLE, library);
     }
-    let (context, outputs) =
-        EvalContext::with_subprocess_command(command).map_err(|error| anyhow!("{error}"))?;
+    let (mut context, outputs) = cells::start(folder, command)?;
     // The relay leaves nothing for evcxr's own channels but its own last words.
     std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
     std::thread::spawn(move || outputs.stderr.iter().for_each(|line| eprintln!("{line}")));
 
-    let mut context = CommandContext::with_eval_context(context);
     // The `?` makes evcxr compile for it from now on; otherwise the first cell that uses it is
     // compiled twice.
-    let opening = "use eigenlens::prelude::*;\nOk::<(), String>(())?;";
-    context.execute(opening).map_err(|error| anyhow!("{error}"))?;
+    let opening = format!("{PRELUDE}\nOk::<(), String>(())?;");
+    context.execute(&opening).map_err(|error| anyhow!("{error}"))?;
     // Rust-analyzer resolves the library's names while the user still reads.
     let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
     let _ = context.completions(probe, probe.len());
     Ok(context)
+}
+
+/// The library's shared object in a build folder.
+fn shared_object(folder: &Path) -> Option<PathBuf> {
+    let targets = std::fs::read_dir(folder.join("cells/target")).ok()?;
+    targets.flatten().find_map(|target| {
+        let deps = std::fs::read_dir(target.path().join("debug/deps")).ok()?;
+        deps.flatten().map(|entry| entry.path()).find(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libeigenlens_notebook")
+                && path.extension().is_some_and(|e| e == "so" || e == "dylib")
+        })
+    })
 }
 
 fn receive(listener: &UnixListener, sink: &Sink) {

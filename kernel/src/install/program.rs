@@ -1,0 +1,63 @@
+//! The copy of this program that kernels run.
+//!
+//! Building anew replaces the program in `target/`; a kernel whose file is gone cannot start its
+//! evaluation process again. So kernelspecs point at a copy, and a copy stays while a kernelspec
+//! or a running kernel uses it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context as _, Result};
+
+use crate::install::clone::kernels;
+use crate::install::jupyter::program_of;
+use crate::install::state::{State, digest};
+
+/// Path of the copy of this program, made where there is none yet.
+pub(crate) fn install(state: &State) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("this program does not know its own path")?;
+    if own.starts_with(state.programs()) {
+        return Ok(own);
+    }
+    let meta = own.metadata().with_context(|| {
+        format!("{} was replaced while it ran; start the command again", own.display())
+    })?;
+    let modified = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let key = digest([
+        own.as_os_str().as_encoded_bytes(),
+        &meta.len().to_le_bytes(),
+        &modified.to_le_bytes(),
+    ]);
+    let folder = state.programs().join(&key[..12]);
+    let copy = folder.join("eigenlens");
+    if !copy.is_file() {
+        let temporary = folder.join(format!(".eigenlens-{}", std::process::id()));
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::copy(&own, &temporary))
+            .and_then(|_| fs::rename(&temporary, &copy))
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))
+            .with_context(|| format!("could not copy this program to {}", copy.display()))?;
+    }
+    Ok(copy)
+}
+
+/// Removes copies that neither a kernelspec nor a running kernel uses.
+pub(crate) fn prune(state: &State) -> Result<()> {
+    let mut used: BTreeSet<PathBuf> = kernels(state)?.running.into_iter().collect();
+    if let Ok(entries) = fs::read_dir(state.home().join("jupyter")) {
+        used.extend(entries.flatten().filter_map(|entry| {
+            program_of(&entry.path().join("data/kernels/eigenlens/kernel.json"))
+        }));
+    }
+    if let Ok(entries) = fs::read_dir(state.programs()) {
+        for folder in entries.flatten().map(|entry| entry.path()) {
+            if !used.contains(&folder.join("eigenlens")) {
+                // It takes room, nothing more; the next set-up tries again.
+                let _ = fs::remove_dir_all(&folder);
+            }
+        }
+    }
+    Ok(())
+}

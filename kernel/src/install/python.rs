@@ -1,0 +1,234 @@
+//! The Python environment: JupyterLab and what draws figures in it, at pinned versions.
+//!
+//! An environment is named by its requirements, is made where it stays (its scripts contain their
+//! own path), and is marked complete last: one that a cut-off set-up left behind is made again.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::install::state::{Checkout, State, digest, write_file};
+use crate::install::steps::Step;
+use crate::install::toolchain::{numbers, on_path, output};
+
+/// Oldest Python that the pinned packages run on.
+const MINIMUM: &str = "3.10";
+
+/// An environment, whether or not it has been made.
+#[derive(Debug, Clone)]
+pub(crate) struct Python {
+    folder: PathBuf,
+    requirements: Vec<PathBuf>,
+    count: usize,
+}
+
+impl Python {
+    /// The environment for this checkout's requirements; `tests` adds what the tests drive.
+    pub(crate) fn of(state: &State, checkout: &Checkout, tests: bool) -> Result<Python> {
+        let mut requirements = vec![checkout.environment("requirements.txt")?];
+        if tests {
+            requirements.push(checkout.environment("requirements-test.txt")?);
+        }
+        let mut text = String::new();
+        for file in &requirements {
+            text += &fs::read_to_string(file)
+                .with_context(|| format!("could not read {}", file.display()))?;
+        }
+        let count = text.lines().filter(|line| line.contains("==")).count();
+        let folder = state.pythons().join(&digest([text.as_bytes()])[..12]);
+        Ok(Python { folder, requirements, count })
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its interpreter.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
+    /// Whether it is complete. Its interpreter is a link to the system's, which may have gone.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.marker().is_file() && self.program().is_file()
+    }
+
+    /// Makes it where it is not complete.
+    pub(crate) fn ensure(&self, step: &mut Step) -> Result<&'static str> {
+        if self.is_ready() {
+            return Ok("up to date");
+        }
+        let (python, version) = find()?;
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)
+                .with_context(|| format!("could not remove {}", self.folder.display()))?;
+        }
+        step.note(&format!("creating it with Python {version}"));
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("could not create {}", self.folder.display()))?;
+        output(clean(Command::new(&python).args(["-m", "venv"]).arg(&self.folder))).with_context(
+            || {
+                format!(
+                    "{} cannot make virtual environments; on Debian get it with: \
+                     apt install python3-venv",
+                    python.display()
+                )
+            },
+        )?;
+        self.install(step)?;
+        write_file(&self.marker(), version.as_bytes())?;
+        Ok("installed")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.folder.join("complete")
+    }
+
+    fn install(&self, step: &mut Step) -> Result<()> {
+        let mut pip = Command::new(self.program());
+        pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]).args([
+            "--progress-bar",
+            "off",
+            "--prefer-binary",
+        ]);
+        for file in &self.requirements {
+            pip.arg("--requirement").arg(file);
+        }
+        let mut child = clean(&mut pip)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("could not start pip")?;
+        let complaints = child.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = stderr.read_to_end(&mut bytes);
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        });
+        let mut collected = 0;
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).lines() {
+                let line = line.context("could not read what pip says")?;
+                if let Some(name) = line.strip_prefix("Collecting ") {
+                    collected += 1;
+                    let name = name.split(" (").next().unwrap_or(name);
+                    step.note(&format!("fetching {collected}/{} {name}", self.count));
+                } else if line.starts_with("Installing") {
+                    step.note("unpacking");
+                }
+            }
+        }
+        let status = child.wait().context("could not wait for pip")?;
+        let complaints = complaints.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        if !status.success() {
+            bail!(
+                "pip could not install the packages of environment/requirements.txt (is there a \
+                 network?):\n{}",
+                complaints.trim()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The system's Python and its version, new enough.
+pub(crate) fn find() -> Result<(PathBuf, String)> {
+    let get = "get it with: apt install python3 python3-venv";
+    let names = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"];
+    let mut old = None;
+    for python in names.into_iter().filter_map(on_path) {
+        let ask = "import platform; print(platform.python_version())";
+        let Ok(version) = output(clean(Command::new(&python).args(["-c", ask]))) else { continue };
+        let version = version.trim().to_owned();
+        if numbers(&version) >= numbers(MINIMUM) {
+            return Ok((python, version));
+        }
+        old.get_or_insert((python, version));
+    }
+    match old {
+        Some((python, version)) => bail!(
+            "{} is Python {version}, {MINIMUM} or newer is needed for JupyterLab; {get}",
+            python.display()
+        ),
+        None => bail!(
+            "no Python on this machine (no working python3 on the path), which JupyterLab needs; {get}"
+        ),
+    }
+}
+
+/// Whether the system's Python can make environments with pip in them.
+pub(crate) fn check_venv(python: &Path) -> Result<()> {
+    output(clean(Command::new(python).args(["-c", "import venv, ensurepip"])))
+        .map(drop)
+        .with_context(|| {
+            format!(
+                "{} lacks the modules venv and ensurepip; on Debian get them with: apt install \
+                 python3-venv",
+                python.display()
+            )
+        })
+}
+
+/// Takes out of a command's environment what another Python, or the `cargo run` around this
+/// program, put there. The library path matters most: it would come before the one that a cell
+/// was linked with, and `target/` may hold a library of the same name.
+pub(crate) fn clean(command: &mut Command) -> &mut Command {
+    for name in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"] {
+        command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if matches!(&*text, "CARGO" | "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH")
+            || text.starts_with("CARGO_PKG_")
+        {
+            command.env_remove(&name);
+        }
+    }
+    for name in ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"] {
+        if std::env::var_os("CARGO").is_some()
+            && let Some(value) = std::env::var_os(name)
+        {
+            let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+            let built = built.canonicalize().unwrap_or(built);
+            let kept = std::env::split_paths(&value).filter(|path| !path.starts_with(&built));
+            match std::env::join_paths(kept) {
+                Ok(kept) if !kept.is_empty() => command.env(name, kept),
+                _ => command.env_remove(name),
+            };
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environments_differ_by_requirements() -> Result<()> {
+        let state = State::locate()?;
+        let checkout = Checkout::find()?;
+        let plain = Python::of(&state, &checkout, false)?;
+        let tests = Python::of(&state, &checkout, true)?;
+        assert_ne!(plain.folder(), tests.folder());
+        assert!(plain.count > 50, "every package is pinned");
+        Ok(())
+    }
+
+    #[test]
+    fn every_requirement_is_pinned() -> Result<()> {
+        let checkout = Checkout::find()?;
+        for name in ["requirements.txt", "requirements-test.txt"] {
+            for line in fs::read_to_string(checkout.environment(name)?)?.lines() {
+                assert!(line.starts_with('#') || line.is_empty() || line.contains("=="), "{line}");
+            }
+        }
+        Ok(())
+    }
+}

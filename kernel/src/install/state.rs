@@ -1,0 +1,269 @@
+//! Where things live: the state folder in the user's cache, and the checkout of the project.
+//!
+//! ```text
+//! $EIGENLENS_HOME, or eigenlens/ in the user's cache folder
+//!   bin/<stamp>/eigenlens     the program that kernels run: building anew does not disturb them
+//!   python/<requirements>/    virtual environment with JupyterLab
+//!   builds/<key>/             template: library and first cell, compiled (see `template`)
+//!   kernels/<id>/             one copy of a template for each running kernel
+//!   jupyter/<checkout>/       kernelspec and settings of this project only
+//!   data/                     downloaded data sets
+//! ```
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+/// Environment variable that moves the state folder.
+pub(crate) const HOME_VARIABLE: &str = "EIGENLENS_HOME";
+/// Environment variable that names the checkout where it is not the one the program was built in.
+pub(crate) const CHECKOUT_VARIABLE: &str = "EIGENLENS_CHECKOUT";
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    home: PathBuf,
+}
+
+impl State {
+    /// The state folder as the environment says, created and checked for writing.
+    pub(crate) fn open() -> Result<State> {
+        let state = State::locate()?;
+        let hint = format!(
+            "set {HOME_VARIABLE} to a folder that you can write to (about 4 GB are needed)"
+        );
+        fs::create_dir_all(&state.home)
+            .and_then(|()| {
+                let probe = state.home.join(format!(".probe-{}", std::process::id()));
+                File::create(&probe)?.write_all(b"x")?;
+                fs::remove_file(&probe)
+            })
+            .with_context(|| {
+                format!("the state folder {} cannot be written; {hint}", state.home.display())
+            })?;
+        Ok(state)
+    }
+
+    /// The state folder as the environment says, whether or not it exists.
+    pub(crate) fn locate() -> Result<State> {
+        let home = match std::env::var_os(HOME_VARIABLE).filter(|value| !value.is_empty()) {
+            Some(home) => PathBuf::from(home),
+            None => cache_folder()?.join("eigenlens"),
+        };
+        let home = std::path::absolute(&home)
+            .with_context(|| format!("{} is not a usable path", home.display()))?;
+        if home.to_str().is_none() {
+            bail!(
+                "the state folder {} is not valid UTF-8, which cargo and Jupyter need; \
+                 set {HOME_VARIABLE} to a folder with a plain name",
+                home.display()
+            );
+        }
+        Ok(State { home })
+    }
+
+    /// The folder itself.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Copies of the program that kernelspecs point at.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.home.join("bin")
+    }
+
+    /// Virtual environments.
+    pub(crate) fn pythons(&self) -> PathBuf {
+        self.home.join("python")
+    }
+
+    /// Templates of cell build folders.
+    pub(crate) fn builds(&self) -> PathBuf {
+        self.home.join("builds")
+    }
+
+    /// Build folders of running kernels.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.home.join("kernels")
+    }
+
+    /// Downloaded data sets.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// Jupyter's folders for one checkout and set of features.
+    pub(crate) fn jupyter(&self, checkout: &Checkout, features: &[String]) -> PathBuf {
+        let key =
+            digest([checkout.root().as_os_str().as_encoded_bytes(), features.join(",").as_bytes()]);
+        self.home.join("jupyter").join(&key[..12])
+    }
+
+    /// One set-up at a time: waits for another one, after saying so.
+    pub(crate) fn lock_setup(&self) -> Result<File> {
+        lock(&self.home.join("setup.lock"), || {
+            println!(
+                "another eigenlens setup is at work in {}; waiting for it",
+                self.home.display()
+            );
+        })
+    }
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()) {
+        return Ok(cache);
+    }
+    let home = variable("HOME").with_context(|| {
+        format!("HOME is not set, so there is no cache folder; set {HOME_VARIABLE} to a folder")
+    })?;
+    Ok(if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") })
+}
+
+/// The folder with the project's sources: its root has the library, `notebooks/` and
+/// `environment/`.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkout {
+    root: PathBuf,
+}
+
+impl Checkout {
+    /// `EIGENLENS_CHECKOUT`, else the checkout that this program was built in.
+    pub(crate) fn find() -> Result<Checkout> {
+        let (root, named) = match std::env::var_os(CHECKOUT_VARIABLE).filter(|v| !v.is_empty()) {
+            Some(root) => (PathBuf::from(root), true),
+            None => (Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), false),
+        };
+        let whose = if named { CHECKOUT_VARIABLE } else { "the folder this program was built in" };
+        let root = root.canonicalize().with_context(|| {
+            format!("no checkout at {} ({whose}); set {CHECKOUT_VARIABLE} to it", root.display())
+        })?;
+        if !root.join("kernel/dylib/Cargo.toml").is_file() {
+            bail!(
+                "{} ({whose}) is no eigenlens checkout: it has no kernel/dylib/Cargo.toml; \
+                 set {CHECKOUT_VARIABLE} to the folder with the project's Cargo.toml",
+                root.display()
+            );
+        }
+        if root.to_str().is_none() {
+            bail!("the checkout {} is not valid UTF-8, which cargo needs", root.display());
+        }
+        Ok(Checkout { root })
+    }
+
+    /// The folder with the workspace's Cargo.toml.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file of `environment/`, which must be there.
+    pub(crate) fn environment(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root.join("environment").join(name);
+        if !path.is_file() {
+            bail!(
+                "{} is missing; restore it with: git checkout environment/{name}",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+}
+
+/// SHA-256 over the parts with their lengths, as hexadecimal digits.
+pub(crate) fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a file by writing its neighbour and renaming it: a reader sees all of it or none.
+/// A file that has the content already is left alone, with its time of modification.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&temporary, content))
+        .and_then(|()| fs::rename(&temporary, path))
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .with_context(|| format!("could not write {}", path.display()))
+}
+
+/// Takes the lock on a file (created if absent) and holds it until the returned handle is dropped,
+/// or the process ends in any way. `waiting` is called once where another process holds it.
+pub(crate) fn lock(path: &Path, waiting: impl FnOnce()) -> Result<File> {
+    let file = open_lock(path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(fs::TryLockError::WouldBlock) => waiting(),
+        Err(fs::TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("could not lock {}", path.display()));
+        }
+    }
+    file.lock().with_context(|| format!("could not lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// Like [`lock`], together with other readers.
+pub(crate) fn lock_shared(path: &Path) -> Result<File> {
+    let file = open_lock(path)?;
+    file.lock_shared().with_context(|| format!("could not lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("could not create {}", folder.display()))?;
+    }
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .with_context(|| format!("could not open the lock {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_tells_parts_apart() {
+        assert_ne!(digest([b"ab", b"c"]), digest([b"a".as_slice(), b"bc".as_slice()]));
+        assert_eq!(digest([b"ab", b"c"]).len(), 64);
+    }
+
+    #[test]
+    fn write_file_keeps_an_unchanged_file() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("eigenlens-write-{}", std::process::id()));
+        let path = folder.join("a.txt");
+        write_file(&path, b"one")?;
+        let before = fs::metadata(&path)?.modified()?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        write_file(&path, b"one")?;
+        assert_eq!(fs::metadata(&path)?.modified()?, before);
+        write_file(&path, b"two")?;
+        assert_eq!(fs::read(&path)?, b"two");
+        assert_eq!(fs::read_dir(&folder)?.count(), 1, "no temporary file is left");
+        fs::remove_dir_all(&folder)?;
+        Ok(())
+    }
+}

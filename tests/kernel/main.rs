@@ -1,0 +1,80 @@
+//! The kernel through a real Jupyter client, and the notebooks through the kernel. What is asked of
+//! it stands in the Python files beside this one; each runs here as one test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Kernels compile cells, and machines may have two cores: one file at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs `eigenlens` with `arguments`; what it says is shown if it fails.
+fn eigenlens(arguments: &[&str]) {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let output = Command::new(env!("CARGO_BIN_EXE_eigenlens"))
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn python(file: &str) {
+    eigenlens(&["python", "--tests", "--", "-m", "unittest", "-v", &format!("tests/{file}")]);
+}
+
+#[test]
+fn cells_fail_display_ask_and_complete() {
+    python("kernel/test_behaviour.py");
+}
+
+#[test]
+fn stop_death_and_neighbours() {
+    python("kernel/test_stop.py");
+}
+
+#[test]
+fn protocol() {
+    python("kernel/test_conformance.py");
+}
+
+#[test]
+fn notebooks_run_to_their_end() {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("notebooks");
+    let folder = root().join("notebooks/bilinear");
+    let mut notebooks: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ipynb"))
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    notebooks.sort();
+    assert!(notebooks.len() >= 3, "{notebooks:?}");
+    let mut arguments = vec!["run", "--timeout", "600", "--out", out.to_str().unwrap()];
+    arguments.extend(notebooks.iter().map(String::as_str));
+    eigenlens(&arguments);
+}
+
+#[test]
+fn jupyterlab_draws_the_figures_offline() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .any(|program| program.is_file());
+    if found {
+        python("browser/test_lab.py");
+    } else {
+        assert!(std::env::var_os("CI").is_none(), "CI needs Chromium; .ci/run installs it");
+        eprintln!("skipped: Chromium is not installed (apt-get install chromium)");
+    }
+}
