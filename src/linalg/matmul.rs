@@ -167,6 +167,7 @@ mod tests {
     use crate::random::Rng;
 
     type Multiply = fn(&Tensor, &Tensor) -> Result<Tensor>;
+    type Size = (usize, usize);
 
     fn random(seed: u64, rows: usize, columns: usize, dtype: DType) -> Var {
         let values = Rng::seed(seed).normal((rows, columns), &Device::Cpu).unwrap();
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn products_and_their_gradients_equal_candles() {
-        let cases: [(Multiply, Multiply, (usize, usize), (usize, usize)); 3] = [
+        let cases: [(Multiply, Multiply, Size, Size); 3] = [
             (matmul, |a, b| Ok(a.matmul(b)?), (5, 7), (7, 3)),
             (matmul_nt, |a, b| Ok(a.matmul(&b.t()?)?), (5, 7), (3, 7)),
             (matmul_tn, |a, b| Ok(a.t()?.matmul(b)?), (7, 5), (7, 3)),
