@@ -4,8 +4,12 @@ use candle_core::{Device, Shape, Tensor};
 use rand::{Rng as _, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 use crate::Result;
+
+/// Numbers that one thread draws at a time.
+const CHUNK: usize = 1 << 16;
 
 /// A seeded ChaCha8 generator. The same seed gives the same numbers on every machine and device.
 ///
@@ -25,8 +29,15 @@ impl Rng {
     /// Standard normal numbers, f32, of shape `shape` on `device`.
     pub fn normal(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
-        let values: Vec<f32> =
-            StandardNormal.sample_iter(&mut self.0).take(shape.elem_count()).collect();
+        let mut values = vec![0f32; shape.elem_count()];
+        // Each chunk has a stream of its own, so that the numbers do not depend on how many
+        // threads draw them.
+        let seed = self.0.random();
+        values.par_chunks_mut(CHUNK).enumerate().for_each(|(stream, chunk)| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(stream as u64);
+            chunk.iter_mut().for_each(|value| *value = StandardNormal.sample(&mut rng));
+        });
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
@@ -61,5 +72,28 @@ impl Rng {
         let mut order: Vec<u32> = (0..n as u32).collect();
         order.shuffle(&mut self.0);
         order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_numbers_are_normal_in_every_chunk_and_the_same_on_any_number_of_threads() {
+        let draw = || -> Vec<f32> {
+            let numbers = Rng::seed(3).normal(3 * CHUNK + 7, &Device::Cpu).unwrap();
+            numbers.to_vec1().unwrap()
+        };
+        let numbers = draw();
+        for chunk in numbers.chunks(CHUNK).take(3) {
+            let n = chunk.len() as f64;
+            let mean = chunk.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+            let square = chunk.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
+            assert!(mean.abs() < 0.02 && (square - 1.0).abs() < 0.03, "{mean} {square}");
+        }
+        assert_ne!(numbers[..CHUNK], numbers[CHUNK..2 * CHUNK]);
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(numbers, alone.install(draw));
     }
 }

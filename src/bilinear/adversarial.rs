@@ -40,7 +40,8 @@ pub struct MaskEffect {
 
 impl Decomposition {
     /// The mask that pushes towards `target`, told apart from the `count` strongest eigenvectors
-    /// of each class that speak against it.
+    /// of each class that speak against it. The more of them, the purer the mask and the weaker
+    /// its effect on images: begin with 1.
     ///
     /// Of the two signs, which the eigenvector does not distinguish but an image does, it takes the
     /// one on whose side images lie: pixels are not negative, so that is the sign with which the

@@ -42,7 +42,7 @@ pub fn eigh(a: &Tensor) -> Result<Eigh> {
     let home = Home::of(a);
     let entries = values("the matrix of eigh", a)?;
     let (mut all_values, mut all_vectors) = (Vec::new(), Vec::new());
-    let mut progress = Progress::new("eigendecomposition", batch.unwrap_or(1) as u64, "matrix");
+    let mut progress = Progress::new("eigendecomposition", batch.unwrap_or(1) as u64, "problem");
     let par = if batch.is_some_and(|batch| batch > 1) { Par::Seq } else { Par::rayon(0) };
     for group in entries.chunks(n * n * rayon::current_num_threads().max(1)) {
         let solved: Vec<_> =

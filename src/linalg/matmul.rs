@@ -4,7 +4,9 @@
 //! else. The products here are differentiable, read transposed operands in place, and leave out
 //! the gradients that nobody asks for (those of the data).
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{
+    CpuStorage, CustomOp2, DType, InplaceOp3, Layout, Shape, Tensor, WithDType, bail,
+};
 use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, MatMut, MatRef, Par, traits::ComplexField};
 
@@ -123,7 +125,105 @@ impl CustomOp2 for Product {
     }
 }
 
+/// A product without a graph that writes to a tensor there already is.
+///
+/// Training allocates and faults in megabytes a step otherwise, which costs as much time as the
+/// arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProductInto {
+    product: Product,
+    add: bool,
+}
+
+impl ProductInto {
+    /// `C = A B`.
+    pub(crate) const NN: Self = Self::new(false, false);
+    /// `C = A Bᵀ`.
+    pub(crate) const NT: Self = Self::new(false, true);
+    /// `C = Aᵀ B`.
+    pub(crate) const TN: Self = Self::new(true, false);
+
+    const fn new(transpose_a: bool, transpose_b: bool) -> Self {
+        Self { product: Product { transpose_a, transpose_b }, add: false }
+    }
+
+    /// `C = C + …` instead of `C = …`.
+    pub(crate) const fn adding(self) -> Self {
+        Self { add: true, ..self }
+    }
+
+    /// Writes the product of `a` and `b` to `target`; f32, contiguous, on the CPU.
+    pub(crate) fn write(self, target: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
+        Ok(target.inplace_op3(a, b, &self)?)
+    }
+}
+
+impl InplaceOp3 for ProductInto {
+    fn name(&self) -> &'static str {
+        "product_into"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(target), CpuStorage::F32(a), CpuStorage::F32(b)) = (target, a, b)
+        else {
+            bail!("a product into a tensor needs three f32 tensors")
+        };
+        let Some((from, to)) = layout.contiguous_offsets() else {
+            bail!("a product into a tensor needs a contiguous one")
+        };
+        let (a, b) = self.product.operands(view(a, a_layout)?, view(b, b_layout)?);
+        let (rows, columns) = layout.shape().dims2()?;
+        if (rows, columns) != (a.nrows(), b.ncols()) || a.ncols() != b.nrows() {
+            bail!("a product of {:?} into {rows}×{columns}", (a.shape(), b.shape()))
+        }
+        multiply_into(
+            &mut target[from..to],
+            a,
+            b,
+            if self.add { Accum::Add } else { Accum::Replace },
+        );
+        Ok(())
+    }
+}
+
+fn multiply_into<T: ComplexField + Copy>(
+    target: &mut [T],
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    accum: Accum,
+) {
+    let (rows, columns) = (a.nrows(), b.ncols());
+    let parallel = rows * columns * a.ncols() >= PARALLEL_FROM;
+    faer_matmul(
+        MatMut::from_row_major_slice_mut(target, rows, columns),
+        accum,
+        a,
+        b,
+        T::one_impl(),
+        if parallel { Par::rayon(0) } else { Par::Seq },
+    );
+}
+
 impl Product {
+    fn operands<'a, T>(
+        &self,
+        a: MatRef<'a, T>,
+        b: MatRef<'a, T>,
+    ) -> (MatRef<'a, T>, MatRef<'a, T>) {
+        (
+            if self.transpose_a { a.transpose() } else { a },
+            if self.transpose_b { b.transpose() } else { b },
+        )
+    }
+
     fn multiply<T: WithDType + ComplexField>(
         &self,
         a: &[T],
@@ -131,20 +231,10 @@ impl Product {
         b: &[T],
         b_layout: &Layout,
     ) -> candle_core::Result<(Vec<T>, Shape)> {
-        let (a, b) = (view(a, a_layout)?, view(b, b_layout)?);
-        let a = if self.transpose_a { a.transpose() } else { a };
-        let b = if self.transpose_b { b.transpose() } else { b };
+        let (a, b) = self.operands(view(a, a_layout)?, view(b, b_layout)?);
         let (rows, columns) = (a.nrows(), b.ncols());
         let mut values = vec![T::zero(); rows * columns];
-        let parallel = rows * columns * a.ncols() >= PARALLEL_FROM;
-        faer_matmul(
-            MatMut::from_row_major_slice_mut(&mut values, rows, columns),
-            Accum::Replace,
-            a,
-            b,
-            T::one(),
-            if parallel { Par::rayon(0) } else { Par::Seq },
-        );
+        multiply_into(&mut values, a, b, Accum::Replace);
         Ok((values, Shape::from((rows, columns))))
     }
 }
@@ -167,6 +257,7 @@ mod tests {
     use crate::random::Rng;
 
     type Multiply = fn(&Tensor, &Tensor) -> Result<Tensor>;
+    type Size = (usize, usize);
 
     fn random(seed: u64, rows: usize, columns: usize, dtype: DType) -> Var {
         let values = Rng::seed(seed).normal((rows, columns), &Device::Cpu).unwrap();
@@ -180,7 +271,7 @@ mod tests {
 
     #[test]
     fn products_and_their_gradients_equal_candles() {
-        let cases: [(Multiply, Multiply, (usize, usize), (usize, usize)); 3] = [
+        let cases: [(Multiply, Multiply, Size, Size); 3] = [
             (matmul, |a, b| Ok(a.matmul(b)?), (5, 7), (7, 3)),
             (matmul_nt, |a, b| Ok(a.matmul(&b.t()?)?), (5, 7), (3, 7)),
             (matmul_tn, |a, b| Ok(a.t()?.matmul(b)?), (7, 5), (7, 3)),
@@ -197,6 +288,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_into_a_tensor_replace_or_add() {
+        let (a, b) = (random(0, 4, 6, DType::F32), random(1, 4, 6, DType::F32));
+        let target = Tensor::ones((6, 6), DType::F32, &Device::Cpu).unwrap();
+        let product = matmul_tn(&a, &b).unwrap();
+        ProductInto::TN.write(&target, &a, &b).unwrap();
+        assert!(gap(&target, &product) == 0.0);
+        ProductInto::TN.adding().write(&target, &a, &b).unwrap();
+        assert!(gap(&target, &(&product + &product).unwrap()) < 1e-5);
+        assert!(ProductInto::NT.write(&target, &a, &b).is_err());
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod qr;
 mod svd;
 
 pub use eigen::{Eigh, eigh};
+pub(crate) use matmul::ProductInto;
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;
 pub use qr::{Qr, qr};

@@ -1,12 +1,13 @@
 //! A build folder for each kernel, made in a moment: hard links to a template's large files.
 //!
-//! evcxr allows one kernel a build folder. A copy shares the compiled crates, which nobody writes
-//! in place (rustc and linkers replace them), and has its own of everything small: manifests,
-//! fingerprints, locks. It is removed with its kernel; what a killed kernel left is removed when
-//! the next one starts.
+//! evcxr allows one kernel a build folder. A copy shares what compilers and linkers made, which
+//! they replace and never write in place, and has its own of everything else: manifests,
+//! fingerprints, locks, what build scripts generated. It is removed with its kernel; what a killed
+//! kernel left is removed when the next one starts.
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +16,8 @@ use anyhow::{Context as _, Result};
 use crate::install::state::{State, lock};
 use crate::install::template::{Template, relocate_start};
 
-/// Files up to this size are copied.
-const COPIED: u64 = 64 * 1024;
+/// Files up to this size are not worth sharing.
+const SMALL: u64 = 64 * 1024;
 
 /// The build folder of one kernel; removed when dropped.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         } else if !is_cell_product(&source) {
             let meta = entry.metadata()?;
             // Across file systems there are no hard links.
-            if meta.len() <= COPIED || fs::hard_link(&source, &target).is_err() {
+            if !is_shared(&source, &meta) || fs::hard_link(&source, &target).is_err() {
                 fs::copy(&source, &target)?;
                 // Cargo judges by time of modification what is up to date.
                 File::options().write(true).open(&target)?.set_modified(meta.modified()?)?;
@@ -132,6 +133,17 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file is a large product of rustc or a linker.
+fn is_shared(file: &Path, meta: &fs::Metadata) -> bool {
+    if meta.len() <= SMALL {
+        return false;
+    }
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) => matches!(extension, "rlib" | "rmeta" | "so" | "dylib" | "o"),
+        None => meta.permissions().mode() & 0o111 != 0,
+    }
 }
 
 /// Loaded code of earlier cells, which nothing refers to any more.
@@ -149,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn large_files_are_shared_and_small_ones_are_not() -> Result<()> {
+    fn compiled_files_are_shared_and_others_are_not() -> Result<()> {
         use std::os::unix::fs::MetadataExt as _;
         let (from, to) = (scratch("from"), scratch("to"));
         fs::create_dir_all(from.join("cells/target/deps"))?;
         write_start(&from, "2")?;
         fs::write(from.join("cells/target/deps/libbig.rlib"), vec![0; 100_000])?;
         fs::write(from.join("cells/target/deps/libcode_1.so"), "old cell")?;
-        fs::write(from.join("cells/Cargo.lock"), "locked")?;
+        fs::write(from.join("cells/Cargo.lock"), vec![b'#'; 100_000])?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         File::options().write(true).open(from.join("cells/Cargo.lock"))?.set_modified(time)?;
 
@@ -171,6 +183,23 @@ mod tests {
         assert!(start.contains(&*to.join("cells").to_string_lossy()), "{start}");
         fs::remove_dir_all(&from)?;
         fs::remove_dir_all(&to)?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_kernel_left_is_removed() -> Result<()> {
+        let home = scratch("sweep");
+        let state = State::at(&home);
+        let held = lock(&state.kernels().join("alive/lock"), || ())?;
+        drop(lock(&state.kernels().join("killed/lock"), || ())?);
+        fs::create_dir_all(state.kernels().join("starting"))?;
+        assert_eq!(sweep(&state)?, 1);
+        assert!(state.kernels().join("alive").exists());
+        assert!(state.kernels().join("starting").exists());
+        assert!(!state.kernels().join("killed").exists());
+        drop(held);
+        assert_eq!(sweep(&state)?, 1);
+        fs::remove_dir_all(&home)?;
         Ok(())
     }
 }

@@ -61,3 +61,26 @@ pub(crate) fn prune(state: &State) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_copy_is_made_and_kept_while_in_use() -> Result<()> {
+        let home = std::env::temp_dir().join(format!("eigenlens-program-{}", std::process::id()));
+        let state = State::at(&home);
+        let copy = install(&state)?;
+        assert_eq!(install(&state)?, copy);
+        let spec = home.join("jupyter/a/data/kernels/eigenlens/kernel.json");
+        let text = serde_json::json!({ "argv": [copy] }).to_string();
+        crate::install::state::write_file(&spec, text.as_bytes())?;
+        prune(&state)?;
+        assert!(copy.is_file());
+        fs::remove_file(&spec)?;
+        prune(&state)?;
+        assert!(!copy.exists());
+        fs::remove_dir_all(&home)?;
+        Ok(())
+    }
+}

@@ -65,6 +65,12 @@ impl State {
         Ok(State { home })
     }
 
+    /// A state folder for a test.
+    #[cfg(test)]
+    pub(crate) fn at(home: &Path) -> State {
+        State { home: home.to_owned() }
+    }
+
     /// The folder itself.
     pub(crate) fn home(&self) -> &Path {
         &self.home

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor, Var};
 
 use super::ImageModel;
+use super::step::Step;
 use crate::data::{Augmentation, Images};
 use crate::linalg::check_finite;
 use crate::notebook::Progress;
@@ -113,6 +114,7 @@ impl ImageModel {
             ..AdamWOptions::default()
         };
         let mut adamw = AdamW::new(parameters.clone(), settings)?;
+        let mut step = Step::new(self, options.batch)?;
         let mut rng = Rng::seed(options.seed);
         let mut history =
             History::new("epoch", &["train_loss", "train_acc", "val_loss", "val_acc"]);
@@ -127,12 +129,22 @@ impl ImageModel {
                 let images = train.images.index_select(&rows, 0)?;
                 let labels = train.labels.index_select(&rows, 0)?;
                 let images = self.augmented(images, &options, &mut rng)?;
-                let logits = self.run(&images, true)?;
-                let loss = cross_entropy(&logits, &labels)?;
-                adamw.step(&gradients(&loss, &parameters)?)?;
+                let (loss, logits) = match &mut step {
+                    Some(step) => {
+                        let (loss, logits) = step.run(&images, &labels)?;
+                        adamw.step(step.gradients())?;
+                        (loss, logits)
+                    }
+                    None => {
+                        let logits = self.run(&images, true)?;
+                        let loss = cross_entropy(&logits, &labels)?;
+                        adamw.step(&gradients(&loss, &parameters)?)?;
+                        (loss, logits.detach())
+                    }
+                };
                 let size = rows.elem_count() as f64;
                 loss_sum += size * scalar(&loss)?;
-                right += size * accuracy(&logits.detach(), &labels)?;
+                right += size * accuracy(&logits, &labels)?;
                 let last = batch + 1 == batches && epoch + 1 == options.epochs;
                 if progress.advance(1) && !last {
                     history.interrupted = true;

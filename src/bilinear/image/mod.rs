@@ -31,6 +31,7 @@
 
 mod fit;
 mod model;
+mod step;
 mod store;
 
 pub use fit::{FitOptions, Samples};

@@ -57,7 +57,7 @@ impl Gate {
 /// use eigenlens::bilinear::toy::Operation;
 /// let mixture: Operation = "or1_nand0.5".parse()?;
 /// assert_eq!(mixture.to_string(), "or1_nand0.5");
-/// # eigenlens::Result::Ok(())
+/// # Ok::<(), eigenlens::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {

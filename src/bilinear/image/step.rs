@@ -1,0 +1,237 @@
+//! One training step by hand, for the common case: f32 on the CPU, no bias.
+//!
+//! The same numbers as candle's backward pass, in memory that is allocated once. With `δ` the
+//! gradient of the loss with respect to a layer's output and `l = Le`, `r = Re`:
+//!
+//! ```text
+//! ∂L = (δ ∘ r)ᵀ e     ∂R = (δ ∘ l)ᵀ e     δ ← (δ ∘ r) L + (δ ∘ l) R  [+ δ]
+//! ```
+
+use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Tensor, Var, bail};
+use rayon::prelude::*;
+
+use super::ImageModel;
+use crate::linalg::ProductInto;
+use crate::train::{cross_entropy, gradients};
+use crate::{Error, Result};
+
+/// Entries a task of an entrywise product handles.
+const CHUNK: usize = 1 << 15;
+
+#[derive(Debug)]
+pub(super) struct Step {
+    model: ImageModel,
+    rows: usize,
+    /// Input of each layer and, last, of the head; `[rows, d]`.
+    states: Vec<Tensor>,
+    layers: Vec<Buffers>,
+    logits: Tensor,
+    /// `δ` of a layer's output, and of its input.
+    deltas: [Tensor; 2],
+    gradients: Vec<Tensor>,
+}
+
+/// A layer's `l` and `r`, and their gradients; `[rows, d]`.
+#[derive(Debug)]
+struct Buffers {
+    left: Tensor,
+    right: Tensor,
+    left_delta: Tensor,
+    right_delta: Tensor,
+}
+
+impl Step {
+    /// A step for batches of `rows` images, or `None` where candle's backward pass has to do.
+    pub(super) fn new(model: &ImageModel, rows: usize) -> Result<Option<Self>> {
+        let (config, embed) = (model.config(), &model.embed);
+        if config.bias || !embed.device().is_cpu() || embed.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        let (d, device) = (config.d_hidden, embed.device());
+        let state = || Tensor::zeros((rows, d), DType::F32, device);
+        let layer = || -> Result<Buffers> {
+            Ok(Buffers {
+                left: state()?,
+                right: state()?,
+                left_delta: state()?,
+                right_delta: state()?,
+            })
+        };
+        Ok(Some(Self {
+            model: model.clone(),
+            rows,
+            states: (0..=config.layers).map(|_| state()).collect::<Result<_, _>>()?,
+            layers: (0..config.layers).map(|_| layer()).collect::<Result<_>>()?,
+            logits: Tensor::zeros((rows, config.classes), DType::F32, device)?,
+            deltas: [state()?, state()?],
+            gradients: model
+                .named()
+                .iter()
+                .map(|(_, var)| var.zeros_like())
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// The gradients of the last step, in the order of [`ImageModel::named`].
+    pub(super) fn gradients(&self) -> &[Tensor] {
+        &self.gradients
+    }
+
+    /// Loss and logits of a batch; leaves the gradients in [`Step::gradients`].
+    pub(super) fn run(&mut self, images: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+        let rows = images.dim(0)?;
+        if rows != self.rows {
+            *self = Self::new(&self.model, rows)?.ok_or_else(|| {
+                Error::invalid("the model", "f32 on the CPU and without bias", "another")
+            })?;
+        }
+        let images = images.contiguous()?;
+        self.forward(&images)?;
+        let logits = Var::from_tensor(&self.logits)?;
+        let loss = cross_entropy(&logits, labels)?;
+        let delta = gradients(&loss, std::slice::from_ref(&logits))?.remove(0);
+        self.backward(&images, &delta)?;
+        Ok((loss.detach(), logits.as_detached_tensor()))
+    }
+
+    fn forward(&self, images: &Tensor) -> Result<()> {
+        let residual = self.model.config.residual;
+        ProductInto::NT.write(&self.states[0], images, &self.model.embed)?;
+        for (i, (layer, buffers)) in self.model.layers.iter().zip(&self.layers).enumerate() {
+            let (input, output) = (&self.states[i], &self.states[i + 1]);
+            ProductInto::NT.write(&buffers.left, input, &layer.left)?;
+            ProductInto::NT.write(&buffers.right, input, &layer.right)?;
+            multiply(output, &buffers.left, &buffers.right)?;
+            if residual {
+                add(output, input)?;
+            }
+        }
+        ProductInto::NT.write(&self.logits, &self.states[self.layers.len()], &self.model.head)
+    }
+
+    fn backward(&mut self, images: &Tensor, delta: &Tensor) -> Result<()> {
+        let Self { model, states, layers, deltas: [above, below], gradients, .. } = self;
+        let head = gradients.len() - 1;
+        ProductInto::TN.write(&gradients[head], delta, &states[layers.len()])?;
+        ProductInto::NN.write(above, delta, &model.head)?;
+        for (i, (layer, buffers)) in model.layers.iter().zip(layers.iter()).enumerate().rev() {
+            let Buffers { left, right, left_delta, right_delta } = buffers;
+            multiply(left_delta, above, right)?;
+            multiply(right_delta, above, left)?;
+            // The embedding comes first, then left and right of each layer.
+            ProductInto::TN.write(&gradients[1 + 2 * i], left_delta, &states[i])?;
+            ProductInto::TN.write(&gradients[2 + 2 * i], right_delta, &states[i])?;
+            ProductInto::NN.write(below, left_delta, &layer.left)?;
+            ProductInto::NN.adding().write(below, right_delta, &layer.right)?;
+            if model.config.residual {
+                add(below, above)?;
+            }
+            std::mem::swap(above, below);
+        }
+        ProductInto::TN.write(&gradients[0], above, images)
+    }
+}
+
+/// `target = a ∘ b`.
+fn multiply(target: &Tensor, a: &Tensor, b: &Tensor) -> Result<()> {
+    Ok(target.inplace_op3(a, b, &Entrywise { add: false })?)
+}
+
+/// `target = target + a`.
+fn add(target: &Tensor, a: &Tensor) -> Result<()> {
+    Ok(target.inplace_op3(a, a, &Entrywise { add: true })?)
+}
+
+struct Entrywise {
+    add: bool,
+}
+
+impl InplaceOp3 for Entrywise {
+    fn name(&self) -> &'static str {
+        "entrywise"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(target), CpuStorage::F32(a), CpuStorage::F32(b)) = (target, a, b)
+        else {
+            bail!("an entrywise step needs f32 tensors")
+        };
+        let (Some((start, end)), Some((a_start, a_end)), Some((b_start, b_end))) = (
+            target_layout.contiguous_offsets(),
+            a_layout.contiguous_offsets(),
+            b_layout.contiguous_offsets(),
+        ) else {
+            bail!("an entrywise step needs contiguous tensors")
+        };
+        let inputs = a[a_start..a_end].par_chunks(CHUNK).zip(b[b_start..b_end].par_chunks(CHUNK));
+        target[start..end].par_chunks_mut(CHUNK).zip(inputs).for_each(|(target, (a, b))| {
+            if self.add {
+                target.iter_mut().zip(a).for_each(|(target, a)| *target += a);
+            } else {
+                target.iter_mut().zip(a.iter().zip(b)).for_each(|(target, (a, b))| *target = a * b);
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::bilinear::image::ImageConfig;
+    use crate::random::Rng;
+
+    #[test]
+    fn it_equals_candles_backward_pass_for_batches_of_any_size() {
+        for (layers, residual) in [(1, false), (1, true), (3, false), (3, true)] {
+            let config = ImageConfig {
+                height: 3,
+                width: 4,
+                classes: 3,
+                d_hidden: 7,
+                layers,
+                residual,
+                bias: false,
+            };
+            let model = ImageModel::new(config, 1, &Device::Cpu).unwrap();
+            let parameters: Vec<Var> = model.named().into_iter().map(|(_, var)| var).collect();
+            let mut step = Step::new(&model, 9).unwrap().unwrap();
+            for rows in [9, 4, 9] {
+                let images = Rng::seed(rows as u64).normal((rows, 12), &Device::Cpu).unwrap();
+                let labels: Vec<u32> = (0..rows as u32).map(|i| i % 3).collect();
+                let labels = Tensor::new(labels, &Device::Cpu).unwrap();
+                let (loss, logits) = step.run(&images, &labels).unwrap();
+                let expected = model.run(&images, true).unwrap();
+                let expected_loss = cross_entropy(&expected, &labels).unwrap();
+                let expected_gradients = gradients(&expected_loss, &parameters).unwrap();
+                let pairs = [(&loss, &expected_loss), (&logits, &expected)];
+                let gradients = step.gradients().iter().zip(&expected_gradients);
+                for (found, expected) in pairs.into_iter().chain(gradients) {
+                    let gap = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap();
+                    assert!(gap.max(0).unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_models_are_left_to_candle() {
+        let config = ImageConfig { height: 2, width: 2, d_hidden: 3, ..ImageConfig::default() };
+        let biased = ImageConfig { bias: true, ..config };
+        assert!(
+            Step::new(&ImageModel::new(biased, 0, &Device::Cpu).unwrap(), 2).unwrap().is_none()
+        );
+        let wide = ImageModel::new(config, 0, &Device::Cpu).unwrap().widened();
+        assert!(Step::new(&wide, 2).unwrap().is_none());
+    }
+}
