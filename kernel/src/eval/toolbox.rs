@@ -14,11 +14,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 const REAL_TOOLS: &str = "EIGENLENS_REAL_TOOLS";
 const REAL_HOME: &str = "EIGENLENS_REAL_CARGO_HOME";
+
+/// Where the system's loader looks for shared libraries first.
+const LIBRARY_PATH: &str =
+    if cfg!(target_os = "macos") { "DYLD_FALLBACK_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
 /// The library's own crates, whose dependencies are left out unless they are of [`NAMED`].
 const LIBRARY: [&str; 2] = ["eigenlens", "eigenlens-notebook"];
@@ -42,20 +46,30 @@ pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
     let this = std::env::current_exe()?;
     link(&this, &bin.join("cargo"))?;
     link(&this, &bin.join("rustup"))?;
-    let sysroot = Command::new("rustc")
-        .args(["--print", "sysroot"])
+    let asked = Command::new("rustc")
+        .args(["--print", "sysroot", "--print", "target-libdir"])
         .output()
         .context("rustc was not found; install Rust with rustup and restart the kernel")?;
-    let real = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim()).join("bin");
+    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let (Some(sysroot), Some(libraries)) = (text.lines().next(), text.lines().nth(1)) else {
+        bail!("rustc does not say where it is installed: {text}");
+    };
+    let real = Path::new(sysroot).join("bin");
     let mut paths = vec![bin, real.clone()];
     paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let paths = std::env::join_paths(paths)?;
+    let mut libraries = vec![PathBuf::from(libraries)];
+    libraries.extend(std::env::split_paths(&std::env::var_os(LIBRARY_PATH).unwrap_or_default()));
+    let libraries = std::env::join_paths(libraries)?;
     // SAFETY: the caller vouches that this process has one thread.
     unsafe {
         std::env::set_var(REAL_TOOLS, real);
         std::env::set_var(REAL_HOME, &home);
         std::env::set_var("CARGO_HOME", folder);
         std::env::set_var("PATH", paths);
+        // Rustc writes a cell's path to the standard library relative to where it compiled the
+        // cell; evcxr then moves the cell up one folder.
+        std::env::set_var(LIBRARY_PATH, libraries);
     }
     Ok(())
 }
