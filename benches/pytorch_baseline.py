@@ -1,27 +1,26 @@
-#!/usr/bin/env python3
-"""PyTorch's speed at what `cargo bench` times: the other half of each comparison.
+"""PyTorch's side of `cargo bench`: the computations of benches/speed/training.rs, on request.
 
-Prints one JSON array of rows {"name", "size", "value", "unit"}:
+Reads requests from standard input, one a line, `WORK TIMES`, does the work that often and answers
+with the seconds it took. WORK is one of
 
-- image training, epochs/s: embedding 784 -> 512, bilinear 512 -> (512, 512) -> product, head -> 10,
-  no biases; cross-entropy, AdamW (rate 1e-3, decay 0.5), batches of 2,048, shuffled every epoch,
-  with and without Gaussian input noise 0.4;
-- tensor decomposition, steps/s: rank-64 factors of the same model's 10×784×784 tensor by cosine
-  similarity, one Muon step each, without forming either tensor.
+- image: one epoch of a bilinear classifier of images: embedding [hidden, pixels], left and right
+  [hidden, hidden], head [classes, hidden], no biases; cross-entropy, AdamW (rate 1e-3, decay 0.5);
+  shuffled batches, of which loss and accuracy are averaged; loss and accuracy on the test images;
+- image-noise: the same, with Gaussian noise 0.4 on each batch;
+- cpd: one Muon step of fitting factors [pixels, rank], [pixels, rank] and [classes, rank] to such a
+  model's tensor [classes, pixels, pixels] by cosine similarity, without forming either tensor;
+  Newton-Schulz in bfloat16, as in torch.optim.Muon;
+- cpd-f32: the same, with Newton-Schulz in f32.
 
-The data are the idx files of a folder (default: the digits in assets/mnist).
-
-    python benches/pytorch_baseline.py [--data DIR] [--threads N] [--repeats N]
-
-Needs PyTorch.
+AdamW is the fused one, PyTorch's fastest.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,145 +29,139 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BATCH = 2_048
-HIDDEN = 512
-RANK = 64
-PIXELS = 784
+CLASSES = 10
 
 
-def load(folder: Path) -> tuple[Tensor, Tensor]:
+def load(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     def body(name: str, header: int) -> Tensor:
-        raw = gzip.decompress((folder / name).read_bytes())
+        raw = gzip.decompress((folder / f"{part}-{name}-ubyte.gz").read_bytes())
         return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8)
 
-    pixels = body("train-images-idx3-ubyte.gz", 16).view(-1, PIXELS).float() / 255
-    return pixels, body("train-labels-idx1-ubyte.gz", 8).long()
+    labels = body("labels-idx1", 8).long()
+    return body("images-idx3", 16).view(len(labels), -1).float() / 255, labels
 
 
 class Classifier(nn.Module):
-    """logits = D((L E x) * (R E x)), all matrices without biases."""
+    """logits = D((L E x) * (R E x))."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixels: int, hidden: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(PIXELS, HIDDEN, bias=False)
-        self.bilinear = nn.Linear(HIDDEN, 2 * HIDDEN, bias=False)
-        self.head = nn.Linear(HIDDEN, 10, bias=False)
+        self.embed = nn.Linear(pixels, hidden, bias=False)
+        # Left above right: one product instead of two.
+        self.bilinear = nn.Linear(hidden, 2 * hidden, bias=False)
+        self.head = nn.Linear(hidden, CLASSES, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = self.bilinear(self.embed(x)).chunk(2, dim=-1)
         return self.head(left * right)
 
 
-def train(pixels: Tensor, labels: Tensor, noise: float) -> Callable[[], None]:
-    """One epoch of training, to be called again and again."""
-    model = Classifier()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.5)
+class Training:
+    """Epochs of training, each with its row of metrics."""
 
-    def epoch() -> None:
-        order = torch.randperm(len(pixels))
-        for index in order.split(BATCH):
-            x = pixels[index]
-            if noise > 0:
-                x = x + noise * torch.randn_like(x)
-            loss = functional.cross_entropy(model(x), labels[index])
-            optimiser.zero_grad()
+    def __init__(self, folder: Path, hidden: int, batch: int, noise: float) -> None:
+        self.train, self.test = load(folder, "train"), load(folder, "t10k")
+        self.batch, self.noise = batch, noise
+        self.model = Classifier(self.train[0].shape[1], hidden)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-3, weight_decay=0.5, fused=True
+        )
+        self.rows: list[tuple[float, ...]] = []
+
+    def __call__(self) -> None:
+        pixels, labels = self.train
+        loss_sum = right = 0.0
+        for index in torch.randperm(len(pixels)).split(self.batch):
+            x, y = pixels[index], labels[index]
+            if self.noise > 0:
+                x = x + self.noise * torch.randn_like(x)
+            logits = self.model(x)
+            loss = functional.cross_entropy(logits, y)
+            self.optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
-
-    return epoch
-
-
-def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration towards the nearest semi-orthogonal matrix (Jordan et al., 2024)."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = update / (update.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
-
-
-def inner(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Tensor:
-    """Inner product of the symmetrised tensors of factors (L, R, D), each [rank, size].
-
-    <sum d (x) l (x) r, sum d' (x) l' (x) r'> with l, r symmetrised on one side:
-    sum_ij (D D'^T) * (L L'^T * R R'^T + L R'^T * R L'^T) / 2.
-    """
-    (l, r, d), (l2, r2, d2) = one, other
-    pairs = (l @ l2.T) * (r @ r2.T) + (l @ r2.T) * (r @ l2.T)
-    return 0.5 * ((d @ d2.T) * pairs).sum()
-
-
-def decompose() -> Callable[[], None]:
-    """One step of fitting rank-64 factors to a classifier's tensor."""
-    with torch.no_grad():
-        model = Classifier()
-        left, right = model.bilinear.weight.chunk(2, dim=0)
-        embed = model.embed.weight
-        target = (left @ embed, right @ embed, model.head.weight.T.contiguous())
-        target_norm = inner(target, target).sqrt()
-    factors = [
-        nn.Parameter(torch.randn(RANK, size) / math.sqrt(size)) for size in (PIXELS, PIXELS, 10)
-    ]
-    momenta = [torch.zeros_like(factor) for factor in factors]
-
-    def step() -> None:
-        found = tuple(factors)
-        similarity = inner(found, target) / (inner(found, found).sqrt() * target_norm)
-        gradients = torch.autograd.grad(1 - similarity, factors)
+            self.optimiser.step()
+            loss_sum += len(index) * loss.item()
+            right += (logits.argmax(-1) == y).sum().item()
         with torch.no_grad():
-            for factor, momentum, gradient in zip(factors, momenta, gradients, strict=True):
-                momentum.lerp_(gradient, 0.05)
-                update = orthogonalised(gradient.lerp(momentum, 0.95))
+            logits = self.model(self.test[0])
+            loss = functional.cross_entropy(logits, self.test[1]).item()
+            accuracy = (logits.argmax(-1) == self.test[1]).float().mean().item()
+        self.rows.append((loss_sum / len(pixels), right / len(pixels), loss, accuracy))
+
+
+def orthogonalised(update: Tensor, dtype: torch.dtype) -> Tensor:
+    """Five Newton-Schulz steps towards the nearest semi-orthogonal matrix (Jordan et al., 2024)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = update.shape[0] > update.shape[1]
+    x = (update.T if tall else update).to(dtype)
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(update.dtype)
+
+
+def inner(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    """Inner product of the symmetrised tensors of factors l, r, d, each [size, rank]:
+    sum of (d^T d') * (l^T l' * r^T r' + l^T r' * r^T l') / 2."""
+    (l, r, d), (l2, r2, d2) = one, other
+    pairs = (l.T @ l2) * (r.T @ r2) + (l.T @ r2) * (r.T @ l2)
+    return 0.5 * ((d.T @ d2) * pairs).sum()
+
+
+class Decomposition:
+    """Muon steps towards the factors of a classifier's tensor."""
+
+    def __init__(self, pixels: int, hidden: int, rank: int, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        with torch.no_grad():
+            model = Classifier(pixels, hidden)
+            maps = (model.bilinear.weight @ model.embed.weight).chunk(2)
+            self.target = [maps[0].T, maps[1].T, model.head.weight]
+            self.norm = inner(self.target, self.target).sqrt()
+        self.factors = [
+            nn.Parameter(torch.randn(size, rank) / math.sqrt(size))
+            for size in (pixels, pixels, CLASSES)
+        ]
+        self.means = [torch.zeros_like(factor) for factor in self.factors]
+        self.rows: list[float] = []
+
+    def __call__(self) -> None:
+        length = inner(self.factors, self.factors).sqrt()
+        similarity = inner(self.factors, self.target) / (length * self.norm)
+        gradients = torch.autograd.grad(1 - similarity, self.factors)
+        with torch.no_grad():
+            for factor, mean, gradient in zip(self.factors, self.means, gradients, strict=True):
+                mean.lerp_(gradient, 0.05)
                 rows, columns = factor.shape
-                factor.add_(update, alpha=-0.02 * max(1.0, rows / columns) ** 0.5)
-
-    return step
-
-
-def rate(work: Callable[[], None], times: int, repeats: int) -> float:
-    """Calls a second: the best of `repeats` runs of `times` calls, after a warm-up."""
-    work()
-    best = 0.0
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(times):
-            work()
-        best = max(best, times / (time.perf_counter() - start))
-    return best
+                scale = 0.02 * max(1.0, rows / columns) ** 0.5
+                factor.mul_(1 - 0.02 * 0.1)
+                factor.add_(orthogonalised(gradient.lerp(mean, 0.95), self.dtype), alpha=-scale)
+        self.rows.append(similarity.item())
 
 
 def main() -> None:
-    assets = Path(__file__).resolve().parent.parent / "assets/mnist"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=assets, help="folder of the idx .gz files")
-    parser.add_argument("--threads", type=int, default=0, help="default: PyTorch's own choice")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's four .gz files")
+    for name in ("hidden", "batch", "rank", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    pixels, labels = load(options.data)
-    size = f"{len(pixels)} images, batch {BATCH}, hidden {HIDDEN}"
-    rows = [
-        ("image training", size, rate(train(pixels, labels, 0.0), 3, options.repeats), "epochs/s"),
-        (
-            "image training, noise 0.4",
-            size,
-            rate(train(pixels, labels, 0.4), 3, options.repeats),
-            "epochs/s",
-        ),
-        (
-            "tensor decomposition",
-            f"rank {RANK}, {HIDDEN} to 10x{PIXELS}x{PIXELS}",
-            rate(decompose(), 20, options.repeats),
-            "steps/s",
-        ),
-    ]
-    keys = ("name", "size", "value", "unit")
-    print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+    image = (options.data, options.hidden, options.batch)
+    cpd = (28 * 28, options.hidden, options.rank)
+    works: dict[str, Callable[[], None]] = {
+        "image": Training(*image, noise=0.0),
+        "image-noise": Training(*image, noise=0.4),
+        "cpd": Decomposition(*cpd, torch.bfloat16),
+        "cpd-f32": Decomposition(*cpd, torch.float32),
+    }
+    for request in sys.stdin:
+        name, times = request.split()
+        start = time.perf_counter()
+        for _ in range(int(times)):
+            works[name]()
+        print(time.perf_counter() - start, flush=True)
 
 
 if __name__ == "__main__":

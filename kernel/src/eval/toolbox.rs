@@ -74,13 +74,13 @@ pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Links `at` to `to`, also where it led somewhere else before.
 fn link(to: &Path, at: &Path) -> Result<()> {
-    match symlink(to, at) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("could not write {}", at.display()))
-        }
-        _ => Ok(()),
+    if std::fs::read_link(at).is_ok_and(|old| old == to) {
+        return Ok(());
     }
+    let _ = std::fs::remove_file(at);
+    symlink(to, at).with_context(|| format!("could not write {}", at.display()))
 }
 
 /// The tool as which this process was started, if it is one that this module stands in for.

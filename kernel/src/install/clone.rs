@@ -31,6 +31,13 @@ impl KernelDir {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// Copies the template into the folder, after removing what killed kernels left.
+    pub(crate) fn fill(&self, state: &State, template: &Template) -> Result<()> {
+        sweep(state)?;
+        let _template = template.lock_shared()?;
+        clone_tree(template.folder(), &self.folder)
+    }
 }
 
 impl Drop for KernelDir {
@@ -42,7 +49,13 @@ impl Drop for KernelDir {
 
 /// A fresh build folder for this process, from a template that has been built.
 pub(crate) fn clone_for_kernel(state: &State, template: &Template) -> Result<KernelDir> {
-    sweep(state)?;
+    let directory = reserve(state)?;
+    directory.fill(state, template)?;
+    Ok(directory)
+}
+
+/// A folder for this process, empty as yet: a kernel answers before it has copied its template.
+pub(crate) fn reserve(state: &State) -> Result<KernelDir> {
     let name = format!("{}-{:x}", std::process::id(), uuid::Uuid::new_v4().as_fields().0);
     let folder = state.kernels().join(name);
     let mut held = lock(&folder.join("lock"), || ())?;
@@ -50,8 +63,6 @@ pub(crate) fn clone_for_kernel(state: &State, template: &Template) -> Result<Ker
     let program = std::env::current_exe().unwrap_or_default();
     held.write_all(program.as_os_str().as_encoded_bytes())
         .with_context(|| format!("could not write in {}", directory.folder.display()))?;
-    let _template = template.lock_shared()?;
-    clone_tree(template.folder(), &directory.folder)?;
     Ok(directory)
 }
 
@@ -121,7 +132,10 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         if kind.is_dir() {
             copy_folder(&source, &target)?;
         } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
+            match std::os::unix::fs::symlink(fs::read_link(&source)?, &target) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error)?,
+                _ => {}
+            }
         } else if !is_cell_product(&source) {
             let meta = entry.metadata()?;
             // Across file systems there are no hard links.

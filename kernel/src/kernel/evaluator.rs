@@ -64,7 +64,7 @@ pub(crate) struct Evaluator {
 impl Evaluator {
     /// Starts the thread; it prepares itself before it takes its first job.
     pub(crate) fn start(
-        folder: PathBuf,
+        place: impl FnOnce() -> anyhow::Result<PathBuf> + Send + 'static,
         sink: Arc<Sink>,
         stop: Arc<AtomicBool>,
         questions: tokio::sync::mpsc::UnboundedSender<Question>,
@@ -74,7 +74,7 @@ impl Evaluator {
             .name("evaluator".to_owned())
             // Rust-analyzer recurses deeply.
             .stack_size(64 << 20)
-            .spawn(move || serve(&folder, &sink, &stop, &questions, &queue))
+            .spawn(move || serve(place, &sink, &stop, &questions, &queue))
             .map_or_else(|error| eprintln!("the evaluator could not start: {error}"), drop);
         Self { jobs }
     }
@@ -86,13 +86,13 @@ impl Evaluator {
 }
 
 fn serve(
-    folder: &Path,
+    place: impl FnOnce() -> anyhow::Result<PathBuf>,
     sink: &Arc<Sink>,
     stop: &AtomicBool,
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
-    let mut context = prepare(folder, sink);
+    let mut context = place().and_then(|folder| prepare(&folder, sink));
     for job in queue {
         match job {
             Job::Execute { code, parent, count, silent, allow_stdin, reply } => {
@@ -232,6 +232,9 @@ fn execute(
     ask: &dyn Fn(&str, bool) -> String,
 ) -> Result<(), ReplyError> {
     let code = without_own_dependency(code);
+    if code.lines().any(|line| line.trim_start().starts_with(":opt")) {
+        return Err(failure::no_opt());
+    }
     let mut callbacks =
         EvalCallbacks { input_reader: &|request| ask(&request.prompt, request.is_password) };
     let result = context.execute_with_callbacks(&code, &mut callbacks);

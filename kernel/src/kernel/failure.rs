@@ -74,9 +74,16 @@ pub(crate) fn evaluator_crashed() -> ReplyError {
     )
 }
 
-/// A cell that was waiting while an earlier one failed, or whose evaluator is gone.
+/// The evaluator's thread has ended.
 pub(crate) fn evaluator_gone() -> ReplyError {
     reply("KernelError", "the evaluator is gone; restart the kernel", vec![])
+}
+
+/// `:opt` would take the library out of the cells' manifest.
+pub(crate) fn no_opt() -> ReplyError {
+    let words = "`:opt` is not available here: the library is always fully optimised, and cells at \
+                 level 2";
+    reply("NotAvailable", words, vec![])
 }
 
 fn process_lost(how: &str, stopped: bool) -> ReplyError {

@@ -21,8 +21,8 @@ use anyhow::{Context as _, Result};
 use jupyter_protocol::ConnectionInfo;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::eval::toolbox;
-use crate::install::clone::clone_for_kernel;
+use crate::eval::{processes, toolbox};
+use crate::install::clone::reserve;
 use crate::install::state::State;
 use crate::install::template::{TEMPLATE_VARIABLE, Template};
 use evaluator::Evaluator;
@@ -47,17 +47,31 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     let template = std::env::var_os(TEMPLATE_VARIABLE).with_context(|| {
         format!("{TEMPLATE_VARIABLE} is not set; Jupyter sets it: start notebooks with `cargo lab`")
     })?;
-    let directory = clone_for_kernel(&State::open()?, &Template::at(Path::new(&template))?)?;
-    let folder = directory.folder().to_owned();
+    let template = Template::at(Path::new(&template))?;
+    let state = State::open()?;
+    let directory = Arc::new(reserve(&state)?);
     // SAFETY: no thread has been started yet.
-    unsafe { toolbox::install(&folder.join("toolbox"))? };
+    unsafe { toolbox::install(&directory.folder().join("toolbox"))? };
+    let place = Arc::clone(&directory);
+    let place = move || {
+        place.fill(&state, &template)?;
+        Ok(place.folder().to_owned())
+    };
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let sink = Arc::new(Sink::new(iopub.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     let interrupter = Interrupter::new(Arc::clone(&sink), Arc::clone(&stop));
-    let evaluator = Evaluator::start(folder, Arc::clone(&sink), stop, ask);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(
-        server::serve(&connection, Server { evaluator, interrupter, iopub, outgoing, questions }),
-    )
+    let evaluator = Evaluator::start(place, Arc::clone(&sink), stop, ask);
+    let server = Server { evaluator, interrupter, iopub, outgoing, questions };
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(server::serve(&connection, server));
+    if let (_, Some(process)) = sink.phase() {
+        processes::signal(process, libc::SIGKILL);
+    }
+    processes::end_compilers();
+    served
 }

@@ -1,0 +1,75 @@
+//! How long a person waits for a notebook, and how fast training is beside PyTorch.
+//!
+//! ```text
+//! cargo bench                  both parts
+//! cargo bench -- training      one of them: training, notebook
+//! ```
+//!
+//! Prints a table. Environment variables:
+//! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of the training part.
+
+mod notebook;
+mod report;
+mod training;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use report::Row;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A part's name, and what measures it.
+type Part = (&'static str, fn() -> Result<Vec<Row>>);
+
+const PARTS: [Part; 2] = [("notebook", notebook::rows), ("training", training::rows)];
+
+/// The folder of the project.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The middle value, or the mean of the middle two; NaN of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        // `cargo test --all-targets` runs benches too, without this argument.
+        println!("nothing is measured outside `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+    let asked: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    if let Some(unknown) = asked.iter().find(|word| PARTS.iter().all(|(name, _)| word != &name)) {
+        eprintln!("error: there is no part `{unknown}`; there are: notebook, training");
+        return ExitCode::FAILURE;
+    }
+    let (mut rows, mut failed) = (Vec::new(), false);
+    for (name, measure) in PARTS {
+        if !asked.is_empty() && !asked.iter().any(|word| *word == name) {
+            continue;
+        }
+        match measure() {
+            Ok(more) => rows.extend(more),
+            Err(error) => {
+                eprintln!("error: {name}: {error}");
+                failed = true;
+            }
+        }
+    }
+    print!("\n{}", report::table(&rows));
+    if let Some(path) = std::env::var_os("EIGENLENS_BENCH_JSON").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        if let Err(error) = report::write_json(&path, &rows) {
+            eprintln!("error: could not write {}: {error}", path.display());
+            failed = true;
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,93 @@
+"""A headless Chromium, driven through its debugging protocol."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+import websocket
+
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-default-apps", "--mute-audio", "--remote-debugging-port=0", "--remote-allow-origins=*",
+    "--window-size=1400,1000",
+]
+
+
+class Chromium:
+    def __init__(self):
+        program = next(
+            filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+        )
+        if program is None:
+            raise RuntimeError("Chromium is not installed: apt-get install chromium")
+        self.profile = tempfile.mkdtemp(prefix="eigenlens-chromium-")
+        self.process = subprocess.Popen(
+            [program, *FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        port = self._port()
+        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
+        target = next(page for page in pages if page["type"] == "page")
+        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=60)
+        self.number = 0
+        self.requests = []
+        for domain in ("Page", "Runtime", "Network"):
+            self.call(f"{domain}.enable")
+
+    def _port(self):
+        path = os.path.join(self.profile, "DevToolsActivePort")
+        for _ in range(300):
+            try:
+                with open(path) as file:
+                    return int(file.readline())
+            except (OSError, ValueError):
+                time.sleep(0.1)
+        raise RuntimeError("Chromium did not start")
+
+    def call(self, method, **params):
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("method") == "Network.requestWillBeSent":
+                self.requests.append(message["params"]["request"]["url"])
+            elif message.get("id") == self.number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
+                return message["result"]
+
+    def open(self, url):
+        self.call("Page.navigate", url=url)
+
+    def evaluate(self, script):
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"])
+        return result["result"].get("value")
+
+    def wait(self, script, seconds, what):
+        """Waits until `script` is true, and returns its value."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = self.evaluate(script)
+            if value:
+                return value
+            time.sleep(0.5)
+        raise TimeoutError(f"{what} did not happen within {seconds} s")
+
+    def screenshot(self, path):
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(data))
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        shutil.rmtree(self.profile, ignore_errors=True)
