@@ -2,6 +2,7 @@
 
 pub mod bilinear;
 pub mod data;
+mod encode;
 mod error;
 pub mod hub;
 pub mod linalg;

@@ -1,13 +1,12 @@
 //! Small inline pictures of images for HTML: a grey-scale PNG in a `data:` address.
 
 use std::fmt::Write as _;
-use std::io::Write;
 
 use candle_core::{DType, Device, Tensor};
-use flate2::{Compression, Crc, write::ZlibEncoder};
 
 use super::images::Images;
 use crate::Result;
+use crate::encode::{base64, png};
 use crate::notebook::escape;
 
 const PER_CLASS: usize = 14;
@@ -58,51 +57,8 @@ fn strip(images: &Images, class: usize) -> Result<String> {
     Ok(format!(
         "<img alt=\"{count} images\" width=\"{width}\" height=\"{rows}\" \
          src=\"data:image/png;base64,{}\">",
-        base64(&png(&grey, width, rows))
+        base64(&png(width, &grey, None))
     ))
-}
-
-/// An 8-bit grey-scale PNG of `width·height` bytes, row-major.
-fn png(grey: &[u8], width: usize, height: usize) -> Vec<u8> {
-    let mut rows = ZlibEncoder::new(Vec::new(), Compression::default());
-    for row in grey.chunks(width) {
-        // Each row begins with its filter: none. Writing to a vector cannot fail.
-        let _ = rows.write_all(&[0]).and_then(|()| rows.write_all(row));
-    }
-    let mut header = Vec::with_capacity(13);
-    header.extend_from_slice(&(width as u32).to_be_bytes());
-    header.extend_from_slice(&(height as u32).to_be_bytes());
-    header.extend_from_slice(&[8, 0, 0, 0, 0]);
-    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    for (kind, data) in
-        [(b"IHDR", header), (b"IDAT", rows.finish().unwrap_or_default()), (b"IEND", Vec::new())]
-    {
-        let mut checksum = Crc::new();
-        checksum.update(kind);
-        checksum.update(&data);
-        file.extend_from_slice(&(data.len() as u32).to_be_bytes());
-        file.extend_from_slice(kind);
-        file.extend_from_slice(&data);
-        file.extend_from_slice(&checksum.sum().to_be_bytes());
-    }
-    file
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            text.push(if digit <= group.len() {
-                char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63])
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }
 
 /// `12345` as `12,345`.
@@ -120,32 +76,7 @@ pub(super) fn thousands(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
-
-    #[test]
-    fn base64_agrees_with_rfc_4648() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
-    }
-
-    #[test]
-    fn a_png_holds_its_pixels() {
-        let file = png(&[1, 2, 3, 4, 5, 6], 3, 2);
-        assert_eq!(&file[..8], b"\x89PNG\r\n\x1a\n");
-        assert_eq!(&file[12..24], b"IHDR\x00\x00\x00\x03\x00\x00\x00\x02");
-        let length = u32::from_be_bytes(file[33..37].try_into().unwrap()) as usize;
-        let mut rows = Vec::new();
-        flate2::read::ZlibDecoder::new(&file[41..41 + length]).read_to_end(&mut rows).unwrap();
-        assert_eq!(rows, [0, 1, 2, 3, 0, 4, 5, 6]);
-        // The checksum of the empty last chunk is known.
-        assert_eq!(&file[file.len() - 8..], b"IEND\xae\x42\x60\x82");
-    }
 
     #[test]
     fn thousands_are_grouped() {

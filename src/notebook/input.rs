@@ -22,11 +22,11 @@ pub fn password(prompt: impl AsRef<str>) -> Result<String> {
 
 fn ask(prompt: &str, request: &str) -> Result<String> {
     let mut out = std::io::stdout().lock();
-    // The request is one line, and evcxr cuts it at the second colon.
+    // The request is one line, and evcxr cuts the prompt at a colon.
     let line = prompt.replace(['\n', '\r'], " ");
     let _ = match host() {
         Host::Program => write!(out, "{line}"),
-        Host::Kernel => writeln!(out, "{request}:{line}"),
+        Host::Kernel => writeln!(out, "{request}:{}", line.replace(':', super::message::COLON)),
         Host::Evcxr => writeln!(out, "{request}:{}", line.replace(':', "\u{a789}")),
     };
     let _ = out.flush();

@@ -13,6 +13,9 @@ pub const PREFIX: &str = "\u{1e}EIGENLENS ";
 /// The environment variable that the kernel sets for the evaluation process.
 pub const KERNEL_VARIABLE: &str = "EIGENLENS_KERNEL";
 
+/// Stands for a colon in the prompt of a question.
+pub const COLON: &str = "\u{1f}";
+
 /// What the library tells the kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -6,12 +6,12 @@
 use std::fmt::Write as _;
 
 use super::arrange::{Page, Placed, Rect};
-use super::encode::{base64, png};
 use super::figure::Figure;
 use super::panel::{Image, Mark, Panel, Series, Style};
 use super::plotly_json::point_size;
 use super::scale::{AXIS, GRID, SERIES, Scale, TEXT};
 use super::ticks::{self, Orientation, Ticks};
+use crate::encode::{base64, png};
 
 /// Of larger matrices only every so many cells are drawn.
 const CELLS: usize = 800;
@@ -229,19 +229,17 @@ fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure
             pixels.push((share * 255.0).round().clamp(0.0, 255.0) as u8);
         }
     }
-    if let Ok(file) = png(columns, &pixels, &palette) {
-        let _ = write!(
-            out,
-            "<image x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
-             preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" \
-             href=\"data:image/png;base64,{}\"/>",
-            r.x,
-            r.y,
-            r.w,
-            r.h,
-            base64(&file)
-        );
-    }
+    let _ = write!(
+        out,
+        "<image x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
+         preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" \
+         href=\"data:image/png;base64,{}\"/>",
+        r.x,
+        r.y,
+        r.w,
+        r.h,
+        base64(&png(columns, &pixels, Some(&palette)))
+    );
 }
 
 fn series(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::failure;
 use super::sink::Sink;
 use crate::eval::event::Event;
-use crate::eval::{relay, runtime};
+use crate::eval::{message, relay, runtime};
 use crate::install::cells::{self, PRELUDE};
 
 /// A question that a cell asks the person at the notebook.
@@ -106,12 +106,12 @@ fn serve(
                             }
                             let (answer, answered) = channel();
                             let _ = questions.send(Question {
-                                prompt: request.to_owned(),
+                                prompt: request.replace(message::COLON, ":"),
                                 password,
                                 parent: parent.clone(),
                                 answer,
                             });
-                            answered.recv().unwrap_or_else(|_| REFUSED.to_owned())
+                            wait(&answered, stop)
                         };
                         guarded(|| execute(context, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
@@ -141,6 +141,17 @@ fn serve(
                 });
                 let _ = reply.send(found.filter(|(text, _)| text != "No documentation found"));
             }
+        }
+    }
+}
+
+/// The answer to a question; Stop is one too.
+fn wait(answered: &Receiver<String>, stop: &AtomicBool) -> String {
+    loop {
+        match answered.recv_timeout(Duration::from_millis(100)) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if !stop.load(Ordering::SeqCst) => {}
+            Err(_) => return REFUSED.to_owned(),
         }
     }
 }

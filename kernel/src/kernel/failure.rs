@@ -40,7 +40,7 @@ pub(crate) fn judge(
     if let Some(panic) = &run.panic {
         return Err(panicked(panic, code, source));
     }
-    if run.stopped {
+    if run.stopped || stopped && run.error.is_some() {
         let words = "Stopped at a safe point. All variables are kept.";
         return Err(reply("Interrupted", words, run.error.into_iter().collect()));
     }
