@@ -13,7 +13,7 @@ use crate::{Result, median, root};
 /// Rank of the tensor decomposition.
 const RANK: usize = 64;
 /// Turns that each side has; what is reported is the median.
-const TURNS: usize = 7;
+const TURNS: usize = 5;
 
 /// Something that both sides can do.
 struct Work<'a> {
@@ -169,8 +169,12 @@ impl Baseline {
         writeln!(self.requests, "{request} {times}")
             .and_then(|()| self.answers.read_line(&mut answer))
             .map_err(|reason| format!("the PyTorch baseline does not listen: {reason}"))?;
+        if answer.is_empty() {
+            let status = self.program.wait()?;
+            return Err(format!("benches/pytorch_baseline.py ended with {status}").into());
+        }
         answer.trim().parse().map_err(|_| {
-            format!("the PyTorch baseline answered {answer:?}; see its message above").into()
+            format!("benches/pytorch_baseline.py answered {answer:?}, not a number").into()
         })
     }
 }
