@@ -179,6 +179,7 @@ fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     let ticks = Arc::clone(sink);
     std::thread::spawn(move || {
         loop {
+            ticks.wait_for_output();
             std::thread::sleep(Duration::from_millis(10));
             ticks.tick();
         }

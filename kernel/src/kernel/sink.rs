@@ -173,7 +173,16 @@ impl Sink {
         self.display(&cell, data, None, false, true);
     }
 
-    /// Sends what has waited long enough. Called a few dozen times a second.
+    /// Sleeps until there is output that [`tick`](Self::tick) will have to send.
+    pub(crate) fn wait_for_output(&self) {
+        let nothing = |cell: &mut Cell| {
+            cell.content.is_none() && cell.stdout.is_empty() && cell.stderr.is_empty()
+        };
+        let waited = self.changed.wait_while(self.lock(), nothing);
+        drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// Sends what has waited long enough. Called a hundred times a second while there is any.
     pub(crate) fn tick(&self) {
         let mut cell = self.lock();
         if cell.content.as_ref().is_some_and(|(_, since)| since.elapsed() > VALUE_WAIT) {

@@ -18,6 +18,10 @@ impl Utf8Stream {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// How long the oldest byte has waited.
     pub(crate) fn age(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
