@@ -29,7 +29,7 @@ fn eigenlens(arguments: &[&str]) {
 }
 
 fn python(file: &str) {
-    eigenlens(&["python", "--tests", "--", "-m", "unittest", "-v", &format!("tests/{file}")]);
+    eigenlens(&["python", "--tests", "--", &format!("tests/{file}"), "-v"]);
 }
 
 #[test]

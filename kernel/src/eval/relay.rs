@@ -75,6 +75,8 @@ fn start(commands: OwnedFd) -> io::Result<Child> {
     let descriptor = commands.into_raw_fd();
     command
         .env_remove(VARIABLE)
+        // Evcxr asks for backtraces; candle would put one into every error message.
+        .env_remove("RUST_BACKTRACE")
         .env(runtime::VARIABLE, descriptor.to_string())
         .env(message::KERNEL_VARIABLE, "1")
         .stdin(Stdio::piped())

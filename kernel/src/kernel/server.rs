@@ -163,11 +163,16 @@ impl Shell {
     ) {
         while let Some(request) = queue.recv().await {
             state(&self.iopub, ExecutionState::Busy, &request);
-            let mut abort = false;
+            let mut waiting = Vec::new();
             match &request.content {
                 JupyterMessageContent::ExecuteRequest(execute) => {
                     let answer = self.execute(&request, execute).await;
-                    abort = answer.error.is_some() && execute.stop_on_error;
+                    if answer.error.is_some() && execute.stop_on_error {
+                        // All that was sent before anyone could know of the failure.
+                        while let Ok(earlier) = queue.try_recv() {
+                            waiting.push(earlier);
+                        }
+                    }
                     reply(&mut out, answer, &request).await;
                 }
                 JupyterMessageContent::ShutdownRequest(shutdown) => {
@@ -183,42 +188,26 @@ impl Shell {
                 }
             }
             state(&self.iopub, ExecutionState::Idle, &request);
-            if abort {
-                self.abort(&mut queue, &mut out).await;
+            for request in waiting {
+                self.abort(&request, &mut out).await;
             }
         }
     }
 
-    /// Cells that were queued behind a failed one are not run.
-    async fn abort(
-        &self,
-        queue: &mut UnboundedReceiver<JupyterMessage>,
-        out: &mut RouterSendConnection,
-    ) {
-        let mut others = Vec::new();
-        // Requests that the front end sent together arrive within moments.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        while let Ok(request) = queue.try_recv() {
-            if matches!(request.content, JupyterMessageContent::ExecuteRequest(_)) {
-                state(&self.iopub, ExecutionState::Busy, &request);
-                let aborted = ExecuteReply {
-                    status: ReplyStatus::Aborted,
-                    execution_count: ExecutionCount::new(self.count),
-                    ..ExecuteReply::default()
-                };
-                reply(out, aborted, &request).await;
-                state(&self.iopub, ExecutionState::Idle, &request);
-            } else {
-                others.push(request);
-            }
+    /// Cells that were queued behind a failed one are not run; other requests are answered.
+    async fn abort(&self, request: &JupyterMessage, out: &mut RouterSendConnection) {
+        state(&self.iopub, ExecutionState::Busy, request);
+        if matches!(request.content, JupyterMessageContent::ExecuteRequest(_)) {
+            let aborted = ExecuteReply {
+                status: ReplyStatus::Aborted,
+                execution_count: ExecutionCount::new(self.count),
+                ..ExecuteReply::default()
+            };
+            reply(out, aborted, request).await;
+        } else if let Some(answer) = self.answer(request).await {
+            reply(out, answer, request).await;
         }
-        for request in others {
-            state(&self.iopub, ExecutionState::Busy, &request);
-            if let Some(answer) = self.answer(&request).await {
-                reply(out, answer, &request).await;
-            }
-            state(&self.iopub, ExecutionState::Idle, &request);
-        }
+        state(&self.iopub, ExecutionState::Idle, request);
     }
 
     async fn execute(
