@@ -39,6 +39,9 @@ pub fn matmul_tn(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     product(a, b, Product { transpose_a: true, transpose_b: false })
 }
 
+/// Rows of both operands that `Aᵀ B` takes at a time.
+const PIECE: usize = 256;
+
 #[derive(Debug, Clone, Copy)]
 struct Product {
     transpose_a: bool,
@@ -198,18 +201,26 @@ fn multiply_into<T: ComplexField + Copy>(
     target: &mut [T],
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
-    accum: Accum,
+    mut accum: Accum,
 ) {
-    let (rows, columns) = (a.nrows(), b.ncols());
-    let parallel = rows * columns * a.ncols() >= PARALLEL_FROM;
-    faer_matmul(
-        MatMut::from_row_major_slice_mut(target, rows, columns),
-        accum,
-        a,
-        b,
-        T::one_impl(),
-        if parallel { Par::rayon(0) } else { Par::Seq },
-    );
+    let (rows, columns, inner) = (a.nrows(), b.ncols(), a.ncols());
+    let parallel = rows * columns * inner >= PARALLEL_FROM;
+    // Where the inner dimension of `a` is not contiguous, faer walks both operands row by row and
+    // falls out of the cache on long ones, at half speed: feed it pieces that stay inside.
+    let piece = if a.try_as_col_major().is_some() && parallel { PIECE } else { inner.max(1) };
+    let mut target = MatMut::from_row_major_slice_mut(target, rows, columns);
+    for start in (0..inner).step_by(piece) {
+        let length = piece.min(inner - start);
+        faer_matmul(
+            target.as_mut(),
+            accum,
+            a.subcols(start, length),
+            b.subrows(start, length),
+            T::one_impl(),
+            if parallel { Par::rayon(0) } else { Par::Seq },
+        );
+        accum = Accum::Add;
+    }
 }
 
 impl Product {
@@ -288,6 +299,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn large_products_of_transposed_operands() {
+        let (a, b) = (random(0, 600, 35, DType::F32), random(1, 600, 30, DType::F32));
+        let expected = a.t().unwrap().matmul(&b).unwrap();
+        assert!(gap(&matmul_tn(&a, &b).unwrap(), &expected) < 1e-4);
+        assert!(gap(&matmul(&a.t().unwrap(), &b).unwrap(), &expected) < 1e-4);
     }
 
     #[test]
