@@ -135,6 +135,7 @@ class Displays(KernelTest):
     def test_value_of_a_cell(self):
         self.assertEqual(self.ok("vec![1, 2]").results()[0]["text/plain"], "[1, 2]")
         self.assertEqual(self.ok("let unit = 3;").results(), [])
+        self.assertEqual(self.ok("for n in 0..2 { println!(\"{n}\"); }").results(), [])
 
     def test_debug_only_values_of_own_types(self):
         self.ok("#[derive(Debug)] struct Own { a: i32 }")

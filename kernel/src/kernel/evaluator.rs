@@ -261,7 +261,9 @@ fn execute(
             sink.value(data);
         }
     }
-    let run = sink.end(lost);
+    // Evcxr lists the phases of a cell whose code ran; a cell of commands alone has none.
+    let ran = result.as_ref().is_ok_and(|outputs| !outputs.phases.is_empty());
+    let run = sink.end(ran, lost);
     let stopped = stop.swap(false, Ordering::SeqCst);
     failure::judge(result.map(drop), run, stopped, &code, || context.last_source().ok())
 }

@@ -106,12 +106,12 @@ impl Sink {
         };
     }
 
-    /// Waits for the output of the run to be complete, and takes how it went. `process_lost` tells
-    /// that evcxr saw its child end.
-    pub(crate) fn end(&self, process_lost: bool) -> Run {
+    /// Waits for the output of the run to be complete, and takes how it went. `ran` tells that evcxr
+    /// saw the cell's code run to its end, `process_lost` that it saw its child end.
+    pub(crate) fn end(&self, ran: bool, process_lost: bool) -> Run {
         let mut cell = self.lock();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while cell.run.began && !cell.ended || process_lost && cell.run.exited.is_none() {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while (ran || cell.run.began) && !cell.ended || process_lost && cell.run.exited.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -199,6 +199,7 @@ impl Sink {
             Event::RunBegins => {
                 cell.phase = Phase::Running;
                 cell.run.began = true;
+                cell.ended = false;
             }
             Event::Stdout(bytes) => {
                 self.flush_content(&mut cell, false);
