@@ -14,7 +14,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let out = folder.path().join("rows.json");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--package", "eigenlens-kernel", "--", "python", "--tests", "--"])
+        .args(["run", "--bin", "eigenlens", "--", "python", "--tests", "--"])
         .arg("benches/notebook_latency.py")
         .arg(&out)
         .current_dir(root())

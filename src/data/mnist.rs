@@ -146,7 +146,7 @@ impl Mnist {
     }
 
     /// All 70,000 digits, 60,000 to train on and 10,000 to test on, from `data/mnist` in
-    /// [`home`](super::home), where `cargo run -p eigenlens-kernel -- fetch mnist` puts them.
+    /// [`home`](super::home), where `cargo run --bin eigenlens -- fetch mnist` puts them.
     pub fn full(device: &Device) -> Result<ImageDataset> {
         DIGIT_SET.full(&data_folder(DIGIT_SET.folder)?, device)
     }
@@ -174,7 +174,7 @@ impl FashionMnist {
     }
 
     /// All 70,000 images from `data/fashion-mnist` in [`home`](super::home), where
-    /// `cargo run -p eigenlens-kernel -- fetch fashion-mnist` puts them.
+    /// `cargo run --bin eigenlens -- fetch fashion-mnist` puts them.
     pub fn full(device: &Device) -> Result<ImageDataset> {
         CLOTHES_SET.full(&data_folder(CLOTHES_SET.folder)?, device)
     }
@@ -227,7 +227,7 @@ impl Set {
     }
 
     fn full(&self, folder: &Path, device: &Device) -> Result<ImageDataset> {
-        let fetch = format!("`cargo run -p eigenlens-kernel -- fetch {}`", self.folder);
+        let fetch = format!("`cargo run --bin eigenlens -- fetch {}`", self.folder);
         if !folder.is_dir() {
             return Err(Error::NotFound {
                 what: format!("the full {} ({})", self.title, folder.display()),
@@ -399,7 +399,7 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let missing = empty.path().join("mnist");
         let error = DIGIT_SET.full(&missing, CPU).unwrap_err().to_string();
-        assert!(error.contains("cargo run -p eigenlens-kernel -- fetch mnist"), "{error}");
+        assert!(error.contains("cargo run --bin eigenlens -- fetch mnist"), "{error}");
         let few = folder([3, 3], 28, 1);
         let error = CLOTHES_SET.full(few.path(), CPU).unwrap_err().to_string();
         assert!(

@@ -5,7 +5,7 @@
 //!
 //! [`Mnist::load`] needs no preparation: 10,000 real digits are part of the library.
 //! [`Mnist::from_dir`] reads a folder of idx files, [`Mnist::full`] the 70,000 digits that
-//! `cargo run -p eigenlens-kernel -- fetch mnist` puts into [`home`]. Each says in
+//! `cargo run --bin eigenlens -- fetch mnist` puts into [`home`]. Each says in
 //! [`ImageDataset::source`] where the data came from.
 //!
 //! An [`Augmentation`] changes each batch before the model sees it: noise, shifts, rotations.

@@ -1,6 +1,8 @@
 //! The kernel through a real Jupyter client, and the notebooks through the kernel. What is asked of
 //! it stands in the Python files beside this one; each runs here as one test.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
