@@ -18,6 +18,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = pathlib.Path(os.environ.get("EIGENLENS_SCREENSHOTS", ROOT / "target/screenshots"))
 
 
+PANEL = "Array.from(window.jupyterapp.shell.widgets('main')).find(widget => widget.sessionContext)"
+NOTEBOOK = f"{PANEL}.content"
+CODE = f"Array.from({NOTEBOOK}.model.cells).filter(cell => cell.type === 'code')"
+
+
 class Lab:
     """A JupyterLab server on a copy of one notebook."""
 
@@ -66,24 +71,18 @@ class Notebook(unittest.TestCase):
             browser.wait("!!document.querySelector('.jp-Notebook .jp-CodeCell')", 90, "the notebook opening")
             self.assertFalse(browser.evaluate("!!document.querySelector('.jp-Dialog')"), "a dialog is open")
             self.run_all(browser)
-            expected = len(cells)
-            prompts = (
-                "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]"
-                ".map(p => p.innerText.trim())"
-            )
             end = time.monotonic() + 400
             while True:
-                shown = browser.evaluate(prompts)
-                done = [text for text in shown if text.strip("[]: ").isdigit()]
-                if len(done) >= expected:
+                counts = browser.evaluate(f"{CODE}.map(cell => cell.executionCount)")
+                failed = browser.evaluate(
+                    f"{CODE}.flatMap(cell => Array.from(cell.outputs.toJSON()))"
+                    ".filter(o => o.output_type === 'error').map(o => o.evalue)"
+                )
+                self.assertEqual(failed, [])
+                if len(counts) == len(cells) and all(counts):
                     break
-                self.assertLess(time.monotonic(), end, f"cells still running: {shown}")
+                self.assertLess(time.monotonic(), end, f"cells still running: {counts}")
                 time.sleep(1)
-            errors = browser.evaluate(
-                "document.querySelectorAll('[data-mime-type=\"application/vnd.jupyter.stderr\"],"
-                " .jp-OutputArea-output[data-mime-type*=\"error\"]').length"
-            )
-            self.assertEqual(errors, 0)
             browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
             figures = browser.evaluate("document.querySelectorAll('.js-plotly-plot').length")
             self.assertGreaterEqual(figures, 5)
@@ -120,7 +119,15 @@ class Notebook(unittest.TestCase):
         )
 
     def run_all(self, browser):
-        browser.wait("!!(window.jupyterapp && window.jupyterapp.commands)", 30, "the application")
+        browser.wait(
+            f"!!window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'",
+            60,
+            "the kernel being ready",
+        )
+        # All cells stay in the page, also those out of sight.
+        browser.evaluate(
+            f"{NOTEBOOK}.notebookConfig = {{...{NOTEBOOK}.notebookConfig, windowingMode: 'none'}}; true"
+        )
         # Without waiting for it: the cells take minutes.
         browser.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 

@@ -80,7 +80,7 @@ impl Filter {
             return;
         }
         let at = marker_at(line.as_bytes()).unwrap_or(0);
-        emit_plain(line[..at].as_bytes(), out);
+        emit_plain(&line.as_bytes()[..at], out);
         let marker = &line[at..];
         if let Some(json) = marker.strip_prefix(PREFIX) {
             out.push(Output::Event(Event::Message(json.to_owned())));

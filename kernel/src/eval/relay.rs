@@ -145,10 +145,8 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
                 open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
             }
             pass_on(out, kernel)?;
-        } else if let Some((_, since)) = ended {
-            if since.elapsed() > AFTERWARDS {
-                break;
-            }
+        } else if ended.is_some_and(|(_, since)| since.elapsed() > AFTERWARDS) {
+            break;
         }
         if ended.is_none()
             && let Some(status) = child.try_wait()?

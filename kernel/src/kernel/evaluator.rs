@@ -35,7 +35,7 @@ pub(crate) enum Job {
     /// Run a cell.
     Execute {
         code: String,
-        parent: JupyterMessage,
+        parent: Box<JupyterMessage>,
         count: usize,
         silent: bool,
         allow_stdin: bool,
@@ -108,7 +108,7 @@ fn serve(
                             let _ = questions.send(Question {
                                 prompt: request.replace(message::COLON, ":"),
                                 password,
-                                parent: parent.clone(),
+                                parent: JupyterMessage::clone(&parent),
                                 answer,
                             });
                             wait(&answered, stop)

@@ -231,7 +231,7 @@ impl Shell {
             let (sender, receiver) = oneshot::channel();
             self.evaluator.send(Job::Execute {
                 code: execute.code.clone(),
-                parent: request.clone(),
+                parent: Box::new(request.clone()),
                 count: self.count,
                 silent: execute.silent,
                 allow_stdin: execute.allow_stdin,
