@@ -25,6 +25,12 @@ class EigenlensKernel(jupyter_kernel_test.KernelTests):
     code_inspect_sample = "Progress"
     code_clear_output = "eigenlens::notebook::clear_output(false);"
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # The kit allows a request 15 s; a kernel that has just started may still be preparing.
+        cls.kc.execute_interactive("1", timeout=180, output_hook=lambda message: None)
+
     def test_history(self):
         self.execute_helper("6 * 7")
         super().test_history()

@@ -283,17 +283,18 @@ impl Sink {
             data = Map::from_iter([("text/plain".to_owned(), Value::String(note))]);
         }
         let data = Media::new(data.into_iter().map(MediaType::Other).collect());
-        let transient = id.map(|id| Transient { display_id: Some(id) });
+        // An object, if an empty one: the protocol has no null here.
+        let named = id.is_some();
+        let transient = Transient { display_id: id };
         let metadata = Map::new();
-        match (update, transient) {
-            (true, Some(transient)) => {
-                self.send(cell, UpdateDisplayData { data, metadata, transient });
-            }
-            (_, transient) if result => {
-                let execution_count = ExecutionCount::new(cell.count);
-                self.send(cell, ExecuteResult { execution_count, data, metadata, transient });
-            }
-            (_, transient) => self.send(cell, DisplayData { data, metadata, transient }),
+        if update && named {
+            self.send(cell, UpdateDisplayData { data, metadata, transient });
+        } else if result {
+            let execution_count = ExecutionCount::new(cell.count);
+            let transient = Some(transient);
+            self.send(cell, ExecuteResult { execution_count, data, metadata, transient });
+        } else {
+            self.send(cell, DisplayData { data, metadata, transient: Some(transient) });
         }
     }
 
