@@ -120,6 +120,11 @@ impl<T: std::fmt::Debug + ?Sized> DebugDisplay for T {
         if std::any::type_name::<T>() == "()" {
             return;
         }
-        MimeBundle::text(format!("{self:?}")).show_as_result();
+        show_debug(&self);
     }
+}
+
+/// Not generic, so that it is compiled here and not in the cell, where the user waits for it.
+fn show_debug(value: &dyn std::fmt::Debug) {
+    MimeBundle::text(format!("{value:?}")).show_as_result();
 }

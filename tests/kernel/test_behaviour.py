@@ -1,5 +1,8 @@
 """What the kernel does for a cell: errors, displays, streams, input, completion."""
 
+import json
+import pathlib
+import tempfile
 import time
 import unittest
 
@@ -205,6 +208,23 @@ class Protocol(KernelTest):
         reply = self.kernel.run("println!(\"hidden\");", silent=True)
         self.assertEqual((reply.status, reply.outputs), ("ok", []))
         self.assertEqual(self.ok("1").content["execution_count"], before + 1)
+
+
+class Dependencies(KernelTest):
+    def test_a_crate_of_ones_own_is_compiled_again_when_it_changes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = pathlib.Path(folder, "src", "lib.rs")
+            source.parent.mkdir()
+            pathlib.Path(folder, "Cargo.toml").write_text(
+                '[package]\nname = "own"\nversion = "0.1.0"\nedition = "2024"\n'
+            )
+            source.write_text("pub fn answer() -> i32 { 41 }\n")
+            self.ok("let kept_over_dependency = 7;")
+            self.ok(f":dep own = {{ path = {json.dumps(folder)} }}")
+            self.assertEqual(self.ok("own::answer()").results()[0]["text/plain"], "41")
+            source.write_text("pub fn answer() -> i32 { 42 }\n")
+            self.assertEqual(self.ok("own::answer()").results()[0]["text/plain"], "42")
+            self.assertEqual(self.ok("kept_over_dependency").results()[0]["text/plain"], "7")
 
 
 class FirstMoments(unittest.TestCase):

@@ -1,5 +1,6 @@
 //! The evaluation process and what comes out of it.
 
+pub(crate) mod compile;
 pub(crate) mod event;
 pub(crate) mod filter;
 // Shared with the library, where its items are public.

@@ -17,11 +17,16 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::compile;
+
+/// The names under which this binary stands in for a tool.
+const TOOLS: [&str; 3] = ["cargo", "rustup", compile::RECORDER];
+
 const REAL_TOOLS: &str = "EIGENLENS_REAL_TOOLS";
 const REAL_HOME: &str = "EIGENLENS_REAL_CARGO_HOME";
 
 /// Where the system's loader looks for shared libraries first.
-const LIBRARY_PATH: &str =
+pub(crate) const LIBRARY_PATH: &str =
     if cfg!(target_os = "macos") { "DYLD_FALLBACK_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
 /// The library's own crates, whose dependencies are left out unless they are of [`NAMED`].
@@ -37,15 +42,18 @@ const NAMED: [&str; 3] = ["candle-core", "plotly", "serde_json"];
 /// # Safety
 /// Sets environment variables: no other thread may run yet.
 pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map_or_else(
+    // A program that a cell starts has our cargo home already.
+    let home = std::env::var_os(REAL_HOME).or_else(|| std::env::var_os("CARGO_HOME"));
+    let home = home.map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
     let bin = folder.join("bin");
     std::fs::create_dir_all(&bin).with_context(|| format!("could not create {}", bin.display()))?;
     let this = std::env::current_exe()?;
-    link(&this, &bin.join("cargo"))?;
-    link(&this, &bin.join("rustup"))?;
+    for tool in TOOLS {
+        link(&this, &bin.join(tool))?;
+    }
     let asked = Command::new("rustc")
         .args(["--print", "sysroot", "--print", "target-libdir"])
         .output()
@@ -87,7 +95,7 @@ fn link(to: &Path, at: &Path) -> Result<()> {
 pub(crate) fn called_as() -> Option<&'static str> {
     std::env::var_os(REAL_TOOLS)?;
     let name = std::env::args_os().next().map(PathBuf::from)?;
-    ["cargo", "rustup"].into_iter().find(|tool| name.file_name() == Some(OsStr::new(tool)))
+    TOOLS.into_iter().find(|tool| name.file_name() == Some(OsStr::new(tool)))
 }
 
 /// Runs as `tool`.
@@ -95,11 +103,20 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let real = PathBuf::from(std::env::var_os(REAL_TOOLS).unwrap_or_default());
     let home = std::env::var_os(REAL_HOME).unwrap_or_default();
-    if tool == "rustup" {
-        return rustup(&arguments, &real);
+    match tool {
+        "rustup" => return rustup(&arguments, &real),
+        compile::RECORDER => return compile::record(&arguments),
+        _ => {}
+    }
+    let build = arguments.first().is_some_and(|first| first == "build");
+    if build && let Some(code) = compile::without_cargo() {
+        return code;
     }
     let mut command = Command::new(real.join("cargo"));
     command.args(&arguments).env("CARGO_HOME", home);
+    if build {
+        compile::record_in(&mut command);
+    }
     if arguments.first().is_none_or(|first| first != "metadata") {
         eprintln!("cargo could not be started: {}", command.exec());
         return ExitCode::FAILURE;

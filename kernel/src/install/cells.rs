@@ -14,6 +14,9 @@ use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 /// What every notebook begins with.
 pub(crate) const PRELUDE: &str = "use eigenlens::prelude::*;";
 
+/// Where a build folder keeps its cargo home; every process makes its own.
+pub(crate) const TOOLBOX: &str = "toolbox";
+
 /// A context that evaluates cells in a build folder (a kernel's own, or a template).
 ///
 /// `child` starts the evaluation process: this binary, with any environment that cells shall see.
@@ -51,7 +54,7 @@ const FIRST: [&str; 5] = [
 /// To be called while there is one thread.
 pub(crate) fn warm(folder: &Path, copy: bool, cells: &[String]) -> Result<()> {
     // SAFETY: the caller vouches that there is one thread.
-    unsafe { toolbox::install(&folder.join("toolbox"))? };
+    unsafe { toolbox::install(&folder.join(TOOLBOX))? };
     if !copy {
         return evaluate(folder, cells);
     }

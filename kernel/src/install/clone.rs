@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 
+use crate::install::cells::TOOLBOX;
 use crate::install::state::{State, lock};
 use crate::install::template::{Template, relocate_start};
 
@@ -130,7 +131,9 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            copy_folder(&source, &target)?;
+            if !source.ends_with(TOOLBOX) {
+                copy_folder(&source, &target)?;
+            }
         } else if kind.is_symlink() {
             match std::os::unix::fs::symlink(fs::read_link(&source)?, &target) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error)?,

@@ -22,6 +22,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::eval::compile::RECORD;
 use crate::install::clone::clone_tree;
 use crate::install::library;
 use crate::install::state::{Checkout, State, digest, lock, lock_shared, write_file};
@@ -173,10 +174,11 @@ impl Template {
         if new {
             self.seed(step)?;
         }
-        let marker = self.marker();
-        if marker.exists() {
-            fs::remove_file(&marker)
-                .with_context(|| format!("could not remove {}", marker.display()))?;
+        for old in [self.marker(), self.cells().join(RECORD)] {
+            if old.exists() {
+                fs::remove_file(&old)
+                    .with_context(|| format!("could not remove {}", old.display()))?;
+            }
         }
         self.write_settings(features)?;
         library::snapshot(checkout, &self.cells().join("library"))?;
@@ -190,7 +192,7 @@ impl Template {
             features: features.to_vec(),
             rustc: toolchain.version.clone(),
         };
-        write_file(&marker, &serde_json::to_vec_pretty(&ready)?)?;
+        write_file(&self.marker(), &serde_json::to_vec_pretty(&ready)?)?;
         Ok(if new { "built" } else { "rebuilt from changed sources" })
     }
 

@@ -22,6 +22,7 @@ use jupyter_protocol::ConnectionInfo;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::eval::{processes, toolbox};
+use crate::install::cells::TOOLBOX;
 use crate::install::clone::reserve;
 use crate::install::state::State;
 use crate::install::template::{TEMPLATE_VARIABLE, Template};
@@ -51,7 +52,7 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     let state = State::open()?;
     let directory = Arc::new(reserve(&state)?);
     // SAFETY: no thread has been started yet.
-    unsafe { toolbox::install(&directory.folder().join("toolbox"))? };
+    unsafe { toolbox::install(&directory.folder().join(TOOLBOX))? };
     let place = Arc::clone(&directory);
     let place = move || {
         place.fill(&state, &template)?;

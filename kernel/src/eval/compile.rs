@@ -1,0 +1,211 @@
+//! Compiles a cell without cargo.
+//!
+//! For every cell, cargo looks at two hundred crates to find that none has changed, which takes
+//! longer than many a cell's compilation. So the command with which cargo compiled the first cell
+//! is written down, and as long as the manifest, the lock file and the compiler stay what they
+//! were, the cells that follow are compiled by that command alone. A `:dep` line changes the
+//! manifest: cargo builds then, and the command is written down anew.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::toolbox::LIBRARY_PATH;
+use crate::install::state::{digest, write_file};
+
+/// The name under which this binary stands between cargo and rustc.
+pub(crate) const RECORDER: &str = "rustc-recorder";
+/// The recorded command, in the folder of the cells' manifest.
+pub(crate) const RECORD: &str = "target/cell-command.json";
+
+/// Where evcxr, through this variable, wants to read the path of what was compiled.
+const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
+const CELL_CRATE: &str = "ctx";
+const WRAPPER: &str = "RUSTC_WRAPPER";
+
+/// A compilation of a cell, to be done again with other code.
+#[derive(Debug, Serialize, Deserialize)]
+struct Recorded {
+    /// What it is valid for.
+    key: String,
+    /// The folder it ran in: in a copy of the build folder, paths below it change.
+    folder: String,
+    program: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// Compiles the cell in the current folder by the recorded command; `None` if there is none that
+/// is valid, and cargo has to build.
+pub(crate) fn without_cargo() -> Option<ExitCode> {
+    let recorded = Recorded::read()?;
+    let key = key()?;
+    let out = recorded.out_folder()?;
+    if recorded.key != key || !recorded.dependencies_exist() {
+        return None;
+    }
+    let mut command = Command::new(&recorded.program);
+    command.args(&recorded.arguments).envs(recorded.environment.iter().cloned());
+    if !command.status().ok()?.success() {
+        // As cargo does.
+        return Some(ExitCode::from(101));
+    }
+    match hand_over(&out) {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Puts the compiled cell where cargo puts it, and tells evcxr.
+fn hand_over(out: &Path) -> Result<()> {
+    let name =
+        format!("{}{CELL_CRATE}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let product = out.parent().unwrap_or(out).join(&name);
+    let _ = fs::remove_file(&product);
+    fs::hard_link(out.join(&name), &product)
+        .or_else(|_| fs::copy(out.join(&name), &product).map(drop))
+        .with_context(|| format!("could not write {}", product.display()))?;
+    let answer = std::env::var_os(PRODUCT_VARIABLE)
+        .with_context(|| format!("evcxr does not set {PRODUCT_VARIABLE}"))?;
+    fs::write(&answer, product.as_os_str().as_encoded_bytes())
+        .with_context(|| format!("could not write {}", Path::new(&answer).display()))
+}
+
+/// Makes a `cargo build` write down how it compiles the cell.
+pub(crate) fn record_in(command: &mut Command) {
+    let recorder = std::env::var_os("CARGO_HOME").map(|home| Path::new(&home).join("bin"));
+    if let Some(folder) = recorder.filter(|_| std::env::var_os(WRAPPER).is_none()) {
+        command.env(WRAPPER, folder.join(RECORDER));
+    }
+}
+
+/// Runs `arguments`, a call of rustc by cargo, after writing it down if it compiles a cell.
+pub(crate) fn record(arguments: &[OsString]) -> ExitCode {
+    let Some((program, arguments)) = arguments.split_first() else { return ExitCode::FAILURE };
+    let cell = arguments.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == CELL_CRATE);
+    // A cell can do without the record: cargo compiles the next one then.
+    if cell && let Some(recorded) = Recorded::of(program, arguments) {
+        let _ = recorded.write();
+    }
+    let error = Command::new(program).args(arguments).exec();
+    eprintln!("{} could not be started: {error}", Path::new(program).display());
+    ExitCode::FAILURE
+}
+
+impl Recorded {
+    fn of(program: &OsStr, arguments: &[OsString]) -> Option<Self> {
+        let text = |value: &OsStr| value.to_str().map(str::to_owned);
+        // The variables that cargo sets for rustc, not those that it was given itself.
+        let kept = |name: &str| {
+            name == LIBRARY_PATH
+                || name == "CARGO"
+                || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+        };
+        Some(Self {
+            key: key()?,
+            folder: text(std::env::current_dir().ok()?.as_os_str())?,
+            program: text(program)?,
+            arguments: arguments.iter().map(|value| text(value)).collect::<Option<_>>()?,
+            environment: std::env::vars().filter(|(name, _)| kept(name)).collect(),
+        })
+    }
+
+    fn write(&self) -> Result<()> {
+        write_file(Path::new(RECORD), &serde_json::to_vec(self)?)
+    }
+
+    /// The record in the current folder.
+    fn read() -> Option<Self> {
+        let recorded: Self = serde_json::from_slice(&fs::read(RECORD).ok()?).ok()?;
+        Some(recorded.moved_to(std::env::current_dir().ok()?.to_str()?))
+    }
+
+    /// The same compilation in a copy of the build folder.
+    fn moved_to(mut self, folder: &str) -> Self {
+        let move_path = |text: &mut String| *text = text.replace(&self.folder, folder);
+        self.arguments.iter_mut().for_each(move_path);
+        self.environment.iter_mut().map(|(_, value)| value).for_each(move_path);
+        folder.clone_into(&mut self.folder);
+        self
+    }
+
+    fn out_folder(&self) -> Option<PathBuf> {
+        let at = self.arguments.iter().position(|argument| argument == "--out-dir")?;
+        self.arguments.get(at + 1).map(PathBuf::from)
+    }
+
+    fn dependencies_exist(&self) -> bool {
+        self.arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "--extern")
+            .filter_map(|pair| pair[1].split_once('='))
+            .all(|(_, path)| Path::new(path).exists())
+    }
+}
+
+/// A digest of all that decides how cells are compiled; `None` where a source outside the build
+/// folder, which its owner may edit, belongs to it.
+fn key() -> Option<String> {
+    let manifest = fs::read_to_string("Cargo.toml").ok()?;
+    if names_other_folders(&manifest) {
+        return None;
+    }
+    let compiler = std::env::var_os("RUSTC")?;
+    let changed = fs::metadata(&compiler).and_then(|meta| meta.modified()).ok()?;
+    let flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+    Some(digest([
+        manifest.as_bytes(),
+        &fs::read("Cargo.lock").ok()?,
+        compiler.as_encoded_bytes(),
+        format!("{changed:?}").as_bytes(),
+        flags.as_encoded_bytes(),
+    ]))
+}
+
+/// Whether a manifest has path dependencies other than the library.
+fn names_other_folders(manifest: &str) -> bool {
+    let own = ["rpath = true", "path = \"src/lib.rs\"", "path = \"library/kernel/dylib\""];
+    manifest.lines().any(|line| line.contains("path") && !own.contains(&line.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_in_another_folder_is_cargos_business() {
+        let library = "[lib]\npath = \"src/lib.rs\"\n[dependencies.eigenlens]\n\
+                       path = \"library/kernel/dylib\"\n[profile.dev]\nrpath = true\n";
+        assert!(!names_other_folders(library));
+        assert!(!names_other_folders(&format!("{library}serde = {{ version = \"1\" }}")));
+        assert!(names_other_folders(&format!("{library}own = {{ path = \"../own\" }}")));
+    }
+
+    #[test]
+    fn a_copied_folder_compiles_in_itself() {
+        let recorded = Recorded {
+            key: "k".to_owned(),
+            folder: "/template/cells".to_owned(),
+            program: "/bin/rustc".to_owned(),
+            arguments: ["--out-dir", "/template/cells/deps", "--extern", "a=/template/cells/a.so"]
+                .map(str::to_owned)
+                .to_vec(),
+            environment: vec![("CARGO_MANIFEST_DIR".to_owned(), "/template/cells".to_owned())],
+        };
+        assert!(!recorded.dependencies_exist());
+        let moved = recorded.moved_to("/kernel/cells");
+        assert_eq!(moved.out_folder(), Some(PathBuf::from("/kernel/cells/deps")));
+        assert_eq!(moved.arguments[3], "a=/kernel/cells/a.so");
+        assert_eq!(moved.environment[0].1, "/kernel/cells");
+    }
+}
