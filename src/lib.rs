@@ -6,10 +6,13 @@ mod encode;
 mod error;
 pub mod hub;
 pub mod linalg;
+pub mod model;
 pub mod notebook;
 pub mod plot;
 pub mod prelude;
 pub mod random;
+pub mod sae;
+mod store;
 pub mod train;
 
 pub use candle_core as candle;

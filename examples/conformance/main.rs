@@ -8,6 +8,7 @@
 //! A case is a folder that holds data files. To support more of them, add a suite to [`SUITES`].
 
 mod bilinear;
+mod language;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use report::Report;
 
 /// What compares the cases of some folders: every tensor of the case, through `report`.
 struct Suite {
-    /// Folder relative to DIR, `*` standing for one path component.
+    /// Folder relative to DIR; a `*` ends a path component and stands for the rest of it.
     pattern: &'static str,
     run: fn(folder: &Path, report: &mut Report) -> eigenlens::Result<()>,
 }
@@ -25,6 +26,9 @@ struct Suite {
 const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/toy", run: bilinear::toy },
     Suite { pattern: "bilinear/image", run: bilinear::image },
+    Suite { pattern: "bilinear/transformer*", run: language::transformer },
+    Suite { pattern: "bilinear/scope", run: language::tracer },
+    Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
 ];
 
 fn main() -> ExitCode {
@@ -93,7 +97,10 @@ fn matches(pattern: &str, name: &str) -> bool {
     loop {
         match (pattern.next(), name.next()) {
             (None, None) => return true,
-            (Some(expected), Some(found)) if expected == "*" || expected == found => {}
+            (Some(expected), Some(found))
+                if expected == found
+                    || expected.strip_suffix('*').is_some_and(|start| found.starts_with(start)) => {
+            }
             _ => return false,
         }
     }

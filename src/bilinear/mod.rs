@@ -12,7 +12,8 @@
 //!
 //! - [`toy`]: a layer trained on logic gates, small enough to read;
 //! - [`image`]: a classifier of digits, taken apart into eigenvectors ([`Decomposition`]);
-//! - [`cpd`]: the same classifier as few neurons that all classes share.
+//! - [`cpd`]: the same classifier as few neurons that all classes share;
+//! - [`tracer`]: the MLP of a language model, between the features of two autoencoders.
 //!
 //! ```
 //! use eigenlens::prelude::*;
@@ -34,6 +35,7 @@ mod explanation;
 pub mod image;
 mod interaction;
 pub mod toy;
+pub mod tracer;
 
 pub use adversarial::{AdversarialMask, MaskEffect};
 pub use decompose::Decomposition;

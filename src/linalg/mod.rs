@@ -1,4 +1,4 @@
-//! Decompositions of matrices: [`eigh`], [`svd`], [`qr`], [`lstsq`], [`pinv`], and a fast
+//! Decompositions of matrices: [`eigh`], [`eigvalsh`], [`svd`], [`qr`], [`lstsq`], [`pinv`], and a fast
 //! [`matmul`].
 //!
 //! For a symmetric `A` and any `M`, with orthonormal `Q`, `U`, `V`:
@@ -29,7 +29,7 @@ mod matrix;
 mod qr;
 mod svd;
 
-pub use eigen::{Eigh, eigh};
+pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use matmul::ProductInto;
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;

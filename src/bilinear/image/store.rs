@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var, safetensors};
+use candle_core::{Device, Tensor, Var};
 
 use super::model::Layer;
 use super::{ImageConfig, ImageModel};
+use crate::store::{Tensors, replace, save};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -25,9 +26,7 @@ impl ImageModel {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let weights: HashMap<String, Tensor> =
             self.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        replace(&folder.join(WEIGHTS), |place| {
-            safetensors::save(&weights, place).map_err(std::io::Error::other)
-        })?;
+        save(&folder.join(WEIGHTS), &weights)?;
         let config = serde_json::to_string_pretty(&self.config).map_err(std::io::Error::other);
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }
@@ -46,19 +45,9 @@ impl ImageModel {
         config.check().map_err(|reason| {
             Error::format(&config_path, "the sizes of an image model", reason.to_string())
         })?;
-        let bytes = fs::read(&weights_path).map_err(Error::io("read", &weights_path))?;
-        let mut weights = safetensors::load_buffer(&bytes, device).map_err(|reason| {
-            Error::format(&weights_path, "a safetensors file", reason.to_string())
-        })?;
+        let mut weights = Tensors::read(&weights_path, device)?;
         let mut take = |name: &str, shape: &[usize]| -> Result<Var> {
-            let expected = format!("`{name}` of shape {shape:?}, as {CONFIG} says");
-            match weights.remove(name) {
-                Some(tensor) if tensor.dims() == shape => Ok(Var::from_tensor(&tensor)?),
-                Some(tensor) => {
-                    Err(Error::format(&weights_path, expected, format!("{:?}", tensor.dims())))
-                }
-                None => Err(Error::format(&weights_path, expected, "no such tensor")),
-            }
+            Ok(Var::from_tensor(&weights.take(name, shape)?)?)
         };
         let d = config.d_hidden;
         let embed = take("embed.weight", &[d, config.pixels()])?;
@@ -76,28 +65,9 @@ impl ImageModel {
             layers.push(Layer { left, right, bias });
         }
         let head = take("head.weight", &[config.classes, d])?;
-        match weights.into_keys().min() {
-            Some(name) => {
-                let expected = format!("only the tensors that {CONFIG} speaks of");
-                Err(Error::format(&weights_path, expected, format!("also `{name}`")))
-            }
-            None => Ok(Self { config, embed, layers, head }),
-        }
+        weights.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
+        Ok(Self { config, embed, layers, head })
     }
-}
-
-/// Puts what `write` writes in the place of `path`, or leaves everything as it was.
-fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = write(&part)
-        .and_then(|()| fs::File::open(&part)?.sync_all())
-        .and_then(|()| fs::rename(&part, path));
-    written.map_err(|reason| {
-        let _ = fs::remove_file(&part);
-        Error::io("write", path)(reason)
-    })
 }
 
 #[cfg(test)]
@@ -140,7 +110,7 @@ mod tests {
         model().save(path).unwrap();
         let weights = fs::read(path.join(WEIGHTS)).unwrap();
         fs::write(path.join(WEIGHTS), &weights[..weights.len() / 2]).unwrap();
-        assert!(message().contains("a safetensors file"), "{}", message());
+        assert!(message().contains("a whole safetensors file"), "{}", message());
         fs::write(path.join(WEIGHTS), weights).unwrap();
         let config = fs::read_to_string(path.join(CONFIG)).unwrap();
         fs::write(path.join(CONFIG), config.replace("\"d_hidden\": 4", "\"d_hidden\": 5")).unwrap();

@@ -1,0 +1,235 @@
+//! What a bilinear MLP does between two sets of features.
+//!
+//! For an output direction o of the MLP, a feature of the output autoencoder, the MLP computes the
+//! quadratic form $x^\top Q_o x$ of its input x, with
+//!
+//! $$Q_o = L^\top \mathrm{diag}(P^\top o)\,R,\qquad S_o = \tfrac12 (Q_o + Q_o^\top).$$
+//!
+//! Written in the features of the input autoencoder, with decoder D, it is $D^\top S_o D$: entry
+//! (i, j) is how strongly input features i and j act together on the output feature. After Pearce,
+//! Dooms, Rigg, Oramas and Sharkey (2024), section 5.
+
+mod outliers;
+mod statistic;
+mod strongest;
+
+use candle_core::Tensor;
+
+pub use outliers::Outlier;
+pub use statistic::Statistic;
+pub use strongest::Strongest;
+
+use super::{interactions, symmetrise};
+use crate::linalg::{matmul, matmul_tn};
+use crate::model::{Decoder, HookPoint, Mlp};
+use crate::sae::Sae;
+use crate::{Error, Result};
+
+/// Which vectors stand for the output features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Directions {
+    /// Rows of the output encoder: what makes a feature active.
+    #[default]
+    Encoder,
+    /// Columns of the output decoder: what a feature writes.
+    Decoder,
+}
+
+/// The interactions of input features in an MLP, for each output feature. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Tracer {
+    left: Tensor,
+    right: Tensor,
+    out: Tensor,
+    input: Sae,
+    output: Sae,
+    directions: Directions,
+}
+
+impl Tracer {
+    /// The MLP of `layer` between an autoencoder of its input and one of its output.
+    ///
+    /// # Errors
+    /// A layer the model does not have; an MLP that is not bilinear; autoencoders that belong to
+    /// other places or widths.
+    pub fn new(model: &Decoder, layer: usize, input: &Sae, output: &Sae) -> Result<Self> {
+        let (left, right, out) = (model.w_l(layer)?, model.w_r(layer)?, model.w_p(layer)?);
+        if model.config().mlp != Mlp::Gated(None) || model.config().mlp_bias {
+            let found = "one with an activation or biases";
+            return Err(Error::invalid("the MLP", "bilinear without biases", found));
+        }
+        let places = [
+            ("the input autoencoder", input, HookPoint::MlpIn(layer)),
+            ("the output autoencoder", output, HookPoint::MlpOut(layer)),
+        ];
+        for (what, sae, point) in places {
+            if sae.point() != point {
+                return Err(Error::invalid(what, format!("one of {point}"), sae.point()));
+            }
+            if sae.d_model() != model.config().d_model {
+                let expected = format!("d_model {}", model.config().d_model);
+                return Err(Error::shape(what, expected, sae.d_model()));
+            }
+        }
+        Ok(Self {
+            left: left.contiguous()?,
+            right: right.contiguous()?,
+            out,
+            input: input.clone(),
+            output: output.clone(),
+            directions: Directions::default(),
+        })
+    }
+
+    /// The same with other output directions.
+    pub fn with_directions(self, directions: Directions) -> Self {
+        Self { directions, ..self }
+    }
+
+    /// The autoencoder of the MLP's input.
+    pub fn input(&self) -> &Sae {
+        &self.input
+    }
+
+    /// The autoencoder of the MLP's output.
+    pub fn output(&self) -> &Sae {
+        &self.output
+    }
+
+    /// Number of output features.
+    pub fn features(&self) -> usize {
+        self.output.features()
+    }
+
+    /// The interaction matrix Q of an output feature, `[d_model, d_model]`, as the weights have it:
+    /// not symmetric.
+    ///
+    /// # Errors
+    /// A feature the output autoencoder does not have.
+    pub fn interaction(&self, feature: usize) -> Result<Tensor> {
+        Ok(self.interactions([feature])?.squeeze(0)?)
+    }
+
+    /// Interaction matrices of several output features, `[features, d_model, d_model]`.
+    ///
+    /// # Errors
+    /// No feature, or one that the output autoencoder does not have.
+    pub fn interactions(&self, features: impl IntoIterator<Item = usize>) -> Result<Tensor> {
+        let features = self.checked(features)?;
+        let rows = Tensor::new(features, self.out.device())?;
+        let directions = match self.directions {
+            Directions::Encoder => self.output.w_enc().index_select(&rows, 0)?,
+            Directions::Decoder => self.output.w_dec().index_select(&rows, 1)?.t()?.contiguous()?,
+        };
+        interactions(&matmul(&directions, &self.out)?, &self.left, &self.right)
+    }
+
+    /// The interaction of input features for an output feature, `Dᵀ S D`, symmetric,
+    /// `[input features, input features]`.
+    ///
+    /// # Errors
+    /// As [`Tracer::interaction`].
+    pub fn projected(&self, feature: usize) -> Result<Tensor> {
+        matmul_tn(self.input.w_dec(), &self.half_projected(feature)?)
+    }
+
+    /// `S D`, `[d_model, input features]`.
+    fn half_projected(&self, feature: usize) -> Result<Tensor> {
+        matmul(&symmetrise(&self.interaction(feature)?)?, self.input.w_dec())
+    }
+
+    fn checked(&self, features: impl IntoIterator<Item = usize>) -> Result<Vec<u32>> {
+        let count = self.features();
+        let features: Vec<usize> = features.into_iter().collect();
+        if features.is_empty() {
+            return Err(Error::invalid("the output features", "at least one", "none"));
+        }
+        if let Some(feature) = features.iter().find(|feature| **feature >= count) {
+            return Err(Error::invalid("an output feature", format!("below {count}"), feature));
+        }
+        Ok(features.into_iter().map(|feature| feature as u32).collect())
+    }
+
+    /// Symmetric interaction matrices of all output features, some at a time.
+    fn groups(&self) -> impl Iterator<Item = Result<Tensor>> {
+        // A matrix for each core, and a few more to wait for none.
+        let step = 4 * rayon::current_num_threads().max(1);
+        let count = self.features();
+        (0..count)
+            .step_by(step)
+            .map(move |start| symmetrise(&self.interactions(start..count.min(start + step))?))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::Config;
+    use crate::random::Rng;
+
+    pub(in crate::bilinear::tracer) fn tracer() -> Tracer {
+        let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
+        let model = Decoder::random(config, 5, &Device::Cpu).unwrap();
+        let (input, output) = (sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(1), 2));
+        Tracer::new(&model, 1, &input, &output).unwrap()
+    }
+
+    pub(in crate::bilinear::tracer) fn sae(point: HookPoint, seed: u64) -> Sae {
+        let mut rng = Rng::seed(seed);
+        let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
+        let (encoder, decoder, bias) = (normal(&[16, 8]), normal(&[8, 16]), normal(&[8]));
+        Sae::from_weights(point, 3, &encoder, None, &decoder, &bias).unwrap()
+    }
+
+    /// The feature's direction times the MLP's output is the quadratic form of its input, in both
+    /// bases.
+    #[test]
+    fn interactions_are_what_the_mlp_computes() {
+        let tracer = tracer();
+        let codes = Rng::seed(9).normal((1, 16), &Device::Cpu).unwrap();
+        let x = codes.matmul(&tracer.input.w_dec().t().unwrap()).unwrap();
+        let linear = |w: &Tensor, x: &Tensor| x.matmul(&w.t().unwrap()).unwrap();
+        let hidden = (linear(&tracer.left, &x) * linear(&tracer.right, &x)).unwrap();
+        let y = linear(&tracer.out, &hidden);
+        for directions in [Directions::Encoder, Directions::Decoder] {
+            let tracer = tracer.clone().with_directions(directions);
+            let direction = match directions {
+                Directions::Encoder => tracer.output.w_enc().get(6).unwrap(),
+                Directions::Decoder => tracer.output.w_dec().t().unwrap().get(6).unwrap(),
+            };
+            let expected = (y.get(0).unwrap() * direction).unwrap().sum_all().unwrap();
+            let form = |x: &Tensor, q: &Tensor| {
+                x.matmul(q).unwrap().matmul(&x.t().unwrap()).unwrap().sum_all().unwrap()
+            };
+            let raw = form(&x, &tracer.interaction(6).unwrap());
+            let projected = form(&codes, &tracer.projected(6).unwrap());
+            for found in [raw, projected] {
+                let gap = (&found - &expected).unwrap().abs().unwrap();
+                assert!(gap.to_scalar::<f32>().unwrap() < 1e-4, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
+        let (input, output) = (sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(1), 2));
+        let message = |config: Config, layer, input: &Sae, output: &Sae| {
+            let model = Decoder::random(config, 5, &Device::Cpu).unwrap();
+            Tracer::new(&model, layer, input, output).unwrap_err().to_string()
+        };
+        assert!(message(config.clone(), 2, &input, &output).contains("below 2"));
+        assert!(message(config.clone(), 0, &input, &output).contains("one of 0.mlp_in"));
+        assert!(message(config.clone(), 1, &output, &input).contains("one of 1.mlp_in"));
+        let plain = Config { mlp: Mlp::Plain(None), ..config.clone() };
+        assert!(message(plain, 1, &input, &output).contains("gated"));
+        let biased = Config { mlp_bias: true, ..config.clone() };
+        assert!(message(biased, 1, &input, &output).contains("bilinear without"));
+        let wide = Config { vocab: 11, ..Config::bilinear(2, 2, 12, 12) };
+        assert!(message(wide, 1, &input, &output).contains("d_model 12"));
+        assert!(tracer().interaction(16).unwrap_err().to_string().contains("below 16"));
+        assert!(tracer().interactions([]).unwrap_err().to_string().contains("at least one"));
+    }
+}

@@ -1,0 +1,302 @@
+//! The model as a handle.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::forward::{Pass, Past, check_tokens};
+use super::parameters::Parameters;
+use super::{Cache, Config, Hooks};
+use crate::train::cross_entropy;
+use crate::{Error, Result};
+
+/// A decoder-only transformer. A cheap handle: clones share weights.
+#[derive(Debug, Clone)]
+pub struct Decoder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    parameters: Parameters,
+    device: Device,
+}
+
+impl Decoder {
+    /// A model with random weights: normal, standard deviation 0.02.
+    ///
+    /// # Errors
+    /// A size of zero; heads that do not share out `d_model` in even parts.
+    pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
+        config.check()?;
+        let parameters = Parameters::random(&config, seed, device)?;
+        Ok(Self::from_parameters(config, parameters, device))
+    }
+
+    pub(super) fn from_parameters(config: Config, parameters: Parameters, device: &Device) -> Self {
+        Self(Arc::new(Inner { config, parameters, device: device.clone() }))
+    }
+
+    /// Sizes and parts.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// The dtype of weights and activations.
+    pub fn dtype(&self) -> DType {
+        self.0.parameters.embed.dtype()
+    }
+
+    pub(super) fn parameters(&self) -> &Parameters {
+        &self.0.parameters
+    }
+
+    /// Every weight under its checkpoint name.
+    pub fn weights(&self) -> Vec<(String, Tensor)> {
+        let named = self.parameters().named().into_iter();
+        named.map(|(name, var)| (name, var.as_detached_tensor())).collect()
+    }
+
+    /// Every weight, for an optimiser.
+    pub fn variables(&self) -> Vec<Var> {
+        self.parameters().named().into_iter().map(|(_, var)| var.clone()).collect()
+    }
+
+    /// The same model in f64, to tell rounding from a mistake.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn widened(&self) -> Result<Self> {
+        let named = self.parameters().named();
+        let parameters = Parameters::build(self.config(), |name, _| {
+            let found = named.iter().find(|(own, _)| own == name);
+            let (_, var) = found.ok_or_else(|| Error::NotFound {
+                what: format!("the weight {name}"),
+                hint: "The model does not have it.".to_owned(),
+            })?;
+            Ok(Var::from_tensor(&var.to_dtype(DType::F64)?)?)
+        })?;
+        Ok(Self::from_parameters(self.config().clone(), parameters, self.device()))
+    }
+
+    /// Logits `[batch, positions, vocab]` of `tokens`, integers `[batch, positions]` or
+    /// `[positions]` (a batch of one).
+    ///
+    /// # Errors
+    /// Tokens that are not in the vocabulary, or more than the context holds.
+    pub fn logits(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(self.run(tokens, &Hooks::new())?.0)
+    }
+
+    /// Logits as [`Decoder::logits`], with `hooks` acting on the way, and the activations that they
+    /// capture.
+    ///
+    /// # Errors
+    /// As [`Decoder::logits`]; a hook that cannot fire; a replacement that fails or has another
+    /// shape.
+    pub fn run(&self, tokens: &Tensor, hooks: &Hooks) -> Result<(Tensor, Cache)> {
+        let mut pass = self.pass(false, hooks)?;
+        let stream = pass.stream(&self.checked(tokens)?, None)?;
+        Ok((pass.unembed(&stream)?, pass.cache))
+    }
+
+    /// Mean next-token cross-entropy in nats, over all positions but the last of each sequence. It
+    /// has gradients with respect to [`Decoder::variables`].
+    ///
+    /// # Errors
+    /// As [`Decoder::logits`]; sequences of a single token.
+    pub fn loss(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.loss_with(tokens, &Hooks::new(), true)
+    }
+
+    /// [`Decoder::loss`] with `hooks`, and with gradients only if `track`.
+    pub(crate) fn loss_with(&self, tokens: &Tensor, hooks: &Hooks, track: bool) -> Result<Tensor> {
+        let tokens = self.checked(tokens)?;
+        let (_, positions) = tokens.dims2()?;
+        if positions < 2 {
+            return Err(Error::invalid("the number of tokens", "at least 2, to predict one", 1));
+        }
+        let mut pass = self.pass(track, hooks)?;
+        let stream = pass.stream(&tokens, None)?;
+        let logits = pass.unembed(&stream.narrow(1, 0, positions - 1)?.contiguous()?)?;
+        let next = tokens.narrow(1, 1, positions - 1)?.flatten_all()?;
+        cross_entropy(&logits.flatten(0, 1)?, &next)
+    }
+
+    /// Logits `[vocab]` after `tokens`, which follow those that `past` has seen.
+    pub(super) fn next_logits(&self, tokens: &[u32], past: &mut Past) -> Result<Tensor> {
+        let hooks = Hooks::new();
+        let mut pass = self.pass(false, &hooks)?;
+        let stream = pass.stream(&Tensor::new(tokens, self.device())?.unsqueeze(0)?, Some(past))?;
+        let last = stream.narrow(1, tokens.len() - 1, 1)?.contiguous()?;
+        Ok(pass.unembed(&last)?.flatten_all()?)
+    }
+
+    fn pass<'a>(&'a self, track: bool, hooks: &'a Hooks) -> Result<Pass<'a>> {
+        hooks.check(self.config().layers)?;
+        Ok(Pass { model: self, track, hooks, cache: Cache::default() })
+    }
+
+    pub(super) fn checked(&self, tokens: &Tensor) -> Result<Tensor> {
+        check_tokens(&tokens.to_device(self.device())?, self.config().vocab)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Activation, HookPoint, Mlp, Norm};
+    use crate::train::finite_difference::assert_gradients;
+
+    fn config() -> Config {
+        Config { vocab: 13, context: 10, ..Config::bilinear(2, 2, 8, 6) }
+    }
+
+    fn model(config: Config) -> Decoder {
+        let model = Decoder::random(config, 7, &Device::Cpu).unwrap();
+        // Weights of size 1 let every part of the model matter.
+        for var in model.variables() {
+            var.set(&(var.as_tensor() * 20.0).unwrap()).unwrap();
+        }
+        model
+    }
+
+    fn tokens() -> Tensor {
+        Tensor::new(&[[3u32, 1, 4, 1, 5], [9, 2, 6, 5, 12]], &Device::Cpu).unwrap()
+    }
+
+    fn gap(a: &Tensor, b: &Tensor) -> f64 {
+        let gap = (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap();
+        gap.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn a_position_sees_only_what_came_before() {
+        let model = model(config());
+        let logits = model.logits(&tokens()).unwrap();
+        let start = model.logits(&tokens().narrow(1, 0, 3).unwrap()).unwrap();
+        assert!(gap(&logits.narrow(1, 0, 3).unwrap(), &start) < 1e-5);
+    }
+
+    #[test]
+    fn hooks_see_the_stream_and_change_what_follows() {
+        let model = model(config());
+        let all = (0..2).flat_map(HookPoint::all);
+        let (logits, cache) = model.run(&tokens(), &Hooks::new().capture_all(all)).unwrap();
+        let at = |point| cache.get(point).unwrap();
+        let mid =
+            (at(HookPoint::ResidPre(1)) + (at(HookPoint::AttnOut(1)) * 0.5).unwrap()).unwrap();
+        assert!(gap(&mid, at(HookPoint::ResidMid(1))) < 1e-5);
+        let post = (mid + at(HookPoint::MlpOut(1))).unwrap();
+        assert!(gap(&post, at(HookPoint::ResidPost(1))) < 1e-5);
+        assert!(gap(at(HookPoint::ResidPost(0)), at(HookPoint::ResidPre(1))) == 0.0);
+        let rows = at(HookPoint::Pattern(0)).sum(3).unwrap();
+        assert!(gap(&rows, &rows.ones_like().unwrap()) < 1e-6);
+
+        // What is put back unchanged changes nothing; what is taken away is gone from there on.
+        let same = Hooks::new().replace(HookPoint::Z(0), |z| Ok(z.clone()));
+        assert_eq!(gap(&model.run(&tokens(), &same).unwrap().0, &logits), 0.0);
+        for point in HookPoint::all(1) {
+            let zero = Hooks::new().replace(point, |x| Ok(x.zeros_like()?)).capture(point);
+            let (changed, cache) = model.run(&tokens(), &zero).unwrap();
+            assert!(gap(&changed, &logits) > 1e-3, "{point}");
+            let zero = cache.get(point).unwrap();
+            assert_eq!(gap(zero, &zero.zeros_like().unwrap()), 0.0);
+        }
+    }
+
+    #[test]
+    fn hooks_that_cannot_work_are_refused() {
+        let model = model(config());
+        let message = |hooks: Hooks| model.run(&tokens(), &hooks).unwrap_err().to_string();
+        let never = message(Hooks::new().capture(HookPoint::MlpIn(2)));
+        assert!(never.contains("never fires") && never.contains("2.mlp_in"), "{never}");
+        let shape = Hooks::new().replace(HookPoint::MlpIn(0), |x| Ok(x.sum(1)?));
+        assert!(message(shape).contains("what replaces 0.mlp_in"));
+        let (_, cache) = model.run(&tokens(), &Hooks::new()).unwrap();
+        assert!(cache.get(HookPoint::Z(1)).unwrap_err().to_string().contains("Capture it first"));
+    }
+
+    #[test]
+    fn f32_is_f64_but_for_rounding() {
+        let model = model(config());
+        let wide = model.widened().unwrap();
+        assert!(gap(&model.logits(&tokens()).unwrap(), &wide.logits(&tokens()).unwrap()) < 1e-3);
+    }
+
+    #[test]
+    fn gradients_reach_every_weight() {
+        for (mlp, mlp_bias, norm) in [
+            (Mlp::Gated(None), false, config().norm),
+            (Mlp::Gated(Some(Activation::Silu)), true, config().norm),
+            (Mlp::Plain(Some(Activation::Gelu)), true, Norm::None),
+        ] {
+            let model =
+                Decoder::random(Config { mlp, mlp_bias, norm, ..config() }, 3, &Device::Cpu)
+                    .unwrap()
+                    .widened()
+                    .unwrap();
+            for var in model.variables() {
+                var.set(&(var.as_tensor() * 10.0).unwrap()).unwrap();
+            }
+            assert_gradients(&model.variables(), || model.loss(&tokens()));
+        }
+    }
+
+    #[test]
+    fn the_loss_is_the_mean_surprise_at_the_next_token() {
+        let model = model(config());
+        let logits = model.logits(&tokens()).unwrap();
+        let probabilities = candle_nn::ops::softmax(&logits, 2).unwrap().to_vec3::<f32>().unwrap();
+        let tokens_ = tokens().to_vec2::<u32>().unwrap();
+        let mut sum = 0.0;
+        for (row, ids) in tokens_.iter().enumerate() {
+            for at in 0..4 {
+                sum -= f64::from(probabilities[row][at][ids[at + 1] as usize]).ln();
+            }
+        }
+        let loss = f64::from(model.loss(&tokens()).unwrap().to_scalar::<f32>().unwrap());
+        assert!((loss - sum / 8.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn heads_write_what_their_matrices_say() {
+        let model = model(config());
+        let (_, cache) =
+            model.run(&tokens(), &Hooks::new().capture_all(HookPoint::all(0))).unwrap();
+        let z = cache.get(HookPoint::Z(0)).unwrap();
+        let out = model.w_o(0).unwrap();
+        let mut sum = cache.get(HookPoint::AttnOut(0)).unwrap().zeros_like().unwrap();
+        for head in 0..2 {
+            let own = z.narrow(2, head, 1).unwrap().squeeze(2).unwrap().contiguous().unwrap();
+            let weight = out.get(head).unwrap().t().unwrap().contiguous().unwrap();
+            sum = (sum + own.broadcast_matmul(&weight).unwrap()).unwrap();
+        }
+        assert!(gap(&sum, cache.get(HookPoint::AttnOut(0)).unwrap()) < 1e-5);
+        let ov = model.w_o(1).unwrap().get(1).unwrap();
+        let ov = ov.matmul(&model.w_v(1).unwrap().get(1).unwrap()).unwrap();
+        assert!(gap(&model.ov(1, 1).unwrap(), &ov) < 1e-5);
+        assert_eq!(model.qk(0, 1).unwrap().dims(), [8, 8]);
+        assert!(model.qk(0, 2).unwrap_err().to_string().contains("the head must be below 2"));
+        assert!(model.w_p(2).unwrap_err().to_string().contains("the layer must be below 2"));
+    }
+
+    #[test]
+    fn bad_tokens_are_refused() {
+        let model = model(config());
+        let message = |tokens: Tensor| model.logits(&tokens).unwrap_err().to_string();
+        let of = |ids: &[i64]| Tensor::new(ids, &Device::Cpu).unwrap();
+        assert!(message(of(&[1, 13])).contains("below 13"));
+        assert!(message(of(&[1, -1])).contains("found -1"));
+        assert!(message(of(&[])).contains("at least one token"));
+        assert!(message(of(&[1; 11])).contains("at most 10"));
+        assert!(message(Tensor::new(&[1f32], &Device::Cpu).unwrap()).contains("integers"));
+        assert!(model.loss(&of(&[1])).unwrap_err().to_string().contains("at least 2"));
+        let odd = Config { heads: 3, ..config() };
+        assert!(Decoder::random(odd, 0, &Device::Cpu).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! Sampling: what comes next.
+
+use candle_core::{DType, Tensor};
+
+use super::Decoder;
+use super::forward::Past;
+use crate::notebook::Progress;
+use crate::random::Rng;
+use crate::{Error, Result};
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by this; 1. Zero takes the most probable token always.
+    pub temperature: f64,
+    /// Only so many of the most probable tokens can be drawn; `None`, all of them.
+    pub top_k: Option<usize>,
+    /// Seed of the draws; 0.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, seed: 0 }
+    }
+}
+
+impl Sampling {
+    /// Probabilities of the next token, `softmax(logits / temperature)` over the `top_k` largest
+    /// logits and zero elsewhere, for `logits` `[vocab]`.
+    ///
+    /// # Errors
+    /// A temperature that is negative or not a number, a `top_k` of zero, logits that hold NaN or
+    /// are no vector.
+    pub fn probabilities(&self, logits: &Tensor) -> Result<Vec<f64>> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return Err(Error::invalid("the temperature", "zero or positive", self.temperature));
+        }
+        if self.top_k == Some(0) {
+            return Err(Error::invalid("top_k", "at least 1", 0));
+        }
+        let logits: Vec<f64> = logits.to_dtype(DType::F64)?.to_vec1()?;
+        if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
+            return Err(Error::NonFinite { what: "the logits".to_owned(), index });
+        }
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        // Of equal logits the first token counts as the more probable.
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+        let kept = if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(logits.len()) };
+        order.truncate(kept);
+        let mut probabilities = vec![0.0; logits.len()];
+        let Some(largest) = order.first().map(|first| logits[*first]) else {
+            return Err(Error::shape("the logits", "at least one", [0]));
+        };
+        let temperature = if self.temperature == 0.0 { 1.0 } else { self.temperature };
+        for token in &order {
+            probabilities[*token] = ((logits[*token] - largest) / temperature).exp();
+        }
+        let sum: f64 = probabilities.iter().sum();
+        probabilities.iter_mut().for_each(|probability| *probability /= sum);
+        Ok(probabilities)
+    }
+}
+
+impl Decoder {
+    /// Continues `tokens` by `count` tokens. Attention keeps its keys and values, so each new token
+    /// costs one position. When Stop is pressed, it returns what it has.
+    ///
+    /// # Errors
+    /// No tokens, or more with the new ones than the context holds; tokens that are not in the
+    /// vocabulary; see [`Sampling::probabilities`].
+    pub fn generate_tokens(
+        &self,
+        tokens: &[u32],
+        count: usize,
+        sampling: Sampling,
+    ) -> Result<Vec<u32>> {
+        let context = self.config().context;
+        if tokens.is_empty() {
+            return Err(Error::invalid("the prompt", "at least one token", "none"));
+        }
+        if tokens.len() + count > context {
+            let expected =
+                format!("at most {context} tokens with what follows, the model's context");
+            return Err(Error::invalid("the prompt", expected, tokens.len() + count));
+        }
+        self.checked(&Tensor::new(tokens, self.device())?)?;
+        let mut rng = Rng::seed(sampling.seed);
+        let (mut all, mut past, mut unseen) = (tokens.to_vec(), Past::default(), 0);
+        let mut progress = Progress::new("generating", count as u64, "token");
+        for _ in 0..count {
+            let logits = self.next_logits(&all[unseen..], &mut past)?;
+            unseen = all.len();
+            all.push(draw(&sampling.probabilities(&logits)?, f64::from(rng.unit())));
+            if progress.advance(1) {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The token whose share of the unit interval `at` falls into.
+fn draw(probabilities: &[f64], at: f64) -> u32 {
+    let mut sum = 0.0;
+    let mut last = 0;
+    for (token, probability) in probabilities.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+        sum += probability;
+        last = token;
+        if at < sum {
+            break;
+        }
+    }
+    last as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::Config;
+
+    fn model() -> Decoder {
+        let config = Config { vocab: 13, context: 12, ..Config::bilinear(2, 2, 8, 6) };
+        Decoder::random(config, 1, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn kept_keys_and_values_change_nothing() {
+        let model = model();
+        let tokens = [3u32, 1, 4, 1, 5, 9];
+        let mut past = Past::default();
+        for at in 0..tokens.len() {
+            let seen = Tensor::new(&tokens[..=at], &Device::Cpu).unwrap();
+            let expected = model.logits(&seen).unwrap().get(0).unwrap().get(at).unwrap();
+            let found = model.next_logits(&tokens[at..=at], &mut past).unwrap();
+            let gap = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(gap.to_scalar::<f32>().unwrap() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn probabilities_of_few_and_cold_tokens() {
+        let logits = Tensor::new(&[1f32, 3., 2., 3.], &Device::Cpu).unwrap();
+        let of = |temperature, top_k| {
+            Sampling { temperature, top_k, seed: 0 }.probabilities(&logits).unwrap()
+        };
+        assert_eq!(of(0.0, None), [0., 1., 0., 0.]);
+        assert_eq!(of(1.0, Some(2)), [0., 0.5, 0., 0.5]);
+        let two = of(0.5, Some(3));
+        assert!((two[2] / two[1] - (-2f64).exp()).abs() < 1e-12 && two[0] == 0.0);
+        assert!((of(2.0, None).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_seed_repeats_a_text_and_draws_follow_the_probabilities() {
+        let model = model();
+        let text = |seed| {
+            let sampling = Sampling { seed, ..Sampling::default() };
+            model.generate_tokens(&[1, 2], 8, sampling).unwrap()
+        };
+        assert_eq!(text(4), text(4));
+        assert_ne!(text(4), text(5));
+        assert_eq!(draw(&[0.25, 0.0, 0.75], 0.2499), 0);
+        assert_eq!(draw(&[0.25, 0.0, 0.75], 0.25), 2);
+        assert_eq!(draw(&[0.5, 0.5 - 1e-9, 0.0], 0.9999999999), 1);
+    }
+
+    #[test]
+    fn bad_prompts_and_settings_are_refused() {
+        let model = model();
+        let message = |tokens: &[u32], count, sampling| {
+            model.generate_tokens(tokens, count, sampling).unwrap_err().to_string()
+        };
+        let usual = Sampling::default();
+        assert!(message(&[], 3, usual).contains("at least one token"));
+        assert!(message(&[1; 10], 3, usual).contains("at most 12"));
+        assert!(message(&[13], 3, usual).contains("below 13"));
+        assert!(message(&[1], 3, Sampling { temperature: -1.0, ..usual }).contains("temperature"));
+        assert!(message(&[1], 3, Sampling { top_k: Some(0), ..usual }).contains("top_k"));
+    }
+}

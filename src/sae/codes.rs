@@ -1,0 +1,117 @@
+//! Sparse activations of features.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::{Error, Result};
+
+/// Feature activations of some rows (tokens), without the zeros: row r has the features
+/// `indices[offsets[r]..offsets[r + 1]]`, in ascending order. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Codes {
+    width: usize,
+    offsets: Arc<[usize]>,
+    indices: Arc<[u32]>,
+    values: Arc<[f32]>,
+}
+
+impl Codes {
+    /// Codes from each row's features and values.
+    ///
+    /// # Errors
+    /// A feature that is not below `width`, or named twice in a row.
+    pub fn new(width: usize, rows: impl IntoIterator<Item = Vec<(u32, f32)>>) -> Result<Self> {
+        let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
+        for mut row in rows {
+            row.sort_unstable_by_key(|(feature, _)| *feature);
+            if let Some((feature, _)) = row.last().filter(|(feature, _)| *feature as usize >= width)
+            {
+                return Err(Error::invalid("a feature", format!("below {width}"), feature));
+            }
+            if let Some(pair) = row.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                return Err(Error::invalid("a row's features", "named once each", pair[0].0));
+            }
+            for (feature, value) in row {
+                indices.push(feature);
+                values.push(value);
+            }
+            offsets.push(indices.len());
+        }
+        Ok(Self { width, offsets: offsets.into(), indices: indices.into(), values: values.into() })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Number of features there are.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of entries, over all rows.
+    pub fn entries(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Features and values of a row, in ascending order of features; empty past the last row.
+    pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = (u32, f32)> {
+        let range = match self.offsets.get(row..=row + 1) {
+            Some(&[start, end]) => start..end,
+            _ => 0..0,
+        };
+        self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
+    }
+
+    /// The activation of `feature` in every row.
+    ///
+    /// # Errors
+    /// A feature that is not below the width.
+    pub fn feature(&self, feature: usize) -> Result<Vec<f32>> {
+        if feature >= self.width {
+            return Err(Error::invalid("the feature", format!("below {}", self.width), feature));
+        }
+        let own = |row| self.row(row).find(|(index, _)| *index as usize == feature);
+        Ok((0..self.rows()).map(|row| own(row).map_or(0.0, |(_, value)| value)).collect())
+    }
+
+    /// All activations `[rows, width]`, zeros included.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn to_dense(&self, device: &Device) -> Result<Tensor> {
+        let mut dense = vec![0f32; self.rows() * self.width];
+        for (row, target) in dense.chunks_mut(self.width).enumerate() {
+            for (feature, value) in self.row(row) {
+                target[feature as usize] = value;
+            }
+        }
+        Ok(Tensor::from_vec(dense, (self.rows(), self.width), device)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_sorted_and_dense() {
+        let codes = Codes::new(4, [vec![(3, 1.), (0, -2.)], vec![], vec![(1, 0.5)]]).unwrap();
+        assert_eq!((codes.rows(), codes.width(), codes.entries()), (3, 4, 3));
+        assert_eq!(codes.row(0).collect::<Vec<_>>(), [(0, -2.), (3, 1.)]);
+        assert_eq!(codes.row(7).len(), 0);
+        let dense = codes.to_dense(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(dense, [[-2., 0., 0., 1.], [0.; 4], [0., 0.5, 0., 0.]]);
+        assert_eq!(codes.feature(3).unwrap(), [1., 0., 0.]);
+        assert!(codes.feature(4).unwrap_err().to_string().contains("below 4"));
+    }
+
+    #[test]
+    fn features_out_of_range_or_twice_are_refused() {
+        assert!(Codes::new(2, [vec![(2, 1.)]]).unwrap_err().to_string().contains("below 2"));
+        let twice = Codes::new(2, [vec![(1, 1.), (1, 2.)]]).unwrap_err().to_string();
+        assert!(twice.contains("once"), "{twice}");
+    }
+}

@@ -1,0 +1,32 @@
+//! What a feature says about the next token.
+
+use candle_core::Tensor;
+
+use super::Sae;
+use crate::linalg::matmul_nt;
+use crate::model::Decoder;
+use crate::{Error, Result};
+
+impl Sae {
+    /// How much a feature moves each logit when it writes straight to the unembedding,
+    /// `W_u D[:, feature]`, `[vocab]`: the norm before it and everything in between left out.
+    ///
+    /// # Errors
+    /// A feature there is not; a model of another width.
+    pub fn logit_influence(&self, model: &Decoder, feature: usize) -> Result<Tensor> {
+        if feature >= self.features() {
+            return Err(Error::invalid(
+                "the feature",
+                format!("below {}", self.features()),
+                feature,
+            ));
+        }
+        let unembed = model.w_u();
+        if unembed.dim(1)? != self.d_model() {
+            let expected = format!("[vocab, {}], as the autoencoder", self.d_model());
+            return Err(Error::shape("the unembedding", expected, unembed.dims()));
+        }
+        let direction = self.w_dec().narrow(1, feature, 1)?.t()?.contiguous()?;
+        Ok(matmul_nt(&direction, &unembed)?.squeeze(0)?)
+    }
+}

@@ -1,0 +1,12 @@
+//! Sparse autoencoders: a dictionary of features for a model's activations.
+//!
+//! An [`Sae`] writes an activation as a few [`Codes`] times the columns of its decoder. It reads the
+//! `-scope` repositories of the bilinear transformers.
+
+mod autoencoder;
+mod codes;
+mod influence;
+mod scope;
+
+pub use autoencoder::Sae;
+pub use codes::Codes;
