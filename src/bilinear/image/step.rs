@@ -11,9 +11,9 @@ use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::ImageModel;
+use crate::Result;
 use crate::linalg::ProductInto;
 use crate::train::{cross_entropy, gradients};
-use crate::{Error, Result};
 
 /// Entries a task of an entrywise product handles.
 const CHUNK: usize = 1 << 15;
@@ -21,49 +21,84 @@ const CHUNK: usize = 1 << 15;
 #[derive(Debug)]
 pub(super) struct Step {
     model: ImageModel,
+    buffers: Buffers,
+    gradients: Vec<Tensor>,
+}
+
+/// Memory for batches of up to some number of rows.
+#[derive(Debug)]
+struct Buffers {
     rows: usize,
     /// Input of each layer and, last, of the head; `[rows, d]`.
     states: Vec<Tensor>,
-    layers: Vec<Buffers>,
+    layers: Vec<LayerBuffers>,
     logits: Tensor,
     /// `δ` of a layer's output, and of its input.
     deltas: [Tensor; 2],
-    gradients: Vec<Tensor>,
 }
 
 /// A layer's `l` and `r`, and their gradients; `[rows, d]`.
 #[derive(Debug)]
-struct Buffers {
+struct LayerBuffers {
     left: Tensor,
     right: Tensor,
     left_delta: Tensor,
     right_delta: Tensor,
 }
 
-impl Step {
-    /// A step for batches of `rows` images, or `None` where candle's backward pass has to do.
-    pub(super) fn new(model: &ImageModel, rows: usize) -> Result<Option<Self>> {
-        let (config, embed) = (model.config(), &model.embed);
-        if config.bias || !embed.device().is_cpu() || embed.dtype() != DType::F32 {
-            return Ok(None);
-        }
-        let (d, device) = (config.d_hidden, embed.device());
-        let state = || Tensor::zeros((rows, d), DType::F32, device);
-        let layer = || -> Result<Buffers> {
-            Ok(Buffers {
+impl Buffers {
+    fn new(model: &ImageModel, rows: usize) -> Result<Self> {
+        let (config, device) = (model.config(), model.embed.device());
+        let state = || Tensor::zeros((rows, config.d_hidden), DType::F32, device);
+        let layer = || -> Result<LayerBuffers> {
+            Ok(LayerBuffers {
                 left: state()?,
                 right: state()?,
                 left_delta: state()?,
                 right_delta: state()?,
             })
         };
-        Ok(Some(Self {
-            model: model.clone(),
+        Ok(Self {
             rows,
             states: (0..=config.layers).map(|_| state()).collect::<Result<_, _>>()?,
             layers: (0..config.layers).map(|_| layer()).collect::<Result<_>>()?,
             logits: Tensor::zeros((rows, config.classes), DType::F32, device)?,
             deltas: [state()?, state()?],
+        })
+    }
+
+    /// The first `rows` rows of the same memory.
+    fn first(&self, rows: usize) -> Result<Self> {
+        let first = |tensor: &Tensor| tensor.narrow(0, 0, rows);
+        let layer = |layer: &LayerBuffers| -> Result<LayerBuffers> {
+            Ok(LayerBuffers {
+                left: first(&layer.left)?,
+                right: first(&layer.right)?,
+                left_delta: first(&layer.left_delta)?,
+                right_delta: first(&layer.right_delta)?,
+            })
+        };
+        let [above, below] = &self.deltas;
+        Ok(Self {
+            rows,
+            states: self.states.iter().map(first).collect::<Result<_, _>>()?,
+            layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
+            logits: first(&self.logits)?,
+            deltas: [first(above)?, first(below)?],
+        })
+    }
+}
+
+impl Step {
+    /// A step for batches of about `rows` images, or `None` where candle's backward pass has to do.
+    pub(super) fn new(model: &ImageModel, rows: usize) -> Result<Option<Self>> {
+        let (config, embed) = (model.config(), &model.embed);
+        if config.bias || !embed.device().is_cpu() || embed.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            model: model.clone(),
+            buffers: Buffers::new(model, rows)?,
             gradients: model
                 .named()
                 .iter()
@@ -80,42 +115,44 @@ impl Step {
     /// Loss and logits of a batch; leaves the gradients in [`Step::gradients`].
     pub(super) fn run(&mut self, images: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
         let rows = images.dim(0)?;
-        if rows != self.rows {
-            *self = Self::new(&self.model, rows)?.ok_or_else(|| {
-                Error::invalid("the model", "f32 on the CPU and without bias", "another")
-            })?;
+        if rows > self.buffers.rows {
+            self.buffers = Buffers::new(&self.model, rows)?;
         }
+        let buffers = self.buffers.first(rows)?;
         let images = images.contiguous()?;
-        self.forward(&images)?;
-        let logits = Var::from_tensor(&self.logits)?;
+        self.forward(&images, &buffers)?;
+        let logits = Var::from_tensor(&buffers.logits)?;
         let loss = cross_entropy(&logits, labels)?;
         let delta = gradients(&loss, std::slice::from_ref(&logits))?.remove(0);
-        self.backward(&images, &delta)?;
+        self.backward(&images, &delta, &buffers)?;
         Ok((loss.detach(), logits.as_detached_tensor()))
     }
 
-    fn forward(&self, images: &Tensor) -> Result<()> {
+    fn forward(&self, images: &Tensor, buffers: &Buffers) -> Result<()> {
         let residual = self.model.config.residual;
-        ProductInto::NT.write(&self.states[0], images, &self.model.embed)?;
-        for (i, (layer, buffers)) in self.model.layers.iter().zip(&self.layers).enumerate() {
-            let (input, output) = (&self.states[i], &self.states[i + 1]);
-            ProductInto::NT.write(&buffers.left, input, &layer.left)?;
-            ProductInto::NT.write(&buffers.right, input, &layer.right)?;
-            multiply(output, &buffers.left, &buffers.right)?;
+        let Buffers { states, layers, logits, .. } = buffers;
+        ProductInto::NT.write(&states[0], images, &self.model.embed)?;
+        for (i, (layer, own)) in self.model.layers.iter().zip(layers).enumerate() {
+            let (input, output) = (&states[i], &states[i + 1]);
+            ProductInto::NT.write(&own.left, input, &layer.left)?;
+            ProductInto::NT.write(&own.right, input, &layer.right)?;
+            multiply(output, &own.left, &own.right)?;
             if residual {
                 add(output, input)?;
             }
         }
-        ProductInto::NT.write(&self.logits, &self.states[self.layers.len()], &self.model.head)
+        ProductInto::NT.write(logits, &states[layers.len()], &self.model.head)
     }
 
-    fn backward(&mut self, images: &Tensor, delta: &Tensor) -> Result<()> {
-        let Self { model, states, layers, deltas: [above, below], gradients, .. } = self;
+    fn backward(&self, images: &Tensor, delta: &Tensor, buffers: &Buffers) -> Result<()> {
+        let Self { model, gradients, .. } = self;
+        let Buffers { states, layers, deltas: [above, below], .. } = buffers;
+        let (mut above, mut below) = (above, below);
         let head = gradients.len() - 1;
         ProductInto::TN.write(&gradients[head], delta, &states[layers.len()])?;
         ProductInto::NN.write(above, delta, &model.head)?;
-        for (i, (layer, buffers)) in model.layers.iter().zip(layers.iter()).enumerate().rev() {
-            let Buffers { left, right, left_delta, right_delta } = buffers;
+        for (i, (layer, own)) in model.layers.iter().zip(layers).enumerate().rev() {
+            let LayerBuffers { left, right, left_delta, right_delta } = own;
             multiply(left_delta, above, right)?;
             multiply(right_delta, above, left)?;
             // The embedding comes first, then left and right of each layer.
@@ -126,7 +163,7 @@ impl Step {
             if model.config.residual {
                 add(below, above)?;
             }
-            std::mem::swap(above, below);
+            std::mem::swap(&mut above, &mut below);
         }
         ProductInto::TN.write(&gradients[0], above, images)
     }
