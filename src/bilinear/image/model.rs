@@ -25,7 +25,7 @@ pub struct ImageConfig {
     pub width: usize,
     /// Classes; 10.
     pub classes: usize,
-    /// Width of the embedding and of every bilinear layer; 512.
+    /// Width of the embedding and of every bilinear layer; 256.
     pub d_hidden: usize,
     /// Bilinear layers; 1.
     pub layers: usize,
@@ -42,7 +42,7 @@ impl Default for ImageConfig {
             height: 28,
             width: 28,
             classes: 10,
-            d_hidden: 512,
+            d_hidden: 256,
             layers: 1,
             residual: false,
             bias: false,
