@@ -30,15 +30,23 @@ impl Rng {
     pub fn normal(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let mut values = vec![0f32; shape.elem_count()];
+        self.add_normal(&mut values, 1.0);
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// Adds `scale` times standard normal numbers to `values`.
+    pub(crate) fn add_normal(&mut self, values: &mut [f32], scale: f32) {
         // Each chunk has a stream of its own, so that the numbers do not depend on how many
         // threads draw them.
         let seed = self.0.random();
         values.par_chunks_mut(CHUNK).enumerate().for_each(|(stream, chunk)| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(stream as u64);
-            chunk.iter_mut().for_each(|value| *value = StandardNormal.sample(&mut rng));
+            for value in chunk {
+                let number: f32 = StandardNormal.sample(&mut rng);
+                *value += scale * number;
+            }
         });
-        Ok(Tensor::from_vec(values, shape, device)?)
     }
 
     /// Uniform numbers in `[low, high)`, f32, of shape `shape` on `device`.

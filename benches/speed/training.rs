@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eigenlens::prelude::*;
 use eigenlens::train::{MuonOptions, OptimizerKind};
@@ -14,6 +14,9 @@ use crate::{Result, median, root};
 const RANK: usize = 64;
 /// Turns that each side has; what is reported is the median.
 const TURNS: usize = 5;
+
+/// Between turns: the threads of the side that has worked keep spinning for a while.
+const REST: Duration = Duration::from_millis(500);
 
 /// Something that both sides can do.
 struct Work<'a> {
@@ -107,10 +110,12 @@ impl Work<'_> {
             pytorch.seconds(self.request, 1)?;
         }
         for _ in 0..TURNS {
+            std::thread::sleep(REST);
             let start = Instant::now();
             (self.run)(self.times)?;
             ours.push(self.times as f64 / start.elapsed().as_secs_f64());
             if let Some(pytorch) = &mut pytorch {
+                std::thread::sleep(REST);
                 theirs.push(self.times as f64 / pytorch.seconds(self.request, self.times)?);
             }
         }

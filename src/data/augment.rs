@@ -57,8 +57,10 @@ impl Augmentation {
     pub fn noise(std: f64) -> Self {
         Self::new(format!("noise({std})"), move |batch, rng| {
             positive("the deviation of the noise", std)?;
-            let noise = rng.normal(batch.shape(), batch.device())?.to_dtype(batch.dtype())?;
-            Ok((batch + (noise * std)?)?)
+            let mut values: Vec<f32> = batch.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            rng.add_normal(&mut values, std as f32);
+            let noisy = Tensor::from_vec(values, batch.shape(), batch.device())?;
+            Ok(noisy.to_dtype(batch.dtype())?)
         })
     }
 

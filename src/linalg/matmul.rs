@@ -4,11 +4,15 @@
 //! else. The products here are differentiable, read transposed operands in place, and leave out
 //! the gradients that nobody asks for (those of the data).
 
+use std::any::Any;
+use std::cell::Cell;
+
 use candle_core::{
     CpuStorage, CustomOp2, DType, InplaceOp3, Layout, Shape, Tensor, WithDType, bail,
 };
 use faer::linalg::matmul::matmul as faer_matmul;
-use faer::{Accum, MatMut, MatRef, Par, traits::ComplexField};
+use faer::{Accum, ContiguousFwd, MatMut, MatRef, Par, traits::ComplexField};
+use rayon::prelude::*;
 
 use crate::{Error, Result};
 
@@ -39,8 +43,8 @@ pub fn matmul_tn(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     product(a, b, Product { transpose_a: true, transpose_b: false })
 }
 
-/// Rows of both operands that `Aᵀ B` takes at a time.
-const PIECE: usize = 256;
+/// Side of the squares in which a matrix is transposed.
+const TILE: usize = 32;
 
 #[derive(Debug, Clone, Copy)]
 struct Product {
@@ -197,30 +201,66 @@ impl InplaceOp3 for ProductInto {
     }
 }
 
-fn multiply_into<T: ComplexField + Copy>(
+fn multiply_into<T: WithDType + ComplexField>(
     target: &mut [T],
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
-    mut accum: Accum,
+    accum: Accum,
 ) {
     let (rows, columns, inner) = (a.nrows(), b.ncols(), a.ncols());
     let parallel = rows * columns * inner >= PARALLEL_FROM;
+    let target = MatMut::from_row_major_slice_mut(target, rows, columns);
+    let par = if parallel { Par::rayon(0) } else { Par::Seq };
+    let multiply = |a| faer_matmul(target, accum, a, b, T::one_impl(), par);
     // Where the inner dimension of `a` is not contiguous, faer walks both operands row by row and
-    // falls out of the cache on long ones, at half speed: feed it pieces that stay inside.
-    let piece = if a.try_as_col_major().is_some() && parallel { PIECE } else { inner.max(1) };
-    let mut target = MatMut::from_row_major_slice_mut(target, rows, columns);
-    for start in (0..inner).step_by(piece) {
-        let length = piece.min(inner - start);
-        faer_matmul(
-            target.as_mut(),
-            accum,
-            a.subcols(start, length),
-            b.subrows(start, length),
-            T::one_impl(),
-            if parallel { Par::rayon(0) } else { Par::Seq },
-        );
-        accum = Accum::Add;
+    // falls out of the cache on long ones: a copy that is contiguous costs less.
+    match a.try_as_col_major() {
+        Some(by_columns) if parallel && rows > 1 && inner > 1 => {
+            let mut scratch = take_scratch::<T>();
+            scratch.resize(scratch.len().max(rows * inner), T::zero());
+            let values = &mut scratch[..rows * inner];
+            by_rows(by_columns, values);
+            multiply(MatRef::from_row_major_slice(values, rows, inner));
+            SCRATCH.set(Some(Box::new(scratch)));
+        }
+        _ => multiply(a),
     }
+}
+
+thread_local! {
+    /// Memory that a product used and the next one can use again, a `Vec<T>`: fresh memory costs
+    /// as much time as what is written to it.
+    static SCRATCH: Cell<Option<Box<dyn Any>>> = const { Cell::new(None) };
+}
+
+/// The thread's scratch memory, or new one if it is in use or of another type.
+fn take_scratch<T: 'static>() -> Vec<T> {
+    let scratch = SCRATCH.take().and_then(|scratch| scratch.downcast::<Vec<T>>().ok());
+    scratch.map(|scratch| *scratch).unwrap_or_default()
+}
+
+/// Writes the entries of a matrix whose columns are contiguous row by row.
+fn by_rows<T: WithDType>(a: MatRef<'_, T, usize, usize, ContiguousFwd>, values: &mut [T]) {
+    let (rows, inner) = (a.nrows(), a.ncols());
+    values.par_chunks_mut(TILE * inner).enumerate().for_each(|(tile, values)| {
+        let start = tile * TILE;
+        let height = TILE.min(rows - start);
+        // By way of a small square: rows a power of two apart share few places of a cache.
+        let mut square = [T::zero(); TILE * TILE];
+        for left in (0..inner).step_by(TILE) {
+            let width = TILE.min(inner - left);
+            for column in 0..width {
+                let entries = &a.col(left + column).as_slice()[start..start + height];
+                for (row, entry) in entries.iter().enumerate() {
+                    square[row * TILE + column] = *entry;
+                }
+            }
+            for row in 0..height {
+                values[row * inner + left..][..width]
+                    .copy_from_slice(&square[row * TILE..][..width]);
+            }
+        }
+    });
 }
 
 impl Product {

@@ -125,9 +125,12 @@ impl ImageModel {
             let (mut loss_sum, mut right) = (0.0, 0.0);
             let order = rng.permutation(count);
             for (batch, rows) in order.chunks(options.batch).enumerate() {
-                let rows = Tensor::new(rows, train.images.device())?;
-                let images = train.images.index_select(&rows, 0)?;
-                let labels = train.labels.index_select(&rows, 0)?;
+                let index = Tensor::new(rows, train.images.device())?;
+                let labels = train.labels.index_select(&index, 0)?;
+                let images = match (&mut step, &options.augment) {
+                    (Some(step), None) => step.gather(&train.images, rows)?,
+                    _ => train.images.index_select(&index, 0)?,
+                };
                 let images = self.augmented(images, &options, &mut rng)?;
                 let (loss, logits) = match &mut step {
                     Some(step) => {
@@ -142,7 +145,7 @@ impl ImageModel {
                         (loss, logits.detach())
                     }
                 };
-                let size = rows.elem_count() as f64;
+                let size = rows.len() as f64;
                 loss_sum += size * scalar(&loss)?;
                 right += size * accuracy(&logits, &labels)?;
                 let last = batch + 1 == batches && epoch + 1 == options.epochs;

@@ -7,7 +7,7 @@
 //! ∂L = (δ ∘ r)ᵀ e     ∂R = (δ ∘ l)ᵀ e     δ ← (δ ∘ r) L + (δ ∘ l) R  [+ δ]
 //! ```
 
-use candle_core::{CpuStorage, DType, InplaceOp3, Layout, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::ImageModel;
@@ -29,6 +29,7 @@ pub(super) struct Step {
 #[derive(Debug)]
 struct Buffers {
     rows: usize,
+    images: Tensor,
     /// Input of each layer and, last, of the head; `[rows, d]`.
     states: Vec<Tensor>,
     layers: Vec<LayerBuffers>,
@@ -60,6 +61,7 @@ impl Buffers {
         };
         Ok(Self {
             rows,
+            images: Tensor::zeros((rows, config.pixels()), DType::F32, device)?,
             states: (0..=config.layers).map(|_| state()).collect::<Result<_, _>>()?,
             layers: (0..config.layers).map(|_| layer()).collect::<Result<_>>()?,
             logits: Tensor::zeros((rows, config.classes), DType::F32, device)?,
@@ -81,6 +83,7 @@ impl Buffers {
         let [above, below] = &self.deltas;
         Ok(Self {
             rows,
+            images: first(&self.images)?,
             states: self.states.iter().map(first).collect::<Result<_, _>>()?,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             logits: first(&self.logits)?,
@@ -112,12 +115,25 @@ impl Step {
         &self.gradients
     }
 
-    /// Loss and logits of a batch; leaves the gradients in [`Step::gradients`].
-    pub(super) fn run(&mut self, images: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
-        let rows = images.dim(0)?;
+    /// The images of the given rows, in memory that the next call uses again.
+    pub(super) fn gather(&mut self, images: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        self.reserve(rows.len())?;
+        let target = self.buffers.images.narrow(0, 0, rows.len())?;
+        target.inplace_op2(&images.contiguous()?, &Gather { rows })?;
+        Ok(target)
+    }
+
+    fn reserve(&mut self, rows: usize) -> Result<()> {
         if rows > self.buffers.rows {
             self.buffers = Buffers::new(&self.model, rows)?;
         }
+        Ok(())
+    }
+
+    /// Loss and logits of a batch; leaves the gradients in [`Step::gradients`].
+    pub(super) fn run(&mut self, images: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+        let rows = images.dim(0)?;
+        self.reserve(rows)?;
         let buffers = self.buffers.first(rows)?;
         let images = images.contiguous()?;
         self.forward(&images, &buffers)?;
@@ -220,6 +236,40 @@ impl InplaceOp3 for Entrywise {
     }
 }
 
+/// Copies rows of the second tensor to the first.
+struct Gather<'a> {
+    rows: &'a [u32],
+}
+
+impl InplaceOp2 for Gather<'_> {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        source: &CpuStorage,
+        source_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(target), CpuStorage::F32(source)) = (target, source) else {
+            bail!("rows are gathered from and to f32 tensors")
+        };
+        let (Some((start, end)), Some((source_start, source_end))) =
+            (target_layout.contiguous_offsets(), source_layout.contiguous_offsets())
+        else {
+            bail!("rows are gathered from and to contiguous tensors")
+        };
+        let width = target_layout.dims()[1];
+        let source = &source[source_start..source_end];
+        target[start..end].par_chunks_mut(width).zip(self.rows).for_each(|(target, row)| {
+            target.copy_from_slice(&source[*row as usize * width..][..width]);
+        });
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -258,6 +308,19 @@ mod tests {
                     assert!(gap.max(0).unwrap().to_scalar::<f32>().unwrap() < 1e-5);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn gathered_rows_are_the_selected_ones() {
+        let config = ImageConfig { height: 2, width: 3, d_hidden: 4, ..ImageConfig::default() };
+        let model = ImageModel::new(config, 0, &Device::Cpu).unwrap();
+        let mut step = Step::new(&model, 2).unwrap().unwrap();
+        let images = Rng::seed(0).normal((7, 6), &Device::Cpu).unwrap();
+        for rows in [[4u32, 0].as_slice(), &[6, 6, 1], &[3]] {
+            let expected = images.index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0);
+            let found = step.gather(&images, rows).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(found, expected.unwrap().to_vec2::<f32>().unwrap());
         }
     }
 
