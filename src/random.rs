@@ -26,6 +26,18 @@ impl Rng {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
+    /// One of many generators of seed `seed` that do not depend on each other.
+    pub(crate) fn stream(seed: u64, stream: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream);
+        Self(rng)
+    }
+
+    /// A uniformly random integer below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0.random_range(0..end.max(1))
+    }
+
     /// Standard normal numbers, f32, of shape `shape` on `device`.
     pub fn normal(&mut self, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let shape = shape.into();

@@ -29,6 +29,7 @@ mod home;
 mod idx;
 mod images;
 mod mnist;
+pub mod text;
 mod thumbnails;
 
 pub use augment::Augmentation;

@@ -11,6 +11,7 @@
 mod checkpoint;
 mod config;
 mod decoder;
+mod fit;
 mod forward;
 mod generate;
 mod hooks;
@@ -18,5 +19,6 @@ mod parameters;
 
 pub use config::{Activation, Config, Mlp, Norm};
 pub use decoder::Decoder;
+pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, HookPoint, Hooks};

@@ -77,6 +77,49 @@ impl AdamW {
     }
 }
 
+/// Saving and going on exactly where a fit was.
+impl AdamW {
+    /// The number of steps so far, and both moments of every parameter, `mean.0`, `square.0`, ….
+    pub(crate) fn state(&self) -> Result<(usize, Vec<(String, Tensor)>)> {
+        let mut tensors = Vec::new();
+        for (i, (parameter, moments)) in self.parameters.iter().zip(&self.moments).enumerate() {
+            let (mean, square) = match moments {
+                Moments::Host { mean, square } => {
+                    let tensor = |values: &Vec<f32>| {
+                        Tensor::from_slice(values, parameter.shape(), parameter.device())
+                    };
+                    (tensor(mean)?, tensor(square)?)
+                }
+                Moments::Tensors { mean, square } => (mean.clone(), square.clone()),
+            };
+            tensors.push((format!("mean.{i}"), mean));
+            tensors.push((format!("square.{i}"), square));
+        }
+        Ok((self.steps as usize, tensors))
+    }
+
+    /// Takes over what [`AdamW::state`] gave; `take` hands out a tensor of a name and shape.
+    pub(crate) fn restore(
+        &mut self,
+        steps: usize,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        for (i, (parameter, moments)) in self.parameters.iter().zip(&mut self.moments).enumerate() {
+            let new_mean = take(&format!("mean.{i}"), parameter.dims())?;
+            let new_square = take(&format!("square.{i}"), parameter.dims())?;
+            match moments {
+                Moments::Host { mean, square } => {
+                    *mean = new_mean.flatten_all()?.to_vec1()?;
+                    *square = new_square.flatten_all()?.to_vec1()?;
+                }
+                Moments::Tensors { mean, square } => (*mean, *square) = (new_mean, new_square),
+            }
+        }
+        self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        Ok(())
+    }
+}
+
 impl Moments {
     fn zero(parameter: &Var) -> Result<Self> {
         if parameter.device().is_cpu() && parameter.dtype() == DType::F32 {

@@ -89,6 +89,11 @@ impl History {
         })
     }
 
+    /// All rows, the count first.
+    pub(crate) fn rows(&self) -> &[Vec<f64>] {
+        &self.rows
+    }
+
     /// Shows the history as a table: what a notebook cell ending in it does.
     pub fn evcxr_display(&self) {
         MimeBundle::text(self.to_string()).html(self.html()).show_as_result();

@@ -22,6 +22,7 @@
 //! ```
 
 mod adamw;
+mod checkpoint;
 mod history;
 mod loss;
 mod muon;
@@ -29,12 +30,13 @@ mod optimizer;
 mod schedule;
 
 pub use adamw::{AdamW, AdamWOptions};
+pub(crate) use checkpoint::Checkpoint;
 pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
-pub use optimizer::{Optimizer, OptimizerKind, gradients};
-pub use schedule::cosine;
+pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
+pub use schedule::{cosine, warmup};
 
 #[cfg(test)]
 pub(crate) mod finite_difference;

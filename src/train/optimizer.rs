@@ -1,6 +1,6 @@
 //! What the optimisers have in common.
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use super::{AdamW, AdamWOptions, Muon, MuonOptions};
 use crate::{Error, Result};
@@ -82,6 +82,26 @@ pub(super) fn check_gradients(parameters: &[Var], gradients: &[Tensor]) -> Resul
         }
     }
     Ok(())
+}
+
+/// The gradients, shortened so that all together are at most `longest` long: each times
+/// `min(1, longest / √(Σ‖g‖²))`.
+///
+/// # Errors
+/// A length that is not positive.
+pub fn clip(gradients: Vec<Tensor>, longest: f64) -> Result<Vec<Tensor>> {
+    if longest.is_nan() || longest <= 0.0 {
+        return Err(Error::invalid("the longest gradient", "above zero", longest));
+    }
+    let mut squares = 0.0;
+    for gradient in &gradients {
+        squares += gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    }
+    let length = squares.sqrt();
+    if length <= longest {
+        return Ok(gradients);
+    }
+    gradients.iter().map(|gradient| Ok((gradient * (longest / length))?)).collect()
 }
 
 /// Fails unless `value` is finite and at least zero.

@@ -16,3 +16,15 @@ pub fn cosine(step: usize, total: usize) -> f64 {
     }
     0.5 * (1.0 + (std::f64::consts::PI * step.min(total) as f64 / total as f64).cos())
 }
+
+/// The factor on the learning rate that rises to 1 over the first `steps` steps:
+/// `min(1, (step + 1) / steps)`.
+///
+/// ```
+/// use eigenlens::train::warmup;
+/// assert_eq!((warmup(0, 4), warmup(3, 4), warmup(9, 4)), (0.25, 1.0, 1.0));
+/// assert_eq!(warmup(0, 0), 1.0);
+/// ```
+pub fn warmup(step: usize, steps: usize) -> f64 {
+    if step < steps { (step + 1) as f64 / steps as f64 } else { 1.0 }
+}

@@ -20,9 +20,6 @@ use crate::eval::event::Event;
 use crate::eval::{message, relay, runtime};
 use crate::install::cells::{self, PRELUDE};
 
-/// A kernel without a job for this long has a user who reads.
-const IDLE: Duration = Duration::from_millis(300);
-
 /// A question that a cell asks the person at the notebook.
 #[derive(Debug)]
 pub(crate) struct Question {
@@ -96,20 +93,7 @@ fn serve(
     queue: &Receiver<Job>,
 ) {
     let mut context = place().and_then(|folder| prepare(&folder, sink));
-    let mut resolved = false;
-    loop {
-        let job = match queue.recv_timeout(IDLE) {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                if let (false, Ok(context)) = (resolved, &mut context) {
-                    guarded(|| resolve_library(context));
-                }
-                resolved = true;
-                let Ok(job) = queue.recv() else { return };
-                job
-            }
-        };
+    for job in queue {
         match job {
             Job::Execute { code, parent, count, silent, allow_stdin, reply } => {
                 sink.begin((!silent).then_some(&parent), count);
@@ -215,14 +199,11 @@ fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     // compiled twice.
     let opening = format!("{PRELUDE}\nOk::<(), String>(())?;");
     context.execute(&opening).map_err(|error| anyhow!("{error}"))?;
-    Ok(context)
-}
-
-/// Has rust-analyzer resolve the library's names while the user reads, so that the first
-/// completion and the first variable do not wait for it.
-fn resolve_library(context: &mut CommandContext) {
+    // Rust-analyzer resolves the library's names, for two seconds: most users still read, and for
+    // the others the first variable would take as much longer.
     let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
-    let _ = context.completions(probe, probe.len());
+    let _ = guarded(|| context.completions(probe, probe.len()));
+    Ok(context)
 }
 
 /// The library's shared object in a build folder.
