@@ -25,6 +25,9 @@ pub(crate) const RECORD: &str = "target/cell-command.json";
 
 /// Where evcxr, through this variable, wants to read the path of what was compiled.
 const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
+/// A cell is small: optimising across the pieces it is compiled in takes a quarter of the time and
+/// gains nothing.
+const OPTIONS: [&str; 2] = ["-C", "lto=off"];
 const CELL_CRATE: &str = "ctx";
 const WRAPPER: &str = "RUSTC_WRAPPER";
 
@@ -113,9 +116,7 @@ impl Recorded {
         };
         let mut arguments: Vec<String> =
             arguments.iter().map(|value| text(value)).collect::<Option<_>>()?;
-        // A cell is small: optimising across the pieces it is compiled in takes a quarter of the
-        // time and gains nothing.
-        arguments.extend(["-C".to_owned(), "lto=off".to_owned()]);
+        arguments.extend(OPTIONS.map(str::to_owned));
         Some(Self {
             key: key()?,
             folder: text(std::env::current_dir().ok()?.as_os_str())?,
@@ -174,6 +175,7 @@ fn key() -> Option<String> {
         compiler.as_encoded_bytes(),
         format!("{changed:?}").as_bytes(),
         flags.as_encoded_bytes(),
+        OPTIONS.concat().as_bytes(),
     ]))
 }
 

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::compile;
+use crate::install::clone::wait_for_rest;
 
 /// The names under which this binary stands in for a tool.
 const TOOLS: [&str; 3] = ["cargo", "rustup", compile::RECORDER];
@@ -111,6 +112,11 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     let build = arguments.first().is_some_and(|first| first == "build");
     if build && let Some(code) = compile::without_cargo() {
         return code;
+    }
+    let compiles = build || arguments.first().is_some_and(|first| first == "check");
+    if compiles && let Err(error) = wait_for_rest(Path::new("..")) {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
     let mut command = Command::new(real.join("cargo"));
     command.args(&arguments).env("CARGO_HOME", home);

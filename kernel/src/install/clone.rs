@@ -2,23 +2,31 @@
 //!
 //! evcxr allows one kernel a build folder. A copy shares what compilers and linkers made, which
 //! they replace and never write in place, and has its own of everything else: manifests,
-//! fingerprints, locks, what build scripts generated. It is removed with its kernel; what a killed
-//! kernel left is removed when the next one starts.
+//! fingerprints, locks, what build scripts generated. What only cargo reads is most of the files and
+//! none of the first cells' business: it is copied once the kernel is ready, or when cargo is called
+//! (see `eval/compile`). A copy is removed with its kernel; what a killed kernel left is removed when
+//! the next one starts.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::install::cells::TOOLBOX;
 use crate::install::state::{State, lock};
 use crate::install::template::{Template, relocate_start};
 
-/// Files up to this size are not worth sharing.
-const SMALL: u64 = 64 * 1024;
+/// There while a part of the copy is missing.
+const PARTIAL: &str = "partial";
+/// There when someone waits for that part.
+const WANTED: &str = "wanted";
+/// How long cargo waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The build folder of one kernel; removed when dropped.
 #[derive(Debug)]
@@ -33,12 +41,62 @@ impl KernelDir {
         &self.folder
     }
 
-    /// Copies the template into the folder, after removing what killed kernels left.
-    pub(crate) fn fill(&self, state: &State, template: &Template) -> Result<()> {
+    /// Copies into the folder what the first cells need of the template, after removing what killed
+    /// kernels left. The rest is to be copied soon.
+    pub(crate) fn fill(&self, state: &State, template: &Template) -> Result<Rest> {
         sweep(state)?;
-        let _template = template.lock_shared()?;
-        clone_tree(template.folder(), &self.folder)
+        let lock = template.lock_shared()?;
+        let rest =
+            Rest { from: template.folder().to_owned(), to: self.folder.clone(), _template: lock };
+        fs::write(self.folder.join(PARTIAL), "")
+            .with_context(|| format!("could not write in {}", self.folder.display()))?;
+        copy_parts(template.folder(), &self.folder, &|later| !later)?;
+        relocate_start(&self.folder)?;
+        Ok(rest)
     }
+}
+
+/// The part of a template that is not copied yet. The template cannot change before it is.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    from: PathBuf,
+    to: PathBuf,
+    _template: File,
+}
+
+impl Rest {
+    /// Copies it as soon as `ready` is gone or cargo asks for it.
+    pub(crate) fn copy_when(self, ready: &Receiver<()>) -> Result<()> {
+        let wanted = self.to.join(WANTED);
+        while !wanted.exists() {
+            match ready.recv_timeout(Duration::from_millis(20)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.copy()
+    }
+
+    fn copy(self) -> Result<()> {
+        copy_parts(&self.from, &self.to, &|later| later)?;
+        let partial = self.to.join(PARTIAL);
+        fs::remove_file(&partial).with_context(|| format!("could not remove {}", partial.display()))
+    }
+}
+
+/// Waits until the build folder `folder` is a whole copy.
+pub(crate) fn wait_for_rest(folder: &Path) -> Result<()> {
+    let partial = folder.join(PARTIAL);
+    let begin = Instant::now();
+    while partial.exists() {
+        fs::write(folder.join(WANTED), "")
+            .with_context(|| format!("could not write in {}", folder.display()))?;
+        if begin.elapsed() > PATIENCE {
+            bail!("{} is still being copied; restart the kernel", folder.display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 impl Drop for KernelDir {
@@ -51,7 +109,7 @@ impl Drop for KernelDir {
 /// A fresh build folder for this process, from a template that has been built.
 pub(crate) fn clone_for_kernel(state: &State, template: &Template) -> Result<KernelDir> {
     let directory = reserve(state)?;
-    directory.fill(state, template)?;
+    directory.fill(state, template)?.copy()?;
     Ok(directory)
 }
 
@@ -118,45 +176,71 @@ fn older_than(path: &Path, age: Duration) -> bool {
 
 /// Makes `to` a copy of a build folder that works on its own.
 pub(crate) fn clone_tree(from: &Path, to: &Path) -> Result<()> {
-    copy_folder(from, to).with_context(|| {
-        format!("could not copy the build folder {} to {}", from.display(), to.display())
-    })?;
+    copy_parts(from, to, &|_| true)?;
     relocate_start(to)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
+/// Copies the files for which `wanted`, asked whether only cargo reads them, is true.
+fn copy_parts(from: &Path, to: &Path, wanted: &dyn Fn(bool) -> bool) -> Result<()> {
+    copy_folder(from, to, false, wanted).with_context(|| {
+        format!("could not copy the build folder {} to {}", from.display(), to.display())
+    })
+}
+
+fn copy_folder(
+    from: &Path,
+    to: &Path,
+    later: bool,
+    wanted: &dyn Fn(bool) -> bool,
+) -> std::io::Result<()> {
+    if wanted(later) {
+        fs::create_dir_all(to)?;
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let (source, target) = (entry.path(), to.join(&name));
+        let later = later || is_for_cargo(&name);
         if kind.is_dir() {
-            if !source.ends_with(TOOLBOX) {
-                copy_folder(&source, &target)?;
+            if !LEFT_OUT.iter().any(|folder| name == *folder) {
+                copy_folder(&source, &target, later, wanted)?;
             }
-        } else if kind.is_symlink() {
-            match std::os::unix::fs::symlink(fs::read_link(&source)?, &target) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error)?,
-                _ => {}
-            }
-        } else if !is_cell_product(&source) {
-            let meta = entry.metadata()?;
-            // Across file systems there are no hard links.
-            if !is_shared(&source, &meta) || fs::hard_link(&source, &target).is_err() {
-                fs::copy(&source, &target)?;
-                // Cargo judges by time of modification what is up to date.
-                File::options().write(true).open(&target)?.set_modified(meta.modified()?)?;
-            }
+        } else if wanted(later) && !is_cell_product(&source) {
+            copy_file(&entry, &target)?;
         }
     }
     Ok(())
 }
 
-/// Whether a file is a large product of rustc or a linker.
-fn is_shared(file: &Path, meta: &fs::Metadata) -> bool {
-    if meta.len() <= SMALL {
-        return false;
+fn copy_file(entry: &fs::DirEntry, target: &Path) -> std::io::Result<()> {
+    let source = entry.path();
+    if entry.file_type()?.is_symlink() {
+        return match std::os::unix::fs::symlink(fs::read_link(&source)?, target) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        };
     }
+    let meta = entry.metadata()?;
+    // Across file systems there are no hard links.
+    if !is_shared(&source, &meta) || fs::hard_link(&source, target).is_err() {
+        fs::copy(&source, target)?;
+        // Cargo judges by time of modification what is up to date.
+        File::options().write(true).open(target)?.set_modified(meta.modified()?)?;
+    }
+    Ok(())
+}
+
+/// Every kernel makes its own cargo home; what the compiler kept of earlier cells is of no use.
+const LEFT_OUT: [&str; 2] = [TOOLBOX, "incremental"];
+
+/// Whether a file or folder of that name in a build folder is read by cargo and nobody else.
+fn is_for_cargo(name: &OsStr) -> bool {
+    [".fingerprint", "build"].iter().any(|folder| name == *folder)
+        || Path::new(name).extension().is_some_and(|extension| extension == "d")
+}
+
+/// Whether a file is a product of rustc or a linker.
+fn is_shared(file: &Path, meta: &fs::Metadata) -> bool {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some(extension) => matches!(extension, "rlib" | "rmeta" | "so" | "dylib" | "o"),
         None => meta.permissions().mode() & 0o111 != 0,
@@ -198,6 +282,38 @@ mod tests {
         assert!(!to.join("cells/target/deps/libcode_1.so").exists());
         let start = fs::read_to_string(to.join("start/evcxr.toml"))?;
         assert!(start.contains(&*to.join("cells").to_string_lossy()), "{start}");
+        fs::remove_dir_all(&from)?;
+        fs::remove_dir_all(&to)?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_only_cargo_reads_comes_when_it_is_asked_for() -> Result<()> {
+        let (from, to) = (scratch("whole"), scratch("parts"));
+        fs::create_dir_all(from.join("cells/target/debug/.fingerprint/a-1"))?;
+        fs::create_dir_all(from.join("cells/target/debug/incremental/ctx-1"))?;
+        write_start(&from, "2")?;
+        fs::write(from.join("cells/target/debug/.fingerprint/a-1/lib-a"), "1")?;
+        fs::write(from.join("cells/target/debug/liba.d"), "a: a.rs")?;
+        fs::write(from.join("cells/target/debug/liba.rlib"), "a")?;
+        fs::create_dir_all(&to)?;
+        fs::write(to.join(PARTIAL), "")?;
+        copy_parts(&from, &to, &|later| !later)?;
+        assert!(to.join("cells/target/debug/liba.rlib").exists());
+        assert!(!to.join("cells/target/debug/liba.d").exists());
+        assert!(!to.join("cells/target/debug/.fingerprint").exists());
+        let rest = Rest {
+            from: from.clone(),
+            to: to.clone(),
+            _template: lock(&from.join("lock"), || ())?,
+        };
+        let (_ready, never) = std::sync::mpsc::channel();
+        let copying = std::thread::spawn(move || rest.copy_when(&never));
+        wait_for_rest(&to)?;
+        copying.join().expect("the copy ends")?;
+        assert!(to.join("cells/target/debug/.fingerprint/a-1/lib-a").exists());
+        assert!(to.join("cells/target/debug/liba.d").exists());
+        assert!(!to.join("cells/target/debug/incremental").exists());
         fs::remove_dir_all(&from)?;
         fs::remove_dir_all(&to)?;
         Ok(())

@@ -19,6 +19,7 @@ use super::sink::Sink;
 use crate::eval::event::Event;
 use crate::eval::{message, relay, runtime};
 use crate::install::cells::{self, PRELUDE};
+use crate::install::clone::Rest;
 
 /// A question that a cell asks the person at the notebook.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ pub(crate) struct Evaluator {
 impl Evaluator {
     /// Starts the thread; it prepares itself before it takes its first job.
     pub(crate) fn start(
-        place: impl FnOnce() -> anyhow::Result<PathBuf> + Send + 'static,
+        place: impl FnOnce() -> anyhow::Result<(PathBuf, Rest)> + Send + 'static,
         sink: Arc<Sink>,
         stop: Arc<AtomicBool>,
         questions: tokio::sync::mpsc::UnboundedSender<Question>,
@@ -86,13 +87,23 @@ impl Evaluator {
 }
 
 fn serve(
-    place: impl FnOnce() -> anyhow::Result<PathBuf>,
+    place: impl FnOnce() -> anyhow::Result<(PathBuf, Rest)>,
     sink: &Arc<Sink>,
     stop: &AtomicBool,
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
-    let mut context = place().and_then(|folder| prepare(&folder, sink));
+    let mut context = place().and_then(|(folder, rest)| {
+        let (preparing, ready) = channel();
+        std::thread::spawn(move || {
+            if let Err(error) = rest.copy_when(&ready) {
+                eprintln!("{error:#}");
+            }
+        });
+        let context = prepare(&folder, sink);
+        drop(preparing);
+        context
+    });
     for job in queue {
         match job {
             Job::Execute { code, parent, count, silent, allow_stdin, reply } => {

@@ -55,8 +55,8 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     unsafe { toolbox::install(&directory.folder().join(TOOLBOX))? };
     let place = Arc::clone(&directory);
     let place = move || {
-        place.fill(&state, &template)?;
-        Ok(place.folder().to_owned())
+        let rest = place.fill(&state, &template)?;
+        Ok((place.folder().to_owned(), rest))
     };
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
