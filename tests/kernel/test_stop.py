@@ -42,6 +42,27 @@ class Stop(KernelTest):
         # And the flag is down again.
         self.assertEqual(self.ok("interrupted()").results()[0]["text/plain"], "false")
 
+    def test_a_stopped_fit_keeps_the_model_and_what_it_had_learnt(self):
+        self.ok(
+            "let digits = Mnist::load(&Device::Cpu)?;\n"
+            "let model = ImageModel::new(ImageConfig::default(), 0, &Device::Cpu)?;"
+        )
+        request = self.kernel.send(
+            "let options = FitOptions { epochs: 5000, ..FitOptions::default() };\n"
+            "let history = model.fit(digits.train(), digits.test(), options)?;"
+        )
+        started(self.kernel, request)
+        reply = self.kernel.interrupt_after(request, 3, pause=0)
+        self.assertEqual((reply.status, reply.content["ename"]), ("error", "Interrupted"))
+        learnt = self.ok(
+            "(history.interrupted, history.len() < 5000, model.accuracy(digits.test())? > 0.5)"
+        )
+        self.assertEqual(learnt.results()[0]["text/plain"], "(true, true, true)")
+        again = self.ok(
+            "model.fit(digits.train(), digits.test(), FitOptions { epochs: 1, ..FitOptions::default() })?.len()"
+        )
+        self.assertEqual(again.results()[0]["text/plain"], "1")
+
     def test_a_loop_that_does_not_listen_is_ended_and_says_so(self):
         self.ok("let lost = 1;")
         request = self.kernel.send("println!(\"go\"); loop { std::hint::spin_loop(); }")
