@@ -4,7 +4,6 @@
 //! trains a bilinear classifier of hidden width 256 for 20 epochs, without and with Gaussian input
 //! noise 0.4, fits rank-64 shared neurons to the latter, and prints a row a seed.
 
-use eigenlens::data::data_folder;
 use eigenlens::prelude::*;
 
 /// Percent, percent, similarity, percent.
@@ -15,7 +14,7 @@ fn main() -> Result<()> {
     let seeds: u64 = argument
         .parse()
         .map_err(|_| Error::invalid("the number of seeds", "a number", &argument))?;
-    let digits = Mnist::from_dir(data_folder("mnist")?, &Device::Cpu)?;
+    let digits = Mnist::full(&Device::Cpu)?;
     let mut rows = vec![("original".to_owned(), ORIGINAL)];
     for seed in 0..seeds {
         rows.push((format!("seed {seed}"), measure(&digits, seed)?));

@@ -21,17 +21,12 @@ fn an_older_model_survives_and_nothing_else_is_left() -> Result<()> {
     };
     let before = logits(&ImageModel::load(&images, &Device::Cpu)?)?;
 
-    let limit = libc::rlimit { rlim_cur: 1000, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: without the signal a write past the limit is an ordinary error; both calls only read
-    // their arguments.
-    let limited = unsafe {
-        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-        libc::setrlimit(libc::RLIMIT_FSIZE, &limit)
-    };
-    assert_eq!(limited, 0);
     let other = ImageModel::new(config, 1, &Device::Cpu)?;
+    limit_files(1000);
     let failures =
         [other.save(&images), decoder.save(&language), other.save(folder.path().join("new"))];
+    // What a test prints may go to a file too.
+    limit_files(libc::RLIM_INFINITY);
     for failure in failures {
         let message = failure.expect_err("the disk is full").to_string();
         assert!(
@@ -51,4 +46,16 @@ fn an_older_model_survives_and_nothing_else_is_left() -> Result<()> {
     assert_eq!(logits(&ImageModel::load(&images, &Device::Cpu)?)?, before);
     Decoder::from_pretrained(&language.to_string_lossy(), &Device::Cpu)?;
     Ok(())
+}
+
+/// Lets writes fail past `bytes` of a file.
+fn limit_files(bytes: libc::rlim_t) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: without the signal a write past the limit is an ordinary error; both calls only read
+    // their arguments.
+    let limited = unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        libc::setrlimit(libc::RLIMIT_FSIZE, &limit)
+    };
+    assert_eq!(limited, 0, "the size of files cannot be limited");
 }

@@ -5,8 +5,9 @@
 //! closes with `N passed, N failed, N skipped`. It exits with 1 if anything failed, and with 2 if
 //! DIR cannot be read or holds no case.
 //!
-//! A case is a folder that holds data files. To support more of them, add a suite to [`SUITES`].
+//! A case is a folder that holds data files; one with a `case.json` is a case with all that is in it. To support more of them, add a suite to [`SUITES`].
 
+mod autoencoders;
 mod bilinear;
 mod language;
 mod report;
@@ -29,6 +30,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/transformer*", run: language::transformer },
     Suite { pattern: "bilinear/scope", run: language::tracer },
     Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
+    Suite { pattern: "sae/tdooms-scope/*", run: autoencoders::scope },
+    Suite { pattern: "sae/bad/tdooms-*/*", run: autoencoders::refused },
 ];
 
 fn main() -> ExitCode {
@@ -76,6 +79,10 @@ fn run(root: &Path) -> Result<Report, String> {
 
 /// Adds to `found` every folder at or below `folder` that holds files other than its description.
 fn cases(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    if folder.join("case.json").is_file() {
+        found.push(folder.to_owned());
+        return Ok(());
+    }
     let unreadable = |error| format!("could not read the folder {}: {error}", folder.display());
     let mut holds_data = false;
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {

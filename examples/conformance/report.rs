@@ -22,6 +22,8 @@ pub(crate) struct Report {
     /// Tensors of the running case that wait for a comparison or for use as an input.
     open: BTreeSet<String>,
     compared: usize,
+    /// The case's own tolerance, relative to the largest entry.
+    relative: Option<f64>,
 }
 
 /// The reference tensors of a case.
@@ -101,7 +103,8 @@ impl Reference {
         }
         let share = if size > 0.0 { error / size } else { error };
         let line = format!("{} {name} {error:.3e} {share:.3e}", report.case);
-        if error <= TOLERANCE * size.max(1.0) {
+        let bound = report.relative.map_or(TOLERANCE * size.max(1.0), |share| share * size);
+        if error <= bound {
             println!("{line}");
             report.passed += 1;
         } else {
@@ -117,6 +120,12 @@ impl Report {
         case.clone_into(&mut self.case);
         self.open.clear();
         self.compared = 0;
+        self.relative = None;
+    }
+
+    /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
+    pub(crate) fn relative(&mut self, tolerance: f64) {
+        self.relative = Some(tolerance);
     }
 
     /// Ends a case: a tensor that was neither an input nor compared is a failure, and so is a case
@@ -128,6 +137,13 @@ impl Report {
         if self.compared == 0 {
             self.fail("case", "nothing was compared");
         }
+    }
+
+    /// Something that is not a tensor is as it should be.
+    pub(crate) fn pass(&mut self, what: &str) {
+        println!("{} {what}", self.case);
+        self.compared += 1;
+        self.passed += 1;
     }
 
     pub(crate) fn fail(&mut self, tensor: &str, reason: &str) {

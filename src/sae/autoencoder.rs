@@ -18,45 +18,52 @@ const BLOCK: usize = 1 << 24;
 /// $$f(x) = \mathrm{top}_k(E\,(x - b) + e),\qquad \hat x = D f(x) + b.$$
 ///
 /// The k largest entries are kept as they are, without a ReLU, so that codes can be negative. A
+/// bilinear encoder keeps the largest of $(E_1 (x-b) + e_1) \circ (E_2 (x-b) + e_2)$ instead. A
 /// cheap handle: clones share weights.
 #[derive(Debug, Clone)]
 pub struct Sae(Arc<Inner>);
 
+/// The weights of an [`Sae`] of m features of d-dimensional activations, all f32.
+#[derive(Debug, Clone)]
+pub struct SaeWeights {
+    /// E `[m, d]`, or E₁ above E₂ `[2m, d]` where the encoder is bilinear.
+    pub encoder: Tensor,
+    /// e, an entry a row of the encoder, if there is one.
+    pub encoder_bias: Option<Tensor>,
+    /// Whether the encoder multiplies two maps.
+    pub bilinear: bool,
+    /// D `[d, m]`.
+    pub decoder: Tensor,
+    /// b `[d]`.
+    pub bias: Tensor,
+}
+
 #[derive(Debug)]
 struct Inner {
-    encoder: Tensor,
-    encoder_bias: Option<Tensor>,
-    decoder: Tensor,
+    weights: SaeWeights,
     /// The decoder's columns as rows, on the host, for sparse sums.
     columns: Vec<f32>,
-    bias: Tensor,
     k: usize,
     point: HookPoint,
 }
 
 impl Sae {
-    /// An autoencoder from its weights: `encoder` E `[m, d]`, `encoder_bias` e `[m]`, `decoder` D
-    /// `[d, m]`, `bias` b `[d]`, all f32.
+    /// An autoencoder of activations at `point` that keeps `k` features.
     ///
     /// # Errors
     /// Shapes that do not match, k of zero or above m, weights that hold NaN.
-    pub fn from_weights(
-        point: HookPoint,
-        k: usize,
-        encoder: &Tensor,
-        encoder_bias: Option<&Tensor>,
-        decoder: &Tensor,
-        bias: &Tensor,
-    ) -> Result<Self> {
-        let (m, d) = match *encoder.dims() {
-            [m, d] if m > 0 && d > 0 => (m, d),
-            _ => return Err(Error::shape("the encoder", "[features, d]", encoder.dims())),
+    pub fn from_weights(point: HookPoint, k: usize, weights: SaeWeights) -> Result<Self> {
+        let SaeWeights { encoder, encoder_bias, bilinear, decoder, bias } = &weights;
+        let (d, m) = match *decoder.dims() {
+            [d, m] if m > 0 && d > 0 => (d, m),
+            _ => return Err(Error::shape("the decoder", "[d, features]", decoder.dims())),
         };
+        let rows = if *bilinear { 2 * m } else { m };
         let shapes = [
-            ("the decoder", Some(decoder), vec![d, m]),
+            ("the encoder", Some(encoder), vec![rows, d]),
+            ("the encoder's bias", encoder_bias.as_ref(), vec![rows]),
             ("the decoder's bias", Some(bias), vec![d]),
-            ("the encoder's bias", encoder_bias, vec![m]),
-            ("the encoder", Some(encoder), vec![m, d]),
+            ("the decoder", Some(decoder), vec![d, m]),
         ];
         for (what, tensor, shape) in &shapes {
             let Some(tensor) = tensor else { continue };
@@ -73,25 +80,17 @@ impl Sae {
             return Err(Error::invalid("k", format!("between 1 and {m}, the features"), k));
         }
         let columns = decoder.to_device(&Device::Cpu)?.t()?.flatten_all()?.to_vec1()?;
-        Ok(Self(Arc::new(Inner {
-            encoder: encoder.clone(),
-            encoder_bias: encoder_bias.cloned(),
-            decoder: decoder.clone(),
-            columns,
-            bias: bias.clone(),
-            k,
-            point,
-        })))
+        Ok(Self(Arc::new(Inner { weights, columns, k, point })))
     }
 
     /// Number of features, m.
     pub fn features(&self) -> usize {
-        self.0.encoder.dims()[0]
+        self.0.weights.decoder.dims()[1]
     }
 
     /// Width of the activations, d.
     pub fn d_model(&self) -> usize {
-        self.0.encoder.dims()[1]
+        self.0.weights.decoder.dims()[0]
     }
 
     /// How many features a code keeps.
@@ -104,24 +103,30 @@ impl Sae {
         self.0.point
     }
 
-    /// The encoder E `[m, d]`: row i is what feature i looks for.
+    /// The encoder E `[m, d]`: row i is what feature i looks for. A bilinear encoder's two maps lie
+    /// above each other, `[2m, d]`.
     pub fn w_enc(&self) -> &Tensor {
-        &self.0.encoder
+        &self.0.weights.encoder
+    }
+
+    /// Whether the encoder multiplies two maps.
+    pub fn is_bilinear(&self) -> bool {
+        self.0.weights.bilinear
     }
 
     /// The decoder D `[d, m]`: column i is what feature i adds.
     pub fn w_dec(&self) -> &Tensor {
-        &self.0.decoder
+        &self.0.weights.decoder
     }
 
     /// The bias b `[d]`, taken off before encoding and added after decoding.
     pub fn b_dec(&self) -> &Tensor {
-        &self.0.bias
+        &self.0.weights.bias
     }
 
     /// The encoder's bias e `[m]`, if it has one.
     pub fn encoder_bias(&self) -> Option<&Tensor> {
-        self.0.encoder_bias.as_ref()
+        self.0.weights.encoder_bias.as_ref()
     }
 
     /// Sparse codes of activations `x` `[…, d]`, a row a position.
@@ -138,9 +143,12 @@ impl Sae {
         let step = (BLOCK / m).max(1);
         for start in (0..rows).step_by(step) {
             let block = x.narrow(0, start, step.min(rows - start))?;
-            let mut dense = matmul_nt(&block.broadcast_sub(&self.0.bias)?, &self.0.encoder)?;
-            if let Some(bias) = &self.0.encoder_bias {
+            let mut dense = matmul_nt(&block.broadcast_sub(self.b_dec())?, self.w_enc())?;
+            if let Some(bias) = self.encoder_bias() {
                 dense = dense.broadcast_add(bias)?;
+            }
+            if self.is_bilinear() {
+                dense = (dense.narrow(1, 0, m)? * dense.narrow(1, m, m)?)?;
             }
             let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
             codes.par_extend(dense.par_chunks(m).map(|row| largest(row, k)));
@@ -161,7 +169,7 @@ impl Sae {
                 codes.width(),
             ));
         }
-        let bias: Vec<f32> = self.0.bias.to_vec1()?;
+        let bias: Vec<f32> = self.b_dec().to_vec1()?;
         let mut out = vec![0f32; codes.rows() * d];
         out.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
             out.copy_from_slice(&bias);
@@ -170,7 +178,7 @@ impl Sae {
                 out.iter_mut().zip(column).for_each(|(out, entry)| *out += value * entry);
             }
         });
-        Ok(Tensor::from_vec(out, (codes.rows(), d), self.0.decoder.device())?)
+        Ok(Tensor::from_vec(out, (codes.rows(), d), self.w_dec().device())?)
     }
 
     /// What the autoencoder makes of `x` `[…, d]`, in the same shape.
@@ -204,36 +212,46 @@ mod tests {
     use super::*;
     use crate::random::Rng;
 
-    fn sae(m: usize, d: usize, k: usize) -> Sae {
+    fn sae(m: usize, d: usize, k: usize, bilinear: bool) -> Sae {
         let mut rng = Rng::seed(2);
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-        let (encoder, decoder) = (normal(&[m, d]), normal(&[d, m]));
-        let (bias, encoder_bias) = (normal(&[d]), normal(&[m]));
-        Sae::from_weights(HookPoint::MlpIn(1), k, &encoder, Some(&encoder_bias), &decoder, &bias)
-            .unwrap()
+        let rows = if bilinear { 2 * m } else { m };
+        let weights = SaeWeights {
+            encoder: normal(&[rows, d]),
+            encoder_bias: Some(normal(&[rows])),
+            bilinear,
+            decoder: normal(&[d, m]),
+            bias: normal(&[d]),
+        };
+        Sae::from_weights(HookPoint::MlpIn(1), k, weights).unwrap()
     }
 
     #[test]
     fn it_is_its_formula() {
-        let sae = sae(11, 4, 3);
-        let x = Rng::seed(5).normal((2, 3, 4), &Device::Cpu).unwrap();
-        let codes = sae.encode(&x).unwrap();
-        let centred = x.reshape((6, 4)).unwrap().broadcast_sub(sae.b_dec()).unwrap();
-        let dense = centred.matmul(&sae.w_enc().t().unwrap()).unwrap();
-        let dense = dense.broadcast_add(sae.0.encoder_bias.as_ref().unwrap()).unwrap();
-        for (row, dense) in dense.to_vec2::<f32>().unwrap().iter().enumerate() {
-            let mut sorted = dense.clone();
-            sorted.sort_by(|a, b| b.total_cmp(a));
-            assert_eq!(codes.row(row).len(), 3);
-            for (feature, value) in codes.row(row) {
-                assert!((value - dense[feature as usize]).abs() < 1e-5 && value > sorted[3] - 1e-5);
+        for bilinear in [false, true] {
+            let sae = sae(11, 4, 3, bilinear);
+            let x = Rng::seed(5).normal((2, 3, 4), &Device::Cpu).unwrap();
+            let codes = sae.encode(&x).unwrap();
+            let centred = x.reshape((6, 4)).unwrap().broadcast_sub(sae.b_dec()).unwrap();
+            let dense = centred.matmul(&sae.w_enc().t().unwrap()).unwrap();
+            let dense = dense.broadcast_add(sae.encoder_bias().unwrap()).unwrap();
+            let half = |start| dense.narrow(1, start, 11).unwrap();
+            let dense = if bilinear { (half(0) * half(11)).unwrap() } else { dense.clone() };
+            for (row, dense) in dense.to_vec2::<f32>().unwrap().iter().enumerate() {
+                let mut sorted = dense.clone();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                assert_eq!(codes.row(row).len(), 3);
+                for (feature, value) in codes.row(row) {
+                    assert!((value - dense[feature as usize]).abs() < 1e-5);
+                    assert!(value > sorted[3] - 1e-5);
+                }
             }
+            let full = codes.to_dense(&Device::Cpu).unwrap();
+            let expected = full.matmul(&sae.w_dec().t().unwrap()).unwrap();
+            let expected = expected.broadcast_add(sae.b_dec()).unwrap().reshape((2, 3, 4)).unwrap();
+            let gap = (sae.reconstruct(&x).unwrap() - expected).unwrap().abs().unwrap();
+            assert!(gap.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
         }
-        let full = codes.to_dense(&Device::Cpu).unwrap();
-        let expected = full.matmul(&sae.w_dec().t().unwrap()).unwrap();
-        let expected = expected.broadcast_add(sae.b_dec()).unwrap().reshape((2, 3, 4)).unwrap();
-        let gap = (sae.reconstruct(&x).unwrap() - expected).unwrap().abs().unwrap();
-        assert!(gap.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
     }
 
     #[test]
@@ -244,19 +262,21 @@ mod tests {
 
     #[test]
     fn bad_input_is_named() {
-        let sae = sae(5, 4, 2);
+        let sae = sae(5, 4, 2, false);
         let wide = Tensor::zeros((2, 5), DType::F32, &Device::Cpu).unwrap();
         assert!(sae.encode(&wide).unwrap_err().to_string().contains("[…, 4]"));
         let nan = (Tensor::zeros((1, 4), DType::F32, &Device::Cpu).unwrap() / 0.0).unwrap();
         assert!(sae.encode(&nan).unwrap_err().to_string().contains("NaN"));
         let codes = Codes::new(6, [vec![]]).unwrap();
         assert!(sae.decode(&codes).unwrap_err().to_string().contains("features"));
-        let (e, d, b) = (sae.w_enc(), sae.w_dec(), sae.b_dec());
-        let message = |k, d: &Tensor, b: &Tensor| {
-            Sae::from_weights(HookPoint::MlpIn(0), k, e, None, d, b).unwrap_err().to_string()
+        let message = |k, change: &dyn Fn(&mut SaeWeights)| {
+            let mut weights = sae.0.weights.clone();
+            change(&mut weights);
+            Sae::from_weights(HookPoint::MlpIn(0), k, weights).unwrap_err().to_string()
         };
-        assert!(message(6, d, b).contains("between 1 and 5"));
-        assert!(message(2, e, b).contains("the decoder"));
-        assert!(message(2, d, &(b / 0.0).unwrap()).contains("NaN"));
+        assert!(message(6, &|_| ()).contains("between 1 and 5"));
+        assert!(message(2, &|weights| weights.bilinear = true).contains("[10, 4]"));
+        assert!(message(2, &|w| w.bias = w.decoder.clone()).contains("the decoder's bias"));
+        assert!(message(2, &|w| w.bias = (&w.bias / 0.0).unwrap()).contains("NaN"));
     }
 }

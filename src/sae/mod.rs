@@ -8,5 +8,5 @@ mod codes;
 mod influence;
 mod scope;
 
-pub use autoencoder::Sae;
+pub use autoencoder::{Sae, SaeWeights};
 pub use codes::Codes;

@@ -11,7 +11,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Sae;
+use super::{Sae, SaeWeights};
 use crate::hub::hub_files;
 use crate::model::HookPoint;
 use crate::store::{Tensors, replace, save};
@@ -98,7 +98,7 @@ impl Sae {
             expansion: m / d,
             k: self.k(),
             d_model: d,
-            bilinear_encoder: false,
+            bilinear_encoder: self.is_bilinear(),
             encoder_bias: self.encoder_bias().is_some(),
             token_lookup: false,
             others: Map::new(),
@@ -130,39 +130,44 @@ fn read(config: &Path, weights: &Path, device: &Device) -> Result<Sae> {
         let expected = "only fields whose meaning is known here";
         return Err(Error::format(config, expected, format!("also `{name}`: {value}")));
     }
-    for (name, set) in
-        [("bilinear_encoder", fields.bilinear_encoder), ("token_lookup", fields.token_lookup)]
-    {
-        if set {
-            return Err(Error::format(config, format!("`{name}` false"), "true, not supported"));
-        }
+    if fields.token_lookup {
+        return Err(Error::format(config, "`token_lookup` false", "true, which is not supported"));
     }
     let (d, m) = (fields.d_model, fields.d_model * fields.expansion);
     let point = point(config, &fields.point)?;
     let mut tensors = Tensors::read(weights, device)?;
-    let encoder = tensors.take("w_enc.weight", &[m, d])?;
-    let encoder_bias = fields.encoder_bias.then(|| tensors.take("w_enc.bias", &[m])).transpose()?;
-    let decoder = tensors.take("w_dec.weight", &[d, m])?;
-    let bias = tensors.take("b_dec", &[d])?;
+    let rows = if fields.bilinear_encoder { 2 * m } else { m };
+    let weights = SaeWeights {
+        encoder: tensors.take("w_enc.weight", &[rows, d])?,
+        encoder_bias: fields
+            .encoder_bias
+            .then(|| tensors.take("w_enc.bias", &[rows]))
+            .transpose()?,
+        bilinear: fields.bilinear_encoder,
+        decoder: tensors.take("w_dec.weight", &[d, m])?,
+        bias: tensors.take("b_dec", &[d])?,
+    };
     tensors.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
-    Sae::from_weights(point, fields.k, &encoder, encoder_bias.as_ref(), &decoder, &bias)
+    Sae::from_weights(point, fields.k, weights)
         .map_err(|reason| Error::format(config, "an autoencoder", reason.to_string()))
 }
 
 type Point = fn(usize) -> HookPoint;
 
-/// The layout's names of hook points.
+/// The layout's names of hook points in `config.json`; in names of folders, and in some older files,
+/// underscores are hyphens.
 const POINTS: [(&str, Point); 6] = [
-    ("mlp-in", HookPoint::MlpIn),
-    ("mlp-out", HookPoint::MlpOut),
-    ("resid-pre", HookPoint::ResidPre),
-    ("resid-mid", HookPoint::ResidMid),
-    ("resid-post", HookPoint::ResidPost),
-    ("attn-out", HookPoint::AttnOut),
+    ("mlp_in", HookPoint::MlpIn),
+    ("mlp_out", HookPoint::MlpOut),
+    ("resid_pre", HookPoint::ResidPre),
+    ("resid_mid", HookPoint::ResidMid),
+    ("resid_post", HookPoint::ResidPost),
+    ("attn_out", HookPoint::AttnOut),
 ];
 
 fn point(config: &Path, (name, layer): &(String, usize)) -> Result<HookPoint> {
-    let found = POINTS.iter().find(|(own, _)| own == name).map(|(_, point)| point(*layer));
+    let plain = name.replace('-', "_");
+    let found = POINTS.iter().find(|(own, _)| *own == plain).map(|(_, point)| point(*layer));
     found.ok_or_else(|| {
         let names = POINTS.map(|(name, _)| name).join(", ");
         Error::format(config, format!("one of {names} in `point`"), format!("`{name}`"))
@@ -190,8 +195,14 @@ mod tests {
     fn sae() -> Sae {
         let mut rng = Rng::seed(1);
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-        let (encoder, decoder, bias) = (normal(&[8, 4]), normal(&[4, 8]), normal(&[4]));
-        Sae::from_weights(HookPoint::MlpOut(3), 2, &encoder, None, &decoder, &bias).unwrap()
+        let weights = SaeWeights {
+            encoder: normal(&[8, 4]),
+            encoder_bias: None,
+            bilinear: false,
+            decoder: normal(&[4, 8]),
+            bias: normal(&[4]),
+        };
+        Sae::from_weights(HookPoint::MlpOut(3), 2, weights).unwrap()
     }
 
     #[test]
@@ -218,8 +229,9 @@ mod tests {
             ("\"k\": 2", "\"kk\": 2", "missing field `k`"),
             ("\"k\": 2", "\"k\": 2, \"relu\": true", "also `relu`: true"),
             ("\"expansion\": 2", "\"expansion\": 3", "`w_enc.weight` of shape [12, 4]"),
-            ("mlp-out", "mlp-middle", "mlp-middle"),
-            ("\"bilinear_encoder\": false", "\"bilinear_encoder\": true", "bilinear_encoder"),
+            ("mlp_out", "mlp_middle", "mlp_middle"),
+            ("\"bilinear_encoder\": false", "\"bilinear_encoder\": true", "of shape [16, 4]"),
+            ("\"token_lookup\": false", "\"token_lookup\": true", "token_lookup"),
             ("\"encoder_bias\": false", "\"encoder_bias\": true", "w_enc.bias"),
         ];
         for (old, new, expected) in cases {

@@ -113,11 +113,16 @@ impl Tracer {
     /// Interaction matrices of several output features, `[features, d_model, d_model]`.
     ///
     /// # Errors
-    /// No feature, or one that the output autoencoder does not have.
+    /// No feature, or one that the output autoencoder does not have; a bilinear encoder, which has
+    /// no direction a feature.
     pub fn interactions(&self, features: impl IntoIterator<Item = usize>) -> Result<Tensor> {
         let features = self.checked(features)?;
         let rows = Tensor::new(features, self.out.device())?;
         let directions = match self.directions {
+            Directions::Encoder if self.output.is_bilinear() => {
+                let found = "bilinear: take the decoder's directions";
+                return Err(Error::invalid("the output encoder", "linear", found));
+            }
             Directions::Encoder => self.output.w_enc().index_select(&rows, 0)?,
             Directions::Decoder => self.output.w_dec().index_select(&rows, 1)?.t()?.contiguous()?,
         };
@@ -168,6 +173,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::Config;
     use crate::random::Rng;
+    use crate::sae::SaeWeights;
 
     pub(in crate::bilinear::tracer) fn tracer() -> Tracer {
         let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
@@ -179,8 +185,14 @@ pub(super) mod tests {
     pub(in crate::bilinear::tracer) fn sae(point: HookPoint, seed: u64) -> Sae {
         let mut rng = Rng::seed(seed);
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-        let (encoder, decoder, bias) = (normal(&[16, 8]), normal(&[8, 16]), normal(&[8]));
-        Sae::from_weights(point, 3, &encoder, None, &decoder, &bias).unwrap()
+        let weights = SaeWeights {
+            encoder: normal(&[16, 8]),
+            encoder_bias: None,
+            bilinear: false,
+            decoder: normal(&[8, 16]),
+            bias: normal(&[8]),
+        };
+        Sae::from_weights(point, 3, weights).unwrap()
     }
 
     /// The feature's direction times the MLP's output is the quadratic form of its input, in both
