@@ -198,7 +198,7 @@ impl Sae {
 }
 
 /// Index and value of the k largest entries.
-fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
+pub(super) fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
     if k < all.len() {
         all.select_nth_unstable_by(k - 1, |(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));

@@ -5,8 +5,12 @@
 
 mod autoencoder;
 mod codes;
+mod fit;
 mod influence;
+mod quality;
 mod scope;
 
 pub use autoencoder::{Sae, SaeWeights};
 pub use codes::Codes;
+pub use fit::SaeOptions;
+pub use quality::PatchedLoss;
