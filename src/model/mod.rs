@@ -16,9 +16,11 @@ mod forward;
 mod generate;
 mod hooks;
 mod parameters;
+mod summary;
 
 pub use config::{Activation, Config, Mlp, Norm};
 pub use decoder::Decoder;
 pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, HookPoint, Hooks};
+pub use summary::Summary;

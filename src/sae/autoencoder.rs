@@ -1,5 +1,6 @@
 //! Encoding and decoding.
 
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 use super::Codes;
 use crate::linalg::{check_finite, matmul_nt};
 use crate::model::HookPoint;
+use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.
@@ -189,11 +191,28 @@ impl Sae {
         Ok(self.decode(&self.encode(x)?)?.reshape(x.shape())?)
     }
 
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+
     fn flat(&self, what: &str, x: &Tensor, width: usize) -> Result<Tensor> {
         match x.dims() {
             [.., last] if *last == width && x.elem_count() > 0 => Ok(x.reshape(((), width))?),
             dims => Err(Error::shape(what, format!("[…, {width}], not empty"), dims)),
         }
+    }
+}
+
+impl fmt::Display for Sae {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encoder = if self.is_bilinear() { "bilinear" } else { "linear" };
+        let (m, d, k) = (self.features(), self.d_model(), self.k());
+        write!(
+            f,
+            "top-{k} autoencoder of {}: {m} features of {d} dimensions, {encoder} encoder",
+            self.point()
+        )
     }
 }
 

@@ -177,7 +177,7 @@ class Protocol(KernelTest):
     def test_completion_of_library_types(self):
         code = "let t = Tensor::ze"
         content = self.shell(self.kernel.client.complete(code, len(code)))
-        self.assertTrue(any(match.startswith("zeros") for match in content["matches"]), content)
+        self.assertIn("zeros", content["matches"])
         self.assertEqual(code[content["cursor_start"]:content["cursor_end"]], "ze")
 
     def test_completion_counts_characters(self):

@@ -141,7 +141,7 @@ fn serve(
                         items: found
                             .completions
                             .into_iter()
-                            .map(|item| (item.code, item.kind.to_owned()))
+                            .map(|item| (name_alone(&item.code), item.kind.to_owned()))
                             .collect(),
                     }
                 }));
@@ -154,6 +154,11 @@ fn serve(
             }
         }
     }
+}
+
+/// A completion without the names of a function's arguments, which nobody asked to be typed.
+fn name_alone(code: &str) -> String {
+    code.split_once('(').map_or(code, |(name, _)| name).to_owned()
 }
 
 /// The answer to a question; Stop is one too.
@@ -298,6 +303,14 @@ fn without_own_dependency(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn completions_are_names() {
+        for (code, name) in [("zeros(shape, dtype)", "zeros"), ("F32", "F32"), ("vec![]", "vec![]")]
+        {
+            assert_eq!(name_alone(code), name);
+        }
+    }
 
     #[test]
     fn only_the_librarys_own_dependency_line_is_dropped() {

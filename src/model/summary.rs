@@ -1,0 +1,112 @@
+//! A model at a glance.
+
+use std::fmt;
+
+use super::{Activation, Decoder, Mlp, Norm};
+use crate::notebook::MimeBundle;
+
+/// The parts of a model with their shapes and numbers of parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    title: String,
+    /// Name, shape, and how many there are.
+    parts: Vec<(String, Vec<usize>, usize)>,
+}
+
+impl Summary {
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        self.parts.iter().map(|(_, shape, count)| count * shape.iter().product::<usize>()).sum()
+    }
+
+    /// Shows the summary as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}, {} parameters", self.title, grouped(self.parameters()))?;
+        let width = self.parts.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+        for (name, shape, count) in &self.parts {
+            let times = if *count == 1 { String::new() } else { format!("{count} × ") };
+            let size = grouped(count * shape.iter().product::<usize>());
+            let shape = format!("{times}{shape:?}");
+            writeln!(f, "  {name:width$}  {shape:20} {size:>14}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// Parts, shapes and numbers of parameters.
+    pub fn summary(&self) -> Summary {
+        let config = self.config();
+        let mut parts: Vec<(String, Vec<usize>, usize)> = Vec::new();
+        for (name, weight) in self.weights() {
+            let name = match name.strip_prefix("transformer.h.").and_then(|n| n.split_once('.')) {
+                Some((_, inner)) => format!("block.{inner}"),
+                None => name,
+            };
+            match parts.iter_mut().find(|(own, ..)| *own == name) {
+                Some((.., count)) => *count += 1,
+                None => parts.push((name, weight.dims().to_vec(), 1)),
+            }
+        }
+        let activation = |activation: Option<Activation>| match activation {
+            None => String::new(),
+            Some(activation) => format!("{activation:?} ").to_lowercase(),
+        };
+        let mlp = match config.mlp {
+            Mlp::Gated(None) => "bilinear".to_owned(),
+            Mlp::Gated(gate) => format!("{}gated", activation(gate)),
+            Mlp::Plain(act) => format!("{}plain", activation(act)),
+        };
+        let norm = if config.norm == Norm::None { ", no norms" } else { "" };
+        let title = format!(
+            "{} layers, {} heads, d_model {}, {mlp} MLP of {}, context {}{norm}",
+            config.layers, config.heads, config.d_model, config.d_hidden, config.context
+        );
+        Summary { title, parts }
+    }
+
+    /// Shows the summary as the value of a cell.
+    pub fn evcxr_display(&self) {
+        self.summary().evcxr_display();
+    }
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::Config;
+
+    #[test]
+    fn every_parameter_is_counted_once() {
+        let config = Config { vocab: 50, mlp_bias: true, ..Config::bilinear(3, 2, 8, 16) };
+        let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+        let summary = model.summary();
+        let all: usize = model.variables().iter().map(|var| var.elem_count()).sum();
+        assert_eq!(summary.parameters(), all);
+        let text = summary.to_string();
+        assert!(text.starts_with("3 layers, 2 heads, d_model 8, bilinear MLP of 16"), "{text}");
+        assert!(text.contains("block.attn.qkv.weight") && text.contains("3 × [24, 8]"), "{text}");
+        assert_eq!((grouped(999), grouped(1_234_567)), ("999".to_owned(), "1,234,567".to_owned()));
+    }
+}
