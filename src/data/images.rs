@@ -8,7 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::idx::{self, IdxImages};
-use super::thumbnails::{table, thousands};
+use super::thumbnails::table;
+use crate::encode::thousands;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::images::Images;
 use crate::Result;
-use crate::encode::{base64, png};
+use crate::encode::{base64, png, thousands};
 use crate::notebook::escape;
 
 const PER_CLASS: usize = 14;
@@ -59,29 +59,4 @@ fn strip(images: &Images, class: usize) -> Result<String> {
          src=\"data:image/png;base64,{}\">",
         base64(&png(width, &grey, None))
     ))
-}
-
-/// `12345` as `12,345`.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_000), "1,000");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Activation, Decoder, Mlp, Norm};
+use crate::encode::thousands;
 use crate::notebook::MimeBundle;
 
 /// The parts of a model with their shapes and numbers of parameters.
@@ -27,11 +28,11 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, {} parameters", self.title, grouped(self.parameters()))?;
+        writeln!(f, "{}, {} parameters", self.title, thousands(self.parameters()))?;
         let width = self.parts.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         for (name, shape, count) in &self.parts {
             let times = if *count == 1 { String::new() } else { format!("{count} × ") };
-            let size = grouped(count * shape.iter().product::<usize>());
+            let size = thousands(count * shape.iter().product::<usize>());
             let shape = format!("{times}{shape:?}");
             writeln!(f, "  {name:width$}  {shape:20} {size:>14}")?;
         }
@@ -77,19 +78,6 @@ impl Decoder {
     }
 }
 
-/// 1234567 as `1,234,567`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -107,6 +95,5 @@ mod tests {
         let text = summary.to_string();
         assert!(text.starts_with("3 layers, 2 heads, d_model 8, bilinear MLP of 16"), "{text}");
         assert!(text.contains("block.attn.qkv.weight") && text.contains("3 × [24, 8]"), "{text}");
-        assert_eq!((grouped(999), grouped(1_234_567)), ("999".to_owned(), "1,234,567".to_owned()));
     }
 }
