@@ -1,5 +1,6 @@
 //! What a decoder is made of.
 
+use crate::error::check_sizes;
 use crate::{Error, Result};
 
 /// Sizes and parts of a [`Decoder`](super::Decoder).
@@ -96,17 +97,14 @@ impl Config {
 
     /// Checks that the sizes make a model.
     pub(super) fn check(&self) -> Result<()> {
-        let sizes = [
+        check_sizes(&[
             ("the number of layers", self.layers),
             ("the number of heads", self.heads),
             ("d_model", self.d_model),
             ("d_hidden", self.d_hidden),
             ("the context", self.context),
             ("the vocabulary", self.vocab),
-        ];
-        if let Some((what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::invalid(*what, "at least 1", 0));
-        }
+        ])?;
         if !self.d_model.is_multiple_of(2 * self.heads) {
             let expected = format!("a multiple of twice the {} heads", self.heads);
             return Err(Error::invalid("d_model", expected, self.d_model));

@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Decoder, Hooks};
 use crate::data::text::Tokens;
+use crate::error::check_sizes;
 use crate::notebook::Progress;
 use crate::random::Rng;
 use crate::train::{
@@ -173,15 +174,12 @@ impl Decoder {
     }
 
     fn check_options(&self, train: &Tokens, test: &Tokens, options: &TrainOptions) -> Result<()> {
-        let sizes = [
+        check_sizes(&[
             ("the number of steps", options.steps),
             ("the batch", options.batch),
             ("the steps a row", options.report),
             ("the number of held-out windows", options.held_out),
-        ];
-        if let Some((what, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::invalid(*what, "at least 1", 0));
-        }
+        ])?;
         let most = self.config().context.min(train.len()).min(test.len());
         if options.length < 2 || options.length > most {
             let expected = format!("between 2 and {most}, the context or the shorter text");

@@ -138,7 +138,7 @@ impl Sae {
     /// # Errors
     /// Another width than d; NaN.
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
-        let x = self.flat("the activations", x, self.d_model())?;
+        let x = self.rows_of(x)?;
         check_finite("the activations", &x)?;
         let (rows, m, k) = (x.dim(0)?, self.features(), self.0.k);
         let mut codes = Vec::with_capacity(rows);
@@ -196,10 +196,12 @@ impl Sae {
         MimeBundle::text(self.to_string()).show_as_result();
     }
 
-    fn flat(&self, what: &str, x: &Tensor, width: usize) -> Result<Tensor> {
+    /// Activations `[…, d]` as `[rows, d]`.
+    fn rows_of(&self, x: &Tensor) -> Result<Tensor> {
+        let width = self.d_model();
         match x.dims() {
             [.., last] if *last == width && x.elem_count() > 0 => Ok(x.reshape(((), width))?),
-            dims => Err(Error::shape(what, format!("[…, {width}], not empty"), dims)),
+            dims => Err(Error::shape("the activations", format!("[…, {width}], not empty"), dims)),
         }
     }
 }

@@ -4,6 +4,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::{Sae, SaeWeights};
 use crate::data::text::Tokens;
+use crate::error::check_sizes;
 use crate::linalg::matmul_nt;
 use crate::model::{Decoder, HookPoint, Hooks};
 use crate::notebook::Progress;
@@ -136,18 +137,14 @@ impl Sae {
 }
 
 fn check(options: &SaeOptions) -> Result<()> {
-    let sizes = [
+    check_sizes(&[
         ("the expansion", options.expansion),
         ("k", options.k),
         ("the number of steps", options.steps),
         ("the batch", options.batch),
         ("the buffer", options.buffer),
         ("the steps a row", options.report),
-    ];
-    match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((what, _)) => Err(Error::invalid(*what, "at least 1", 0)),
-        None => Ok(()),
-    }
+    ])
 }
 
 /// Shuffled activations, refilled from text.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Samples;
 use crate::bilinear::{interactions, symmetrise};
+use crate::error::check_sizes;
 use crate::linalg::{matmul, matmul_nt};
 use crate::notebook::MimeBundle;
 use crate::random::Rng;
@@ -57,17 +58,13 @@ impl ImageConfig {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let sizes = [
+        check_sizes(&[
             ("the height", self.height),
             ("the width", self.width),
             ("the number of classes", self.classes),
             ("d_hidden", self.d_hidden),
             ("the number of layers", self.layers),
-        ];
-        match sizes.iter().find(|(_, size)| *size == 0) {
-            Some((what, _)) => Err(Error::invalid(*what, "at least 1", 0)),
-            None => Ok(()),
-        }
+        ])
     }
 }
 
