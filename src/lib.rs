@@ -4,6 +4,7 @@ pub mod bilinear;
 pub mod data;
 mod encode;
 mod error;
+pub mod features;
 pub mod hub;
 pub mod linalg;
 pub mod model;

@@ -19,11 +19,20 @@ pub(crate) struct Tensors {
 impl Tensors {
     /// All tensors of the file `path`.
     pub(crate) fn read(path: &Path, device: &Device) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        let tensors = safetensors::load_buffer(&bytes, device).map_err(|reason| {
+        Self::parse(path, &fs::read(path).map_err(Error::io("read", path))?, device)
+    }
+
+    /// All tensors in the bytes of a file; `path` names it in messages.
+    pub(crate) fn parse(path: &Path, bytes: &[u8], device: &Device) -> Result<Self> {
+        let tensors = safetensors::load_buffer(bytes, device).map_err(|reason| {
             Error::format(path, "a whole safetensors file", reason.to_string())
         })?;
         Ok(Self { path: path.to_owned(), tensors })
+    }
+
+    /// The tensor `name` as it is, whatever its shape and type, if it is there.
+    pub(crate) fn any(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.remove(name)
     }
 
     /// The tensor `name`, which must have this shape and hold finite numbers only. bfloat16 and
@@ -63,8 +72,21 @@ impl Tensors {
     }
 }
 
-/// Writes tensors to the file `path`.
-pub(crate) fn save(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
+/// Writes tensors to the file `path`, in the floating point type `dtype`.
+pub(crate) fn save(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+    dtype: DType,
+) -> Result<()> {
+    if !dtype.is_float() {
+        return Err(Error::invalid("the type to save in", "a floating point type", dtype.as_str()));
+    }
+    let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)));
+    save_exactly(path, &tensors.collect::<Result<_>>()?)
+}
+
+/// Writes tensors to the file `path` as they are.
+pub(crate) fn save_exactly(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
     replace(path, |place| safetensors::save(tensors, place).map_err(std::io::Error::other))
 }
 

@@ -7,7 +7,8 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::idx;
-use super::images::{Images, Source};
+use super::images::Images;
+use crate::hub::Source;
 use crate::{Error, Result};
 
 /// The training and the test part.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,36 +10,9 @@ use candle_core::{DType, Device, Tensor};
 use super::idx::{self, IdxImages};
 use super::thumbnails::table;
 use crate::encode::thousands;
+use crate::hub::Source;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
-
-/// Where data came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// It is part of the library.
-    Embedded {
-        /// What of the whole data set that is.
-        what: &'static str,
-    },
-    /// Files in a folder of this machine.
-    Folder(PathBuf),
-    /// A repository of the hub, as [`Hub::file`](crate::hub::Hub::file) names it.
-    Hub(String),
-    /// Tensors made in memory.
-    Memory,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded { what } => write!(f, "embedded in eigenlens ({what})"),
-            Self::Folder(path) => write!(f, "folder {}", path.display()),
-            Self::Hub(repo) => write!(f, "hub {repo}"),
-            Self::Memory => f.write_str("tensors in memory"),
-        }
-    }
-}
 
 /// Labelled grey-scale images: `pixels [n, 1, rows, columns]` in `[0, 1]` and `labels [n]`.
 ///

@@ -9,10 +9,10 @@ use candle_core::Device;
 use super::embedded;
 use super::home::data_folder;
 use super::idx;
-use super::images::{Images, Source};
+use super::images::Images;
 use super::thumbnails::table;
 use crate::encode::thousands;
-use crate::hub::Hub;
+use crate::hub::{Hub, Source};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 

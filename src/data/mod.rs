@@ -35,5 +35,5 @@ mod thumbnails;
 pub use augment::Augmentation;
 pub(crate) use home::user_cache;
 pub use home::{data_folder, home};
-pub use images::{Images, Source};
+pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};

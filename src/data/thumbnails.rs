@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::images::Images;
 use crate::Result;
+use crate::encode::escape;
 use crate::encode::{base64, png, thousands};
-use crate::notebook::escape;
 
 const PER_CLASS: usize = 14;
 const MOST_CLASSES: usize = 20;

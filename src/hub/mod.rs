@@ -11,8 +11,10 @@
 //! | `HF_TOKEN` | opens private and gated repositories; else the file `$HF_TOKEN_PATH` or `$HF_HOME/token` |
 //! | `HF_HUB_OFFLINE` | `1`: take what is in the cache, and never ask the network |
 //!
-//! Downloads go through the program `curl`, which knows the machine's proxies and certificates; it
-//! is needed only for files that are not in the cache.
+//! Downloads go through the crate `hf-hub`: one that was cut off goes on where it was. Proxies are
+//! taken from `HTTPS_PROXY`.
+//!
+//! A [`Repository`] is looked for in more places: part of this library, a folder, then the hub.
 //!
 //! ```
 //! use eigenlens::hub::Hub;
@@ -25,14 +27,18 @@
 //! # Ok(()) }
 //! ```
 
+mod embedded;
 mod remote;
+mod repository;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+pub use repository::{Repository, Source};
 
 use std::env;
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{Error, Result};
 
@@ -92,15 +98,20 @@ impl Hub {
     /// `repo` is `owner/name` of a model or `datasets/owner/name` of a data set; `@revision` after
     /// it chooses a branch, tag or commit other than `main`.
     ///
-    /// Fails where the repository or the file does not exist or needs a token, where the network or
-    /// `curl` does, and where what arrives is not what was announced. Stop ends a download.
+    /// Fails where the repository or the file does not exist or needs a token, where the network
+    /// does, and where what arrives is not what was announced. Stop ends a download.
     pub fn file(&self, repo: &str, name: &str) -> Result<PathBuf> {
+        Ok(self.find(repo, name)?.0)
+    }
+
+    /// The path of a file, and whether it was fetched.
+    fn find(&self, repo: &str, name: &str) -> Result<(PathBuf, bool)> {
         let repo = Repo::parse(repo)?;
-        if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        if !name.split('/').all(is_plain) {
             return Err(Error::invalid("the file's name", "a path within the repository", name));
         }
         if let Some(path) = self.cached(&repo, name) {
-            return Ok(path);
+            return Ok((path, false));
         }
         if self.offline {
             return Err(Error::NotFound {
@@ -111,7 +122,7 @@ impl Hub {
                 ),
             });
         }
-        remote::fetch(self, &repo, name)
+        Ok((remote::fetch(self, &repo, name)?, true))
     }
 
     /// The paths of several files, in the order of `names`; see [`file`](Self::file).
@@ -131,11 +142,6 @@ impl Hub {
         let path = folder.join("snapshots").join(commit).join(name);
         path.is_file().then_some(path)
     }
-}
-
-/// The paths of files of a hub repository, as [`Hub::from_env`] and [`Hub::files`] find them.
-pub fn hub_files(repo: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
-    Hub::from_env()?.files(repo, names)
 }
 
 impl fmt::Debug for Hub {
@@ -187,11 +193,4 @@ impl fmt::Display for Repo {
 fn is_plain(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !text.is_empty() && text != "." && text != ".." && text.chars().all(allowed)
-}
-
-/// Writes `text` to `path`, whole or not at all.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    fs::write(&part, text).map_err(Error::io("write", &part))?;
-    fs::rename(&part, path).map_err(Error::io("write", path))
 }

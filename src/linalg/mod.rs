@@ -24,12 +24,14 @@
 //! ```
 
 mod eigen;
+mod fused;
 mod matmul;
 mod matrix;
 mod qr;
 mod svd;
 
 pub use eigen::{Eigh, eigh, eigvalsh};
+pub(crate) use fused::{Kernel, Real, can_fuse, fused};
 pub(crate) use matmul::ProductInto;
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;

@@ -1,25 +1,25 @@
 //! Reading and writing models: `config.json` and `model.safetensors`, as the published bilinear
 //! transformers are stored.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use serde_json::{Map, Value, json};
 
 use super::forward::frequency;
 use super::parameters::Parameters;
+use super::text::{Origin, TOKENIZER};
 use super::{Activation, Config, Decoder, Mlp, Norm};
-use crate::hub::hub_files;
+use crate::hub::Repository;
 use crate::store::{Tensors, replace, save};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 /// Fields of `config.json` that do not change what the model computes.
-const HARMLESS: [&str; 9] = [
-    "tokenizer",
+const HARMLESS: [&str; 8] = [
     "repo",
     "architectures",
     "vocab_size_note",
@@ -31,45 +31,66 @@ const HARMLESS: [&str; 9] = [
 ];
 
 impl Decoder {
-    /// The model in the folder `name`, or, where there is no such folder, of the hub's repository
-    /// `name`, such as `tdooms/fw-medium`.
+    /// The model `name`: embedded (`eigenlens/classics`), in a folder, or of the hub, such as
+    /// `tdooms/fw-medium`. [`Decoder::source`] says which.
     ///
     /// # Errors
     /// A repository that is neither in the cache nor reachable; files that are damaged, do not fit
     /// each other, or say something of the model that is unknown here.
     pub fn from_pretrained(name: &str, device: &Device) -> Result<Self> {
-        let folder = Path::new(name);
-        let (config_path, weights_path) = if folder.is_dir() {
-            (folder.join(CONFIG), folder.join(WEIGHTS))
-        } else {
-            let mut files = hub_files(name, &[CONFIG, WEIGHTS])?.into_iter();
-            (files.next().unwrap_or_default(), files.next().unwrap_or_default())
-        };
-        let text = fs::read(&config_path).map_err(Error::io("read", &config_path))?;
-        let mut weights = Tensors::read(&weights_path, device)?;
+        Self::from_repository(&Repository::find(name)?, device)
+    }
+
+    /// [`Decoder::from_pretrained`], from a repository.
+    ///
+    /// # Errors
+    /// As [`Decoder::from_pretrained`].
+    pub fn from_repository(repository: &Repository, device: &Device) -> Result<Self> {
+        let config = repository.read(CONFIG)?;
+        let content = repository.read(WEIGHTS)?;
+        let mut weights = Tensors::parse(&content.path, &content.bytes, device)?;
         let vocab =
             weights.shape("transformer.wte.weight").and_then(|shape| shape.first()).copied();
-        let config = Fields::read(&config_path, &text)?.config(vocab.unwrap_or_default())?;
+        let mut fields = Fields::read(&config.path, &config.bytes)?;
+        let tokenizer =
+            fields.fields.remove("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
+        let config = fields.config(vocab.unwrap_or_default())?;
         let parameters = Parameters::build(&config, |name, shape| {
             Ok(Var::from_tensor(&weights.take(name, shape)?)?)
         })?;
-        let model = Self::from_parameters(config, parameters, device);
-        model.check_rotation(&mut weights, &weights_path)?;
+        let origin = Origin {
+            source: content.source,
+            repository: Some(repository.clone()),
+            tokenizer_name: tokenizer,
+            tokenizer: OnceLock::new(),
+        };
+        let model = Self::from_parameters(config, parameters, device, origin);
+        model.check_rotation(&mut weights, &content.path)?;
         weights.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
         Ok(model)
     }
 
     /// Writes the model to the folder `path`, which is made if need be, as
-    /// [`Decoder::from_pretrained`] reads it.
+    /// [`Decoder::from_pretrained`] reads it, in f32.
     ///
     /// # Errors
     /// A folder or file that cannot be written; a model that the format has no words for.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_as(path, DType::F32)
+    }
+
+    /// [`Decoder::save`] in another floating point type: bf16 or f16 halve the file.
+    ///
+    /// # Errors
+    /// As [`Decoder::save`]; a type that is not floating point.
+    pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let folder = path.as_ref();
         let config = serde_json::to_vec_pretty(&self.fields()?).map_err(std::io::Error::other);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let weights: HashMap<String, Tensor> = self.weights().into_iter().collect();
-        save(&folder.join(WEIGHTS), &weights)?;
+        save(&folder.join(WEIGHTS), self.weights(), dtype)?;
+        if let Some(tokenizer) = self.origin().tokenizer.get() {
+            tokenizer.save(folder.join(TOKENIZER))?;
+        }
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }
 
@@ -82,8 +103,7 @@ impl Decoder {
             if weights.shape(&name).is_none() {
                 continue;
             }
-            let stored: Vec<f64> =
-                weights.take(&name, &[half])?.to_dtype(candle_core::DType::F64)?.to_vec1()?;
+            let stored: Vec<f64> = weights.take(&name, &[half])?.to_dtype(DType::F64)?.to_vec1()?;
             for (i, stored) in stored.iter().enumerate() {
                 let expected = frequency(self, i);
                 // A checkpoint in bfloat16 has three digits.

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::forward::{Pass, Past, check_tokens};
 use super::parameters::Parameters;
-use super::{Cache, Config, Hooks};
+use super::text::Origin;
+use super::{Cache, Config, HookPoint, Hooks};
 use crate::train::cross_entropy;
 use crate::{Error, Result};
 
@@ -19,6 +20,7 @@ struct Inner {
     config: Config,
     parameters: Parameters,
     device: Device,
+    origin: Origin,
 }
 
 impl Decoder {
@@ -29,11 +31,20 @@ impl Decoder {
     pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
         let parameters = Parameters::random(&config, seed, device)?;
-        Ok(Self::from_parameters(config, parameters, device))
+        Ok(Self::from_parameters(config, parameters, device, Origin::default()))
     }
 
-    pub(super) fn from_parameters(config: Config, parameters: Parameters, device: &Device) -> Self {
-        Self(Arc::new(Inner { config, parameters, device: device.clone() }))
+    pub(super) fn from_parameters(
+        config: Config,
+        parameters: Parameters,
+        device: &Device,
+        origin: Origin,
+    ) -> Self {
+        Self(Arc::new(Inner { config, parameters, device: device.clone(), origin }))
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
     /// Sizes and parts.
@@ -80,7 +91,8 @@ impl Decoder {
             })?;
             Ok(Var::from_tensor(&var.to_dtype(DType::F64)?)?)
         })?;
-        Ok(Self::from_parameters(self.config().clone(), parameters, self.device()))
+        let origin = self.origin().clone();
+        Ok(Self::from_parameters(self.config().clone(), parameters, self.device(), origin))
     }
 
     /// Logits `[batch, positions, vocab]` of `tokens`, integers `[batch, positions]` or
@@ -102,6 +114,21 @@ impl Decoder {
         let mut pass = self.pass(false, hooks)?;
         let stream = pass.stream(&self.checked(tokens)?, None)?;
         Ok((pass.unembed(&stream)?, pass.cache))
+    }
+
+    /// The activations at `points` for `tokens`, without what comes after them: cheaper than
+    /// [`Decoder::run`] where logits are not needed.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`]; no points.
+    pub fn activations(&self, tokens: &Tensor, points: &[HookPoint]) -> Result<Cache> {
+        let Some(last) = points.iter().map(|point| point.layer()).max() else {
+            return Err(Error::invalid("the hook points", "at least one", "none"));
+        };
+        let hooks = Hooks::new().capture_all(points.iter().copied());
+        let mut pass = self.pass(false, &hooks)?;
+        pass.layers(&self.checked(tokens)?, last + 1, None)?;
+        Ok(pass.cache)
     }
 
     /// Mean next-token cross-entropy in nats, over all positions but the last of each sequence. It
@@ -128,9 +155,13 @@ impl Decoder {
     }
 
     /// Logits `[vocab]` after `tokens`, which follow those that `past` has seen.
-    pub(super) fn next_logits(&self, tokens: &[u32], past: &mut Past) -> Result<Tensor> {
-        let hooks = Hooks::new();
-        let mut pass = self.pass(false, &hooks)?;
+    pub(super) fn next_logits(
+        &self,
+        tokens: &[u32],
+        past: &mut Past,
+        hooks: &Hooks,
+    ) -> Result<Tensor> {
+        let mut pass = self.pass(false, hooks)?;
         let stream = pass.stream(&Tensor::new(tokens, self.device())?.unsqueeze(0)?, Some(past))?;
         let last = stream.narrow(1, tokens.len() - 1, 1)?.contiguous()?;
         Ok(pass.unembed(&last)?.flatten_all()?)

@@ -1,10 +1,13 @@
 //! The forward pass.
 
-use candle_core::{D, DType, Tensor, Var};
+use std::sync::Arc;
 
+use candle_core::{D, DType, Device, Tensor, Var};
+
+use super::kernels::{Attention, Gate, RmsNorm};
 use super::parameters::Block;
 use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
-use crate::linalg::matmul_nt;
+use crate::linalg::{can_fuse, fused, matmul_nt};
 use crate::{Error, Result};
 
 /// What stands in the scores where a position would look ahead.
@@ -36,6 +39,16 @@ impl Pass<'_> {
     /// The residual stream after all layers, `[batch, positions, d_model]`, for `tokens`
     /// `[batch, positions]` that follow those in `past`.
     pub(super) fn stream(&mut self, tokens: &Tensor, past: Option<&mut Past>) -> Result<Tensor> {
+        self.layers(tokens, self.model.config().layers, past)
+    }
+
+    /// The residual stream after the first `layers` layers.
+    pub(super) fn layers(
+        &mut self,
+        tokens: &Tensor,
+        layers: usize,
+        past: Option<&mut Past>,
+    ) -> Result<Tensor> {
         let (batch, positions) = tokens.dims2()?;
         let embed = self.weight(&self.model.parameters().embed);
         let x = embed.index_select(&tokens.flatten_all()?, 0)?;
@@ -43,7 +56,7 @@ impl Pass<'_> {
         let mut past = past;
         let seen = past.as_deref().map_or(0, Past::len);
         let rotation = Rotation::new(self.model, seen, positions)?;
-        for layer in 0..self.model.config().layers {
+        for layer in 0..layers {
             x = self.block(layer, x, &rotation, past.as_deref_mut())?;
         }
         Ok(x)
@@ -81,11 +94,17 @@ impl Pass<'_> {
         rotation: &Rotation,
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
-        let (batch, positions, d) = x.dims3()?;
+        let (batch, positions, _) = x.dims3()?;
         let (heads, d_head) = (self.model.config().heads, self.model.config().d_head());
-        let qkv = linear(x, &self.weight(&block.qkv), None)?
-            .reshape((batch, positions, 3, heads, d_head))?
-            .permute((2, 0, 3, 1, 4))?;
+        let qkv = linear(x, &self.weight(&block.qkv), None)?;
+        let unseen = [HookPoint::Scores(layer), HookPoint::Pattern(layer)]
+            .into_iter()
+            .all(|point| self.hooks.pass_by(point));
+        if unseen && past.is_none() && can_fuse(&qkv) {
+            let z = fused(&qkv, rotation.attention(heads))?;
+            return self.heads_out(layer, block, &z.reshape((batch, positions, heads, d_head))?);
+        }
+        let qkv = qkv.reshape((batch, positions, 3, heads, d_head))?.permute((2, 0, 3, 1, 4))?;
         let q = rotation.apply(&qkv.get(0)?.contiguous()?)?;
         let mut k = rotation.apply(&qkv.get(1)?.contiguous()?)?;
         let mut v = qkv.get(2)?.contiguous()?;
@@ -103,8 +122,13 @@ impl Pass<'_> {
         let scores = self.hook(HookPoint::Scores(layer), rotation.mask(&scores)?)?;
         let pattern = self.hook(HookPoint::Pattern(layer), softmax(&scores)?)?;
         let z = pattern.matmul(&v)?.transpose(1, 2)?.contiguous()?;
-        let z = self.hook(HookPoint::Z(layer), z)?;
-        linear(&z.reshape((batch, positions, d))?, &self.weight(&block.attention_out), None)
+        self.heads_out(layer, block, &z)
+    }
+
+    /// What the heads' mixes of values `[batch, positions, heads, d_head]` write.
+    fn heads_out(&mut self, layer: usize, block: &Block, z: &Tensor) -> Result<Tensor> {
+        let z = self.hook(HookPoint::Z(layer), z.clone())?.flatten_from(2)?;
+        linear(&z, &self.weight(&block.attention_out), None)
     }
 
     fn mlp(&self, block: &Block, x: &Tensor) -> Result<Tensor> {
@@ -112,6 +136,7 @@ impl Pass<'_> {
         let inner = linear(x, &self.weight(&block.mlp_in), bias(&block.mlp_in_bias).as_ref())?;
         let h = self.model.config().d_hidden;
         let inner = match self.model.config().mlp {
+            Mlp::Gated(None) if can_fuse(&inner) => fused(&inner, Gate)?,
             Mlp::Gated(activation) => {
                 let left = activate(activation, &inner.narrow(D::Minus1, 0, h)?)?;
                 (left * inner.narrow(D::Minus1, h, h)?)?
@@ -124,6 +149,7 @@ impl Pass<'_> {
     fn norm(&self, x: &Tensor) -> Result<Tensor> {
         match self.model.config().norm {
             Norm::None => Ok(x.clone()),
+            Norm::Rms { eps } if can_fuse(x) => fused(x, RmsNorm { eps }),
             Norm::Rms { eps } => {
                 let square = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?;
                 Ok(x.broadcast_div(&square.sqrt()?)?)
@@ -178,6 +204,8 @@ fn softmax(x: &Tensor) -> Result<Tensor> {
 struct Rotation {
     cos: Tensor,
     sin: Tensor,
+    /// Cosines and sines on the host.
+    table: [Arc<[f64]>; 2],
     /// `[queries, keys]`: 1 where a key lies ahead of the query.
     ahead: Tensor,
 }
@@ -195,19 +223,26 @@ impl Rotation {
             angles.extend((0..half).map(|i| position as f64 * frequency(model, i)));
         }
         let dtype = model.dtype();
-        let table = |f: fn(f64) -> f64| -> Result<Tensor> {
-            let values: Vec<f64> = angles.iter().map(|angle| f(*angle)).collect();
-            let table = Tensor::from_vec(values, (positions, half), &candle_core::Device::Cpu)?;
+        let table = [f64::cos, f64::sin].map(|f| angles.iter().map(|angle| f(*angle)).collect());
+        let tensor = |values: &Arc<[f64]>| -> Result<Tensor> {
+            let table = Tensor::from_slice(values, (positions, half), &Device::Cpu)?;
             Ok(table.to_dtype(dtype)?.to_device(device)?)
         };
         let ahead: Vec<u8> = (0..positions)
             .flat_map(|query| (0..seen + positions).map(move |key| u8::from(key > seen + query)))
             .collect();
         Ok(Self {
-            cos: table(f64::cos)?,
-            sin: table(f64::sin)?,
+            cos: tensor(&table[0])?,
+            sin: tensor(&table[1])?,
+            table,
             ahead: Tensor::from_vec(ahead, (positions, seen + positions), device)?,
         })
+    }
+
+    /// Attention of the same positions.
+    fn attention(&self, heads: usize) -> Attention {
+        let [cos, sin] = self.table.clone();
+        Attention { heads, cos, sin }
     }
 
     /// Turns queries or keys `[batch, heads, positions, d_head]`.

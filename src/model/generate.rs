@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Decoder;
 use super::forward::Past;
+use super::{Decoder, Hooks};
 use crate::notebook::Progress;
 use crate::random::Rng;
 use crate::{Error, Result};
@@ -75,6 +75,20 @@ impl Decoder {
         count: usize,
         sampling: Sampling,
     ) -> Result<Vec<u32>> {
+        self.generate_tokens_with(tokens, count, sampling, &Hooks::new())
+    }
+
+    /// [`Decoder::generate_tokens`] with `hooks` acting at every position, once each.
+    ///
+    /// # Errors
+    /// As [`Decoder::generate_tokens`] and [`Decoder::run`].
+    pub fn generate_tokens_with(
+        &self,
+        tokens: &[u32],
+        count: usize,
+        sampling: Sampling,
+        hooks: &Hooks,
+    ) -> Result<Vec<u32>> {
         let context = self.config().context;
         if tokens.is_empty() {
             return Err(Error::invalid("the prompt", "at least one token", "none"));
@@ -89,7 +103,7 @@ impl Decoder {
         let (mut all, mut past, mut unseen) = (tokens.to_vec(), Past::default(), 0);
         let mut progress = Progress::new("generating", count as u64, "token");
         for _ in 0..count {
-            let logits = self.next_logits(&all[unseen..], &mut past)?;
+            let logits = self.next_logits(&all[unseen..], &mut past, hooks)?;
             unseen = all.len();
             all.push(draw(&sampling.probabilities(&logits)?, f64::from(rng.unit())));
             if progress.advance(1) {
@@ -134,7 +148,7 @@ mod tests {
         for at in 0..tokens.len() {
             let seen = Tensor::new(&tokens[..=at], &Device::Cpu).unwrap();
             let expected = model.logits(&seen).unwrap().get(0).unwrap().get(at).unwrap();
-            let found = model.next_logits(&tokens[at..=at], &mut past).unwrap();
+            let found = model.next_logits(&tokens[at..=at], &mut past, &Hooks::new()).unwrap();
             let gap = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
             assert!(gap.to_scalar::<f32>().unwrap() < 1e-6);
         }

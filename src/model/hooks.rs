@@ -176,6 +176,11 @@ impl Hooks {
         }
     }
 
+    /// Whether nothing is kept or exchanged at `point`.
+    pub(super) fn pass_by(&self, point: HookPoint) -> bool {
+        !self.captures.contains(&point) && !self.replacements.contains_key(&point)
+    }
+
     /// Lets the hooks at `point` act on `activation`, and keeps what they leave in `cache`.
     pub(super) fn at(
         &self,

@@ -11,15 +11,19 @@
 mod checkpoint;
 mod config;
 mod decoder;
+mod effect;
 mod fit;
 mod forward;
 mod generate;
 mod hooks;
+mod kernels;
 mod parameters;
 mod summary;
+mod text;
 
 pub use config::{Activation, Config, Mlp, Norm};
 pub use decoder::Decoder;
+pub use effect::{Effect, EffectRow};
 pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, HookPoint, Hooks};

@@ -17,4 +17,3 @@ pub use display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
 pub use input::{input, password};
 pub use interrupt::interrupted;
 pub use progress::Progress;
-pub(crate) use progress::escape;

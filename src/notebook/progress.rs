@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Host, host};
 use super::display::{DisplayHandle, MimeBundle};
 use super::interrupted;
+use crate::encode::escape;
 
 const REDRAW: Duration = Duration::from_millis(100);
 const PLAIN_LINE: Duration = Duration::from_secs(5);
@@ -163,11 +164,6 @@ fn clock(seconds: f64) -> String {
         0 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
         hours => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
     }
-}
-
-/// Escapes text for HTML.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::figure::Figure;
-use super::picture::escape;
 use super::plotly_json;
+use crate::encode::escape;
 use crate::{Error, Result};
 
 /// Writes `figure` to `path`: to a file beside it first, which then takes its place.

@@ -11,7 +11,7 @@ use super::panel::{Image, Mark, Panel, Series, Style};
 use super::plotly_json::point_size;
 use super::scale::{AXIS, GRID, SERIES, Scale, TEXT};
 use super::ticks::{self, Orientation, Ticks};
-use crate::encode::{base64, png};
+use crate::encode::{base64, escape, png};
 
 /// Of larger matrices only every so many cells are drawn.
 const CELLS: usize = 800;
@@ -36,11 +36,6 @@ pub(super) fn html(figure: &Figure) -> String {
 /// The picture as an SVG document.
 pub(super) fn svg(figure: &Figure) -> String {
     draw(figure, &figure.page())
-}
-
-/// Escapes text for XML and HTML.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn draw(figure: &Figure, page: &Page) -> String {

@@ -1,15 +1,19 @@
 //! Training an autoencoder on a model's activations.
 
+use std::path::PathBuf;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::{Sae, SaeWeights};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
 use crate::linalg::matmul_nt;
-use crate::model::{Decoder, HookPoint, Hooks};
+use crate::model::{Decoder, HookPoint};
 use crate::notebook::Progress;
 use crate::random::Rng;
-use crate::train::{AdamW, AdamWOptions, History, Optimizer, cosine, gradients};
+use crate::train::{
+    AdamW, AdamWOptions, Checkpoint, History, Optimizer, cosine, gradients, keep_freed_memory,
+};
 use crate::{Error, Result};
 
 /// Windows of text that go through the model at a time.
@@ -38,6 +42,8 @@ pub struct SaeOptions {
     pub dead_after: usize,
     /// Seed of the first weights, of the draws of text and of the shuffling; 0.
     pub seed: u64,
+    /// A folder to save to at every row of the history, and to go on from; none.
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl Default for SaeOptions {
@@ -53,6 +59,7 @@ impl Default for SaeOptions {
             report: 50,
             dead_after: 200,
             seed: 0,
+            checkpoint: None,
         }
     }
 }
@@ -66,18 +73,32 @@ impl Sae {
     /// The decoder's columns have length one: gradients along them are taken out and they are
     /// scaled back after each step. The encoder begins as the decoder's transpose, and b as the
     /// mean activation. Adam without weight decay; the same seed gives the same run. When Stop is
-    /// pressed, it returns what it has, with `interrupted` set.
+    /// pressed, it returns what it has, with `interrupted` set. With a checkpoint folder, a fit that
+    /// was cut off goes on when it is called again with the same model and options, and ends with
+    /// the same weights as without the break.
     ///
     /// # Errors
     /// Options of zero, k above the features, a hook that cannot fire, windows longer than the text
-    /// or the context, a loss that diverges.
+    /// or the context, a loss that diverges, a checkpoint of another fit or that cannot be written.
     pub fn fit(
         model: &Decoder,
         point: HookPoint,
         text: &Tokens,
         options: &SaeOptions,
     ) -> Result<(Self, History)> {
+        Self::fit_until(model, point, text, options, options.steps)
+    }
+
+    /// The first `end` steps of [`Sae::fit`].
+    fn fit_until(
+        model: &Decoder,
+        point: HookPoint,
+        text: &Tokens,
+        options: &SaeOptions,
+        end: usize,
+    ) -> Result<(Self, History)> {
         check(options)?;
+        keep_freed_memory();
         let mut source = Source::new(model, point, text, options)?;
         let d = source.activations.dim(1)?;
         let m = d * options.expansion;
@@ -92,11 +113,27 @@ impl Sae {
         };
         let mut adam = AdamW::new(weights.parameters(), settings)?;
         let mut history = History::new("row", &["step", "nmse", "dead"]);
-        let mut progress = Progress::new("training features", options.steps as u64, "step");
+        // A checkpoint keeps tensors: the last steps in which the features fired are one.
+        let last_seen = Var::zeros(m, DType::F32, &Device::Cpu)?;
+        let state: Vec<Var> = weights.parameters().into_iter().chain([last_seen.clone()]).collect();
+        let mut seen_at = vec![0f32; m];
+        let checkpoint = options.checkpoint.clone().map(|folder| {
+            let asked = SaeOptions { checkpoint: None, ..options.clone() };
+            Checkpoint::new(folder, format!("{asked:?} at {point} of {:?}", model.config()))
+        });
+        let first = match &checkpoint {
+            Some(checkpoint) => {
+                checkpoint.restore(&state, &mut adam, &mut history, model.device())?
+            }
+            None => 0,
+        };
+        seen_at.clone_from(&last_seen.to_vec1()?);
+        source.skip(first)?;
+        let mut progress =
+            Progress::new("training features", (options.steps - first) as u64, "step");
         let (mut error, mut variance) = (0.0, 0.0);
-        let mut last_seen = vec![0usize; m];
-        for step in 0..options.steps {
-            let x = source.next(options.batch)?;
+        for step in first..end {
+            let x = source.next()?;
             let (loss, mask) = weights.loss(&x, options.k)?;
             let found = gradients(&loss, &weights.parameters())?;
             adam.set_learning_rate(options.learning_rate * cosine(step, options.steps));
@@ -113,19 +150,23 @@ impl Sae {
             let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?.sqr()?.sum_all()?;
             variance += centred.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             let fired: Vec<f32> = mask.sum(0)?.to_vec1()?;
-            for (seen, fired) in last_seen.iter_mut().zip(fired) {
+            for (seen, fired) in seen_at.iter_mut().zip(fired) {
                 if fired > 0.0 {
-                    *seen = step + 1;
+                    *seen = (step + 1) as f32;
                 }
             }
             let last = step + 1 == options.steps;
             if (step + 1) % options.report == 0 || last {
-                let dead = |seen: &&usize| *seen + options.dead_after < step + 1;
-                let dead = last_seen.iter().filter(dead).count() as f64 / m as f64;
+                let dead = |seen: &&f32| (**seen as usize) + options.dead_after < step + 1;
+                let dead = seen_at.iter().filter(dead).count() as f64 / m as f64;
                 let nmse = error / variance;
                 history.push(&[(step + 1) as f64, nmse, dead])?;
                 progress.note(format!("nmse {nmse:.3}, dead {:.1} %", 100. * dead));
                 (error, variance) = (0.0, 0.0);
+                if let Some(checkpoint) = &checkpoint {
+                    last_seen.set(&Tensor::new(&*seen_at, &Device::Cpu)?)?;
+                    checkpoint.save(&state, &adam, &history)?;
+                }
             }
             if progress.advance(1) && !last {
                 history.interrupted = true;
@@ -153,7 +194,8 @@ struct Source<'a> {
     point: HookPoint,
     text: &'a Tokens,
     options: &'a SaeOptions,
-    rng: Rng,
+    /// How often the buffer was filled.
+    fills: usize,
     activations: Tensor,
     next: usize,
 }
@@ -166,37 +208,49 @@ impl<'a> Source<'a> {
         options: &'a SaeOptions,
     ) -> Result<Self> {
         let activations = Tensor::zeros((0, 0), DType::F32, &Device::Cpu)?;
-        // Stream 0 draws the first weights.
-        let rng = Rng::stream(options.seed, 1);
-        let mut source = Self { model, point, text, options, rng, activations, next: 0 };
+        let mut source = Self { model, point, text, options, fills: 0, activations, next: 0 };
         source.fill()?;
         Ok(source)
     }
 
     fn fill(&mut self) -> Result<()> {
         let (length, device) = (self.options.length, self.model.device());
-        let hooks = Hooks::new().capture(self.point);
+        // A stream of its own for each filling, so that a fit can go on from any; stream 0 draws
+        // the first weights.
+        self.fills += 1;
+        let mut rng = Rng::stream(self.options.seed, self.fills as u64);
         let mut parts = Vec::new();
         let mut count = 0;
         while count < self.options.buffer {
-            let tokens = self.text.draw(WINDOWS, length, &mut self.rng, device)?;
-            let (_, cache) = self.model.run(&tokens, &hooks)?;
+            let tokens = self.text.draw(WINDOWS, length, &mut rng, device)?;
+            let cache = self.model.activations(&tokens, &[self.point])?;
             let part = cache.get(self.point)?.flatten(0, 1)?.flatten_from(1)?;
             count += part.dim(0)?;
             parts.push(part);
         }
-        let order = Tensor::new(self.rng.permutation(count), device)?;
+        let order = Tensor::new(rng.permutation(count), device)?;
         self.activations = Tensor::cat(&parts, 0)?.index_select(&order, 0)?;
         self.next = 0;
         Ok(())
     }
 
-    fn next(&mut self, batch: usize) -> Result<Tensor> {
+    /// Goes on where a fit stands after its first `steps` steps.
+    fn skip(&mut self, steps: usize) -> Result<()> {
+        let per_fill = self.activations.dim(0)?.div_ceil(self.options.batch);
+        if steps >= per_fill {
+            self.fills = steps / per_fill;
+            self.fill()?;
+        }
+        self.next = steps % per_fill * self.options.batch;
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Tensor> {
         let count = self.activations.dim(0)?;
         if self.next == count {
             self.fill()?;
         }
-        let rows = batch.min(self.activations.dim(0)? - self.next);
+        let rows = self.options.batch.min(count - self.next);
         self.next += rows;
         Ok(self.activations.narrow(0, self.next - rows, rows)?)
     }
@@ -332,6 +386,25 @@ mod tests {
         }
         assert_eq!(run(0), (decoder.clone(), point, history));
         assert_ne!(run(1).0, decoder);
+    }
+
+    #[test]
+    fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model();
+        let fit = |end, checkpoint| {
+            // Rows of the history fall into the middle of a buffer and its last, smaller batch.
+            let options = SaeOptions { batch: 100, report: 10, checkpoint, ..options() };
+            let point = HookPoint::MlpOut(1);
+            let (sae, history) = Sae::fit_until(&model, point, &text(), &options, end).unwrap();
+            (sae.w_dec().to_vec2::<f32>().unwrap(), sae.w_enc().to_vec2::<f32>().unwrap(), history)
+        };
+        let undisturbed = fit(120, None);
+        for cut in [10, 25, 60] {
+            let place = Some(folder.path().join(cut.to_string()));
+            fit(cut, place.clone());
+            assert_eq!(fit(120, place), undisturbed);
+        }
     }
 
     #[test]

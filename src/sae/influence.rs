@@ -14,13 +14,7 @@ impl Sae {
     /// # Errors
     /// A feature there is not; a model of another width.
     pub fn logit_influence(&self, model: &Decoder, feature: usize) -> Result<Tensor> {
-        if feature >= self.features() {
-            return Err(Error::invalid(
-                "the feature",
-                format!("below {}", self.features()),
-                feature,
-            ));
-        }
+        self.check_features(&[feature])?;
         let unembed = model.w_u();
         if unembed.dim(1)? != self.d_model() {
             let expected = format!("[vocab, {}], as the autoencoder", self.d_model());

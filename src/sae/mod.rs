@@ -7,8 +7,9 @@ mod autoencoder;
 mod codes;
 mod fit;
 mod influence;
+mod intervene;
 mod quality;
-mod scope;
+pub(crate) mod scope;
 
 pub use autoencoder::{Sae, SaeWeights};
 pub use codes::Codes;

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Sae, SaeWeights};
-use crate::hub::hub_files;
+use crate::hub::Repository;
 use crate::model::HookPoint;
 use crate::store::{Tensors, replace, save};
 use crate::{Error, Result};
@@ -61,33 +61,42 @@ impl Sae {
     /// # Errors
     /// Files that are missing, damaged, do not fit each other, or say something unknown here.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let folder = path.as_ref();
-        read(&folder.join(CONFIG), &folder.join(WEIGHTS), device)
+        let path = path.as_ref();
+        read(&Repository::folder(path), "", device)
     }
 
-    /// The autoencoder `{layer}-{point}-x{expansion}-k{k}` of a repository: a local folder or one
-    /// of the hub, such as `tdooms/fw-medium-scope`.
+    /// The autoencoder `{layer}-{point}-x{expansion}-k{k}` of a repository: embedded
+    /// (`eigenlens/classics-scope`), a local folder, or of the hub, such as
+    /// `tdooms/fw-medium-scope`.
     ///
     /// # Errors
     /// As [`Sae::load`]; a repository that is neither in the cache nor reachable.
     pub fn from_pretrained(repository: &str, name: &str, device: &Device) -> Result<Self> {
-        let folder = Path::new(repository);
-        if folder.is_dir() {
-            return Self::load(folder.join(name), device);
-        }
-        let names = [CONFIG, WEIGHTS].map(|file| format!("{name}/{file}"));
-        match &*hub_files(repository, &[&names[0], &names[1]])? {
-            [config, weights] => read(config, weights, device),
-            found => Err(Error::invalid("the files of an autoencoder", "two", found.len())),
-        }
+        Self::from_repository(&Repository::find(repository)?, name, device)
     }
 
-    /// Writes the autoencoder to the folder `path` in the `-scope` layout.
+    /// [`Sae::from_pretrained`], from a repository.
+    ///
+    /// # Errors
+    /// As [`Sae::from_pretrained`].
+    pub fn from_repository(repository: &Repository, name: &str, device: &Device) -> Result<Self> {
+        read(repository, &format!("{name}/"), device)
+    }
+
+    /// Writes the autoencoder to the folder `path` in the `-scope` layout, in f32.
     ///
     /// # Errors
     /// A place that cannot be written; a hook point that the layout has no name for; features that
     /// are no multiple of d.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_as(path, DType::F32)
+    }
+
+    /// [`Sae::save`] in another floating point type: bf16 or f16 halve the file.
+    ///
+    /// # Errors
+    /// As [`Sae::save`]; a type that is not floating point.
+    pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let folder = path.as_ref();
         let (m, d) = (self.features(), self.d_model());
         if !m.is_multiple_of(d) {
@@ -111,14 +120,16 @@ impl Sae {
         ]);
         weights.extend(self.encoder_bias().map(|bias| ("w_enc.bias".to_owned(), bias.clone())));
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        save(&folder.join(WEIGHTS), &weights)?;
+        save(&folder.join(WEIGHTS), weights, dtype)?;
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }
 }
 
-fn read(config: &Path, weights: &Path, device: &Device) -> Result<Sae> {
-    let text = fs::read(config).map_err(Error::io("read", config))?;
-    let fields: Fields = serde_json::from_slice(&text).map_err(|reason| {
+/// The autoencoder whose files' names begin with `prefix`.
+fn read(repository: &Repository, prefix: &str, device: &Device) -> Result<Sae> {
+    let content = repository.read(&format!("{prefix}{CONFIG}"))?;
+    let config = &*content.path;
+    let fields: Fields = serde_json::from_slice(&content.bytes).map_err(|reason| {
         Error::format(config, "the fields of a -scope autoencoder", reason.to_string())
     })?;
     let known = |name: &str, value: &Value| {
@@ -135,7 +146,8 @@ fn read(config: &Path, weights: &Path, device: &Device) -> Result<Sae> {
     }
     let (d, m) = (fields.d_model, fields.d_model * fields.expansion);
     let point = point(config, &fields.point)?;
-    let mut tensors = Tensors::read(weights, device)?;
+    let content = repository.read(&format!("{prefix}{WEIGHTS}"))?;
+    let mut tensors = Tensors::parse(&content.path, &content.bytes, device)?;
     let rows = if fields.bilinear_encoder { 2 * m } else { m };
     let weights = SaeWeights {
         encoder: tensors.take("w_enc.weight", &[rows, d])?,
@@ -172,6 +184,12 @@ fn point(config: &Path, (name, layer): &(String, usize)) -> Result<HookPoint> {
         let names = POINTS.map(|(name, _)| name).join(", ");
         Error::format(config, format!("one of {names} in `point`"), format!("`{name}`"))
     })
+}
+
+/// A place in names of folders and tables, such as `7-mlp-in`.
+pub(crate) fn folder_point(point: HookPoint) -> Result<String> {
+    let (name, layer) = point_name(point)?;
+    Ok(format!("{layer}-{}", name.replace('_', "-")))
 }
 
 fn point_name(point: HookPoint) -> Result<(String, usize)> {

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::{AdamW, History};
-use crate::store::{Tensors, replace, save};
+use crate::store::{Tensors, replace, save_exactly};
 use crate::{Error, Result};
 
 const STATE: &str = "state.json";
@@ -91,7 +91,7 @@ impl Checkpoint {
         let shape = (rows.len(), history.names().len());
         all.insert(HISTORY.to_owned(), Tensor::from_vec(flat, shape, &Device::Cpu)?);
         let tensors = format!("step-{step}.safetensors");
-        save(&self.folder.join(&tensors), &all)?;
+        save_exactly(&self.folder.join(&tensors), &all)?;
         let state = State {
             settings: self.settings.clone(),
             step,

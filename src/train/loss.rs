@@ -1,7 +1,12 @@
 //! Losses and accuracy.
 
-use candle_core::{D, DType, Tensor};
+use std::any::Any;
+use std::sync::{Mutex, PoisonError};
 
+use candle_core::{D, DType, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::linalg::{Kernel, Real, can_fuse, fused};
 use crate::{Error, Result};
 
 /// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
@@ -11,11 +16,79 @@ use crate::{Error, Result};
 /// Shapes that do not match, or a label that is not below `classes`.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     check(logits, labels)?;
+    if can_fuse(logits) {
+        let labels = labels.to_dtype(DType::U32)?.to_vec1()?;
+        return fused(logits, CrossEntropy { labels, gradient: Mutex::new(None) });
+    }
     // The subtracted maximum only guards against overflow: it takes no part in the gradient.
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
     let own = shifted.gather(&labels.to_dtype(DType::U32)?.unsqueeze(1)?, 1)?.squeeze(1)?;
     Ok((log_sum - own)?.mean_all()?)
+}
+
+/// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind.
+struct CrossEntropy {
+    labels: Vec<u32>,
+    /// `(softmax − onehot)/n`, a `Vec` of the logits' type, from forward to backward.
+    gradient: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl CrossEntropy {
+    fn loss_and_gradient<T: Real>(&self, logits: &[T], dims: &[usize]) -> (T, Vec<T>) {
+        let classes = dims.last().copied().unwrap_or(1);
+        let n = T::from_f64(self.labels.len() as f64);
+        let mut gradient = logits.to_vec();
+        let rows = gradient.par_chunks_mut(classes).zip(&self.labels);
+        let losses: Vec<f64> = rows
+            .map(|(row, label)| {
+                let label = *label as usize;
+                // A NaN goes through: comparisons would leave it out.
+                let most = row.iter().fold(row[0], |most, x| if *x > most { *x } else { most });
+                row.iter_mut().for_each(|x| *x = *x - most);
+                let own = row[label];
+                T::exp_all(row);
+                let sum = row.iter().fold(T::zero(), |sum, x| sum + *x);
+                let scale = T::one() / (sum * n);
+                row.iter_mut().for_each(|x| *x = *x * scale);
+                row[label] = row[label] - T::one() / n;
+                sum.to_f64().ln() - own.to_f64()
+            })
+            .collect();
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        (T::from_f64(mean), gradient)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kernel for CrossEntropy {
+    const NAME: &'static str = "cross_entropy";
+
+    fn shape(&self, _: &[usize]) -> Shape {
+        Shape::from(())
+    }
+
+    fn forward<T: Real>(&self, logits: &[T], dims: &[usize]) -> Vec<T> {
+        let (loss, gradient) = self.loss_and_gradient(logits, dims);
+        *self.kept() = Some(Box::new(gradient));
+        vec![loss]
+    }
+
+    fn backward<T: Real>(&self, logits: &[T], grad: &[T], dims: &[usize]) -> Vec<T> {
+        let kept = self.kept().take().and_then(|kept| kept.downcast::<Vec<T>>().ok());
+        let mut gradient = match kept {
+            Some(kept) => *kept,
+            // A second backward pass of the same graph.
+            None => self.loss_and_gradient(logits, dims).1,
+        };
+        if grad[0] != T::one() {
+            gradient.par_iter_mut().for_each(|entry| *entry = *entry * grad[0]);
+        }
+        gradient
+    }
 }
 
 /// The share of rows whose largest logit is their label's, in `[0, 1]`.

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::model::Layer;
 use super::{ImageConfig, ImageModel};
-use crate::store::{Tensors, replace, save};
+use crate::store::{Tensors, replace, save_exactly};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
@@ -26,7 +26,7 @@ impl ImageModel {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let weights: HashMap<String, Tensor> =
             self.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        save(&folder.join(WEIGHTS), &weights)?;
+        save_exactly(&folder.join(WEIGHTS), &weights)?;
         let config = serde_json::to_string_pretty(&self.config).map_err(std::io::Error::other);
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }

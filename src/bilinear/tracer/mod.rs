@@ -81,6 +81,25 @@ impl Tracer {
         })
     }
 
+    /// The MLP of `layer` between autoencoders of the model's `-scope` repository, whose names are
+    /// `{layer}-mlp-in-{input}` and `{layer}-mlp-out-{output}`, as `x8-k30`.
+    ///
+    /// # Errors
+    /// A model that was not loaded from a repository; autoencoders that are not there; as
+    /// [`Tracer::new`].
+    pub fn from_pretrained(
+        model: &Decoder,
+        layer: usize,
+        input: &str,
+        output: &str,
+    ) -> Result<Self> {
+        let scope = model.scope()?;
+        let sae = |name: String| Sae::from_repository(&scope, &name, model.device());
+        let input = sae(format!("{layer}-mlp-in-{input}"))?;
+        let output = sae(format!("{layer}-mlp-out-{output}"))?;
+        Self::new(model, layer, &input, &output)
+    }
+
     /// The same with other output directions.
     pub fn with_directions(self, directions: Directions) -> Self {
         Self { directions, ..self }

@@ -21,8 +21,12 @@ impl Tokenizer {
     /// A file that is missing or no tokenizer.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)
+        Self::parse(path, &std::fs::read(path).map_err(Error::io("read", path))?)
+    }
+
+    /// The tokenizer in the bytes of a file; `path` names it in messages.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|reason| Error::format(path, "a tokenizer", reason.to_string()))?;
         Ok(Self(Arc::new(tokenizer)))
     }
@@ -71,19 +75,20 @@ impl Tokenizer {
         self.0.get_vocab_size(true)
     }
 
-    /// The tokens of a text.
+    /// The tokens of a text, with those at its start and end that the tokenizer's file asks for.
     ///
     /// # Errors
     /// A text that the tokenizer has no tokens for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
             .0
-            .encode_fast(text, false)
+            .encode_fast(text, true)
             .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of tokens. Bytes that are no UTF-8 become replacement characters.
+    /// The text of tokens, without special ones. Bytes that are no UTF-8 become replacement
+    /// characters.
     ///
     /// # Errors
     /// A token there is not.
@@ -93,8 +98,20 @@ impl Tokenizer {
             return Err(Error::invalid("every token", format!("below {vocab}"), token));
         }
         self.0
-            .decode(tokens, false)
+            .decode(tokens, true)
             .map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
+    }
+
+    /// The text of one token as it stands within others, with the space before it.
+    ///
+    /// # Errors
+    /// A token there is not.
+    pub fn token(&self, token: u32) -> Result<String> {
+        match self.0.id_to_token(token) {
+            // SentencePiece's sign for a space, which a decoder drops at the start of a text.
+            Some(piece) if piece.contains('\u{2581}') => Ok(piece.replace('\u{2581}', " ")),
+            _ => self.decode(&[token]),
+        }
     }
 }
 

@@ -1,0 +1,291 @@
+//! Texts of equal length as tokens, stored as Parquet.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candle_core::{Device, Tensor};
+use parquet::basic::Compression;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{DataType, Int32Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnDescriptor;
+
+use super::Tokens;
+use crate::hub::{Repository, Source};
+use crate::store::replace;
+use crate::{Error, Result};
+
+/// The file of a data set with a single part.
+const FILE: &str = "data/train-00000-of-00001.parquet";
+const COLUMN: &str = "input_ids";
+/// Parquet's words for a column of lists of integers, as `datasets` writes it.
+const SCHEMA: &str = "message schema { optional group input_ids (LIST) { \
+                      repeated group list { optional int32 element; } } }";
+
+/// A table of contexts, each of as many tokens: the sample of text that features are looked up in.
+/// A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Contexts {
+    length: usize,
+    tokens: Arc<[u32]>,
+    source: Source,
+}
+
+impl Contexts {
+    /// Contexts of `length` tokens one after the other.
+    ///
+    /// # Errors
+    /// No tokens, or a last context that is not whole.
+    pub fn new(length: usize, tokens: Vec<u32>) -> Result<Self> {
+        if length == 0 || tokens.is_empty() || !tokens.len().is_multiple_of(length) {
+            let expected = format!("a positive multiple of {length}, the context's length");
+            return Err(Error::invalid("the number of tokens", expected, tokens.len()));
+        }
+        Ok(Self { length, tokens: tokens.into(), source: Source::Memory })
+    }
+
+    /// Up to `count` contexts of `length` tokens, spread over a text.
+    ///
+    /// # Errors
+    /// Fewer tokens than a context; no context.
+    pub fn spread(text: &Tokens, count: usize, length: usize) -> Result<Self> {
+        let windows = text.windows(count, length, &Device::Cpu)?;
+        Self::new(length, windows.flatten_all()?.to_vec1()?)
+    }
+
+    /// The data set `name`, embedded, in a folder or on the hub (`owner/name`): one Parquet file
+    /// with a column `input_ids` of lists of equal length, such as `tdooms/fineweb-16k`.
+    ///
+    /// # Errors
+    /// A data set that is not there, or damaged.
+    pub fn from_pretrained(name: &str) -> Result<Self> {
+        let name = name.strip_prefix("datasets/").unwrap_or(name);
+        let folder = Path::new(name).is_dir();
+        let name = if folder { name.to_owned() } else { format!("datasets/{name}") };
+        Self::from_repository(&Repository::find(&name)?)
+    }
+
+    /// [`Contexts::from_pretrained`], from a repository.
+    ///
+    /// # Errors
+    /// As [`Contexts::from_pretrained`].
+    pub fn from_repository(repository: &Repository) -> Result<Self> {
+        let content = repository.read(FILE)?;
+        let bytes = match content.bytes {
+            std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+        };
+        let contexts = read(&content.path, bytes)?;
+        Ok(Self { source: content.source, ..contexts })
+    }
+
+    /// Writes the data set to the folder `path`, as [`Contexts::from_pretrained`] reads it.
+    ///
+    /// # Errors
+    /// A place that cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref().join(FILE);
+        let folder = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let file = self.parquet().map_err(std::io::Error::other);
+        replace(&path, |place| std::fs::File::create(place)?.write_all(&file?))
+    }
+
+    /// Number of contexts.
+    pub fn len(&self) -> usize {
+        self.tokens.len() / self.length
+    }
+
+    /// Whether there is none; there always is one.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Tokens in a context.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Where they came from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// All tokens, context after context.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The tokens of a context.
+    ///
+    /// # Errors
+    /// A context there is not.
+    pub fn get(&self, context: usize) -> Result<&[u32]> {
+        self.tokens
+            .chunks_exact(self.length)
+            .nth(context)
+            .ok_or_else(|| Error::invalid("the context", format!("below {}", self.len()), context))
+    }
+
+    /// Contexts from `start` on, up to `count` of them, `[contexts, length]`.
+    ///
+    /// # Errors
+    /// A start past the end.
+    pub fn batch(&self, start: usize, count: usize, device: &Device) -> Result<Tensor> {
+        let end = self.len().min(start + count);
+        if start >= end {
+            let expected = format!("below {}, with at least one context", self.len());
+            return Err(Error::invalid("the first context", expected, start));
+        }
+        let tokens = &self.tokens[start * self.length..end * self.length];
+        Ok(Tensor::from_slice(tokens, (end - start, self.length), device)?)
+    }
+
+    fn parquet(&self) -> parquet::errors::Result<Vec<u8>> {
+        let schema = Arc::new(parse_message_type(SCHEMA)?);
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
+        let mut group = writer.next_row_group()?;
+        if let Some(mut column) = group.next_column()? {
+            let values: Vec<i32> = self.tokens.iter().map(|token| *token as i32).collect();
+            let defined = vec![3; values.len()];
+            let repeated: Vec<i16> =
+                (0..values.len()).map(|at| i16::from(at % self.length != 0)).collect();
+            let typed = column.typed::<Int32Type>();
+            typed.write_batch(&values, Some(&defined), Some(&repeated))?;
+            column.close()?;
+        }
+        group.close()?;
+        writer.into_inner()
+    }
+}
+
+/// The contexts in a Parquet file.
+fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
+    let broken = |reason: ParquetError| {
+        Error::format(path, "a whole Parquet file of tokens", reason.to_string())
+    };
+    let reader = SerializedFileReader::new(bytes).map_err(broken)?;
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let place = schema
+        .columns()
+        .iter()
+        .position(|column| column.path().parts().first().is_some_and(|name| name == COLUMN));
+    let Some(place) = place else {
+        return Err(Error::format(path, format!("a column `{COLUMN}`"), "no such column"));
+    };
+    let column = schema.column(place);
+    let mut found = Rows::default();
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(broken)?;
+        let reader = group.get_column_reader(place).map_err(broken)?;
+        let whole = match reader {
+            ColumnReader::Int32ColumnReader(reader) => found.read(reader, &column, i64::from),
+            ColumnReader::Int64ColumnReader(reader) => found.read(reader, &column, |value| value),
+            _ => return Err(Error::format(path, format!("integers in `{COLUMN}`"), "others")),
+        };
+        whole.map_err(broken)?;
+    }
+    found.contexts(path)
+}
+
+/// Rows of a file as they are read.
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<i64>,
+    starts: Vec<usize>,
+}
+
+impl Rows {
+    fn read<T: DataType>(
+        &mut self,
+        mut reader: ColumnReaderImpl<T>,
+        column: &ColumnDescriptor,
+        wide: impl Fn(T::T) -> i64,
+    ) -> parquet::errors::Result<()> {
+        loop {
+            let (mut defined, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            let (rows, ..) =
+                reader.read_records(1024, Some(&mut defined), Some(&mut repeated), &mut values)?;
+            if rows == 0 {
+                return Ok(());
+            }
+            let mut values = values.into_iter();
+            for (defined, repeated) in defined.iter().zip(&repeated) {
+                if *repeated == 0 {
+                    self.starts.push(self.tokens.len());
+                }
+                if *defined == column.max_def_level() {
+                    self.tokens.extend(values.next().map(&wide));
+                }
+            }
+        }
+    }
+
+    fn contexts(self, path: &Path) -> Result<Contexts> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.tokens.len()]);
+        let lengths: Vec<usize> =
+            self.starts.iter().zip(ends).map(|(start, end)| end - start).collect();
+        let length = lengths.first().copied().unwrap_or(0);
+        if let Some(row) = lengths.iter().position(|own| *own != length || length == 0) {
+            let expected = "lists of equal length, at least one token each";
+            let found = format!("{} tokens in row {row}, {length} in the first", lengths[row]);
+            return Err(Error::format(path, expected, found));
+        }
+        let tokens = self.tokens.iter().map(|token| u32::try_from(*token));
+        let tokens = tokens
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|_| Error::format(path, "tokens from 0 to 4,294,967,295", "others"))?;
+        Contexts::new(length, tokens)
+            .map_err(|_| Error::format(path, "at least one context", "no rows"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Contexts {
+        Contexts::new(7, (0..7 * 3000).map(|i| i * i % 4096).collect()).unwrap()
+    }
+
+    #[test]
+    fn saved_contexts_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        sample().save(folder.path()).unwrap();
+        let loaded = Contexts::from_pretrained(folder.path().to_str().unwrap()).unwrap();
+        assert_eq!((loaded.len(), loaded.length()), (3000, 7));
+        assert_eq!(loaded.as_slice(), sample().as_slice());
+        assert_eq!(loaded.get(2).unwrap(), &sample().as_slice()[14..21]);
+        assert_eq!(loaded.batch(2998, 16, &Device::Cpu).unwrap().dims(), [2, 7]);
+        assert!(loaded.get(3000).unwrap_err().to_string().contains("below 3000"));
+        assert!(loaded.batch(3000, 1, &Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn files_that_are_no_contexts_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = || {
+            let name = folder.path().to_str().unwrap();
+            Contexts::from_pretrained(name).unwrap_err().to_string()
+        };
+        assert!(message().contains("could not read"), "{}", message());
+        sample().save(folder.path()).unwrap();
+        let path = folder.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(message().contains("a whole Parquet file"), "{}", message());
+        let ragged = Rows { tokens: vec![1, 2, 3], starts: vec![0, 2] };
+        let message = ragged.contexts(&path).unwrap_err().to_string();
+        assert!(message.contains("1 tokens in row 1, 2 in the first"), "{message}");
+        let negative = Rows { tokens: vec![1, -2], starts: vec![0] };
+        assert!(negative.contexts(&path).unwrap_err().to_string().contains("tokens from 0"));
+        assert!(Contexts::new(3, vec![0; 4]).unwrap_err().to_string().contains("multiple of 3"));
+    }
+}

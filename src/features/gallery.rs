@@ -1,0 +1,257 @@
+//! Features on a page.
+
+use std::fmt::{self, Write as _};
+
+use super::Histogram;
+use crate::encode::escape;
+use crate::model::HookPoint;
+use crate::notebook::MimeBundle;
+
+/// Tokens that are shown before and after the most active one.
+const AROUND: (usize, usize) = (14, 14);
+
+/// A text and a feature's activation at each of its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Which context of the sample it is.
+    pub context: usize,
+    /// The tokens' texts.
+    pub tokens: Vec<String>,
+    /// The feature's activation at each, 0 where it is not among the k largest.
+    pub activations: Vec<f32>,
+}
+
+impl Example {
+    /// The largest activation.
+    pub fn most(&self) -> f32 {
+        self.activations.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// The tokens around the most active one, with their activations.
+    fn excerpt(&self) -> impl Iterator<Item = (&str, f32)> {
+        let most = self.most();
+        let peak = self.activations.iter().position(|value| *value == most).unwrap_or(0);
+        let start = peak.saturating_sub(AROUND.0);
+        let pairs = self.tokens.iter().map(String::as_str).zip(self.activations.iter().copied());
+        pairs.skip(start).take(peak - start + AROUND.1 + 1)
+    }
+}
+
+/// What there is to see of a feature.
+#[derive(Debug, Clone)]
+pub struct FeatureView {
+    /// The feature.
+    pub feature: usize,
+    /// Where its autoencoder reads.
+    pub point: HookPoint,
+    /// Texts that activate it, the most active first.
+    pub examples: Vec<Example>,
+    /// Tokens whose logits it raises most, and by how much a unit of activation: `W_u d`.
+    pub promoted: Vec<(String, f32)>,
+    /// Tokens whose logits it lowers most.
+    pub suppressed: Vec<(String, f32)>,
+    /// The share of tokens at which it is active.
+    pub density: Option<f32>,
+    /// How strongly it is active.
+    pub histogram: Option<Histogram>,
+}
+
+/// Features, to be shown as the value of a cell: tokens are coloured by activation, blue above
+/// zero and orange below, and the mouse over a token tells the number.
+#[derive(Debug, Clone)]
+pub struct Gallery(Vec<FeatureView>);
+
+impl Gallery {
+    pub(super) fn new(views: Vec<FeatureView>) -> Self {
+        Self(views)
+    }
+
+    /// The features.
+    pub fn views(&self) -> &[FeatureView] {
+        &self.0
+    }
+
+    /// Shows the features as the value of a cell.
+    pub fn evcxr_display(&self) {
+        self.bundle().show_as_result();
+    }
+
+    /// Shows the features now, as an output of the running cell.
+    pub fn show(&self) {
+        self.bundle().show();
+    }
+
+    fn bundle(&self) -> MimeBundle {
+        MimeBundle::text(self.to_string()).html(self.html())
+    }
+
+    fn html(&self) -> String {
+        let views: Vec<String> = self.0.iter().map(FeatureView::html).collect();
+        format!("<div style=\"font-size: 13px; line-height: 1.7\">{}</div>", views.join(""))
+    }
+}
+
+impl FeatureView {
+    fn caption(&self) -> String {
+        let mut caption = String::new();
+        if let Some(density) = self.density {
+            let _ = write!(caption, "density {:.3} %", 100.0 * density);
+        }
+        if let Some(most) = self.examples.first().map(Example::most) {
+            let _ =
+                write!(caption, "{}largest {most:.2}", if caption.is_empty() { "" } else { ", " });
+        }
+        caption
+    }
+
+    fn html(&self) -> String {
+        let mut html = format!(
+            "<div style=\"margin: 10px 0 2px\"><b>feature {}</b> of {} · {}",
+            self.feature,
+            self.point,
+            self.caption()
+        );
+        if let Some(histogram) = &self.histogram {
+            let title = format!(
+                "{} activations, from 0 to {:.3} in bins of {:.4}",
+                histogram.total(),
+                histogram.edge,
+                histogram.edges()[0]
+            );
+            let _ = write!(
+                html,
+                " <span title=\"{title}\" style=\"color: #3b82f6\">{}</span>",
+                histogram.sparkline()
+            );
+        }
+        html.push_str("</div>");
+        for (what, tokens) in [("promotes", &self.promoted), ("suppresses", &self.suppressed)] {
+            let list: Vec<String> =
+                tokens.iter().map(|(token, value)| chip(token, *value)).collect();
+            let _ = write!(html, "<div>{what} {}</div>", list.join(" "));
+        }
+        if self.examples.is_empty() {
+            html.push_str("<div><i>active nowhere in the sample</i></div>");
+        }
+        let largest = self.examples.iter().map(Example::most).fold(0f32, f32::max);
+        for example in &self.examples {
+            let _ = write!(
+                html,
+                "<div><span title=\"context {}\" style=\"opacity: 0.65; font-family: monospace\">\
+                 {:6.2}</span>&ensp;",
+                example.context,
+                example.most()
+            );
+            for (token, value) in example.excerpt() {
+                html.push_str(&coloured(token, value, largest));
+            }
+            html.push_str("</div>");
+        }
+        html
+    }
+}
+
+/// A token with its logit influence.
+fn chip(token: &str, value: f32) -> String {
+    format!(
+        "<code title=\"{value:+.4}\" style=\"background-color: rgba(128, 128, 128, 0.18); \
+         padding: 0 3px\">{}</code>",
+        escape(&visible(token))
+    )
+}
+
+/// A token with a background between none and, at `largest`, a strong one. Half-transparent
+/// colours leave the page's own text readable, dark on light and light on dark.
+fn coloured(token: &str, value: f32, largest: f32) -> String {
+    let text = escape(&visible(token));
+    if value == 0.0 {
+        return text;
+    }
+    let strength = 0.12 + 0.5 * (value.abs() / largest.max(f32::MIN_POSITIVE)).min(1.0);
+    let colour = if value > 0.0 { "59, 130, 246" } else { "234, 88, 12" };
+    format!(
+        "<span title=\"{value:.3}\" style=\"background-color: rgba({colour}, {strength:.2})\">\
+         {text}</span>"
+    )
+}
+
+/// A token's text with line breaks as signs.
+fn visible(token: &str) -> String {
+    token.replace('\n', "↵").replace('\t', "⇥")
+}
+
+impl fmt::Display for Gallery {
+    /// Active tokens in brackets, with the activation behind the most active one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for view in &self.0 {
+            writeln!(f, "feature {} of {}: {}", view.feature, view.point, view.caption())?;
+            for (what, tokens) in [("promotes", &view.promoted), ("suppresses", &view.suppressed)] {
+                let list: Vec<String> =
+                    tokens.iter().map(|(token, value)| format!("{token:?} {value:+.2}")).collect();
+                writeln!(f, "  {what} {}", list.join(", "))?;
+            }
+            for example in &view.examples {
+                write!(f, "  {:6.2}  ", example.most())?;
+                for (token, value) in example.excerpt() {
+                    let token = visible(token);
+                    if value == 0.0 {
+                        f.write_str(&token)?;
+                    } else {
+                        write!(f, "[{token}]")?;
+                    }
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> FeatureView {
+        FeatureView {
+            feature: 5,
+            point: HookPoint::MlpIn(2),
+            examples: vec![Example {
+                context: 8,
+                tokens: ["a", " <b>", "\n", "c"].map(str::to_owned).to_vec(),
+                activations: vec![0.0, 2.5, 0.0, -1.0],
+            }],
+            promoted: vec![(" king".to_owned(), 0.5)],
+            suppressed: vec![("<".to_owned(), -0.25)],
+            density: Some(0.0125),
+            histogram: Some(Histogram::default()),
+        }
+    }
+
+    #[test]
+    fn tokens_are_coloured_by_activation_and_escaped() {
+        let html = Gallery::new(vec![view()]).html();
+        for part in [
+            "<b>feature 5</b> of 2.mlp_in",
+            "density 1.250 %, largest 2.50",
+            "title=\"2.500\" style=\"background-color: rgba(59, 130, 246, 0.62)\"> &lt;b&gt;</span>",
+            "rgba(234, 88, 12, 0.32)\">c</span>",
+            "↵",
+            "title=\"-0.2500\"",
+            "&lt;</code>",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        let text = Gallery::new(vec![view()]).to_string();
+        assert!(text.contains("a[ <b>]↵[c]") && text.contains("\" king\" +0.50"), "{text}");
+    }
+
+    #[test]
+    fn an_excerpt_is_around_the_peak() {
+        let mut activations = vec![0.0; 100];
+        activations[50] = 1.0;
+        let tokens = (0..100).map(|i| i.to_string()).collect();
+        let example = Example { context: 0, tokens, activations };
+        let shown: Vec<&str> = example.excerpt().map(|(token, _)| token).collect();
+        assert_eq!((shown[0], shown[shown.len() - 1]), ("36", "64"));
+    }
+}

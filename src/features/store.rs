@@ -1,0 +1,236 @@
+//! Tables of maximal activations in files.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Histogram;
+use super::histogram::BINS;
+use crate::hub::Repository;
+use crate::model::HookPoint;
+use crate::sae::scope;
+use crate::store::{Tensors, save_exactly};
+use crate::{Error, Result};
+
+const FILE: &str = "top-activations.safetensors";
+
+/// For each feature of an autoencoder, the contexts that activate it most. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct FeatureTable {
+    point: HookPoint,
+    features: usize,
+    /// `[examples, features]`, the most active context first.
+    contexts: Arc<[u32]>,
+    statistics: Option<Statistics>,
+}
+
+/// How often and how strongly features are active, over all tokens looked at.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    /// The share of tokens at which each feature is above zero.
+    pub density: Arc<[f32]>,
+    /// How strongly, each.
+    pub histograms: Arc<[Histogram]>,
+}
+
+impl FeatureTable {
+    /// A table `[examples, features]` of contexts for the features of an autoencoder at `point`.
+    pub(super) fn new(
+        point: HookPoint,
+        features: usize,
+        contexts: Vec<u32>,
+        statistics: Option<Statistics>,
+    ) -> Self {
+        Self { point, features, contexts: contexts.into(), statistics }
+    }
+
+    /// Where the autoencoder reads.
+    pub fn point(&self) -> HookPoint {
+        self.point
+    }
+
+    /// Number of features.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Contexts a feature.
+    pub fn examples(&self) -> usize {
+        self.contexts.len() / self.features.max(1)
+    }
+
+    /// The contexts of a feature, the most active first. Where fewer activate it at all, others
+    /// fill up the end.
+    ///
+    /// # Errors
+    /// A feature there is not.
+    pub fn contexts(&self, feature: usize) -> Result<Vec<usize>> {
+        if feature >= self.features {
+            let expected = format!("below {}", self.features);
+            return Err(Error::invalid("the feature", expected, feature));
+        }
+        let column = self.contexts.iter().skip(feature).step_by(self.features);
+        Ok(column.map(|context| *context as usize).collect())
+    }
+
+    /// The largest context in the table.
+    pub(super) fn last_context(&self) -> usize {
+        self.contexts.iter().max().copied().unwrap_or(0) as usize
+    }
+
+    /// Densities and histograms, if the file has them: those of the original do not.
+    pub fn statistics(&self) -> Option<&Statistics> {
+        self.statistics.as_ref()
+    }
+
+    /// The table of the autoencoder at `point` in the file `top-activations.safetensors` of a
+    /// `-scope` repository.
+    ///
+    /// # Errors
+    /// A file that is not there or damaged, or has no such table.
+    pub fn from_repository(repository: &Repository, point: HookPoint) -> Result<Self> {
+        let content = repository.read(FILE)?;
+        let mut tensors = Tensors::parse(&content.path, &content.bytes, &Device::Cpu)?;
+        take(&mut tensors, &content.path, point)
+    }
+}
+
+/// Writes tables to `top-activations.safetensors` in `folder`: under `{layer}-{point}`, as the
+/// published file has them, contexts i64 `[examples, features]`; under that name and `.density`,
+/// `.histogram` and `.edge` the statistics.
+///
+/// # Errors
+/// No tables, two of the same place, a place the layout has no name for; a folder that cannot be
+/// written.
+pub fn save_tables(folder: impl AsRef<Path>, tables: &[FeatureTable]) -> Result<()> {
+    if tables.is_empty() {
+        return Err(Error::invalid("the tables", "at least one", "none"));
+    }
+    let mut tensors = HashMap::new();
+    for table in tables {
+        let name = scope::folder_point(table.point)?;
+        let (m, cpu) = (table.features, &Device::Cpu);
+        let wide: Vec<i64> = table.contexts.iter().map(|context| i64::from(*context)).collect();
+        let contexts = Tensor::from_vec(wide, (table.examples(), m), cpu)?;
+        if tensors.insert(name.clone(), contexts).is_some() {
+            return Err(Error::invalid("the tables' places", "different ones", table.point));
+        }
+        if let Some(Statistics { density, histograms }) = &table.statistics {
+            let counts = histograms.iter().flat_map(|histogram| histogram.counts).collect();
+            let edges: Vec<f32> = histograms.iter().map(|histogram| histogram.edge).collect();
+            let parts = [
+                ("density", Tensor::from_slice(density, m, cpu)?),
+                ("histogram", Tensor::from_vec::<_, u32>(counts, (m, BINS), cpu)?),
+                ("edge", Tensor::from_vec(edges, m, cpu)?),
+            ];
+            tensors.extend(parts.map(|(part, tensor)| (format!("{name}.{part}"), tensor)));
+        }
+    }
+    let folder = folder.as_ref();
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    save_exactly(&folder.join(FILE), &tensors)
+}
+
+/// The tables in the folder `folder`, for autoencoders at `points`.
+///
+/// # Errors
+/// As [`FeatureTable::from_repository`].
+pub fn load_tables(folder: impl AsRef<Path>, points: &[HookPoint]) -> Result<Vec<FeatureTable>> {
+    let repository = Repository::folder(folder.as_ref());
+    points.iter().map(|point| FeatureTable::from_repository(&repository, *point)).collect()
+}
+
+fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureTable> {
+    let name = scope::folder_point(point)?;
+    let table = tensors
+        .any(&name)
+        .ok_or_else(|| Error::format(path, format!("a table `{name}`"), "no such table"))?;
+    let shape = match table.dims2() {
+        Ok((examples, m)) if examples > 0 && m > 0 && table.dtype().is_int() => (examples, m),
+        _ => {
+            let found = format!("{} {:?}", table.dtype().as_str(), table.dims());
+            return Err(Error::format(path, format!("`{name}` [examples, features]"), found));
+        }
+    };
+    let wide: Vec<i64> = table.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?;
+    let narrow: std::result::Result<Vec<u32>, _> = wide.into_iter().map(u32::try_from).collect();
+    let contexts = narrow.map_err(|_| {
+        Error::format(path, format!("contexts in `{name}`"), "a negative number or a huge one")
+    })?;
+    let m = shape.1;
+    let statistics = match tensors.any(&format!("{name}.histogram")) {
+        None => None,
+        Some(counts) if counts.dims() == [m, BINS] && counts.dtype() == DType::U32 => {
+            let density: Vec<f32> = tensors.take(&format!("{name}.density"), &[m])?.to_vec1()?;
+            let edges: Vec<f32> = tensors.take(&format!("{name}.edge"), &[m])?.to_vec1()?;
+            let counts = counts.flatten_all()?.to_vec1::<u32>()?;
+            let histograms = edges.into_iter().zip(counts.as_chunks().0);
+            let histograms = histograms.map(|(edge, counts)| Histogram { edge, counts: *counts });
+            Some(Statistics { density: density.into(), histograms: histograms.collect() })
+        }
+        Some(other) => {
+            let expected = format!("`{name}.histogram` u32 [{m}, {BINS}]");
+            let found = format!("{} {:?}", other.dtype().as_str(), other.dims());
+            return Err(Error::format(path, expected, found));
+        }
+    };
+    Ok(FeatureTable::new(point, m, contexts, statistics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POINT: HookPoint = HookPoint::MlpIn(3);
+
+    fn table() -> FeatureTable {
+        let mut histogram = Histogram::default();
+        histogram.add(0.7);
+        let statistics = Statistics {
+            density: [0.5, 0.0, 0.25].into(),
+            histograms: [histogram, Histogram::default(), Histogram::default()].into(),
+        };
+        FeatureTable::new(POINT, 3, vec![5, 1, 2, 0, 7, 1], Some(statistics))
+    }
+
+    #[test]
+    fn saved_tables_come_back_in_the_published_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        save_tables(folder.path(), &[table()]).unwrap();
+        let tensors =
+            candle_core::safetensors::load(folder.path().join(FILE), &Device::Cpu).unwrap();
+        let published = tensors["3-mlp-in"].to_vec2::<i64>().unwrap();
+        assert_eq!(published, [[5, 1, 2], [0, 7, 1]]);
+        let loaded = load_tables(folder.path(), &[POINT]).unwrap().remove(0);
+        assert_eq!((loaded.features(), loaded.examples(), loaded.last_context()), (3, 2, 7));
+        assert_eq!(loaded.contexts(1).unwrap(), [1, 7]);
+        let (found, made) = (loaded.statistics().unwrap(), table());
+        let made = made.statistics().unwrap();
+        assert_eq!((&found.density, &found.histograms), (&made.density, &made.histograms));
+        assert!(loaded.contexts(3).unwrap_err().to_string().contains("below 3"));
+    }
+
+    #[test]
+    fn a_published_file_has_no_statistics_and_damaged_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let message = |point| load_tables(folder.path(), &[point]).unwrap_err().to_string();
+        assert!(message(POINT).contains("could not read"));
+        let plain = Tensor::new(&[[1i64, 2], [3, 4], [0, 9]], &Device::Cpu).unwrap();
+        save_exactly(&path, &HashMap::from([("3-mlp-in".to_owned(), plain.clone())])).unwrap();
+        let loaded = load_tables(folder.path(), &[POINT]).unwrap().remove(0);
+        assert_eq!((loaded.examples(), loaded.statistics().is_none()), (3, true));
+        assert!(message(HookPoint::MlpOut(3)).contains("`3-mlp-out`"));
+        let negative = HashMap::from([("3-mlp-in".to_owned(), plain.neg().unwrap())]);
+        save_exactly(&path, &negative).unwrap();
+        assert!(message(POINT).contains("a negative number"));
+        let flat = HashMap::from([("3-mlp-in".to_owned(), plain.flatten_all().unwrap())]);
+        save_exactly(&path, &flat).unwrap();
+        assert!(message(POINT).contains("[examples, features]"));
+        assert!(save_tables(folder.path(), &[]).is_err());
+        let twice = save_tables(folder.path(), &[table(), table()]).unwrap_err().to_string();
+        assert!(twice.contains("different"), "{twice}");
+    }
+}

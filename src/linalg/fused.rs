@@ -1,0 +1,154 @@
+//! Operations that go over memory once, with gradients.
+//!
+//! Composed of tensor operations, a softmax or a norm writes and reads its operands half a dozen
+//! times, and training spends more time on that than on its matrix products.
+
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, Layout, Shape, Storage, Tensor, WithDType, bail,
+};
+use faer::traits::ComplexField;
+
+use crate::Result;
+
+/// f32 or f64.
+pub(crate) trait Real: WithDType + ComplexField {
+    /// The square root.
+    fn root(self) -> Self;
+    /// Replaces each value by its exponential, to about one unit in the last place.
+    fn exp_all(values: &mut [Self]);
+}
+
+impl Real for f64 {
+    fn root(self) -> Self {
+        self.sqrt()
+    }
+
+    fn exp_all(values: &mut [Self]) {
+        values.iter_mut().for_each(|value| *value = value.exp());
+    }
+}
+
+impl Real for f32 {
+    fn root(self) -> Self {
+        self.sqrt()
+    }
+
+    /// Without a call or a branch, so that the compiler does several at once.
+    fn exp_all(values: &mut [Self]) {
+        values.iter_mut().for_each(|value| *value = exp(*value));
+    }
+}
+
+/// `eˣ = 2ⁿ eʳ` with `n` the integer nearest to `x/ln 2`, and `eʳ` by its Taylor polynomial on
+/// `|r| ≤ ln 2/2`. NaN stays NaN.
+fn exp(x: f32) -> f32 {
+    /// Added to a number, it leaves the nearest integer in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 in two parts: n times the first is exact.
+    const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = x - n * LN_2.0 - n * LN_2.1;
+    let series = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+    let power = series.iter().fold(1.0 / 5040.0, |sum, term| sum * r + term);
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    power * f32::from_bits(exponent << 23)
+}
+
+/// A function of one tensor, and its gradient.
+pub(crate) trait Kernel: Send + Sync + 'static {
+    /// A name for messages.
+    const NAME: &'static str;
+
+    /// The result's shape, for an argument of shape `dims`.
+    fn shape(&self, dims: &[usize]) -> Shape;
+
+    /// The result.
+    fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T>;
+
+    /// The gradient with respect to `x`, from that with respect to the result.
+    fn backward<T: Real>(&self, x: &[T], grad: &[T], dims: &[usize]) -> Vec<T>;
+}
+
+/// Whether [`fused`] can take `x`.
+pub(crate) fn can_fuse(x: &Tensor) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+}
+
+/// `kernel` of `x`, f32 or f64 on the CPU.
+pub(crate) fn fused<K: Kernel>(x: &Tensor, kernel: K) -> Result<Tensor> {
+    Ok(x.contiguous()?.apply_op1(Fused(kernel))?)
+}
+
+struct Fused<K>(K);
+
+impl<K: Kernel> CustomOp1 for Fused<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let dims = layout.dims();
+        let storage = match storage {
+            CpuStorage::F32(x) => CpuStorage::F32(self.0.forward(dense(x, layout)?, dims)),
+            CpuStorage::F64(x) => CpuStorage::F64(self.0.forward(dense(x, layout)?, dims)),
+            _ => bail!("{} needs f32 or f64", K::NAME),
+        };
+        Ok((storage, self.0.shape(dims)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _result: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let (x_storage, x_layout) = x.storage_and_layout();
+        let (grad_storage, grad_layout) = grad.storage_and_layout();
+        let dims = x.dims();
+        let gradient = match (&*x_storage, &*grad_storage) {
+            (Storage::Cpu(CpuStorage::F32(x)), Storage::Cpu(CpuStorage::F32(grad))) => {
+                let (x, grad) = (dense(x, x_layout)?, dense(grad, grad_layout)?);
+                Tensor::from_vec(self.0.backward(x, grad, dims), dims, &Device::Cpu)?
+            }
+            (Storage::Cpu(CpuStorage::F64(x)), Storage::Cpu(CpuStorage::F64(grad))) => {
+                let (x, grad) = (dense(x, x_layout)?, dense(grad, grad_layout)?);
+                Tensor::from_vec(self.0.backward(x, grad, dims), dims, &Device::Cpu)?
+            }
+            _ => bail!("the gradient of {} needs f32 or f64 on the CPU", K::NAME),
+        };
+        Ok(Some(gradient))
+    }
+}
+
+fn dense<'a, T>(values: &'a [T], layout: &Layout) -> candle_core::Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => bail!("a fused operation needs a contiguous tensor"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponentials_are_right_to_the_last_digits() {
+        let mut worst = 0f64;
+        for i in -8700..=8800 {
+            let x = i as f32 / 100.0;
+            let expected = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) / expected - 1.0).abs());
+        }
+        assert!(worst < 2.5e-7, "{worst}");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(-1e30) < 1e-37 && exp(f32::NAN).is_nan());
+    }
+}

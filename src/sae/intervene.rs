@@ -1,0 +1,141 @@
+//! Changing what a model's features do.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::{Codes, Sae};
+use crate::model::Hooks;
+use crate::{Error, Result};
+
+impl Sae {
+    /// Hooks that multiply the activations of some features by `factor` wherever they are active:
+    /// `x + (factor − 1) Σ fᵢ(x) dᵢ`. What the autoencoder does not explain stays as it is.
+    ///
+    /// # Errors
+    /// No feature, or one there is not; a factor that is not a number.
+    pub fn scale_features(&self, features: &[usize], factor: f32) -> Result<Hooks> {
+        self.check_features(features)?;
+        if !factor.is_finite() {
+            return Err(Error::invalid("the factor", "a finite number", factor));
+        }
+        let chosen: Arc<[usize]> = features.into();
+        let sae = self.clone();
+        let change = move |x: &Tensor| {
+            let codes = sae.encode(x)?;
+            let chosen = |(feature, _): &(u32, f32)| chosen.contains(&(*feature as usize));
+            let rows = (0..codes.rows()).map(|row| {
+                codes
+                    .row(row)
+                    .filter(chosen)
+                    .map(|(i, value)| (i, value * (factor - 1.0)))
+                    .collect()
+            });
+            let added =
+                sae.decode(&Codes::new(codes.width(), rows)?)?.broadcast_sub(sae.b_dec())?;
+            Ok((x + added.reshape(x.shape())?)?)
+        };
+        Ok(Hooks::new().replace(self.point(), change))
+    }
+
+    /// Hooks that take some features away: [`Sae::scale_features`] with 0.
+    ///
+    /// # Errors
+    /// As [`Sae::scale_features`].
+    pub fn ablate(&self, features: &[usize]) -> Result<Hooks> {
+        self.scale_features(features, 0.0)
+    }
+
+    /// Hooks that add `strength` times a feature's direction at every position: `x + strength dᵢ`.
+    ///
+    /// # Errors
+    /// A feature there is not; a strength that is not a number.
+    pub fn steer(&self, feature: usize, strength: f32) -> Result<Hooks> {
+        self.check_features(&[feature])?;
+        if !strength.is_finite() {
+            return Err(Error::invalid("the strength", "a finite number", strength));
+        }
+        let direction = self.w_dec().narrow(1, feature, 1)?.flatten_all()?;
+        let direction = (direction * f64::from(strength))?;
+        Ok(Hooks::new().replace(self.point(), move |x| Ok(x.broadcast_add(&direction)?)))
+    }
+
+    /// Fails unless there are `features`, and all of them are the autoencoder's.
+    pub(super) fn check_features(&self, features: &[usize]) -> Result<()> {
+        if features.is_empty() {
+            return Err(Error::invalid("the features", "at least one", "none"));
+        }
+        match features.iter().find(|feature| **feature >= self.features()) {
+            Some(feature) => {
+                let expected = format!("below {}", self.features());
+                Err(Error::invalid("the feature", expected, feature))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::model::{Config, Decoder, HookPoint};
+    use crate::random::Rng;
+    use crate::sae::SaeWeights;
+
+    fn sae() -> Sae {
+        let eye = Tensor::eye(8, DType::F32, &Device::Cpu).unwrap();
+        let weights = SaeWeights {
+            encoder: eye.clone(),
+            encoder_bias: None,
+            bilinear: false,
+            decoder: eye,
+            bias: Rng::seed(1).normal(8, &Device::Cpu).unwrap(),
+        };
+        Sae::from_weights(HookPoint::MlpIn(0), 8, weights).unwrap()
+    }
+
+    /// What the model's MLP reads with `hooks`, `[8]` of the last position, and the logits.
+    fn run(hooks: Hooks) -> (Vec<f32>, Vec<f32>) {
+        let config = Config { vocab: 9, ..Config::bilinear(1, 2, 8, 16) };
+        let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+        let tokens = Tensor::new(&[[1u32, 2, 3]], &Device::Cpu).unwrap();
+        let point = HookPoint::MlpIn(0);
+        let (logits, cache) = model.run(&tokens, &hooks.capture(point)).unwrap();
+        let last =
+            |tensor: &Tensor| tensor.get(0).unwrap().get(2).unwrap().to_vec1::<f32>().unwrap();
+        (last(cache.get(point).unwrap()), last(&logits))
+    }
+
+    #[test]
+    fn features_are_scaled_taken_away_and_added() {
+        let (clean, logits) = run(Hooks::new());
+        let bias = sae().b_dec().to_vec1::<f32>().unwrap();
+        // With unit vectors for features, feature i is entry i less the bias.
+        let expect = |found: Vec<f32>, change: &dyn Fn(usize) -> f32| {
+            for i in 0..8 {
+                assert!((found[i] - clean[i] - change(i)).abs() < 1e-5);
+            }
+        };
+        let (scaled, other) = run(sae().scale_features(&[2, 5], 3.0).unwrap());
+        let only = |i: usize, value: f32| if i == 2 || i == 5 { value } else { 0.0 };
+        expect(scaled, &|i| only(i, 2.0 * (clean[i] - bias[i])));
+        assert_ne!(other, logits);
+        let (ablated, _) = run(sae().ablate(&[2, 5]).unwrap());
+        expect(ablated, &|i| only(i, bias[i] - clean[i]));
+        let (steered, _) = run(sae().steer(3, -1.5).unwrap());
+        expect(steered, &|i| if i == 3 { -1.5 } else { 0.0 });
+        let (same, again) = run(sae().scale_features(&[1], 1.0).unwrap());
+        expect(same, &|_| 0.0);
+        assert_eq!(again, logits);
+    }
+
+    #[test]
+    fn features_there_are_not_are_refused() {
+        assert!(sae().ablate(&[8]).unwrap_err().to_string().contains("below 8"));
+        assert!(sae().ablate(&[]).unwrap_err().to_string().contains("at least one"));
+        assert!(sae().steer(1, f32::NAN).unwrap_err().to_string().contains("strength"));
+        assert!(sae().scale_features(&[1], f32::INFINITY).is_err());
+    }
+}
