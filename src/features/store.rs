@@ -223,7 +223,8 @@ mod tests {
         let loaded = load_tables(folder.path(), &[POINT]).unwrap().remove(0);
         assert_eq!((loaded.examples(), loaded.statistics().is_none()), (3, true));
         assert!(message(HookPoint::MlpOut(3)).contains("`3-mlp-out`"));
-        let negative = HashMap::from([("3-mlp-in".to_owned(), plain.neg().unwrap())]);
+        let negative = Tensor::new(&[[1i64, -2]], &Device::Cpu).unwrap();
+        let negative = HashMap::from([("3-mlp-in".to_owned(), negative)]);
         save_exactly(&path, &negative).unwrap();
         assert!(message(POINT).contains("a negative number"));
         let flat = HashMap::from([("3-mlp-in".to_owned(), plain.flatten_all().unwrap())]);

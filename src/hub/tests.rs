@@ -98,7 +98,7 @@ impl Server {
 }
 
 fn large() -> Vec<u8> {
-    (0..100_000u32).map(|i| (i * i % 251) as u8).collect()
+    (0..100_000u64).map(|i| (i * i % 251) as u8).collect()
 }
 
 impl State {

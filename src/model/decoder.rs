@@ -230,7 +230,7 @@ mod tests {
 
         // What is put back unchanged changes nothing; what is taken away is gone from there on.
         let same = Hooks::new().replace(HookPoint::Z(0), |z| Ok(z.clone()));
-        assert_eq!(gap(&model.run(&tokens(), &same).unwrap().0, &logits), 0.0);
+        assert!(gap(&model.run(&tokens(), &same).unwrap().0, &logits) < 1e-5);
         for point in HookPoint::all(1) {
             let zero = Hooks::new().replace(point, |x| Ok(x.zeros_like()?)).capture(point);
             let (changed, cache) = model.run(&tokens(), &zero).unwrap();
