@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use corpus::Corpus;
 use eigenlens::data::text::{Tokenizer, Tokens};
+use eigenlens::features::save_tables;
 use eigenlens::model::TrainOptions;
 use eigenlens::prelude::*;
 use eigenlens::sae::SaeOptions;
@@ -22,11 +23,14 @@ const VOCAB: usize = 4096;
 const CONTEXT: usize = 128;
 const EXPANSION: usize = 8;
 const K: usize = 16;
+/// Contexts of the sample that features are looked up in, and examples a feature.
+const CONTEXTS: usize = 4096;
+const EXAMPLES: usize = 20;
 /// Layers with autoencoders before and after the MLP.
 const LAYERS: [usize; 2] = [1, 2];
 
 fn main() -> Result<()> {
-    let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/embedded".into()));
+    let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/language".into()));
     let work = out.join("work");
     std::fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
     let device = Device::cuda_if_available(0)?;
@@ -39,17 +43,17 @@ fn main() -> Result<()> {
 
     let model = language_model(&out, &work, &train, &test, &device)?;
     report(&model, &corpus, &train, &test)?;
-    for layer in LAYERS {
-        for point in [HookPoint::MlpIn(layer), HookPoint::MlpOut(layer)] {
-            autoencoder(&out, &work, &model, point, &train, &test)?;
-        }
-    }
-    Ok(())
+    let points = LAYERS.map(|layer| [HookPoint::MlpIn(layer), HookPoint::MlpOut(layer)]);
+    let saes = points.as_flattened().iter();
+    let saes = saes.map(|point| autoencoder(&out, &work, &model, *point, &train, &test));
+    let saes: Vec<Sae> = saes.collect::<Result<_>>()?;
+    examples(&out, &work, &model, &saes, &train)
 }
 
 fn tokenizer(corpus: &Corpus, out: &Path) -> Result<Tokenizer> {
-    let path = out.join("tokenizer.json");
+    let path = out.join("classics/tokenizer.json");
     if !path.is_file() {
+        std::fs::create_dir_all(out.join("classics")).map_err(Error::io("create", out))?;
         Tokenizer::train(corpus.train.iter().map(String::as_str), VOCAB)?.save(&path)?;
     }
     Tokenizer::from_file(path)
@@ -70,7 +74,8 @@ fn language_model(
     test: &Tokens,
     device: &Device,
 ) -> Result<Decoder> {
-    if !out.join("model.safetensors").is_file() {
+    let out = &out.join("classics");
+    if !out.join("config.json").is_file() {
         let config = Config { context: CONTEXT, vocab: VOCAB, ..Config::bilinear(4, 6, 192, 768) };
         let model = Decoder::random(config, 0, device)?;
         let options = TrainOptions {
@@ -119,12 +124,12 @@ fn autoencoder(
     test: &Tokens,
 ) -> Result<Sae> {
     let name = scope_name(point);
-    let folder = out.join("scope").join(&name);
+    let folder = out.join("classics-scope").join(&name);
     if !folder.join("config.json").is_file() {
         let options = SaeOptions {
             expansion: EXPANSION,
             k: K,
-            steps: 3_000,
+            steps: 2_500,
             length: CONTEXT,
             report: 250,
             checkpoint: Some(work.join(&name)),
@@ -137,6 +142,16 @@ fn autoencoder(
     let sae = Sae::load(&folder, model.device())?;
     println!("{name}: {}", sae.patched_loss(model, test, 128, CONTEXT)?);
     Ok(sae)
+}
+
+/// The sample of text that features are looked up in, and the contexts that activate them most.
+fn examples(out: &Path, work: &Path, model: &Decoder, saes: &[Sae], train: &Tokens) -> Result<()> {
+    let contexts = Contexts::spread(train, CONTEXTS, CONTEXT)?;
+    contexts.save(out.join("classics-4k"))?;
+    let checkpoint = Some(work.join("examples.safetensors"));
+    let options = MaxOptions { examples: EXAMPLES, checkpoint, ..MaxOptions::default() };
+    let tables = max_activations(model, saes, &contexts, &options)?;
+    save_tables(out.join("classics-scope"), &tables)
 }
 
 fn scope_name(point: HookPoint) -> String {

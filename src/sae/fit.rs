@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Shape, Tensor, Var};
+use rayon::prelude::*;
 
 use super::{Sae, SaeWeights};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
-use crate::linalg::matmul_nt;
+use crate::linalg::{Kernel, Real, can_fuse, fused, matmul_nt};
 use crate::model::{Decoder, HookPoint};
 use crate::notebook::Progress;
 use crate::random::Rng;
@@ -134,7 +135,7 @@ impl Sae {
         let (mut error, mut variance) = (0.0, 0.0);
         for step in first..end {
             let x = source.next()?;
-            let (loss, mask) = weights.loss(&x, options.k)?;
+            let (loss, codes) = weights.loss(&x, options.k)?;
             let found = gradients(&loss, &weights.parameters())?;
             adam.set_learning_rate(options.learning_rate * cosine(step, options.steps));
             adam.step(&weights.projected(found)?)?;
@@ -149,10 +150,10 @@ impl Sae {
             error += squares;
             let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?.sqr()?.sum_all()?;
             variance += centred.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            let fired: Vec<f32> = mask.sum(0)?.to_vec1()?;
-            for (seen, fired) in seen_at.iter_mut().zip(fired) {
-                if fired > 0.0 {
-                    *seen = (step + 1) as f32;
+            let codes: Vec<f32> = codes.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            for row in codes.chunks(m) {
+                for (seen, code) in seen_at.iter_mut().zip(row) {
+                    *seen = if *code != 0.0 { (step + 1) as f32 } else { *seen };
                 }
             }
             let last = step + 1 == options.steps;
@@ -279,15 +280,16 @@ impl Trained {
         vec![self.encoder.clone(), self.decoder.clone(), self.bias.clone()]
     }
 
-    /// Mean squared distance of the reconstructions from `x` `[n, d]`, and which features each row
-    /// keeps, `[n, m]`.
+    /// Mean squared distance of the reconstructions from `x` `[n, d]`, and the codes `[n, m]`.
     fn loss(&self, x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
         let h = matmul_nt(&x.broadcast_sub(self.bias.as_tensor())?, self.encoder.as_tensor())?;
-        let mask = top_k_mask(&h.detach(), k)?;
-        let codes = (h * &mask)?;
+        let codes = match can_fuse(&h) {
+            true => fused(&h, TopK { k })?,
+            false => (&h * top_k_mask(&h.detach(), k)?)?,
+        };
         let reconstruction =
             matmul_nt(&codes, self.decoder.as_tensor())?.broadcast_add(self.bias.as_tensor())?;
-        Ok(((reconstruction - x)?.sqr()?.sum(D::Minus1)?.mean_all()?, mask))
+        Ok(((reconstruction - x)?.sqr()?.sum(D::Minus1)?.mean_all()?, codes.detach()))
     }
 
     /// The gradients, the decoder's without what would only change its columns' lengths.
@@ -319,6 +321,43 @@ impl Trained {
 
 fn unit_columns(matrix: &Tensor) -> Result<Tensor> {
     Ok(matrix.broadcast_div(&matrix.sqr()?.sum_keepdim(0)?.sqrt()?)?)
+}
+
+/// Keeps the k largest entries of each row, with gradients for those alone.
+struct TopK {
+    k: usize,
+}
+
+impl TopK {
+    /// `values` at the k largest entries of each row of `x`, 0 elsewhere.
+    fn keep<T: Real>(&self, x: &[T], values: &[T], dims: &[usize]) -> Vec<T> {
+        let m = dims.last().copied().unwrap_or(1);
+        let mut kept = vec![T::zero(); x.len()];
+        let rows = kept.par_chunks_mut(m).zip(x.par_chunks(m)).zip(values.par_chunks(m));
+        rows.for_each(|((kept, x), values)| {
+            let row: Vec<f32> = x.iter().map(|x| x.to_f64() as f32).collect();
+            for (feature, _) in super::autoencoder::largest(&row, self.k) {
+                kept[feature as usize] = values[feature as usize];
+            }
+        });
+        kept
+    }
+}
+
+impl Kernel for TopK {
+    const NAME: &'static str = "top_k";
+
+    fn shape(&self, dims: &[usize]) -> Shape {
+        Shape::from(dims)
+    }
+
+    fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
+        self.keep(x, x, dims)
+    }
+
+    fn backward<T: Real>(&self, x: &[T], grad: &[T], dims: &[usize]) -> Vec<T> {
+        self.keep(x, grad, dims)
+    }
 }
 
 /// 1 at the k largest entries of each row, 0 elsewhere.

@@ -10,17 +10,21 @@ use crate::install::state::{Checkout, State};
 
 /// Runs the script that downloads, checks and stores a data set.
 pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
-    let name = match dataset {
-        Dataset::Mnist => "mnist",
-        Dataset::FashionMnist => "fashion-mnist",
+    let (name, script) = match dataset {
+        Dataset::Mnist => ("mnist", "fetch_mnist.py"),
+        Dataset::FashionMnist => ("fashion-mnist", "fetch_mnist.py"),
+        Dataset::Corpus => ("corpus", "fetch_corpus.py"),
     };
     let checkout = Checkout::find()?;
     let state = State::open()?;
-    let script = checkout.environment("fetch_mnist.py")?;
+    let script = checkout.environment(script)?;
     let (python, _) = python::find()?;
     let target = state.data().join(name);
     let mut command = Command::new(python);
-    command.arg(script).args(["--dataset", name, "--out"]).arg(&target);
+    command.arg(script).arg("--out").arg(&target);
+    if !matches!(dataset, Dataset::Corpus) {
+        command.args(["--dataset", name]);
+    }
     let status = clean(&mut command).status().context("could not start Python")?;
     if !status.success() {
         bail!("{name} was not fetched; nothing was written to {}", target.display());
