@@ -1,6 +1,8 @@
 //! Tables of maximal activations in files.
 
+use crate::notebook::MimeBundle;
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -177,6 +179,20 @@ fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureT
         }
     };
     Ok(FeatureTable::new(point, m, contexts, statistics))
+}
+
+impl FeatureTable {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for FeatureTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (features, examples) = (self.features, self.examples());
+        write!(f, "{examples} examples of each of {features} features at {}", self.point)
+    }
 }
 
 #[cfg(test)]

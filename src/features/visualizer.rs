@@ -4,8 +4,10 @@ use super::gallery::{Example, FeatureView, Gallery};
 use super::{FeatureTable, max_activations};
 use crate::data::text::{Contexts, Tokenizer};
 use crate::model::Decoder;
+use crate::notebook::MimeBundle;
 use crate::sae::Sae;
 use crate::{Error, Result};
+use std::fmt;
 
 /// Tokens of logit influence that are shown, each way.
 const TOKENS: usize = 8;
@@ -156,6 +158,20 @@ impl Visualizer {
             [table] => Self::new(model, sae, contexts, table),
             _ => Err(Error::invalid("the tables", "one", tables.len())),
         }
+    }
+}
+
+impl Visualizer {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Visualizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (examples, contexts) = (self.table.examples(), &self.contexts);
+        write!(f, "{}; {examples} examples a feature, out of {contexts}", self.sae)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The model as a handle.
 
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -174,6 +175,18 @@ impl Decoder {
 
     pub(super) fn checked(&self, tokens: &Tensor) -> Result<Tensor> {
         check_tokens(&tokens.to_device(self.device())?, self.config().vocab)
+    }
+}
+
+impl fmt::Display for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { layers, heads, d_model, context, vocab, .. } = self.config();
+        write!(
+            f,
+            "transformer of {layers} layers, {heads} heads, d_model {d_model}, context {context}, \
+             {vocab} tokens, from {}",
+            self.source()
+        )
     }
 }
 

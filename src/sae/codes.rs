@@ -1,5 +1,7 @@
 //! Sparse activations of features.
 
+use crate::notebook::MimeBundle;
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -89,6 +91,21 @@ impl Codes {
             }
         }
         Ok(Tensor::from_vec(dense, (self.rows(), self.width), device)?)
+    }
+}
+
+impl Codes {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, entries) = (self.rows(), self.entries());
+        let mean = entries as f64 / rows.max(1) as f64;
+        write!(f, "{rows} rows of {} features, {mean:.1} active in each", self.width())
     }
 }
 

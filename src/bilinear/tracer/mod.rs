@@ -13,7 +13,9 @@ mod outliers;
 mod statistic;
 mod strongest;
 
+use crate::notebook::MimeBundle;
 use candle_core::Tensor;
+use std::fmt;
 
 pub use outliers::Outlier;
 pub use statistic::Statistic;
@@ -182,6 +184,24 @@ impl Tracer {
         (0..count)
             .step_by(step)
             .map(move |start| symmetrise(&self.interactions(start..count.min(start + step))?))
+    }
+}
+
+impl Tracer {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (inputs, layer) = (self.input.features(), self.input.point().layer());
+        write!(
+            f,
+            "{inputs} input and {} output features of the MLP of layer {layer}",
+            self.features()
+        )
     }
 }
 

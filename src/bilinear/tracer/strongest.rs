@@ -1,6 +1,8 @@
 //! The strongest interactions of an output feature.
 
+use crate::notebook::MimeBundle;
 use candle_core::{Device, Tensor};
+use std::fmt;
 
 use super::Tracer;
 use crate::linalg::matmul_tn;
@@ -8,6 +10,8 @@ use crate::{Error, Result};
 
 /// Rows of the projected matrix that are looked at a time.
 const ROWS: usize = 512;
+/// Interactions that are printed.
+const SHOWN: usize = 12;
 
 /// The largest entries of the matrix of [`Tracer::projected`], and what they have in common.
 #[derive(Debug, Clone)]
@@ -60,6 +64,32 @@ impl Tracer {
         let rows = self.input.w_dec().index_select(&index, 1)?;
         let matrix = matmul_tn(&rows, &half.index_select(&index, 1)?)?;
         Ok(Strongest { feature, entries, inputs, matrix: matrix.to_device(&Device::Cpu)? })
+    }
+}
+
+impl Strongest {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Strongest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { feature, entries, inputs, .. } = self;
+        writeln!(
+            f,
+            "output feature {feature}: {} interactions of {} input features",
+            entries.len(),
+            inputs.len()
+        )?;
+        for (row, column, value) in entries.iter().take(SHOWN) {
+            writeln!(f, "{row:>8} × {column:<8} {value:+.4}")?;
+        }
+        if entries.len() > SHOWN {
+            writeln!(f, "       … {} more", entries.len() - SHOWN)?;
+        }
+        Ok(())
     }
 }
 

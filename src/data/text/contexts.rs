@@ -1,5 +1,7 @@
 //! Texts of equal length as tokens, stored as Parquet.
 
+use crate::notebook::MimeBundle;
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -244,6 +246,20 @@ impl Rows {
             .map_err(|_| Error::format(path, "tokens from 0 to 4,294,967,295", "others"))?;
         Contexts::new(length, tokens)
             .map_err(|_| Error::format(path, "at least one context", "no rows"))
+    }
+}
+
+impl Contexts {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Contexts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, length) = (self.len(), self.length());
+        write!(f, "{count} contexts of {length} tokens, from {}", self.source())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Between text and tokens.
 
+use crate::notebook::MimeBundle;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,6 +114,19 @@ impl Tokenizer {
             Some(piece) if piece.contains('\u{2581}') => Ok(piece.replace('\u{2581}', " ")),
             _ => self.decode(&[token]),
         }
+    }
+}
+
+impl Tokenizer {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a tokenizer of {} tokens", self.vocab())
     }
 }
 

@@ -1,9 +1,12 @@
 //! A long text as tokens.
 
+use crate::notebook::MimeBundle;
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::encode::thousands;
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -81,6 +84,19 @@ impl Tokens {
             return Err(Error::invalid("the length of a window", expected, length));
         }
         Ok(())
+    }
+}
+
+impl Tokens {
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens", thousands(self.len()))
     }
 }
 
