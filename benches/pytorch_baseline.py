@@ -1,7 +1,7 @@
-"""PyTorch's side of `cargo bench`: the computations of benches/speed/training.rs, on request.
+"""PyTorch's side of `cargo bench`: the computations of benches/speed, on request.
 
-Reads requests from standard input, one a line, `WORK TIMES`, does the work that often and answers
-with the seconds it took. WORK is one of
+The arguments are sizes, `NAME=SIZE`. Reads requests from standard input, one a line, `WORK TIMES`,
+does the work that often and answers with the seconds it took. WORK is one of
 
 - image: one epoch of a bilinear classifier of images: embedding [hidden, pixels], left and right
   [hidden, hidden], head [classes, hidden], no biases; cross-entropy, AdamW (rate 1e-3, decay 0.5);
@@ -10,14 +10,25 @@ with the seconds it took. WORK is one of
 - cpd: one Muon step of fitting factors [pixels, rank], [pixels, rank] and [classes, rank] to such a
   model's tensor [classes, pixels, pixels] by cosine similarity, without forming either tensor;
   Newton-Schulz in bfloat16, as in torch.optim.Muon;
-- cpd-f32: the same, with Newton-Schulz in f32.
+- cpd-f32: the same, with Newton-Schulz in f32;
+- prefill: the logits of windows of text from a bilinear transformer, without gradients;
+- generation: tokens after a prompt from such a model, one by one, with kept keys and values;
+- language: one step of training it: windows from anywhere in a text, cross-entropy of the next
+  token, gradients shortened to length 1, AdamW (rate 1e-3, beta2 0.95, decay 0.1);
+- encoding: top-k codes of activations: a matrix product and topk;
+- decoding: what such codes stand for, with embedding_bag: a product of the codes with zeros filled
+  in took 30 times as long;
+- features: a buffer of such a model's activations, and training an autoencoder on it: top-k codes,
+  decoder with columns of length one and no gradient along them, Adam (rate 1e-3); the error's
+  share of the variance and the features that fired;
+- scan: the two largest eigenvalues of the symmetrised interaction matrices of output features, in
+  f32.
 
-AdamW is the fused one, PyTorch's fastest.
+All is eager; AdamW is the fused one, PyTorch's fastest.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import math
 import sys
@@ -30,11 +41,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CLASSES = 10
+MNIST = Path(__file__).resolve().parent.parent / "assets/mnist"
+
+Sizes = dict[str, int]
+Work = Callable[[], None]
 
 
-def load(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+def load(part: str) -> tuple[Tensor, Tensor]:
     def body(name: str, header: int) -> Tensor:
-        raw = gzip.decompress((folder / f"{part}-{name}-ubyte.gz").read_bytes())
+        raw = gzip.decompress((MNIST / f"{part}-{name}-ubyte.gz").read_bytes())
         return torch.frombuffer(bytearray(raw[header:]), dtype=torch.uint8)
 
     labels = body("labels-idx1", 8).long()
@@ -56,13 +71,13 @@ class Classifier(nn.Module):
         return self.head(left * right)
 
 
-class Training:
+class ImageTraining:
     """Epochs of training, each with its row of metrics."""
 
-    def __init__(self, folder: Path, hidden: int, batch: int, noise: float) -> None:
-        self.train, self.test = load(folder, "train"), load(folder, "t10k")
-        self.batch, self.noise = batch, noise
-        self.model = Classifier(self.train[0].shape[1], hidden)
+    def __init__(self, sizes: Sizes, noise: float) -> None:
+        self.train, self.test = load("train"), load("t10k")
+        self.batch, self.noise = sizes["batch"], noise
+        self.model = Classifier(self.train[0].shape[1], sizes["d_hidden"])
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=1e-3, weight_decay=0.5, fused=True
         )
@@ -112,15 +127,16 @@ def inner(one: list[Tensor], other: list[Tensor]) -> Tensor:
 class Decomposition:
     """Muon steps towards the factors of a classifier's tensor."""
 
-    def __init__(self, pixels: int, hidden: int, rank: int, dtype: torch.dtype) -> None:
+    def __init__(self, sizes: Sizes, dtype: torch.dtype) -> None:
         self.dtype = dtype
+        pixels = 28 * 28
         with torch.no_grad():
-            model = Classifier(pixels, hidden)
+            model = Classifier(pixels, sizes["d_hidden"])
             maps = (model.bilinear.weight @ model.embed.weight).chunk(2)
             self.target = [maps[0].T, maps[1].T, model.head.weight]
             self.norm = inner(self.target, self.target).sqrt()
         self.factors = [
-            nn.Parameter(torch.randn(size, rank) / math.sqrt(size))
+            nn.Parameter(torch.randn(size, sizes["rank"]) / math.sqrt(size))
             for size in (pixels, pixels, CLASSES)
         ]
         self.means = [torch.zeros_like(factor) for factor in self.factors]
@@ -140,24 +156,278 @@ class Decomposition:
         self.rows.append(similarity.item())
 
 
+def norm(x: Tensor) -> Tensor:
+    return functional.rms_norm(x, x.shape[-1:], eps=1e-8)
+
+
+def turned(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary embedding: entries i and i + half of a head turn together."""
+    cos, sin = angles
+    left, right = x.chunk(2, dim=-1)
+    return torch.cat((left * cos - right * sin, left * sin + right * cos), dim=-1)
+
+
+class Block(nn.Module):
+    """x + A(norm x) / sqrt(2 layers) = y, y + P((L norm y) * (R norm y)); A is attention."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        d, hidden = sizes["d_model"], sizes["d_hidden"]
+        self.heads, self.scale = sizes["heads"], (2 * sizes["layers"]) ** -0.5
+        self.qkv = nn.Linear(d, 3 * d, bias=False)
+        self.attention_out = nn.Linear(d, d, bias=False)
+        self.bilinear = nn.Linear(d, 2 * hidden, bias=False)
+        self.mlp_out = nn.Linear(hidden, d, bias=False)
+
+    def attention(self, x: Tensor, angles: Tensor, seen: int, past: Tensor | None) -> Tensor:
+        batch, positions, d = x.shape
+        qkv = self.qkv(x).view(batch, positions, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        (q, k), v = turned(qkv[:2], angles), qkv[2]
+        if past is not None:
+            past[:, :, :, seen : seen + positions] = torch.stack((k, v))
+            k, v = past[:, :, :, : seen + positions]
+        z = functional.scaled_dot_product_attention(q, k, v, is_causal=positions > 1)
+        return self.attention_out(z.transpose(1, 2).reshape(batch, positions, d))
+
+    def mlp(self, x: Tensor) -> Tensor:
+        left, right = self.bilinear(norm(x)).chunk(2, dim=-1)
+        return self.mlp_out(left * right)
+
+    def middle(
+        self, x: Tensor, angles: Tensor, seen: int = 0, past: Tensor | None = None
+    ) -> Tensor:
+        return x + self.scale * self.attention(norm(x), angles, seen, past)
+
+
+class Decoder(nn.Module):
+    """A bilinear transformer."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        d, half = sizes["d_model"], sizes["d_model"] // sizes["heads"] // 2
+        self.embed = nn.Embedding(sizes["vocab"], d)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes["layers"]))
+        self.unembed = nn.Linear(d, sizes["vocab"], bias=False)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.02)
+        turns = torch.outer(torch.arange(sizes["context"]), 10_000 ** -(torch.arange(half) / half))
+        self.angles = torch.stack((turns.cos(), turns.sin()))
+
+    def stream(self, tokens: Tensor, seen: int = 0, past: Tensor | None = None) -> Tensor:
+        """The residual stream after all layers, for tokens that follow those in `past`."""
+        x = self.embed(tokens)
+        angles = self.angles[:, seen : seen + tokens.shape[1]]
+        for i, block in enumerate(self.blocks):
+            x = block.middle(x, angles, seen, None if past is None else past[i])
+            x = x + block.mlp(x)
+        return x
+
+    def mlp_out(self, layer: int, tokens: Tensor) -> Tensor:
+        """What a layer's MLP writes."""
+        x = self.embed(tokens)
+        angles = self.angles[:, : tokens.shape[1]]
+        for block in self.blocks[:layer]:
+            x = block.middle(x, angles)
+            x = x + block.mlp(x)
+        return self.blocks[layer].mlp(self.blocks[layer].middle(x, angles))
+
+    def logits(self, stream: Tensor) -> Tensor:
+        return self.unembed(norm(stream))
+
+
+class Text:
+    """Random tokens, to draw windows from."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.windows = torch.randint(sizes["vocab"], (sizes["text"],)).unfold(0, sizes["length"], 1)
+
+    def draw(self, count: int) -> Tensor:
+        return self.windows[torch.randint(len(self.windows), (count,))]
+
+
+class Prefill:
+    """Logits of windows of text."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.model, self.tokens = Decoder(sizes), Text(sizes).draw(sizes["prefill"])
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        self.model.logits(self.model.stream(self.tokens))
+
+
+class Generation:
+    """Texts that go on from one prompt."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.model, self.new = Decoder(sizes), sizes["new"]
+        self.prompt = torch.randint(sizes["vocab"], (1, sizes["prompt"]))
+        heads, d_head = sizes["heads"], sizes["d_model"] // sizes["heads"]
+        self.past = torch.empty(sizes["layers"], 2, 1, heads, sizes["context"], d_head)
+        self.rows: list[list[int]] = []
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        tokens, seen, row = self.prompt, 0, []
+        for _ in range(self.new):
+            stream = self.model.stream(tokens, seen, self.past)
+            seen += tokens.shape[1]
+            tokens = self.model.logits(stream[:, -1]).softmax(-1).multinomial(1)
+            row.append(int(tokens.item()))
+        self.rows.append(row)
+
+
+class LanguageTraining:
+    """Steps of training, each with its loss."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.model, self.text, self.batch = Decoder(sizes), Text(sizes), sizes["batch"]
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+        )
+        self.rows: list[float] = []
+
+    def __call__(self) -> None:
+        tokens = self.text.draw(self.batch)
+        logits = self.model.logits(self.model.stream(tokens)[:, :-1])
+        loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.rows.append(loss.item())
+
+
+class Encoding:
+    """Codes of activations, and where they are not zero."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.x = torch.randn(sizes["sae_rows"], sizes["sae_d_model"])
+        self.encoder = torch.randn(sizes["sae_features"], sizes["sae_d_model"])
+        self.bias, self.k = torch.randn(sizes["sae_d_model"]), sizes["sae_k"]
+
+    def codes(self) -> tuple[Tensor, Tensor]:
+        values, indices = functional.linear(self.x - self.bias, self.encoder).topk(
+            self.k, sorted=False
+        )
+        return values, indices
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        self.codes()
+
+
+class Decoding:
+    """Weighted sums of the decoder's columns, which lie in memory one after the other."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        encoding = Encoding(sizes)
+        self.values, self.indices = encoding.codes()
+        self.columns, self.bias = torch.randn_like(encoding.encoder), encoding.bias
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        sums = functional.embedding_bag(
+            self.indices, self.columns, per_sample_weights=self.values, mode="sum"
+        )
+        sums.add_(self.bias)
+
+
+class FeatureTraining:
+    """Buffers of activations, in each of which every activation is trained on once."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes, self.model, self.text = sizes, Decoder(sizes), Text(sizes)
+        d, features = sizes["d_model"], sizes["fit_features"]
+        decoder = torch.randn(d, features)
+        decoder /= decoder.norm(dim=0)
+        self.encoder, self.decoder = nn.Parameter(decoder.T.contiguous()), nn.Parameter(decoder)
+        self.bias = nn.Parameter(self.buffer().mean(0))
+        self.optimiser = torch.optim.AdamW(
+            [self.encoder, self.decoder, self.bias], lr=1e-3, weight_decay=0.0, fused=True
+        )
+        self.seen_at = torch.zeros(features)
+        self.steps = 0
+        self.rows: list[float] = []
+
+    @torch.no_grad()
+    def buffer(self) -> Tensor:
+        parts: list[Tensor] = []
+        while sum(len(part) for part in parts) < self.sizes["fit_buffer"]:
+            tokens = self.text.draw(self.sizes["batch"])
+            parts.append(self.model.mlp_out(self.sizes["fit_layer"], tokens).flatten(0, 1))
+        together = torch.cat(parts)
+        return together[torch.randperm(len(together))]
+
+    def step(self, x: Tensor) -> tuple[float, float]:
+        dense = functional.linear(x - self.bias, self.encoder)
+        values, indices = dense.topk(self.sizes["fit_k"], sorted=False)
+        codes = torch.zeros_like(dense).scatter(-1, indices, values)
+        reconstruction = functional.linear(codes, self.decoder, self.bias)
+        loss = (reconstruction - x).square().sum(-1).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            along = (self.decoder.grad * self.decoder).sum(0)
+            self.decoder.grad -= self.decoder * along
+            self.optimiser.step()
+            self.decoder /= self.decoder.norm(dim=0)
+            self.steps += 1
+            self.seen_at[indices.flatten()] = self.steps
+            variance = (x - x.mean(0)).square().sum().item()
+        return loss.item() * len(x), variance
+
+    def __call__(self) -> None:
+        sums = [self.step(x) for x in self.buffer().split(self.sizes["fit_batch"])]
+        self.rows.append(sum(error for error, _ in sums) / sum(variance for _, variance in sums))
+
+
+class Scan:
+    """Sums of the two largest eigenvalues, 32 output features at a time."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        d, hidden = sizes["d_model"], sizes["d_hidden"]
+        self.left, self.right = torch.randn(hidden, d), torch.randn(hidden, d)
+        self.out = torch.randn(d, hidden)
+        self.directions = torch.randn(sizes["outputs"], d)
+        self.rows: list[list[float]] = []
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        row: list[float] = []
+        for directions in self.directions.split(32):
+            out = directions @ self.out
+            q = torch.einsum("oh,hi,hj->oij", out, self.left, self.right)
+            values = torch.linalg.eigvalsh((q + q.mT) / 2)
+            row += values.abs().topk(2).values.sum(-1).tolist()
+        self.rows.append(row)
+
+
+WORKS: dict[str, Callable[[Sizes], Work]] = {
+    "image": lambda sizes: ImageTraining(sizes, noise=0.0),
+    "image-noise": lambda sizes: ImageTraining(sizes, noise=0.4),
+    "cpd": lambda sizes: Decomposition(sizes, torch.bfloat16),
+    "cpd-f32": lambda sizes: Decomposition(sizes, torch.float32),
+    "prefill": Prefill,
+    "generation": Generation,
+    "language": LanguageTraining,
+    "encoding": Encoding,
+    "decoding": Decoding,
+    "features": FeatureTraining,
+    "scan": Scan,
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's four .gz files")
-    for name in ("hidden", "batch", "rank", "threads"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    pairs = (argument.split("=") for argument in sys.argv[1:])
+    sizes = {name: int(size) for name, size in pairs}
+    torch.set_num_threads(sizes["threads"])
     torch.manual_seed(0)
-    image = (options.data, options.hidden, options.batch)
-    cpd = (28 * 28, options.hidden, options.rank)
-    works: dict[str, Callable[[], None]] = {
-        "image": Training(*image, noise=0.0),
-        "image-noise": Training(*image, noise=0.4),
-        "cpd": Decomposition(*cpd, torch.bfloat16),
-        "cpd-f32": Decomposition(*cpd, torch.float32),
-    }
+    works: dict[str, Work] = {}
     for request in sys.stdin:
         name, times = request.split()
+        if name not in works:
+            works[name] = WORKS[name](sizes)
         start = time.perf_counter()
         for _ in range(int(times)):
             works[name]()

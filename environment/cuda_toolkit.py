@@ -33,7 +33,7 @@ PACKAGES = (
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-cccl==13.0.85",
     "nvidia-cuda-nvrtc==13.0.88",
-    "nvidia-cublas==13.1.0.3",
+    "nvidia-cublas==13.0.2.14",
     "nvidia-curand==10.4.0.35",
 )
 

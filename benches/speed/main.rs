@@ -1,15 +1,19 @@
-//! How long a person waits for a notebook, and how fast training is beside PyTorch.
+//! How long a person waits for a notebook, how fast the library is beside PyTorch, and how much
+//! memory it takes.
 //!
 //! ```text
-//! cargo bench                  both parts
-//! cargo bench -- training      one of them: training, notebook
+//! cargo bench                  all parts
+//! cargo bench -- training      one of them: notebook, language, training
 //! ```
 //!
 //! Prints a table. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of the training part.
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of language and training.
 
+mod language;
+mod memory;
 mod notebook;
+mod pytorch;
 mod report;
 mod training;
 
@@ -24,7 +28,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 2] = [("notebook", notebook::rows), ("training", training::rows)];
+const PARTS: [Part; 3] =
+    [("notebook", notebook::rows), ("language", language::rows), ("training", training::rows)];
 
 /// The folder of the project.
 fn root() -> &'static Path {
@@ -39,6 +44,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = memory::measured() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test --all-targets` runs benches too, without this argument.
@@ -47,7 +55,7 @@ fn main() -> ExitCode {
     }
     let asked: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     if let Some(unknown) = asked.iter().find(|word| PARTS.iter().all(|(name, _)| word != &name)) {
-        eprintln!("error: there is no part `{unknown}`; there are: notebook, training");
+        eprintln!("error: there is no part `{unknown}`; there are: notebook, language, training");
         return ExitCode::FAILURE;
     }
     let (mut rows, mut failed) = (Vec::new(), false);

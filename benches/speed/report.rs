@@ -17,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) size: String,
     /// The result, in `unit`.
     pub(crate) value: f64,
-    /// `s`, `epochs/s`, `steps/s`, or `×` for a ratio.
+    /// `s`, `MB`, something a second such as `tokens/s`, or `×` for a ratio.
     pub(crate) unit: String,
 }
 

@@ -69,6 +69,11 @@ impl Visualizer {
         &self.sae
     }
 
+    /// The sample of text.
+    pub fn contexts(&self) -> &Contexts {
+        &self.contexts
+    }
+
     /// How often and how strongly features are active.
     ///
     /// # Errors

@@ -144,18 +144,34 @@ impl Sae {
         let mut codes = Vec::with_capacity(rows);
         let step = (BLOCK / m).max(1);
         for start in (0..rows).step_by(step) {
-            let block = x.narrow(0, start, step.min(rows - start))?;
-            let mut dense = matmul_nt(&block.broadcast_sub(self.b_dec())?, self.w_enc())?;
-            if let Some(bias) = self.encoder_bias() {
-                dense = dense.broadcast_add(bias)?;
-            }
-            if self.is_bilinear() {
-                dense = (dense.narrow(1, 0, m)? * dense.narrow(1, m, m)?)?;
-            }
+            let dense = self.before_top_k(&x.narrow(0, start, step.min(rows - start))?)?;
             let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
             codes.par_extend(dense.par_chunks(m).map(|row| largest(row, k)));
         }
         Codes::new(m, codes)
+    }
+
+    /// What each feature says to activations `x` `[…, d]` before only the k largest are kept,
+    /// `[rows, m]`: SAELens's `hidden_pre`.
+    ///
+    /// # Errors
+    /// As [`Sae::encode`].
+    pub fn hidden_pre(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.rows_of(x)?;
+        check_finite("the activations", &x)?;
+        self.before_top_k(&x)
+    }
+
+    fn before_top_k(&self, x: &Tensor) -> Result<Tensor> {
+        let mut dense = matmul_nt(&x.broadcast_sub(self.b_dec())?, self.w_enc())?;
+        if let Some(bias) = self.encoder_bias() {
+            dense = dense.broadcast_add(bias)?;
+        }
+        if self.is_bilinear() {
+            let m = self.features();
+            dense = (dense.narrow(1, 0, m)? * dense.narrow(1, m, m)?)?;
+        }
+        Ok(dense)
     }
 
     /// The activations `[rows, d]` that `codes` stand for.
@@ -253,6 +269,7 @@ mod tests {
             let sae = sae(11, 4, 3, bilinear);
             let x = Rng::seed(5).normal((2, 3, 4), &Device::Cpu).unwrap();
             let codes = sae.encode(&x).unwrap();
+            let pre = sae.hidden_pre(&x).unwrap().to_vec2::<f32>().unwrap();
             let centred = x.reshape((6, 4)).unwrap().broadcast_sub(sae.b_dec()).unwrap();
             let dense = centred.matmul(&sae.w_enc().t().unwrap()).unwrap();
             let dense = dense.broadcast_add(sae.encoder_bias().unwrap()).unwrap();
@@ -264,6 +281,7 @@ mod tests {
                 assert_eq!(codes.row(row).len(), 3);
                 for (feature, value) in codes.row(row) {
                     assert!((value - dense[feature as usize]).abs() < 1e-5);
+                    assert_eq!(value, pre[row][feature as usize]);
                     assert!(value > sorted[3] - 1e-5);
                 }
             }

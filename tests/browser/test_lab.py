@@ -1,5 +1,6 @@
-"""JupyterLab in a browser: notebook 1 runs, plotly draws its figures, nothing leaves the machine."""
+"""JupyterLab in a browser: notebooks run, their figures and texts show, nothing leaves the machine."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -59,9 +60,68 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+# The least contrast between the text of coloured tokens and what is behind it, as WCAG counts it.
+CONTRAST = """
+(() => {
+    const rgba = text => {
+        const [r, g, b, a] = text.match(/[0-9.]+/g).map(Number);
+        return {rgb: [r, g, b], alpha: a === undefined ? 1 : a};
+    };
+    const luminance = rgb => {
+        const [r, g, b] = rgb.map(c => c / 255).map(c => c <= 0.04 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = element => {
+        const {rgb, alpha} = rgba(getComputedStyle(element).backgroundColor);
+        if (alpha === 1 || !element.parentElement) return alpha === 1 ? rgb : [255, 255, 255];
+        const under = behind(element.parentElement);
+        return rgb.map((c, i) => alpha * c + (1 - alpha) * under[i]);
+    };
+    const ratios = TOKENS.map(token => {
+        const [x, y] = [luminance(rgba(getComputedStyle(token).color).rgb), luminance(behind(token))];
+        return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
+    });
+    return Math.min(...ratios);
+})()
+"""
+TOKENS = "[...document.querySelectorAll('.jp-OutputArea span[title][style*=background]')]"
+
+
 class Notebook(unittest.TestCase):
     def test_figures_are_drawn_offline_in_light_and_dark(self):
-        notebook = ROOT / "notebooks/bilinear/1_image.ipynb"
+        with self.executed("bilinear/1_image") as browser:
+            figures = self.figures(browser)
+            self.assertGreaterEqual(figures, 5)
+            for theme in ("Light", "Dark"):
+                self.theme(browser, theme)
+                for number in range(figures):
+                    browser.evaluate(
+                        f"document.querySelectorAll('.js-plotly-plot')[{number}].scrollIntoView({{block: 'center'}})"
+                    )
+                    time.sleep(0.7)
+                    browser.screenshot(PICTURES / f"{theme.lower()}-{number:02}.png")
+
+    def test_examples_of_features_are_readable_in_light_and_dark_and_tell_their_values(self):
+        with self.executed("bilinear/2_language") as browser:
+            self.assertGreaterEqual(self.figures(browser), 4)
+            self.assertGreater(browser.evaluate(f"{TOKENS}.length"), 50)
+            for theme in ("Light", "Dark"):
+                self.theme(browser, theme)
+                contrast = browser.evaluate(CONTRAST.replace("TOKENS", TOKENS))
+                self.assertGreater(contrast, 4.5, f"tokens are hard to read in the {theme} theme")
+                browser.evaluate(f"{TOKENS}[0].scrollIntoView({{block: 'center'}})")
+                time.sleep(0.7)
+                browser.screenshot(PICTURES / f"examples-{theme.lower()}.png")
+            under_mouse = browser.evaluate(
+                f"(() => {{ const box = {TOKENS}[0].getBoundingClientRect();"
+                " return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).title; })()"
+            )
+            self.assertRegex(under_mouse, r"^-?\d+\.\d+$")
+
+    @contextlib.contextmanager
+    def executed(self, name):
+        """A browser with a notebook whose cells have run; nothing outside the machine was asked."""
+        notebook = ROOT / "notebooks" / f"{name}.ipynb"
         cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
         PICTURES.mkdir(parents=True, exist_ok=True)
         lab = Lab(notebook)
@@ -83,23 +143,7 @@ class Notebook(unittest.TestCase):
                     break
                 self.assertLess(time.monotonic(), end, f"cells still running: {counts}")
                 time.sleep(1)
-            browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
-            figures = browser.evaluate("document.querySelectorAll('.js-plotly-plot').length")
-            self.assertGreaterEqual(figures, 5)
-            empty = browser.evaluate(
-                "[...document.querySelectorAll('.js-plotly-plot')].filter(p =>"
-                " !p.querySelector('.plot image, .plot path, .heatmaplayer image, .bars path, .lines path')"
-                ").length"
-            )
-            self.assertEqual(empty, 0, "figures without marks")
-            for theme in ("Light", "Dark"):
-                self.theme(browser, theme)
-                for number in range(figures):
-                    browser.evaluate(
-                        f"document.querySelectorAll('.js-plotly-plot')[{number}].scrollIntoView({{block: 'center'}})"
-                    )
-                    time.sleep(0.7)
-                    browser.screenshot(PICTURES / f"{theme.lower()}-{number:02}.png")
+            yield browser
             outside = sorted(
                 {
                     url[:120]
@@ -112,6 +156,17 @@ class Notebook(unittest.TestCase):
         finally:
             browser.close()
             lab.close()
+
+    def figures(self, browser):
+        """The number of plotly's figures, all of which have marks."""
+        browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
+        empty = browser.evaluate(
+            "[...document.querySelectorAll('.js-plotly-plot')].filter(p =>"
+            " !p.querySelector('.plot image, .plot path, .heatmaplayer image, .bars path, .lines path')"
+            ").length"
+        )
+        self.assertEqual(empty, 0, "figures without marks")
+        return browser.evaluate("document.querySelectorAll('.js-plotly-plot').length")
 
     def command(self, browser, name, arguments="{}"):
         return browser.evaluate(

@@ -147,7 +147,20 @@ impl Tracer {
             Directions::Encoder => self.output.w_enc().index_select(&rows, 0)?,
             Directions::Decoder => self.output.w_dec().index_select(&rows, 1)?.t()?.contiguous()?,
         };
-        interactions(&matmul(&directions, &self.out)?, &self.left, &self.right)
+        self.interactions_of(&directions)
+    }
+
+    /// Interaction matrices of output directions `[n, d_model]`, `[n, d_model, d_model]`.
+    fn interactions_of(&self, directions: &Tensor) -> Result<Tensor> {
+        interactions(&matmul(directions, &self.out)?, &self.left, &self.right)
+    }
+
+    /// The mean of all output features' directions, `[1, d_model]`.
+    fn mean_direction(&self) -> Result<Tensor> {
+        Ok(match self.directions {
+            Directions::Encoder => self.output.w_enc().mean_keepdim(0)?,
+            Directions::Decoder => self.output.w_dec().mean_keepdim(1)?.t()?.contiguous()?,
+        })
     }
 
     /// The interaction of input features for an output feature, `Dᵀ S D`, symmetric,

@@ -1,0 +1,134 @@
+//! The same work here and in PyTorch on as many threads, by turns in one run.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::report::Row;
+use crate::{Result, median, root};
+
+/// Turns that each side has; what is reported is the median.
+const TURNS: usize = 1;
+
+/// Between turns: the threads of the side that has worked keep spinning for a while.
+const REST: Duration = Duration::from_millis(500);
+
+/// Something that both sides can do.
+pub(crate) struct Work<'a> {
+    pub(crate) name: &'static str,
+    /// What `benches/pytorch_baseline.py` calls it.
+    pub(crate) request: &'static str,
+    pub(crate) size: String,
+    pub(crate) unit: &'static str,
+    /// How many of the unit are done at a time.
+    pub(crate) each: usize,
+    /// How many times make a turn.
+    pub(crate) times: usize,
+    /// Does so many.
+    pub(crate) run: &'a dyn Fn(usize) -> eigenlens::Result<()>,
+}
+
+/// Speeds of `works` here and in PyTorch, which gets `sizes` by name.
+pub(crate) fn rows<'a>(
+    works: impl IntoIterator<Item = Work<'a>>,
+    sizes: &[(&str, usize)],
+) -> Result<Vec<Row>> {
+    let mut pytorch = Baseline::start(sizes)?;
+    let mut rows = Vec::new();
+    for work in works {
+        rows.extend(work.measure(pytorch.as_mut())?);
+    }
+    Ok(rows)
+}
+
+impl Work<'_> {
+    /// Rows of our speed, PyTorch's, and ours over PyTorch's.
+    fn measure(self, mut pytorch: Option<&mut Baseline>) -> Result<Vec<Row>> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        (self.run)(1)?;
+        if let Some(pytorch) = &mut pytorch {
+            pytorch.seconds(self.request, 1)?;
+        }
+        let count = (self.each * self.times) as f64;
+        for _ in 0..TURNS {
+            std::thread::sleep(REST);
+            let start = Instant::now();
+            (self.run)(self.times)?;
+            ours.push(count / start.elapsed().as_secs_f64());
+            if let Some(pytorch) = &mut pytorch {
+                std::thread::sleep(REST);
+                theirs.push(count / pytorch.seconds(self.request, self.times)?);
+            }
+        }
+        let ratios: Vec<f64> =
+            ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let threads = rayon::current_num_threads();
+        let row = |name: String, values: Vec<f64>, unit: &str| Row {
+            name,
+            size: format!("{}, {threads} threads", self.size),
+            value: median(values),
+            unit: unit.to_owned(),
+        };
+        let mut rows = vec![row(self.name.to_owned(), ours, self.unit)];
+        if !theirs.is_empty() {
+            rows.push(row(format!("{}: PyTorch", self.name), theirs, self.unit));
+            rows.push(row(format!("{}: ratio to PyTorch", self.name), ratios, "×"));
+        }
+        Ok(rows)
+    }
+}
+
+/// `benches/pytorch_baseline.py`, waiting for requests.
+struct Baseline {
+    program: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Baseline {
+    /// None where no Python with PyTorch was named.
+    fn start(sizes: &[(&str, usize)]) -> Result<Option<Baseline>> {
+        let variable = "EIGENLENS_BENCH_PYTHON";
+        let Some(python) = std::env::var_os(variable).filter(|python| !python.is_empty()) else {
+            println!("without PyTorch: set {variable} to a Python that has it");
+            return Ok(None);
+        };
+        let mut command = Command::new(&python);
+        command.arg(root().join("benches/pytorch_baseline.py"));
+        let threads = ("threads", rayon::current_num_threads());
+        for (name, size) in sizes.iter().chain([&threads]) {
+            command.arg(format!("{name}={size}"));
+        }
+        let mut program =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|reason| {
+                format!("{variable}: could not run {}: {reason}", python.display())
+            })?;
+        let (Some(requests), Some(answers)) = (program.stdin.take(), program.stdout.take()) else {
+            return Err("the PyTorch baseline has no pipes".into());
+        };
+        Ok(Some(Baseline { program, requests, answers: BufReader::new(answers) }))
+    }
+
+    /// How long PyTorch took.
+    fn seconds(&mut self, request: &str, times: usize) -> Result<f64> {
+        let mut answer = String::new();
+        writeln!(self.requests, "{request} {times}")
+            .and_then(|()| self.answers.read_line(&mut answer))
+            .map_err(|reason| format!("the PyTorch baseline does not listen: {reason}"))?;
+        if answer.is_empty() {
+            let status = self.program.wait()?;
+            return Err(format!("benches/pytorch_baseline.py ended with {status}").into());
+        }
+        answer.trim().parse().map_err(|_| {
+            format!("benches/pytorch_baseline.py answered {answer:?}, not a number").into()
+        })
+    }
+}
+
+impl Drop for Baseline {
+    fn drop(&mut self) {
+        // It only waits for requests: nothing of it is lost.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
