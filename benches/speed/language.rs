@@ -12,13 +12,13 @@ const PREFILL: usize = 8;
 /// Tokens that generation begins with, and tokens that it adds.
 const GENERATION: [usize; 2] = [28, 100];
 /// Activations that are encoded and decoded.
-const ACTIVATIONS: usize = 512;
+const ACTIVATIONS: usize = 4_096;
 /// The autoencoder that does it: width, features, and how many a code keeps.
 const SAE: [usize; 3] = [768, 12_288, 32];
 /// Where the smaller autoencoders are, of which one is trained.
 const LAYER: usize = 2;
 /// Output features that the tracer scans.
-const OUTPUTS: usize = 32;
+const OUTPUTS: usize = 256;
 
 /// Speeds and how they compare with PyTorch's, then peaks of memory.
 pub(crate) fn rows() -> Result<Vec<Row>> {
@@ -81,7 +81,7 @@ fn speeds() -> Result<Vec<Row>> {
             size: format!("{transformer}, {new} tokens after {prompt}"),
             unit: "tokens/s",
             each: new,
-            times: 1,
+            times: 3,
             run: &|times| {
                 let (start, usual) = (&text.as_slice()[..prompt], Sampling::default());
                 again(times, || model.generate_tokens(start, new, usual).map(drop))
@@ -93,7 +93,7 @@ fn speeds() -> Result<Vec<Row>> {
             size: format!("{}, {ACTIVATIONS} tokens", top_k(sae_width, sae_features, sae_k)),
             unit: "tokens/s",
             each: ACTIVATIONS,
-            times: 1,
+            times: 2,
             run: &|times| again(times, || sae.encode(&x).map(drop)),
         },
         Work {
@@ -114,7 +114,7 @@ fn speeds() -> Result<Vec<Row>> {
             ),
             unit: "features/s",
             each: OUTPUTS,
-            times: 1,
+            times: 2,
             run: &|times| {
                 let statistic = Statistic::TruncatedEigenvalues { k: 2 };
                 again(times, || tracer.compute(statistic).map(drop))
@@ -128,7 +128,7 @@ fn speeds() -> Result<Vec<Row>> {
             size: format!("{transformer}, {}×{} tokens", fit.batch, fit.length),
             unit: "tokens/s",
             each: fit.batch * fit.length,
-            times: 1,
+            times: 5,
             run: &train,
         },
         Work {

@@ -8,7 +8,7 @@ use crate::report::Row;
 use crate::{Result, median, root};
 
 /// Turns that each side has; what is reported is the median.
-const TURNS: usize = 1;
+const TURNS: usize = 5;
 
 /// Between turns: the threads of the side that has worked keep spinning for a while.
 const REST: Duration = Duration::from_millis(500);
