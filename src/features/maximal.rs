@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
@@ -64,7 +64,10 @@ pub fn max_activations(
     let points: Vec<HookPoint> = saes.iter().map(Sae::point).collect();
     let mut scan = Scan {
         done: 0,
-        identity: identity(model, saes, contexts, options.examples)?,
+        identity: match options.checkpoint {
+            Some(_) => identity(model, saes, contexts, options.examples)?,
+            None => Vec::new(),
+        },
         collectors: saes
             .iter()
             .map(|sae| Collector::new(sae.features(), options.examples))
@@ -87,10 +90,9 @@ pub fn max_activations(
         scan.done += count;
         batches += 1;
         let stopped = progress.advance(count as u64) && scan.done < contexts.len();
-        if let Some(path) = &options.checkpoint {
-            if stopped || (batches % options.save_every == 0 && scan.done < contexts.len()) {
-                scan.save(path)?;
-            }
+        let due = batches % options.save_every == 0 && scan.done < contexts.len();
+        if let Some(path) = options.checkpoint.as_ref().filter(|_| stopped || due) {
+            scan.save(path)?;
         }
         if stopped {
             return Err(Error::Interrupted { what: "the search for examples".to_owned() });
@@ -128,12 +130,10 @@ fn identity(
         add(&weight)?;
     }
     for sae in saes {
-        add(sae.w_enc())?;
-        add(sae.b_dec())?;
+        let weights = [sae.w_enc(), sae.w_dec(), sae.b_dec()];
+        weights.into_iter().chain(sae.encoder_bias()).try_for_each(&mut add)?;
     }
-    for sae in saes {
-        hash.update(sae.to_string());
-    }
+    hash.update(saes.iter().map(|sae| format!("{sae}\n")).collect::<String>());
     Ok(hash.finalize().to_vec())
 }
 
@@ -250,7 +250,7 @@ impl Collector {
 const PARTS: [&str; 4] = ["values", "contexts", "counts", "edges"];
 
 impl Scan {
-    fn save(&self, path: &PathBuf) -> Result<()> {
+    fn save(&self, path: &Path) -> Result<()> {
         let cpu = &Device::Cpu;
         let mut tensors = HashMap::from([
             ("done".to_owned(), Tensor::new(&[self.done as u32], cpu)?),
@@ -263,7 +263,7 @@ impl Scan {
         save_exactly(path, &tensors)
     }
 
-    fn restore(&mut self, path: &PathBuf) -> Result<()> {
+    fn restore(&mut self, path: &Path) -> Result<()> {
         let mut tensors = Tensors::read(path, &Device::Cpu)?;
         let broken = || Error::format(path, "a checkpoint of this search", "something else");
         let identity = tensors.any("identity").ok_or_else(broken)?;

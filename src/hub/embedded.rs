@@ -1,13 +1,49 @@
 //! Repositories that are part of the library: `assets/language`.
 
-/// The repositories, with their files and what they are.
-static REPOSITORIES: [Repository; 0] = [];
+/// A file of `assets/language`, by its name in a repository.
+macro_rules! file {
+    ($repository:literal, $name:literal) => {
+        ($name, include_bytes!(concat!("../../assets/language/", $repository, "/", $name)))
+    };
+}
 
 struct Repository {
     name: &'static str,
     what: &'static str,
     files: &'static [(&'static str, &'static [u8])],
 }
+
+static REPOSITORIES: [Repository; 3] = [
+    Repository {
+        name: "eigenlens/classics",
+        what: "a bilinear transformer trained on English in the public domain",
+        files: &[
+            file!("classics", "config.json"),
+            file!("classics", "model.safetensors"),
+            file!("classics", "tokenizer.json"),
+        ],
+    },
+    Repository {
+        name: "eigenlens/classics-scope",
+        what: "autoencoders of eigenlens/classics",
+        files: &[
+            file!("classics-scope", "1-mlp-in-x8-k16/config.json"),
+            file!("classics-scope", "1-mlp-in-x8-k16/model.safetensors"),
+            file!("classics-scope", "1-mlp-out-x8-k16/config.json"),
+            file!("classics-scope", "1-mlp-out-x8-k16/model.safetensors"),
+            file!("classics-scope", "2-mlp-in-x8-k16/config.json"),
+            file!("classics-scope", "2-mlp-in-x8-k16/model.safetensors"),
+            file!("classics-scope", "2-mlp-out-x8-k16/config.json"),
+            file!("classics-scope", "2-mlp-out-x8-k16/model.safetensors"),
+            file!("classics-scope", "top-activations.safetensors"),
+        ],
+    },
+    Repository {
+        name: "eigenlens/classics-4k",
+        what: "a sample of the text that eigenlens/classics was trained on",
+        files: &[file!("classics-4k", "data/train-00000-of-00001.parquet")],
+    },
+];
 
 /// Whether there is a repository `name`.
 pub(super) fn holds(name: &str) -> bool {

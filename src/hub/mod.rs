@@ -33,6 +33,7 @@ mod repository;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use repository::Content;
 pub use repository::{Repository, Source};
 
 use std::env;

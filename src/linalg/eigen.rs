@@ -35,7 +35,7 @@ pub struct Eigh {
 /// the quadratic form xᵀAx means); [`Error::Interrupted`] when Stop is pressed during a batch.
 pub fn eigh(a: &Tensor) -> Result<Eigh> {
     let problem = Problem::of("the matrix of eigh", a)?;
-    let (all_values, all_vectors) = problem.solve(ComputeEigenvectors::Yes)?;
+    let (all_values, all_vectors) = problem.solve(ComputeEigenvectors::Yes, problem.progress())?;
     let n = problem.n;
     Ok(Eigh {
         values: problem.home.tensor(all_values, &[&problem.lead[..], &[n]].concat())?,
@@ -50,8 +50,12 @@ pub fn eigh(a: &Tensor) -> Result<Eigh> {
 /// As [`eigh`].
 pub fn eigvalsh(a: &Tensor) -> Result<Tensor> {
     let problem = Problem::of("the matrix of eigvalsh", a)?;
-    let (values, _) = problem.solve(ComputeEigenvectors::No)?;
-    problem.home.tensor(values, &[&problem.lead[..], &[problem.n]].concat())
+    problem.values(problem.progress())
+}
+
+/// [`eigvalsh`] as a part of work that has a progress bar of its own.
+pub(crate) fn eigvalsh_within(a: &Tensor) -> Result<Tensor> {
+    Problem::of("the matrix of eigvalsh", a)?.values(Progress::silent())
 }
 
 /// Symmetric matrices to be solved.
@@ -74,11 +78,25 @@ impl Problem {
         Ok(Self { what, home: Home::of(a), lead, n, entries: values(what, a)? })
     }
 
+    fn progress(&self) -> Progress {
+        let batch = self.lead.first().copied().unwrap_or(1);
+        Progress::new("eigendecomposition", batch as u64, "problem")
+    }
+
+    fn values(&self, progress: Progress) -> Result<Tensor> {
+        let (values, _) = self.solve(ComputeEigenvectors::No, progress)?;
+        self.home.tensor(values, &[&self.lead[..], &[self.n]].concat())
+    }
+
     /// Values of every matrix, and vectors if they are asked for.
-    fn solve(&self, vectors: ComputeEigenvectors) -> Result<(Vec<f64>, Vec<f64>)> {
+    fn solve(
+        &self,
+        vectors: ComputeEigenvectors,
+        progress: Progress,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
         let (mut all_values, mut all_vectors) = (Vec::new(), Vec::new());
         let batch = self.lead.first().copied().unwrap_or(1);
-        let mut progress = Progress::new("eigendecomposition", batch as u64, "problem");
+        let mut progress = progress;
         let par = if batch > 1 { Par::Seq } else { Par::rayon(0) };
         let size = self.n * self.n;
         for group in self.entries.chunks(size * rayon::current_num_threads().max(1)) {

@@ -30,6 +30,7 @@ mod matrix;
 mod qr;
 mod svd;
 
+pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use fused::{Kernel, Real, can_fuse, fused};
 pub(crate) use matmul::ProductInto;

@@ -12,7 +12,7 @@ use super::forward::frequency;
 use super::parameters::Parameters;
 use super::text::{Origin, TOKENIZER};
 use super::{Activation, Config, Decoder, Mlp, Norm};
-use crate::hub::Repository;
+use crate::hub::{Content, Repository};
 use crate::store::{Tensors, replace, save};
 use crate::{Error, Result};
 
@@ -47,8 +47,10 @@ impl Decoder {
     /// As [`Decoder::from_pretrained`].
     pub fn from_repository(repository: &Repository, device: &Device) -> Result<Self> {
         let config = repository.read(CONFIG)?;
-        let content = repository.read(WEIGHTS)?;
-        let mut weights = Tensors::parse(&content.path, &content.bytes, device)?;
+        let Content { path, bytes, source } = repository.read(WEIGHTS)?;
+        let mut weights = Tensors::parse(&path, &bytes, device)?;
+        // They are as large as the weights.
+        drop(bytes);
         let vocab =
             weights.shape("transformer.wte.weight").and_then(|shape| shape.first()).copied();
         let mut fields = Fields::read(&config.path, &config.bytes)?;
@@ -59,13 +61,13 @@ impl Decoder {
             Ok(Var::from_tensor(&weights.take(name, shape)?)?)
         })?;
         let origin = Origin {
-            source: content.source,
+            source,
             repository: Some(repository.clone()),
             tokenizer_name: tokenizer,
             tokenizer: OnceLock::new(),
         };
         let model = Self::from_parameters(config, parameters, device, origin);
-        model.check_rotation(&mut weights, &content.path)?;
+        model.check_rotation(&mut weights, &path)?;
         weights.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
         Ok(model)
     }

@@ -10,8 +10,7 @@ use crate::error::check_sizes;
 use crate::notebook::Progress;
 use crate::random::Rng;
 use crate::train::{
-    AdamW, AdamWOptions, Checkpoint, History, Optimizer, clip, cosine, gradients,
-    keep_freed_memory, warmup,
+    AdamW, AdamWOptions, Checkpoint, History, Optimizer, clip, cosine, gradients, warmup,
 };
 use crate::{Error, Result};
 
@@ -88,7 +87,6 @@ impl Decoder {
         end: usize,
     ) -> Result<History> {
         self.check_options(train, test, options)?;
-        keep_freed_memory();
         let parameters = self.variables();
         let settings = AdamWOptions {
             learning_rate: options.learning_rate,

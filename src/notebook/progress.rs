@@ -43,6 +43,7 @@ enum Sink {
     Notebook(Option<DisplayHandle>),
     Terminal,
     Lines,
+    Nowhere,
 }
 
 impl Progress {
@@ -53,6 +54,15 @@ impl Progress {
             Host::Program if std::io::stderr().is_terminal() => Sink::Terminal,
             Host::Evcxr | Host::Program => Sink::Lines,
         };
+        Self::on(sink, label, total, unit)
+    }
+
+    /// A bar that is never drawn, for work within work: it only listens to Stop.
+    pub fn silent() -> Self {
+        Self::on(Sink::Nowhere, "", 0, "")
+    }
+
+    fn on(sink: Sink, label: impl Into<String>, total: u64, unit: &'static str) -> Self {
         let start = Instant::now();
         Self {
             label: label.into(),
@@ -101,6 +111,7 @@ impl Progress {
             Sink::Lines => {
                 let _ = writeln!(std::io::stderr(), "{text}");
             }
+            Sink::Nowhere => {}
         }
     }
 

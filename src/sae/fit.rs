@@ -12,9 +12,7 @@ use crate::linalg::{Kernel, Real, can_fuse, fused, matmul_nt};
 use crate::model::{Decoder, HookPoint};
 use crate::notebook::Progress;
 use crate::random::Rng;
-use crate::train::{
-    AdamW, AdamWOptions, Checkpoint, History, Optimizer, cosine, gradients, keep_freed_memory,
-};
+use crate::train::{AdamW, AdamWOptions, Checkpoint, History, Optimizer, cosine, gradients};
 use crate::{Error, Result};
 
 /// Windows of text that go through the model at a time.
@@ -99,7 +97,6 @@ impl Sae {
         end: usize,
     ) -> Result<(Self, History)> {
         check(options)?;
-        keep_freed_memory();
         let mut source = Source::new(model, point, text, options)?;
         let d = source.activations.dim(1)?;
         let m = d * options.expansion;

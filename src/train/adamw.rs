@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
+use super::memory::keep_freed_memory;
 use super::optimizer::{Optimizer, check_gradients, check_rate};
 use crate::{Error, Result};
 
@@ -72,6 +73,7 @@ impl AdamW {
                 return Err(Error::invalid(what, "in [0, 1)", beta));
             }
         }
+        keep_freed_memory();
         let moments = parameters.iter().map(Moments::zero).collect::<Result<_>>()?;
         Ok(Self { parameters, moments, options, steps: 0 })
     }

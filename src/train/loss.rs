@@ -45,13 +45,13 @@ impl CrossEntropy {
                 let label = *label as usize;
                 // A NaN goes through: comparisons would leave it out.
                 let most = row.iter().fold(row[0], |most, x| if *x > most { *x } else { most });
-                row.iter_mut().for_each(|x| *x = *x - most);
+                row.iter_mut().for_each(|x| *x -= most);
                 let own = row[label];
                 T::exp_all(row);
                 let sum = row.iter().fold(T::zero(), |sum, x| sum + *x);
                 let scale = T::one() / (sum * n);
-                row.iter_mut().for_each(|x| *x = *x * scale);
-                row[label] = row[label] - T::one() / n;
+                row.iter_mut().for_each(|x| *x *= scale);
+                row[label] -= T::one() / n;
                 sum.to_f64().ln() - own.to_f64()
             })
             .collect();
@@ -85,7 +85,7 @@ impl Kernel for CrossEntropy {
             None => self.loss_and_gradient(logits, dims).1,
         };
         if grad[0] != T::one() {
-            gradient.par_iter_mut().for_each(|entry| *entry = *entry * grad[0]);
+            gradient.par_iter_mut().for_each(|entry| *entry *= grad[0]);
         }
         gradient
     }

@@ -35,7 +35,6 @@ pub(crate) use checkpoint::Checkpoint;
 pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
-pub(crate) use memory::keep_freed_memory;
 pub use muon::{Muon, MuonOptions};
 pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
 pub use schedule::{cosine, warmup};

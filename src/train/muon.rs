@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor, Var};
 
+use super::memory::keep_freed_memory;
 use super::optimizer::{Optimizer, check_gradients, check_rate};
 use crate::linalg::{matmul, matmul_nt};
 use crate::{Error, Result};
@@ -77,6 +78,7 @@ impl Muon {
                 return Err(Error::shape(what, "a matrix (else use AdamW)", parameter.dims()));
             }
         }
+        keep_freed_memory();
         let means = parameters.iter().map(|var| var.zeros_like()).collect::<Result<_, _>>()?;
         Ok(Self { parameters, means, options })
     }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Tracer;
-use crate::linalg::eigvalsh;
+use crate::linalg::eigvalsh_within;
 use crate::notebook::Progress;
 use crate::{Error, Result};
 
@@ -74,7 +74,8 @@ impl Tracer {
     fn spectra(&self, of: impl Fn(&[f64]) -> f64) -> Result<Vec<f64>> {
         let mut all = Vec::with_capacity(self.features());
         self.scan("spectra of output features", |matrices| {
-            let values: Vec<Vec<f64>> = eigvalsh(matrices)?.to_dtype(DType::F64)?.to_vec2()?;
+            let values: Vec<Vec<f64>> =
+                eigvalsh_within(matrices)?.to_dtype(DType::F64)?.to_vec2()?;
             all.extend(values.iter().map(|values| of(values)));
             Ok(())
         })?;
@@ -139,6 +140,7 @@ mod tests {
     use super::super::tests::tracer;
     use super::*;
     use crate::bilinear::symmetrise;
+    use crate::linalg::eigvalsh;
 
     #[test]
     fn statistics_are_their_formulas() {

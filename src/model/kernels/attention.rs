@@ -96,10 +96,10 @@ impl<T: Real> Call<T> {
             ahead.fill(T::zero());
             let start = seen.first().copied().unwrap_or(T::zero());
             let most = seen.iter().fold(start, |most, x| if *x > most { *x } else { most });
-            seen.iter_mut().for_each(|x| *x = *x - most);
+            seen.iter_mut().for_each(|x| *x -= most);
             T::exp_all(seen);
             let sum = seen.iter().fold(T::zero(), |sum, x| sum + *x);
-            seen.iter_mut().for_each(|x| *x = *x / sum);
+            seen.iter_mut().for_each(|x| *x /= sum);
         }
         Head { q, k, v, pattern }
     }
