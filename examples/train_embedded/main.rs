@@ -129,7 +129,7 @@ fn autoencoder(
         let options = SaeOptions {
             expansion: EXPANSION,
             k: K,
-            steps: 2_500,
+            steps: 1_500,
             length: CONTEXT,
             report: 250,
             checkpoint: Some(work.join(&name)),

@@ -1,5 +1,8 @@
 //! Features at a glance.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::gallery::{Example, FeatureView, Gallery};
 use super::{FeatureTable, max_activations};
 use crate::data::text::{Contexts, Tokenizer};
@@ -7,13 +10,12 @@ use crate::model::Decoder;
 use crate::notebook::MimeBundle;
 use crate::sae::Sae;
 use crate::{Error, Result};
-use std::fmt;
 
 /// Tokens of logit influence that are shown, each way.
 const TOKENS: usize = 8;
 
 /// Shows what features of an autoencoder are about: the texts that activate them most, how often
-/// and how strongly they are active, and which tokens they promote. A cheap handle.
+/// and how strongly they are active, and which tokens of the sample they promote. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Visualizer {
     model: Decoder,
@@ -21,6 +23,8 @@ pub struct Visualizer {
     contexts: Contexts,
     table: FeatureTable,
     tokenizer: Tokenizer,
+    /// The tokens of the sample, in ascending order, each once.
+    vocabulary: Arc<[u32]>,
 }
 
 impl Visualizer {
@@ -43,12 +47,21 @@ impl Visualizer {
             let expected = format!("of contexts below {}", contexts.len());
             return Err(Error::invalid("the table of examples", expected, table.last_context()));
         }
+        let tokenizer = model.tokenizer()?;
+        let mut vocabulary = contexts.as_slice().to_vec();
+        vocabulary.sort_unstable();
+        vocabulary.dedup();
+        if let Some(token) = vocabulary.last().filter(|last| **last as usize >= tokenizer.vocab()) {
+            let expected = format!("below {}, the tokenizer's", tokenizer.vocab());
+            return Err(Error::invalid("the contexts' tokens", expected, token));
+        }
         Ok(Self {
             model: model.clone(),
             sae: sae.clone(),
             contexts: contexts.clone(),
             table: table.clone(),
-            tokenizer: model.tokenizer()?,
+            tokenizer,
+            vocabulary: vocabulary.into(),
         })
     }
 
@@ -104,7 +117,8 @@ impl Visualizer {
 
     fn view(&self, feature: usize, examples: usize) -> Result<FeatureView> {
         let influence = self.sae.logit_influence(&self.model, feature)?.to_vec1::<f32>()?;
-        let mut order: Vec<usize> = (0..influence.len().min(self.tokenizer.vocab())).collect();
+        // Tokens that never occur are pushed down by everything.
+        let mut order: Vec<usize> = self.vocabulary.iter().map(|token| *token as usize).collect();
         order.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]));
         let named = |token: &usize| -> Result<(String, f32)> {
             Ok((self.tokenizer.token(*token as u32)?, influence[*token]))

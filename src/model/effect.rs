@@ -7,7 +7,7 @@ use crate::encode::escape;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
-/// How hooks change what a model says after a text: the tokens whose logits move most.
+/// How hooks change what a model says after a text: the tokens whose probabilities move most.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effect {
     /// From the largest change down.
@@ -39,8 +39,8 @@ impl EffectRow {
 }
 
 impl Decoder {
-    /// How `hooks` change the next token after a text: the `count` tokens whose logits they move
-    /// most.
+    /// How `hooks` change the next token after a text: the `count` tokens whose probabilities they
+    /// move most.
     ///
     /// # Errors
     /// As [`Decoder::tokens`] and [`Decoder::run`]; a count of zero or above the vocabulary.
@@ -60,7 +60,7 @@ impl Decoder {
         let (before, p_before) = last(&Hooks::new())?;
         let (after, p_after) = last(hooks)?;
         let mut order: Vec<usize> = (0..vocab).collect();
-        let size = |token: &usize| (after[*token] - before[*token]).abs();
+        let size = |token: &usize| (p_after[*token] - p_before[*token]).abs();
         order.sort_by(|a, b| size(b).total_cmp(&size(a)));
         let row = |token: &usize| {
             Ok(EffectRow {
@@ -116,7 +116,8 @@ impl fmt::Display for Effect {
         writeln!(f, "divergence {:.4} nats", self.divergence)?;
         for row in &self.rows {
             let (token, change) = (format!("{:?}", row.token), row.change());
-            writeln!(f, "{token:>16} {:8.3} → {:8.3} ({change:+.3})", row.before, row.after)?;
+            let (p, q) = (100.0 * row.p_before, 100.0 * row.p_after);
+            writeln!(f, "{token:>16} {p:6.2} % → {q:6.2} %   logit {change:+.3}")?;
         }
         Ok(())
     }
@@ -140,7 +141,8 @@ mod tests {
         assert!(none.rows.iter().all(|row| row.change() == 0.0) && none.divergence.abs() < 1e-12);
         let hooks = Hooks::new().replace(HookPoint::ResidPost(0), |x| Ok((x * -2.0)?));
         let effect = model.effect("the king", &hooks, tokenizer.vocab()).unwrap();
-        let sizes: Vec<f32> = effect.rows.iter().map(|row| row.change().abs()).collect();
+        let moved = |row: &EffectRow| (row.p_after - row.p_before).abs();
+        let sizes: Vec<f64> = effect.rows.iter().map(moved).collect();
         assert!(sizes.is_sorted_by(|a, b| a >= b) && effect.divergence > 0.0);
         // A norm follows: twice the stream the other way round is the same logits negated.
         assert!(effect.rows.iter().all(|row| (row.before + row.after).abs() < 1e-4));

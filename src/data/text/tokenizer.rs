@@ -112,7 +112,12 @@ impl Tokenizer {
         match self.0.id_to_token(token) {
             // SentencePiece's sign for a space, which a decoder drops at the start of a text.
             Some(piece) if piece.contains('\u{2581}') => Ok(piece.replace('\u{2581}', " ")),
-            _ => self.decode(&[token]),
+            Some(piece) => match self.decode(&[token])? {
+                // A part of a character, which has no text: as the vocabulary has it.
+                text if text.contains('\u{fffd}') => Ok(piece),
+                text => Ok(text),
+            },
+            None => self.decode(&[token]),
         }
     }
 }
