@@ -2,6 +2,7 @@
 
 pub mod bilinear;
 pub mod data;
+mod device;
 mod encode;
 mod error;
 pub mod features;
@@ -17,4 +18,5 @@ mod store;
 pub mod train;
 
 pub use candle_core as candle;
+pub use device::best_device;
 pub use error::{Error, Result};

@@ -15,5 +15,5 @@ pub use crate::plot::{
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Sae, SaeOptions};
-pub use crate::{Error, Result};
+pub use crate::{Error, Result, best_device};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/language".into()));
     let work = out.join("work");
     std::fs::create_dir_all(&work).map_err(Error::io("create", &work))?;
-    let device = Device::cuda_if_available(0)?;
+    let device = best_device();
     let corpus = Corpus::read(&eigenlens::data::data_folder("corpus")?)?;
 
     let tokenizer = tokenizer(&corpus, &out)?;

@@ -2,21 +2,19 @@
 
 use std::path::PathBuf;
 
-use candle_core::{D, DType, Device, Shape, Tensor, Var};
-use rayon::prelude::*;
+use candle_core::{D, DType, Device, Tensor, Var};
 
+use super::buffer::Source;
+use super::top_k::top_k;
 use super::{Sae, SaeWeights};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
-use crate::linalg::{Kernel, Real, can_fuse, fused, matmul_nt};
+use crate::linalg::matmul_nt;
 use crate::model::{Decoder, HookPoint};
 use crate::notebook::Progress;
 use crate::random::Rng;
 use crate::train::{AdamW, AdamWOptions, Checkpoint, History, Optimizer, cosine, gradients};
 use crate::{Error, Result};
-
-/// Windows of text that go through the model at a time.
-const WINDOWS: usize = 16;
 
 /// How [`Sae::fit`] trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,74 +184,6 @@ fn check(options: &SaeOptions) -> Result<()> {
     ])
 }
 
-/// Shuffled activations, refilled from text.
-struct Source<'a> {
-    model: &'a Decoder,
-    point: HookPoint,
-    text: &'a Tokens,
-    options: &'a SaeOptions,
-    /// How often the buffer was filled.
-    fills: usize,
-    activations: Tensor,
-    next: usize,
-}
-
-impl<'a> Source<'a> {
-    fn new(
-        model: &'a Decoder,
-        point: HookPoint,
-        text: &'a Tokens,
-        options: &'a SaeOptions,
-    ) -> Result<Self> {
-        let activations = Tensor::zeros((0, 0), DType::F32, &Device::Cpu)?;
-        let mut source = Self { model, point, text, options, fills: 0, activations, next: 0 };
-        source.fill()?;
-        Ok(source)
-    }
-
-    fn fill(&mut self) -> Result<()> {
-        let (length, device) = (self.options.length, self.model.device());
-        // A stream of its own for each filling, so that a fit can go on from any; stream 0 draws
-        // the first weights.
-        self.fills += 1;
-        let mut rng = Rng::stream(self.options.seed, self.fills as u64);
-        let mut parts = Vec::new();
-        let mut count = 0;
-        while count < self.options.buffer {
-            let tokens = self.text.draw(WINDOWS, length, &mut rng, device)?;
-            let cache = self.model.activations(&tokens, &[self.point])?;
-            let part = cache.get(self.point)?.flatten(0, 1)?.flatten_from(1)?;
-            count += part.dim(0)?;
-            parts.push(part);
-        }
-        let order = Tensor::new(rng.permutation(count), device)?;
-        self.activations = Tensor::cat(&parts, 0)?.index_select(&order, 0)?;
-        self.next = 0;
-        Ok(())
-    }
-
-    /// Goes on where a fit stands after its first `steps` steps.
-    fn skip(&mut self, steps: usize) -> Result<()> {
-        let per_fill = self.activations.dim(0)?.div_ceil(self.options.batch);
-        if steps >= per_fill {
-            self.fills = steps / per_fill;
-            self.fill()?;
-        }
-        self.next = steps % per_fill * self.options.batch;
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Tensor> {
-        let count = self.activations.dim(0)?;
-        if self.next == count {
-            self.fill()?;
-        }
-        let rows = self.options.batch.min(count - self.next);
-        self.next += rows;
-        Ok(self.activations.narrow(0, self.next - rows, rows)?)
-    }
-}
-
 /// The weights while they change.
 struct Trained {
     encoder: Var,
@@ -280,10 +210,7 @@ impl Trained {
     /// Mean squared distance of the reconstructions from `x` `[n, d]`, and the codes `[n, m]`.
     fn loss(&self, x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
         let h = matmul_nt(&x.broadcast_sub(self.bias.as_tensor())?, self.encoder.as_tensor())?;
-        let codes = match can_fuse(&h) {
-            true => fused(&h, TopK { k })?,
-            false => (&h * top_k_mask(&h.detach(), k)?)?,
-        };
+        let codes = top_k(&h, k)?;
         let reconstruction =
             matmul_nt(&codes, self.decoder.as_tensor())?.broadcast_add(self.bias.as_tensor())?;
         Ok(((reconstruction - x)?.sqr()?.sum(D::Minus1)?.mean_all()?, codes.detach()))
@@ -318,56 +245,6 @@ impl Trained {
 
 fn unit_columns(matrix: &Tensor) -> Result<Tensor> {
     Ok(matrix.broadcast_div(&matrix.sqr()?.sum_keepdim(0)?.sqrt()?)?)
-}
-
-/// Keeps the k largest entries of each row, with gradients for those alone.
-struct TopK {
-    k: usize,
-}
-
-impl TopK {
-    /// `values` at the k largest entries of each row of `x`, 0 elsewhere.
-    fn keep<T: Real>(&self, x: &[T], values: &[T], dims: &[usize]) -> Vec<T> {
-        let m = dims.last().copied().unwrap_or(1);
-        let mut kept = vec![T::zero(); x.len()];
-        let rows = kept.par_chunks_mut(m).zip(x.par_chunks(m)).zip(values.par_chunks(m));
-        rows.for_each(|((kept, x), values)| {
-            let row: Vec<f32> = x.iter().map(|x| x.to_f64() as f32).collect();
-            for (feature, _) in super::autoencoder::largest(&row, self.k) {
-                kept[feature as usize] = values[feature as usize];
-            }
-        });
-        kept
-    }
-}
-
-impl Kernel for TopK {
-    const NAME: &'static str = "top_k";
-
-    fn shape(&self, dims: &[usize]) -> Shape {
-        Shape::from(dims)
-    }
-
-    fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
-        self.keep(x, x, dims)
-    }
-
-    fn backward<T: Real>(&self, x: &[T], grad: &[T], dims: &[usize]) -> Vec<T> {
-        self.keep(x, grad, dims)
-    }
-}
-
-/// 1 at the k largest entries of each row, 0 elsewhere.
-fn top_k_mask(h: &Tensor, k: usize) -> Result<Tensor> {
-    let (n, m) = h.dims2()?;
-    let values: Vec<f32> = h.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let mut mask = vec![0f32; n * m];
-    for (row, mask) in values.chunks(m).zip(mask.chunks_mut(m)) {
-        for (feature, _) in super::autoencoder::largest(row, k) {
-            mask[feature as usize] = 1.0;
-        }
-    }
-    Ok(Tensor::from_vec(mask, (n, m), &Device::Cpu)?.to_dtype(h.dtype())?.to_device(h.device())?)
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! `-scope` repositories of the bilinear transformers.
 
 mod autoencoder;
+mod buffer;
 mod codes;
 mod fit;
 mod influence;
 mod intervene;
 mod quality;
 pub(crate) mod scope;
+mod top_k;
 
 pub use autoencoder::{Sae, SaeWeights};
 pub use codes::Codes;
