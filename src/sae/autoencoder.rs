@@ -236,12 +236,29 @@ impl fmt::Display for Sae {
 
 /// Index and value of the k largest entries.
 pub(super) fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
-    let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
-    if k < all.len() {
-        all.select_nth_unstable_by(k - 1, |(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
-        all.truncate(k);
+    let room = (2 * k).max(64);
+    let mut kept: Vec<(u32, f32)> = Vec::with_capacity(room);
+    let keep_best = |kept: &mut Vec<(u32, f32)>| {
+        if kept.len() > k {
+            kept.select_nth_unstable_by(k - 1, |(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
+            kept.truncate(k);
+        }
+    };
+    // Most entries fall short of the k-th best so far: a comparison each.
+    let mut bar = f32::NEG_INFINITY;
+    for (i, value) in row.iter().enumerate() {
+        // Of equal entries the earlier is kept, and NaN counts as large: it must not get lost.
+        if kept.len() >= k && *value <= bar {
+            continue;
+        }
+        kept.push((i as u32, *value));
+        if kept.len() == room {
+            keep_best(&mut kept);
+            bar = kept[k - 1].1;
+        }
     }
-    all
+    keep_best(&mut kept);
+    kept
 }
 
 #[cfg(test)]
@@ -297,6 +314,22 @@ mod tests {
     fn of_equals_the_first_are_kept() {
         assert_eq!(largest(&[1., 2., 2., 2.], 2), [(1, 2.), (2, 2.)]);
         assert_eq!(largest(&[-1., -2.], 2).len(), 2);
+    }
+
+    #[test]
+    fn the_largest_of_many_are_those_of_a_sort() {
+        let mut rng = Rng::seed(8);
+        for (n, k) in [(1000, 3), (1000, 40), (1000, 999), (70, 70), (5, 1)] {
+            // Few different values: ties.
+            let row: Vec<f32> = (0..n).map(|_| (20.0 * rng.unit()).floor() - 10.0).collect();
+            let mut sorted: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
+            sorted.sort_by(|(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
+            sorted.truncate(k);
+            let mut found = largest(&row, k);
+            found.sort_by(|(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
+            assert_eq!(found, sorted, "{k} of {n}");
+        }
+        assert!(largest(&[1.0, f32::NAN, 2.0], 1)[0].1.is_nan());
     }
 
     #[test]
