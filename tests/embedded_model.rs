@@ -33,8 +33,7 @@ fn its_autoencoders_stand_in_for_activations_and_their_examples_are_right() -> R
         for sae in [tracer.input(), tracer.output()] {
             let loss = sae.patched_loss(&model, &text, 8, 128)?;
             assert!(loss.recovered() > 0.5 && loss.ablated > loss.clean, "{sae}: {loss}");
-            let visualizer =
-                Visualizer::from_pretrained(&model, sae, "eigenlens/classics-4k")?;
+            let visualizer = Visualizer::from_pretrained(&model, sae, "eigenlens/classics-4k")?;
             let density = &visualizer.statistics()?.density;
             let active = (0..1536).find(|feature| density[*feature] > 0.001).unwrap_or(0);
             let gallery = visualizer.show(&[active], 5)?;
