@@ -160,12 +160,12 @@ class Notebook(unittest.TestCase):
     def figures(self, browser):
         """The number of plotly's figures, all of which have marks."""
         browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
-        empty = browser.evaluate(
-            "[...document.querySelectorAll('.js-plotly-plot')].filter(p =>"
-            " !p.querySelector('.plot image, .plot path, .heatmaplayer image, .bars path, .lines path')"
-            ").length"
+        browser.wait(
+            "[...document.querySelectorAll('.js-plotly-plot')].every(p => p.querySelector("
+            "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path'))",
+            30,
+            "marks in every figure",
         )
-        self.assertEqual(empty, 0, "figures without marks")
         return browser.evaluate("document.querySelectorAll('.js-plotly-plot').length")
 
     def command(self, browser, name, arguments="{}"):
