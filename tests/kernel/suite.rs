@@ -11,7 +11,7 @@ use std::sync::Mutex;
 static TURN: Mutex<()> = Mutex::new(());
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..")
 }
 
 /// Runs `eigenlens` with `arguments`; what it says is shown if it fails.
