@@ -47,10 +47,8 @@ impl Decoder {
     /// As [`Decoder::from_pretrained`].
     pub fn from_repository(repository: &Repository, device: &Device) -> Result<Self> {
         let config = repository.read(CONFIG)?;
-        let Content { path, bytes, source } = repository.read(WEIGHTS)?;
-        let mut weights = Tensors::parse(&path, &bytes, device)?;
-        // They are as large as the weights.
-        drop(bytes);
+        let Content { path, bytes, source } = repository.map(WEIGHTS)?;
+        let mut weights = Tensors::parse(&path, bytes, device)?;
         let vocab =
             weights.shape("transformer.wte.weight").and_then(|shape| shape.first()).copied();
         let mut fields = Fields::read(&config.path, &config.bytes)?;
