@@ -85,6 +85,15 @@ impl HookPoint {
     }
 }
 
+impl HookPoint {
+    /// TransformerLens's name.
+    pub fn long_name(self) -> String {
+        let layer = self.layer();
+        let name = NAMES.iter().find(|(_, _, point)| point(layer) == self);
+        format!("blocks.{layer}.{}", name.map_or("", |(_, long, _)| long))
+    }
+}
+
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layer = self.layer();

@@ -207,7 +207,9 @@ impl<'a> Machine<'a> {
         let pairs = items.as_chunks::<2>().0.iter().map(|[key, value]| (*key, *value));
         match &mut self.values[top] {
             Value::Dict(dict) => dict.extend(pairs),
-            other => return fail(format!("entries for {}, which is no dictionary", name_of(other))),
+            other => {
+                return fail(format!("entries for {}, which is no dictionary", name_of(other)));
+            }
         }
         Ok(())
     }
@@ -460,12 +462,15 @@ impl<'a> Machine<'a> {
             }
             "torch._utils._rebuild_tensor_v2" => {
                 let place = match *items {
-                    [storage, offset, shape, steps, ..] => self.place(storage, offset, shape, steps),
+                    [storage, offset, shape, steps, ..] => {
+                        self.place(storage, offset, shape, steps)
+                    }
                     _ => None,
                 };
-                place.map_or_else(|| fail("a tensor that does not say where it is"), |place| {
-                    Ok(Value::Tensor(place))
-                })
+                place.map_or_else(
+                    || fail("a tensor that does not say where it is"),
+                    |place| Ok(Value::Tensor(place)),
+                )
             }
             "torch._utils._rebuild_parameter" => match items.first().map(|id| &self.values[*id]) {
                 Some(Value::Tensor(place)) => Ok(Value::Tensor(place.clone())),
@@ -491,7 +496,8 @@ impl<'a> Machine<'a> {
     fn place(&self, storage: Id, offset: Id, shape: Id, steps: Id) -> Option<Place> {
         let Value::Int(offset) = self.values[offset] else { return None };
         let (shape, steps) = (self.sizes(shape)?, self.sizes(steps)?);
-        let sound = matches!(self.values[storage], Value::Storage(..)) && shape.len() == steps.len();
+        let sound =
+            matches!(self.values[storage], Value::Storage(..)) && shape.len() == steps.len();
         sound.then_some(Place { storage, offset: usize::try_from(offset).ok()?, shape, steps })
     }
 
@@ -499,13 +505,9 @@ impl<'a> Machine<'a> {
     fn storage(&self, id: Id) -> Result<Value> {
         let value = |id: &Id| &self.values[*id];
         match self.items(id).iter().map(value).collect::<Vec<_>>()[..] {
-            [
-                Value::Text(word),
-                Value::Global(class),
-                Value::Text(key),
-                _,
-                Value::Int(count),
-            ] if word == "storage" => {
+            [Value::Text(word), Value::Global(class), Value::Text(key), _, Value::Int(count)]
+                if word == "storage" =>
+            {
                 let Ok(count) = usize::try_from(*count) else {
                     return fail("a storage of a negative size");
                 };

@@ -42,8 +42,10 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
     let broken = |found: String| Error::format(path, "a file of torch.save", found);
     if !bytes.starts_with(b"PK") {
         let found = match bytes.first() {
-            Some(0x80) => "a bare pickle, as PyTorch before 1.6 or pickle.dump write it; load it \
-                           in Python and save it with torch.save",
+            Some(0x80) => {
+                "a bare pickle, as PyTorch before 1.6 or pickle.dump write it; load it \
+                           in Python and save it with torch.save"
+            }
             _ => "no zip archive",
         };
         return Err(broken(found.to_owned()));
@@ -88,7 +90,8 @@ impl Loaded {
     }
 
     fn raw(&self, name: &str, id: Id) -> Result<Raw> {
-        let wrong = |found: String| Error::format(&self.path, format!("the tensor `{name}`"), found);
+        let wrong =
+            |found: String| Error::format(&self.path, format!("the tensor `{name}`"), found);
         let Value::Tensor(place) = self.pickle.value(id) else {
             return Err(wrong("no tensor".to_owned()));
         };
