@@ -11,6 +11,7 @@
 mod autoencoders;
 mod bilinear;
 mod language;
+mod models;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
     Suite { pattern: "sae/bad", run: autoencoders::refused },
     Suite { pattern: "sae/*/*", run: autoencoders::family },
+    Suite { pattern: "models/*", run: models::model },
+    Suite { pattern: "models/*/*", run: models::sharded },
 ];
 
 fn main() -> ExitCode {
