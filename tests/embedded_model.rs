@@ -29,7 +29,7 @@ fn its_autoencoders_stand_in_for_activations_and_their_examples_are_right() -> R
     let text = Tokens::from(sample.as_slice().to_vec());
     for layer in [1, 2] {
         let tracer = Tracer::from_pretrained(&model, layer, "x8-k16", "x8-k16")?;
-        assert_eq!((tracer.features(), tracer.input().k()), (1536, 16));
+        assert_eq!((tracer.features(), tracer.input().k()), (1536, Some(16)));
         for sae in [tracer.input(), tracer.output()] {
             let loss = sae.patched_loss(&model, &text, 8, 128)?;
             assert!(loss.recovered() > 0.5 && loss.ablated > loss.clean, "{sae}: {loss}");
@@ -42,8 +42,8 @@ fn its_autoencoders_stand_in_for_activations_and_their_examples_are_right() -> R
             assert!(most.len() == 5 && most.is_sorted_by(|a, b| a >= b), "{most:?}");
             // No other context that was looked at beats the first example.
             let tokens = sample.batch(0, 32, &Device::Cpu)?;
-            let cache = model.activations(&tokens, &[sae.point()])?;
-            let codes = sae.encode(cache.get(sae.point())?)?.feature(active)?;
+            let cache = model.activations(&tokens, &[sae.point()?])?;
+            let codes = sae.encode(cache.get(sae.point()?)?)?.feature(active)?;
             assert!(codes.iter().all(|value| *value <= most[0] + 1e-3));
         }
     }

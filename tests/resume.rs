@@ -40,6 +40,7 @@ fn train(folder: Option<&Path>) -> Result<Vec<Vec<f32>>> {
     let options = SaeOptions {
         expansion: 4,
         k: 4,
+        relu: false,
         steps: 300,
         batch: 128,
         buffer: 1000,

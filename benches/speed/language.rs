@@ -1,7 +1,7 @@
 //! A language model and what reads it, beside PyTorch, and the memory that they take.
 
 use eigenlens::prelude::*;
-use eigenlens::sae::SaeWeights;
+use eigenlens::sae::{Architecture, SaeWeights};
 
 use crate::pytorch::{self, Work};
 use crate::report::Row;
@@ -186,12 +186,10 @@ pub(crate) fn random_tokens(count: usize, vocab: usize) -> Result<Vec<u32>> {
 pub(crate) fn random_sae(point: HookPoint, shape: [usize; 2], k: usize) -> Result<Sae> {
     let [features, width] = shape;
     let mut rng = Rng::seed(0);
-    let weights = SaeWeights {
-        encoder: rng.normal((features, width), &Device::Cpu)?,
-        encoder_bias: None,
-        bilinear: false,
-        decoder: rng.normal((width, features), &Device::Cpu)?,
-        bias: rng.normal(width, &Device::Cpu)?,
-    };
-    Ok(Sae::from_weights(point, k, weights)?)
+    let weights = SaeWeights::new(
+        rng.normal((features, width), &Device::Cpu)?,
+        rng.normal((width, features), &Device::Cpu)?,
+        rng.normal(width, &Device::Cpu)?,
+    );
+    Ok(Sae::new(Architecture::signed_top_k(k), weights)?.at(point))
 }

@@ -65,7 +65,7 @@ pub(crate) fn tracer(folder: &Path, report: &mut Report) -> Result<()> {
     )?;
     let input = Sae::load(beside(folder, "-mlp-in-")?, &Device::Cpu)?;
     let output = Sae::load(beside(folder, "-mlp-out-")?, &Device::Cpu)?;
-    let layer = input.point().layer().unwrap_or_default();
+    let layer = input.point()?.layer().unwrap_or_default();
     let tracer = Tracer::new(&model, layer, &input, &output)?;
     for (name, directions) in [("encoder", Directions::Encoder), ("decoder", Directions::Decoder)] {
         let tracer = tracer.clone().with_directions(directions);

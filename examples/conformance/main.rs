@@ -5,7 +5,8 @@
 //! closes with `N passed, N failed, N skipped`. It exits with 1 if anything failed, and with 2 if
 //! DIR cannot be read or holds no case.
 //!
-//! A case is a folder that holds data files; one with a `case.json` is a case with all that is in it. To support more of them, add a suite to [`SUITES`].
+//! A case is a folder that holds data files; one with a `case.json` is a
+//! case with all that is in it, and so is one with a list `cases.json`. To support more of them, add a suite to [`SUITES`].
 
 mod autoencoders;
 mod bilinear;
@@ -31,10 +32,10 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/transformer*", run: language::transformer },
     Suite { pattern: "bilinear/scope", run: language::tracer },
     Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
+    Suite { pattern: "sae/bad", run: autoencoders::refused },
+    Suite { pattern: "sae/*/*", run: autoencoders::family },
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
-    Suite { pattern: "sae/tdooms-scope/*", run: autoencoders::scope },
-    Suite { pattern: "sae/bad/tdooms-*/*", run: autoencoders::refused },
 ];
 
 fn main() -> ExitCode {
@@ -82,7 +83,7 @@ fn run(root: &Path) -> Result<Report, String> {
 
 /// Adds to `found` every folder at or below `folder` that holds files other than its description.
 fn cases(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
-    if folder.join("case.json").is_file() {
+    if ["case.json", "cases.json"].iter().any(|list| folder.join(list).is_file()) {
         found.push(folder.to_owned());
         return Ok(());
     }
@@ -92,7 +93,7 @@ fn cases(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
         let path = entry.map_err(unreadable)?.path();
         if path.is_dir() {
             cases(&path, found)?;
-        } else if path.extension().is_none_or(|extension| extension != "md") {
+        } else if !described(&path) {
             holds_data = true;
         }
     }
@@ -100,6 +101,12 @@ fn cases(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
         found.push(folder.to_owned());
     }
     Ok(())
+}
+
+/// Whether a file tells of the cases below it, and is none.
+fn described(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+        || path.file_name().is_some_and(|name| name == "manifest.json")
 }
 
 fn matches(pattern: &str, name: &str) -> bool {

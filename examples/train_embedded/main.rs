@@ -129,6 +129,7 @@ fn autoencoder(
         let options = SaeOptions {
             expansion: EXPANSION,
             k: K,
+            relu: false,
             steps: 1_500,
             length: CONTEXT,
             report: 250,
@@ -137,7 +138,7 @@ fn autoencoder(
         };
         let (sae, history) = Sae::fit(model, point, train, &options)?;
         println!("{name}\n{history}");
-        sae.save_as(&folder, DType::BF16)?;
+        sae.save_scope(&folder, DType::BF16)?;
     }
     let sae = Sae::load(&folder, model.device())?;
     println!("{name}: {}", sae.patched_loss(model, test, 128, CONTEXT)?);

@@ -61,7 +61,7 @@ pub fn max_activations(
         let expected = format!("at most {}, the contexts there are", contexts.len());
         return Err(Error::invalid("the number of examples", expected, options.examples));
     }
-    let points: Vec<HookPoint> = saes.iter().map(Sae::point).collect();
+    let points: Vec<HookPoint> = saes.iter().map(Sae::point).collect::<Result<_>>()?;
     let mut scan = Scan {
         done: 0,
         identity: match options.checkpoint {
@@ -84,7 +84,7 @@ pub fn max_activations(
         let count = tokens.dim(0)?;
         let cache = model.activations(&tokens, &points)?;
         for (sae, collector) in saes.iter().zip(&mut scan.collectors) {
-            let codes = sae.encode(&cache.get(sae.point())?.flatten_from(2)?)?;
+            let codes = sae.encode(&cache.get(sae.point()?)?.flatten_from(2)?)?;
             collector.add(&codes, scan.done, contexts.length());
         }
         scan.done += count;
@@ -99,10 +99,10 @@ pub fn max_activations(
         }
     }
     let tokens = contexts.as_slice().len();
-    let tables = saes
+    let tables = points
         .iter()
         .zip(scan.collectors)
-        .map(|(sae, collector)| collector.finish(sae.point(), contexts.len(), tokens))
+        .map(|(point, collector)| collector.finish(*point, contexts.len(), tokens))
         .collect();
     if let Some(path) = &options.checkpoint {
         let _ = std::fs::remove_file(path);
@@ -130,10 +130,11 @@ fn identity(
         add(&weight)?;
     }
     for sae in saes {
-        let weights = [sae.w_enc(), sae.w_dec(), sae.b_dec()];
-        weights.into_iter().chain(sae.encoder_bias()).try_for_each(&mut add)?;
+        sae.weights().tensors().into_iter().try_for_each(&mut add)?;
     }
-    hash.update(saes.iter().map(|sae| format!("{sae}\n")).collect::<String>());
+    for sae in saes {
+        hash.update(format!("{:?} at {}\n", sae.architecture(), sae.point()?));
+    }
     Ok(hash.finalize().to_vec())
 }
 
@@ -287,7 +288,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::Config;
     use crate::random::Rng;
-    use crate::sae::SaeWeights;
+    use crate::sae::{Architecture, SaeWeights};
 
     pub(in crate::features) fn model() -> Decoder {
         let config = Config { vocab: 300, context: 8, ..Config::bilinear(2, 2, 8, 16) };
@@ -301,14 +302,9 @@ pub(super) mod tests {
     pub(in crate::features) fn sae(point: HookPoint, seed: u64) -> Sae {
         let mut rng = Rng::seed(seed);
         let decoder = rng.normal((8, 24), &Device::Cpu).unwrap();
-        let weights = SaeWeights {
-            encoder: decoder.t().unwrap().contiguous().unwrap(),
-            encoder_bias: None,
-            bilinear: false,
-            decoder,
-            bias: rng.normal(8, &Device::Cpu).unwrap(),
-        };
-        Sae::from_weights(point, 3, weights).unwrap()
+        let encoder = decoder.t().unwrap().contiguous().unwrap();
+        let weights = SaeWeights::new(encoder, decoder, rng.normal(8, &Device::Cpu).unwrap());
+        Sae::new(Architecture::signed_top_k(3), weights).unwrap().at(point)
     }
 
     pub(in crate::features) fn contexts() -> Contexts {
@@ -326,8 +322,8 @@ pub(super) mod tests {
         let tables = max_activations(&model(), &saes(), &contexts(), &options).unwrap();
         for (sae, table) in saes().iter().zip(&tables) {
             let tokens = contexts().batch(0, 50, &Device::Cpu).unwrap();
-            let cache = model().activations(&tokens, &[sae.point()]).unwrap();
-            let dense = sae.encode(cache.get(sae.point()).unwrap()).unwrap();
+            let cache = model().activations(&tokens, &[sae.point().unwrap()]).unwrap();
+            let dense = sae.encode(cache.get(sae.point().unwrap()).unwrap()).unwrap();
             for feature in 0..24 {
                 let values = dense.feature(feature).unwrap();
                 let most: Vec<f32> = values
@@ -361,8 +357,8 @@ pub(super) mod tests {
         };
         for (sae, collector) in saes().iter().zip(&mut scan.collectors) {
             let tokens = contexts().batch(0, 28, &Device::Cpu).unwrap();
-            let cache = model().activations(&tokens, &[sae.point()]).unwrap();
-            collector.add(&sae.encode(cache.get(sae.point()).unwrap()).unwrap(), 0, 6);
+            let cache = model().activations(&tokens, &[sae.point().unwrap()]).unwrap();
+            collector.add(&sae.encode(cache.get(sae.point().unwrap()).unwrap()).unwrap(), 0, 6);
         }
         scan.save(&path).unwrap();
         let other = MaxOptions { examples: 4, ..options.clone() };

@@ -12,7 +12,7 @@ use super::Histogram;
 use super::histogram::BINS;
 use crate::hub::Repository;
 use crate::model::HookPoint;
-use crate::sae::scope;
+use crate::sae::formats::scope;
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
 

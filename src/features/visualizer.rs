@@ -38,8 +38,9 @@ impl Visualizer {
         contexts: &Contexts,
         table: &FeatureTable,
     ) -> Result<Self> {
-        if (table.point(), table.features()) != (sae.point(), sae.features()) {
-            let expected = format!("of {} features at {}", sae.features(), sae.point());
+        let point = sae.point()?;
+        if (table.point(), table.features()) != (point, sae.features()) {
+            let expected = format!("of {} features at {point}", sae.features());
             let found = format!("{} at {}", table.features(), table.point());
             return Err(Error::invalid("the table of examples", expected, found));
         }
@@ -73,7 +74,7 @@ impl Visualizer {
     /// A model that was not loaded from a repository; a repository that is not there; as
     /// [`Visualizer::new`].
     pub fn from_pretrained(model: &Decoder, sae: &Sae, contexts: &str) -> Result<Self> {
-        let table = FeatureTable::from_repository(&model.scope()?, sae.point())?;
+        let table = FeatureTable::from_repository(&model.scope()?, sae.point()?)?;
         Self::new(model, sae, &Contexts::from_pretrained(contexts)?, &table)
     }
 
@@ -137,7 +138,7 @@ impl Visualizer {
         }
         Ok(FeatureView {
             feature,
-            point: self.sae.point(),
+            point: self.sae.point()?,
             examples: shown,
             promoted,
             suppressed,
@@ -148,8 +149,9 @@ impl Visualizer {
 
     fn example(&self, feature: usize, context: usize) -> Result<Example> {
         let tokens = self.contexts.batch(context, 1, self.model.device())?;
-        let cache = self.model.activations(&tokens, &[self.sae.point()])?;
-        let codes = self.sae.encode(cache.get(self.sae.point())?)?;
+        let point = self.sae.point()?;
+        let cache = self.model.activations(&tokens, &[point])?;
+        let codes = self.sae.encode(cache.get(point)?)?;
         let pieces = self.contexts.get(context)?.iter();
         Ok(Example {
             context,

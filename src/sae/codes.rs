@@ -16,6 +16,8 @@ pub struct Codes {
     offsets: Arc<[usize]>,
     indices: Arc<[u32]>,
     values: Arc<[f32]>,
+    /// For each row the factor and the shift that undo its normalisation.
+    restore: Option<Arc<[[f32; 2]]>>,
 }
 
 impl Codes {
@@ -40,7 +42,43 @@ impl Codes {
             }
             offsets.push(indices.len());
         }
-        Ok(Self { width, offsets: offsets.into(), indices: indices.into(), values: values.into() })
+        let (offsets, indices, values) = (offsets.into(), indices.into(), values.into());
+        Ok(Self { width, offsets, indices, values, restore: None })
+    }
+
+    /// The same codes, of rows that were normalised.
+    pub(super) fn restoring(self, restore: Option<Vec<[f32; 2]>>) -> Self {
+        Self { restore: restore.map(Into::into), ..self }
+    }
+
+    /// What undoes the normalisation of each row.
+    pub(super) fn restore(&self) -> Option<&[[f32; 2]]> {
+        self.restore.as_deref()
+    }
+
+    /// Codes of the same rows with other values: each row's entries go through `change`, and those
+    /// that it returns are kept.
+    ///
+    /// ```
+    /// use eigenlens::sae::Codes;
+    /// let codes = Codes::new(4, [vec![(0, 1.0), (3, 2.0)]])?;
+    /// let doubled = codes.map(|feature, value| (feature == 3).then_some(2.0 * value));
+    /// assert_eq!(doubled.row(0).collect::<Vec<_>>(), [(3, 4.0)]);
+    /// # Ok::<(), eigenlens::Error>(())
+    /// ```
+    pub fn map(&self, change: impl Fn(u32, f32) -> Option<f32>) -> Self {
+        let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
+        for row in 0..self.rows() {
+            for (feature, value) in self.row(row) {
+                if let Some(value) = change(feature, value) {
+                    indices.push(feature);
+                    values.push(value);
+                }
+            }
+            offsets.push(indices.len());
+        }
+        let (offsets, indices, values) = (offsets.into(), indices.into(), values.into());
+        Self { offsets, indices, values, width: self.width, restore: self.restore.clone() }
     }
 
     /// Number of rows.

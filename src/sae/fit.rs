@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::buffer::Source;
 use super::top_k::top_k;
-use super::{Sae, SaeWeights};
+use super::{Activation, Architecture, Sae, SaeWeights};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
 use crate::linalg::matmul_nt;
@@ -23,6 +23,9 @@ pub struct SaeOptions {
     pub expansion: usize,
     /// Features that a code keeps; 16.
     pub k: usize,
+    /// Whether only the positive ones of them are kept, as nearly everywhere; the bilinear
+    /// `-scope` autoencoders keep all. True.
+    pub relu: bool,
     /// Optimiser steps; 1,000.
     pub steps: usize,
     /// Activations a step; 1,024.
@@ -48,6 +51,7 @@ impl Default for SaeOptions {
         Self {
             expansion: 8,
             k: 16,
+            relu: true,
             steps: 1_000,
             batch: 1_024,
             buffer: 16_384,
@@ -130,7 +134,7 @@ impl Sae {
         let (mut error, mut variance) = (0.0, 0.0);
         for step in first..end {
             let x = source.next()?;
-            let (loss, codes) = weights.loss(&x, options.k)?;
+            let (loss, codes) = weights.loss(&x, options)?;
             let found = gradients(&loss, &weights.parameters())?;
             adam.set_learning_rate(options.learning_rate * cosine(step, options.steps));
             adam.step(&weights.projected(found)?)?;
@@ -169,7 +173,7 @@ impl Sae {
                 break;
             }
         }
-        Ok((weights.finish(point, options.k)?, history))
+        Ok((weights.finish(point, options)?, history))
     }
 }
 
@@ -208,9 +212,10 @@ impl Trained {
     }
 
     /// Mean squared distance of the reconstructions from `x` `[n, d]`, and the codes `[n, m]`.
-    fn loss(&self, x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
+    fn loss(&self, x: &Tensor, options: &SaeOptions) -> Result<(Tensor, Tensor)> {
         let h = matmul_nt(&x.broadcast_sub(self.bias.as_tensor())?, self.encoder.as_tensor())?;
-        let codes = top_k(&h, k)?;
+        let codes = top_k(&h, options.k)?;
+        let codes = if options.relu { codes.relu()? } else { codes };
         let reconstruction =
             matmul_nt(&codes, self.decoder.as_tensor())?.broadcast_add(self.bias.as_tensor())?;
         Ok(((reconstruction - x)?.sqr()?.sum(D::Minus1)?.mean_all()?, codes.detach()))
@@ -231,15 +236,15 @@ impl Trained {
         Ok(self.decoder.set(&unit_columns(&self.decoder.as_detached_tensor())?)?)
     }
 
-    fn finish(&self, point: HookPoint, k: usize) -> Result<Sae> {
-        let weights = SaeWeights {
-            encoder: self.encoder.as_detached_tensor(),
-            encoder_bias: None,
-            bilinear: false,
-            decoder: self.decoder.as_detached_tensor(),
-            bias: self.bias.as_detached_tensor(),
-        };
-        Sae::from_weights(point, k, weights)
+    fn finish(&self, point: HookPoint, options: &SaeOptions) -> Result<Sae> {
+        let weights = SaeWeights::new(
+            self.encoder.as_detached_tensor(),
+            self.decoder.as_detached_tensor(),
+            self.bias.as_detached_tensor(),
+        );
+        let activation = Activation::TopK { k: options.k, relu: options.relu };
+        let architecture = Architecture { activation, ..Architecture::standard() };
+        Ok(Sae::new(architecture, weights)?.at(point))
     }
 }
 
@@ -287,7 +292,7 @@ mod tests {
             let options = SaeOptions { seed, ..options() };
             let (sae, history) =
                 Sae::fit(&model(), HookPoint::MlpOut(1), &text(), &options).unwrap();
-            (sae.w_dec().to_vec2::<f32>().unwrap(), sae.point(), history)
+            (sae.w_dec().to_vec2::<f32>().unwrap(), sae.point().unwrap(), history)
         };
         let (decoder, point, history) = run(0);
         let nmse = history.column("nmse").unwrap();
@@ -331,8 +336,12 @@ mod tests {
             bias: wide(&narrow.bias),
         };
         let x = x.to_dtype(DType::F64).unwrap();
-        assert_gradients(&weights.parameters(), || Ok(weights.loss(&x, 2)?.0));
-        let found = gradients(&weights.loss(&x, 2).unwrap().0, &weights.parameters()).unwrap();
+        for relu in [false, true] {
+            let options = SaeOptions { k: 2, relu, ..options() };
+            assert_gradients(&weights.parameters(), || Ok(weights.loss(&x, &options)?.0));
+        }
+        let found =
+            gradients(&weights.loss(&x, &options()).unwrap().0, &weights.parameters()).unwrap();
         let along = (&weights.projected(found).unwrap()[1] * weights.decoder.as_tensor()).unwrap();
         let most = along.sum(0).unwrap().abs().unwrap().max_all().unwrap();
         assert!(most.to_scalar::<f64>().unwrap() < 1e-5);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Codes, Sae};
-use crate::model::Hooks;
+use super::Sae;
+use crate::model::{HookPoint, Hooks};
 use crate::{Error, Result};
 
 impl Sae {
@@ -19,23 +19,18 @@ impl Sae {
         if !factor.is_finite() {
             return Err(Error::invalid("the factor", "a finite number", factor));
         }
+        let point = self.own_point()?;
         let chosen: Arc<[usize]> = features.into();
         let sae = self.clone();
         let change = move |x: &Tensor| {
             let codes = sae.encode(x)?;
-            let chosen = |(feature, _): &(u32, f32)| chosen.contains(&(*feature as usize));
-            let rows = (0..codes.rows()).map(|row| {
-                codes
-                    .row(row)
-                    .filter(chosen)
-                    .map(|(i, value)| (i, value * (factor - 1.0)))
-                    .collect()
+            let added = codes.map(|feature, value| {
+                chosen.contains(&(feature as usize)).then_some(value * (factor - 1.0))
             });
-            let added =
-                sae.decode(&Codes::new(codes.width(), rows)?)?.broadcast_sub(sae.b_dec())?;
-            Ok((x + added.reshape(x.shape())?)?)
+            let nothing = sae.decode(&codes.map(|_, _| None))?;
+            Ok((x + (sae.decode(&added)? - nothing)?.reshape(x.shape())?)?)
         };
-        Ok(Hooks::new().replace(self.point(), change))
+        Ok(Hooks::new().replace(point, change))
     }
 
     /// Hooks that take some features away: [`Sae::scale_features`] with 0.
@@ -57,7 +52,19 @@ impl Sae {
         }
         let direction = self.w_dec().narrow(1, feature, 1)?.flatten_all()?;
         let direction = (direction * f64::from(strength))?;
-        Ok(Hooks::new().replace(self.point(), move |x| Ok(x.broadcast_add(&direction)?)))
+        Ok(Hooks::new().replace(self.own_point()?, move |x| Ok(x.broadcast_add(&direction)?)))
+    }
+
+    /// Where it reads and writes.
+    ///
+    /// # Errors
+    /// A transcoder, which writes elsewhere; a place that is not known.
+    pub(super) fn own_point(&self) -> Result<HookPoint> {
+        if self.architecture().transcoder {
+            let expected = "one that writes where it reads";
+            return Err(Error::invalid("the autoencoder", expected, "a transcoder"));
+        }
+        self.point()
     }
 
     /// Fails unless there are `features`, and all of them are the autoencoder's.
@@ -80,20 +87,15 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::model::{Config, Decoder, HookPoint};
+    use crate::model::{Config, Decoder};
     use crate::random::Rng;
-    use crate::sae::SaeWeights;
+    use crate::sae::{Architecture, SaeWeights};
 
     fn sae() -> Sae {
         let eye = Tensor::eye(8, DType::F32, &Device::Cpu).unwrap();
-        let weights = SaeWeights {
-            encoder: eye.clone(),
-            encoder_bias: None,
-            bilinear: false,
-            decoder: eye,
-            bias: Rng::seed(1).normal(8, &Device::Cpu).unwrap(),
-        };
-        Sae::from_weights(HookPoint::MlpIn(0), 8, weights).unwrap()
+        let bias = Rng::seed(1).normal(8, &Device::Cpu).unwrap();
+        let weights = SaeWeights::new(eye.clone(), eye, bias);
+        Sae::new(Architecture::signed_top_k(8), weights).unwrap().at(HookPoint::MlpIn(0))
     }
 
     /// What the model's MLP reads with `hooks`, `[8]` of the last position, and the logits.

@@ -1,19 +1,32 @@
 //! Sparse autoencoders: a dictionary of features for a model's activations.
 //!
-//! An [`Sae`] writes an activation as a few [`Codes`] times the columns of its decoder. It reads the
-//! `-scope` repositories of the bilinear transformers.
+//! An [`Sae`] writes an activation as a few [`Codes`] times the columns of its decoder. What it
+//! computes is its [`Architecture`]; [`Sae::load`] finds out from files which of the [families](Family)
+//! of the field they belong to, and reads them by that family's own rules. The [`Registry`] lists
+//! what is published.
 
+mod architecture;
 mod autoencoder;
 mod buffer;
+mod check;
 mod codes;
 mod fit;
+mod fold;
+pub(crate) mod formats;
 mod influence;
 mod intervene;
+mod origin;
 mod quality;
-pub(crate) mod scope;
+mod registry;
+mod select;
 mod top_k;
 
-pub use autoencoder::{Sae, SaeWeights};
+pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
+pub use autoencoder::{Gate, Sae, SaeWeights};
+pub use check::Check;
 pub use codes::Codes;
 pub use fit::SaeOptions;
+pub use formats::{Family, SaeLoader};
+pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
+pub use registry::{Entry, Registry};

@@ -61,7 +61,7 @@ impl Sae {
         windows: usize,
         length: usize,
     ) -> Result<PatchedLoss> {
-        let point = self.point();
+        let point = self.own_point()?;
         let loss = |hooks: &Hooks| model.mean_loss_with(text, windows, length, hooks);
         let sae = self.clone();
         Ok(PatchedLoss {
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Config, HookPoint};
-    use crate::sae::SaeWeights;
+    use crate::sae::{Architecture, SaeWeights};
 
     #[test]
     fn a_perfect_autoencoder_costs_nothing_and_an_empty_one_everything() {
@@ -90,14 +90,10 @@ mod tests {
         let text = Tokens::from((0..90).map(|i| (i * i % 9) as u32).collect::<Vec<_>>());
         let eye = Tensor::eye(8, DType::F32, &Device::Cpu).unwrap();
         let of = |decoder: Tensor| {
-            let weights = SaeWeights {
-                encoder: eye.clone(),
-                encoder_bias: None,
-                bilinear: false,
-                decoder,
-                bias: Tensor::zeros(8, DType::F32, &Device::Cpu).unwrap(),
-            };
-            let sae = Sae::from_weights(HookPoint::MlpOut(0), 8, weights).unwrap();
+            let bias = Tensor::zeros(8, DType::F32, &Device::Cpu).unwrap();
+            let weights = SaeWeights::new(eye.clone(), decoder, bias);
+            let sae = Sae::new(Architecture::signed_top_k(8), weights).unwrap();
+            let sae = sae.at(HookPoint::MlpOut(0));
             sae.patched_loss(&model, &text, 4, 10).unwrap()
         };
         let perfect = of(eye.clone());

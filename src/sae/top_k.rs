@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::autoencoder::largest;
+use super::select::largest;
 use crate::Result;
 use crate::linalg::{Kernel, Real, can_fuse, fused};
 

@@ -14,7 +14,7 @@ mod torch;
 
 pub(crate) use fields::Fields;
 pub(crate) use npz::read as read_npz;
-pub(crate) use tensors::{Kind, Raw, Tensors};
+pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
 
 use std::collections::HashMap;

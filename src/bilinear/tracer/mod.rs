@@ -24,7 +24,7 @@ pub use strongest::Strongest;
 use super::{interactions, symmetrise};
 use crate::linalg::{matmul, matmul_tn};
 use crate::model::{Decoder, HookPoint, Mlp};
-use crate::sae::Sae;
+use crate::sae::{Encoder, Normalization, Sae};
 use crate::{Error, Result};
 
 /// Which vectors stand for the output features.
@@ -40,6 +40,7 @@ pub enum Directions {
 /// The interactions of input features in an MLP, for each output feature. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Tracer {
+    layer: usize,
     left: Tensor,
     right: Tensor,
     out: Tensor,
@@ -65,8 +66,16 @@ impl Tracer {
             ("the output autoencoder", output, HookPoint::MlpOut(layer)),
         ];
         for (what, sae, point) in places {
-            if sae.point() != point {
-                return Err(Error::invalid(what, format!("one of {point}"), sae.point()));
+            if sae.point()? != point {
+                return Err(Error::invalid(what, format!("one of {point}"), sae.point()?));
+            }
+            let own = sae.architecture();
+            if own.normalization != Normalization::None
+                || own.transcoder
+                || own.encoder == Encoder::Glu
+            {
+                let expected = "an autoencoder of the activations as they are";
+                return Err(Error::invalid(what, expected, own));
             }
             if sae.d_model() != model.config().d_model {
                 let expected = format!("d_model {}", model.config().d_model);
@@ -74,6 +83,7 @@ impl Tracer {
             }
         }
         Ok(Self {
+            layer,
             left: left.contiguous()?,
             right: right.contiguous()?,
             out,
@@ -209,9 +219,7 @@ impl Tracer {
 
 impl fmt::Display for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = self.input.features();
-        // The constructor took an autoencoder of a layer.
-        let layer = self.input.point().layer().unwrap_or_default();
+        let (inputs, layer) = (self.input.features(), self.layer);
         write!(
             f,
             "{inputs} input and {} output features of the MLP of layer {layer}",
@@ -227,7 +235,7 @@ pub(super) mod tests {
     use super::*;
     use crate::model::Config;
     use crate::random::Rng;
-    use crate::sae::SaeWeights;
+    use crate::sae::{Architecture, SaeWeights};
 
     pub(in crate::bilinear::tracer) fn tracer() -> Tracer {
         let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
@@ -239,14 +247,8 @@ pub(super) mod tests {
     pub(in crate::bilinear::tracer) fn sae(point: HookPoint, seed: u64) -> Sae {
         let mut rng = Rng::seed(seed);
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-        let weights = SaeWeights {
-            encoder: normal(&[16, 8]),
-            encoder_bias: None,
-            bilinear: false,
-            decoder: normal(&[8, 16]),
-            bias: normal(&[8]),
-        };
-        Sae::from_weights(point, 3, weights).unwrap()
+        let weights = SaeWeights::new(normal(&[16, 8]), normal(&[8, 16]), normal(&[8]));
+        Sae::new(Architecture::signed_top_k(3), weights).unwrap().at(point)
     }
 
     /// The feature's direction times the MLP's output is the quadratic form of its input, in both

@@ -1,0 +1,127 @@
+//! Autoencoders in single files of `torch.save`.
+
+use super::loader::companion;
+use super::{Architecture, Draft, Place, Request, SaeWeights, llama_scope, turned};
+use crate::model::HookPoint;
+use crate::store::pickle::Value;
+use crate::store::{Loaded, Tensors};
+use crate::{Error, Result};
+
+fn open<'a>(place: &'a Place, request: &Request) -> Result<(&'a str, Loaded, Tensors)> {
+    let file = place.file.as_deref().ok_or_else(|| {
+        Error::format(&place.path(), "a file of torch.save for this family", "a folder")
+    })?;
+    let loaded = place.torch(file)?;
+    let tensors = loaded.tensors(loaded.pickle().root(), &request.device)?;
+    Ok((file, loaded, tensors))
+}
+
+/// ReLU, nothing subtracted.
+fn plain() -> Architecture {
+    Architecture { centred: false, ..Architecture::standard() }
+}
+
+/// `encoder_linear.weight` `[m, d]`, `decoder_linear.weight` `[d, m]`, and biases.
+pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
+    let (_, _, tensors) = open(place, request)?;
+    let mut tensors = tensors.rename(|name| Some(name.replace("_linear.", ".")));
+    let (_, _, weights) = llama_scope::linear(&mut tensors)?;
+    tensors.finish("only the tensors of a Goodfire autoencoder")?;
+    let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
+    Ok(Draft::new(plain(), weights).at(None, point))
+}
+
+/// `encoder.weight` `[m, d]`, `decoder.weight` `[d, m]`, and biases.
+pub(super) fn read_deepseek(place: &Place, request: &Request) -> Result<Draft> {
+    let (_, _, mut tensors) = open(place, request)?;
+    let (_, _, weights) = llama_scope::linear(&mut tensors)?;
+    tensors.finish("only the tensors of a DeepSeek-R1 autoencoder")?;
+    let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
+    Ok(Draft::new(plain(), weights).at(None, point))
+}
+
+/// `W_enc` `[m, d]`, `W_dec` `[d, m]`: SAELens's names, the other way round. k stands in the name of
+/// the repository alone, after `L0_`.
+pub(super) fn read_qwen(place: &Place, request: &Request) -> Result<Draft> {
+    let (_, _, mut tensors) = open(place, request)?;
+    let [m, d] = tensors.matrix("W_enc")?;
+    let k = request.k.or_else(|| place.number_after(&["l0_"])).ok_or_else(|| {
+        let expected = "k, which only the repository's name says, after L0_: give it with \
+                        SaeLoader::new().k(50)";
+        Error::format(&place.path(), expected, "no such name")
+    })?;
+    let mut weights = SaeWeights::new(
+        tensors.take("W_enc", &[m, d])?,
+        tensors.take("W_dec", &[d, m])?,
+        tensors.take("b_dec", &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
+    tensors.finish("only the tensors of a Qwen Scope autoencoder")?;
+    let point = place.number_after(&["layer"]).map(HookPoint::ResidPost);
+    let architecture = Architecture { centred: false, ..Architecture::top_k(k) };
+    Ok(Draft::new(architecture, weights).at(None, point))
+}
+
+/// `{name}.pt` with `W_enc` `[d, m]`, `W_dec` `[m, d]`, and `{name}_cfg.json`.
+pub(super) fn read_attention_out(place: &Place, request: &Request) -> Result<Draft> {
+    let (file, _, mut tensors) = open(place, request)?;
+    let weights = input_first(&mut tensors)?;
+    tensors.finish("only the tensors of an autoencoder")?;
+    let mut fields = place.fields(&companion(file))?;
+    let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
+    super::check_size(&mut fields, "act_size", d, "W_enc")?;
+    super::check_size(&mut fields, "dict_size", m, "W_enc")?;
+    let hook = fields.text_if("act_name")?;
+    let model = fields.text_if("model_name")?;
+    // What is left tells of the training; nothing in it is used at inference.
+    Ok(Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model))
+}
+
+/// `{"cfg": …, "state_dict": {…}}` with `W_enc` `[d, m]`, `W_dec` `[m, d]` in one pickle; the
+/// configuration is an object of a class that need not be known.
+pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
+    let (_, loaded, _) = open(place, request)?;
+    let pickle = loaded.pickle();
+    let root = pickle.root();
+    let wrong = |expected: &str, found: String| Error::format(&place.path(), expected, found);
+    let state = pickle.field(root, "state_dict");
+    let state = state.ok_or_else(|| wrong("a dictionary with `state_dict`", "none".to_owned()))?;
+    let mut tensors = loaded.tensors(state, &request.device)?;
+    let weights = input_first(&mut tensors)?;
+    tensors.finish("only the tensors of an autoencoder")?;
+    let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
+    let (mut hook, mut model) = (None, None);
+    if let Some(cfg) = pickle.field(root, "cfg") {
+        for (name, found) in [("d_in", d), ("d_sae", m)] {
+            if let Some(Value::Int(said)) = pickle.field(cfg, name).map(|id| pickle.value(id))
+                && *said != found as i64
+            {
+                let expected = format!("`{name}` {found}, as `W_enc` has it");
+                return Err(wrong(&expected, said.to_string()));
+            }
+        }
+        let text = |name: &str| match pickle.field(cfg, name).map(|id| pickle.value(id)) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        hook = text("hook_name").or_else(|| text("hook_point"));
+        // The layer stands beside it, or in its place: `blocks.{layer}.hook_resid_post`.
+        let layer = pickle.field(cfg, "hook_point_layer").map(|id| pickle.value(id));
+        if let (Some(hook), Some(Value::Int(layer))) = (&mut hook, layer) {
+            *hook = hook.replace("{layer}", &layer.to_string());
+        }
+        model = text("model_name");
+    }
+    Ok(Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model))
+}
+
+fn input_first(tensors: &mut Tensors) -> Result<SaeWeights> {
+    let [d, m] = tensors.matrix("W_enc")?;
+    let mut weights = SaeWeights::new(
+        turned(&tensors.take("W_enc", &[d, m])?)?,
+        turned(&tensors.take("W_dec", &[m, d])?)?,
+        tensors.take("b_dec", &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
+    Ok(weights)
+}

@@ -1,0 +1,210 @@
+//! dictionary_learning: a folder with `config.json` and `ae.pt`, a pickled dictionary of tensors.
+//!
+//! `trainer.dict_class` names the class. Biases were multiplied by the training's norm factor when
+//! they were saved; the backup of a run that was cut off, under the same name, has them as they were
+//! in training, and is refused.
+
+use candle_core::Tensor;
+use serde_json::Value;
+
+use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, turned};
+use crate::model::HookPoint;
+use crate::sae::{Activation, Gate};
+use crate::store::{Fields, Tensors};
+use crate::{Error, Result};
+
+const CONFIG: &str = "config.json";
+const FILE: &str = "ae.pt";
+
+/// Fields of `trainer` that tell of the training.
+const HARMLESS: [&str; 33] = [
+    "trainer_class",
+    "lr",
+    "steps",
+    "auxk_alpha",
+    "warmup_steps",
+    "decay_start",
+    "threshold_beta",
+    "threshold_start_step",
+    "top_k_aux",
+    "seed",
+    "device",
+    "wandb_name",
+    "l1_penalty",
+    "sparsity_warmup_steps",
+    "resample_steps",
+    "bandwidth",
+    "sparsity_penalty",
+    "target_l0",
+    "group_fractions",
+    "group_weights",
+    "group_sizes",
+    "layer",
+    "lm_name",
+    "submodule_name",
+    "k_anneal_steps",
+    "norm_factor",
+    "p_start",
+    "p_end",
+    "n_sparsity_updates",
+    "sparsity_function",
+    "sparsity_queue_length",
+    "initial_sparsity_penalty",
+    "anneal_start",
+];
+
+pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+    let mut config = place.fields(CONFIG)?;
+    let mut trainer =
+        config.object("trainer")?.ok_or_else(|| config.missing("trainer", "an object"))?;
+    let loaded = place.torch(FILE)?;
+    let pickle = loaded.pickle();
+    if let Some((name, _)) = pickle
+        .fields(pickle.root())
+        .into_iter()
+        .find(|(name, _)| ["ae", "optimizer", "norm_factor"].contains(name))
+    {
+        let expected = "the saved weights of a finished run";
+        let found = format!(
+            "`{name}`: the backup of a run that was cut off, whose biases still lack the factor \
+             `norm_factor`; finish the run or export it with dictionary_learning"
+        );
+        return Err(Error::format(&place.path().join(FILE), expected, found));
+    }
+    let mut tensors = loaded.tensors(pickle.root(), &request.device)?;
+    let class = trainer
+        .text_if("dict_class")?
+        .ok_or_else(|| trainer.missing("dict_class", "the name of a class"))?;
+    let mut notes = Vec::new();
+    let (architecture, weights) = match class.as_str() {
+        // Trainers write the first name for both; the tensors tell.
+        "AutoEncoder" | "AutoEncoderNew" if tensors.shape("decoder.bias").is_some() => {
+            let weights = linear(&mut tensors, "decoder.bias")?;
+            (Architecture { centred: false, ..Architecture::standard() }, weights)
+        }
+        "AutoEncoder" => (Architecture::standard(), linear(&mut tensors, "bias")?),
+        "AutoEncoderTopK" => {
+            let mut weights = linear(&mut tensors, "b_dec")?;
+            let m = weights.decoder.dims()[1];
+            let k = top_k(&mut tensors, &mut trainer, m)?;
+            // Its encoder uses the threshold only when it is asked to: Sae::by_threshold.
+            let threshold = tensors.take_if("threshold", &[])?;
+            weights.thresholds = threshold.map(|own| one_for_all(&own, m)).transpose()?;
+            (Architecture::top_k(k), weights)
+        }
+        "BatchTopKSAE" => {
+            let weights = linear(&mut tensors, "b_dec")?;
+            above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
+        }
+        "MatryoshkaBatchTopKSAE" => {
+            let weights = matrices(&mut tensors)?;
+            tensors.forget(|name| name == "group_sizes");
+            above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
+        }
+        "JumpReluAutoEncoder" => {
+            let mut weights = matrices(&mut tensors)?;
+            weights.thresholds = Some(tensors.take("threshold", &[weights.decoder.dims()[1]])?);
+            (Architecture { centred: false, ..Architecture::jump_relu() }, weights)
+        }
+        "GatedAutoEncoder" => {
+            let [m, d] = tensors.matrix("encoder.weight")?;
+            let mut weights = SaeWeights::new(
+                tensors.take("encoder.weight", &[m, d])?,
+                tensors.take("decoder.weight", &[d, m])?,
+                tensors.take("decoder_bias", &[d])?,
+            );
+            weights.gate = Some(Gate {
+                bias: tensors.take("gate_bias", &[m])?,
+                log_gains: tensors.take("r_mag", &[m])?,
+                magnitude: tensors.take("mag_bias", &[m])?,
+            });
+            (Architecture { activation: Activation::Gated, ..Architecture::standard() }, weights)
+        }
+        other => {
+            return Err(trainer.wrong("dict_class", "a class that is known here", &other.into()));
+        }
+    };
+    tensors.finish(&format!("only the tensors of `{class}`"))?;
+    let (d, m) = (weights.encoder.dims()[1], weights.decoder.dims()[1]);
+    check_size(&mut trainer, "activation_dim", d, "the encoder")?;
+    check_size(&mut trainer, "dict_size", m, "the encoder")?;
+    let layer = trainer.size_if("layer")?;
+    let hook = trainer.text_if("submodule_name")?;
+    let model = trainer.text_if("lm_name")?;
+    trainer.finish(&HARMLESS)?;
+    let point = layer.and_then(|layer| {
+        let hook = hook.as_deref()?;
+        let kinds: [(&str, fn(usize) -> HookPoint); 3] = [
+            ("resid_post", HookPoint::ResidPost),
+            ("mlp_out", HookPoint::MlpOut),
+            ("attn_out", HookPoint::AttnOut),
+        ];
+        kinds.iter().find(|(name, _)| hook.starts_with(name)).map(|(_, point)| point(layer))
+    });
+    let draft = Draft::new(architecture, weights).at(hook, point).of_model(model);
+    Ok(notes.into_iter().fold(draft, Draft::note))
+}
+
+/// Weights of the classes that store both matrices with the output first; `bias` is the name of b.
+fn linear(tensors: &mut Tensors, bias: &str) -> Result<SaeWeights> {
+    let [m, d] = tensors.matrix("encoder.weight")?;
+    let mut weights = SaeWeights::new(
+        tensors.take("encoder.weight", &[m, d])?,
+        tensors.take("decoder.weight", &[d, m])?,
+        tensors.take(bias, &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("encoder.bias", &[m])?);
+    Ok(weights)
+}
+
+/// Weights of the classes that store both matrices with the input first.
+fn matrices(tensors: &mut Tensors) -> Result<SaeWeights> {
+    let [d, m] = tensors.matrix("W_enc")?;
+    let mut weights = SaeWeights::new(
+        turned(&tensors.take("W_enc", &[d, m])?)?,
+        turned(&tensors.take("W_dec", &[m, d])?)?,
+        tensors.take("b_dec", &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
+    Ok(weights)
+}
+
+/// k, which configuration and tensors must say alike.
+fn top_k(tensors: &mut Tensors, trainer: &mut Fields, m: usize) -> Result<usize> {
+    let k = checked_k(trainer, "k", m)?;
+    match tensors.integers("k").as_deref() {
+        Some(&[found]) if found != k as i64 => {
+            let expected = format!("{found}, as the tensor `k` has it,");
+            Err(trainer.wrong("k", &expected, &Value::from(k)))
+        }
+        _ => Ok(k),
+    }
+}
+
+/// The same threshold for all features.
+fn one_for_all(threshold: &Tensor, m: usize) -> Result<Tensor> {
+    Ok(threshold.reshape(1)?.broadcast_as(m)?.contiguous()?)
+}
+
+/// At inference, the batch-wide selections of training keep what is above one learned threshold.
+fn above_threshold(
+    mut weights: SaeWeights,
+    tensors: &mut Tensors,
+    trainer: &mut Fields,
+    notes: &mut Vec<String>,
+) -> Result<(Architecture, SaeWeights)> {
+    trainer.any("k");
+    tensors.forget(|name| name == "k");
+    let threshold = tensors.take("threshold", &[])?;
+    if threshold.to_scalar::<f32>()? < 0.0 {
+        notes.push(
+            "its threshold was never learned (-1): every positive value is kept, as the original \
+             does"
+                .to_owned(),
+        );
+        return Ok((Architecture::standard(), weights));
+    }
+    let m = weights.decoder.dims()[1];
+    weights.thresholds = Some(one_for_all(&threshold, m)?);
+    Ok((Architecture { centred: true, ..Architecture::jump_relu() }, weights))
+}

@@ -1,0 +1,214 @@
+//! Autoencoders as the libraries and repositories of the field store them: a file a family, and one
+//! table of them all.
+//!
+//! A family's file maps names, shapes and fields onto an [`Architecture`] and
+//! [`SaeWeights`](super::SaeWeights). What a file says and its family does not know is an error: it
+//! could change the numbers.
+
+mod bundled;
+mod dictionary_learning;
+mod gemma_scope;
+mod llama_scope;
+mod llamascopium;
+mod loader;
+mod mlsae;
+mod openai;
+mod place;
+mod saelens;
+mod saelens_save;
+pub(crate) mod scope;
+mod sparsify;
+mod transcoders;
+
+pub use loader::SaeLoader;
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{Device, Tensor};
+
+use self::place::Place;
+use super::origin::Note;
+use super::{Architecture, Normalization, Origin, Sae, SaeWeights};
+use crate::model::HookPoint;
+use crate::store::Fields;
+use crate::{Error, Result};
+
+/// A way of storing autoencoders, with its files, names and maths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// The bilinear transformers' `-scope` repositories.
+    Scope,
+    /// SAELens: `cfg.json` and `sae_weights.safetensors`, version 6 or before.
+    SaeLens,
+    /// Gemma Scope: `params.npz`.
+    GemmaScope,
+    /// Gemma Scope 2: `params.safetensors`.
+    GemmaScope2,
+    /// EleutherAI's sparsify: `cfg.json` and `sae.safetensors`.
+    Sparsify,
+    /// dictionary_learning: `config.json` and `ae.pt`.
+    DictionaryLearning,
+    /// OpenAI's autoencoders of GPT-2: `{layer}.pt`.
+    OpenAi,
+    /// Multi-layer autoencoders: `config.json` and `model.safetensors`.
+    Mlsae,
+    /// Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
+    LlamaScope,
+    /// Llama Scope R1: `config.json` and `sae_weights.safetensors` with `encoder.weight`.
+    LlamaScopeR1,
+    /// Language-Model-SAEs: `config.json` and `sae_weights.safetensors` with `W_E`.
+    Llamascopium,
+    /// Goodfire's: one `.pth`.
+    Goodfire,
+    /// qresearch's of DeepSeek-R1: one `.pt`.
+    DeepSeekR1,
+    /// Qwen Scope: `layer{n}.sae.pt`.
+    QwenScope,
+    /// Kissane and Krzyzanowski's of attention outputs: `{name}.pt` and `{name}_cfg.json`.
+    AttentionOut,
+    /// Hanna's transcoders: `layer_{n}.safetensors`.
+    HannaTranscoder,
+    /// A layer of a cross-layer transcoder: `W_enc_{n}.safetensors` and `W_dec_{n}.safetensors`.
+    CrossLayerTranscoder,
+    /// The Mistral autoencoders of *Not all language model features are linear*: a pickled
+    /// configuration and state in one `.pt`.
+    Mistral,
+}
+
+/// Reads an autoencoder of a family from its place.
+type Read = fn(&Place, &Request) -> Result<Draft>;
+
+/// Every family, its name, and its reader.
+const FAMILIES: [(Family, &str, Read); 18] = [
+    (Family::Scope, "scope", scope::read),
+    (Family::SaeLens, "saelens", saelens::read),
+    (Family::GemmaScope, "gemma-scope", gemma_scope::read),
+    (Family::GemmaScope2, "gemma-scope-2", gemma_scope::read_2),
+    (Family::Sparsify, "sparsify", sparsify::read),
+    (Family::DictionaryLearning, "dictionary-learning", dictionary_learning::read),
+    (Family::OpenAi, "openai", openai::read),
+    (Family::Mlsae, "mlsae", mlsae::read),
+    (Family::LlamaScope, "llama-scope", llama_scope::read),
+    (Family::LlamaScopeR1, "llama-scope-r1", llama_scope::read_r1),
+    (Family::Llamascopium, "llamascopium", llamascopium::read),
+    (Family::Goodfire, "goodfire", bundled::read_goodfire),
+    (Family::DeepSeekR1, "deepseek-r1", bundled::read_deepseek),
+    (Family::QwenScope, "qwen-scope", bundled::read_qwen),
+    (Family::AttentionOut, "attention-out", bundled::read_attention_out),
+    (Family::HannaTranscoder, "hanna-transcoder", transcoders::read_hanna),
+    (Family::CrossLayerTranscoder, "cross-layer-transcoder", transcoders::read_cross_layer),
+    (Family::Mistral, "mistral", bundled::read_mistral),
+];
+
+impl Family {
+    /// Every family.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FAMILIES.iter().map(|(family, ..)| *family)
+    }
+
+    fn read(self, place: &Place, request: &Request) -> Result<Draft> {
+        let reader = FAMILIES.iter().find(|(family, ..)| *family == self).map(|(.., read)| *read);
+        reader.map_or_else(|| Err(unknown(&self.to_string())), |read| read(place, request))
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = FAMILIES.iter().find(|(family, ..)| family == self).map(|(_, name, _)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+impl FromStr for Family {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = FAMILIES.iter().find(|(_, name, _)| *name == text).map(|(family, ..)| *family);
+        found.ok_or_else(|| unknown(text))
+    }
+}
+
+fn unknown(text: &str) -> Error {
+    let names: Vec<_> = FAMILIES.iter().map(|(_, name, _)| *name).collect();
+    Error::invalid("the family", format!("one of {}", names.join(", ")), text)
+}
+
+/// What a caller asks of a reader.
+#[derive(Debug)]
+struct Request {
+    device: Device,
+    k: Option<usize>,
+    scale: Option<f64>,
+    /// In place of what the files say.
+    normalization: Option<Normalization>,
+}
+
+/// An autoencoder as a reader finds it.
+struct Draft {
+    architecture: Architecture,
+    weights: SaeWeights,
+    origin: Origin,
+}
+
+impl Draft {
+    fn new(architecture: Architecture, weights: SaeWeights) -> Self {
+        Self { architecture, weights, origin: Origin::default() }
+    }
+
+    /// At the hook that the files call `hook`, and at the point that this is, if it is one.
+    fn at(mut self, hook: Option<String>, point: Option<HookPoint>) -> Self {
+        self.origin.point = point.or_else(|| hook.as_deref().and_then(|hook| hook.parse().ok()));
+        self.origin.hook = hook.or_else(|| self.origin.point.map(|point| point.to_string()));
+        self
+    }
+
+    fn of_model(mut self, model: Option<String>) -> Self {
+        self.origin.model = model;
+        self
+    }
+
+    fn note(mut self, note: impl Into<String>) -> Self {
+        self.origin.notes.push(Note::Other(note.into()));
+        self
+    }
+
+    fn finish(self, family: Family, place: &Place) -> Result<Sae> {
+        let Self { architecture, weights, mut origin } = self;
+        origin.family = Some(family);
+        origin.source = place.source();
+        let sae = Sae::new(architecture, weights);
+        let sae = sae.map_err(|reason| match reason {
+            Error::Format { .. } | Error::Io { .. } => reason,
+            other => Error::format(&place.path(), "an autoencoder", other.to_string()),
+        })?;
+        Ok(sae.with_origin(origin))
+    }
+}
+
+/// `k` of a file, which must be there and lie in 1 to `features`.
+fn checked_k(fields: &mut Fields, name: &str, features: usize) -> Result<usize> {
+    let k = fields.size(name)?;
+    if k == 0 || k > features {
+        let expected = format!("`{name}` between 1 and {features}, the features");
+        return Err(Error::format(fields.path(), expected, k.to_string()));
+    }
+    Ok(k)
+}
+
+/// A size of a configuration, where it is given, against what the tensors say.
+fn check_size(fields: &mut Fields, name: &str, found: usize, tensor: &str) -> Result<()> {
+    match fields.size_if(name)? {
+        Some(said) if said != found => {
+            let expected = format!("`{name}` {found}, as `{tensor}` has it");
+            Err(Error::format(fields.path(), expected, said.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The transpose `[m, d]` of a stored matrix `[d, m]`.
+fn turned(matrix: &Tensor) -> Result<Tensor> {
+    Ok(matrix.t()?.contiguous()?)
+}

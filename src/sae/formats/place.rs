@@ -1,0 +1,122 @@
+//! The place of an autoencoder's files: a repository, a folder in it, and perhaps one file.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use candle_core::Device;
+
+use crate::Result;
+use crate::hub::{Content, Repository, Source};
+use crate::store::{Fields, Loaded, Tensors, read_npz, read_torch};
+
+/// Where an autoencoder's files are.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) repository: Repository,
+    /// The folder within it: empty, or ending in a slash.
+    pub(super) folder: String,
+    /// The file that was asked for, where it was a file and no folder.
+    pub(super) file: Option<String>,
+    /// Where the first large file was; the next ones of a download are in the cache.
+    pub(super) source: Rc<OnceCell<Source>>,
+}
+
+impl Place {
+    /// A folder or file of this machine.
+    pub(super) fn local(path: &Path) -> Self {
+        if path.is_file() {
+            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let repository = Repository::folder(folder.unwrap_or(Path::new(".")));
+            return Self { repository, folder: String::new(), file, source: Rc::default() };
+        }
+        let repository = Repository::folder(path);
+        Self { repository, folder: String::new(), file: None, source: Rc::default() }
+    }
+
+    /// The folder or file `name` of a repository; a file's name ends in one of a tensor file.
+    pub(super) fn within(repository: Repository, name: &str) -> Self {
+        let name = name.trim_matches('/');
+        let is_file = [".pt", ".pth", ".safetensors", ".npz"].iter().any(|end| name.ends_with(end));
+        let (folder, file) = match (is_file, name.rsplit_once('/')) {
+            (true, Some((folder, file))) => (folder, Some(file)),
+            (true, None) => ("", Some(name)),
+            (false, _) => (name, None),
+        };
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        Self { repository, folder, file: file.map(ToOwned::to_owned), source: Rc::default() }
+    }
+
+    /// The place in words: repository, folder and file.
+    pub(super) fn path(&self) -> PathBuf {
+        let path = Path::new(self.repository.name()).join(&self.folder);
+        match &self.file {
+            Some(file) => path.join(file),
+            None => path,
+        }
+    }
+
+    /// The whole place in small letters, for what only names say.
+    pub(super) fn words(&self) -> String {
+        self.path().to_string_lossy().replace('\\', "/").to_lowercase()
+    }
+
+    pub(super) fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.repository.read_if(&self.name(name))?.is_some())
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
+    pub(super) fn map(&self, name: &str) -> Result<Content> {
+        let content = self.repository.map(&self.name(name))?;
+        self.source.get_or_init(|| content.source.clone());
+        Ok(content)
+    }
+
+    /// Where the files were.
+    pub(super) fn source(&self) -> Option<Source> {
+        self.source.get().cloned()
+    }
+
+    /// The fields of the JSON file `name`.
+    pub(super) fn fields(&self, name: &str) -> Result<Fields> {
+        let content = self.repository.read(&self.name(name))?;
+        Fields::parse(&content.path, &content.bytes)
+    }
+
+    /// The tensors of the safetensors file `name`.
+    pub(super) fn tensors(&self, name: &str, device: &Device) -> Result<Tensors> {
+        let content = self.map(name)?;
+        Tensors::parse(&content.path, content.bytes, device)
+    }
+
+    /// The arrays of the NumPy archive `name`.
+    pub(super) fn arrays(&self, name: &str, device: &Device) -> Result<Tensors> {
+        let content = self.map(name)?;
+        Ok(Tensors::of(&content.path, read_npz(&content.path, &content.bytes)?, device))
+    }
+
+    /// What PyTorch saved in the file `name`.
+    pub(super) fn torch(&self, name: &str) -> Result<Loaded> {
+        let content = self.map(name)?;
+        read_torch(&content.path, &content.bytes)
+    }
+
+    /// The number after the last of `marks` in the place's names, as in `layer_12` or `l19`.
+    pub(super) fn number_after(&self, marks: &[&str]) -> Option<usize> {
+        let words = self.words();
+        let found = marks.iter().filter_map(|mark| {
+            words.rmatch_indices(mark).find_map(|(at, _)| {
+                let apart = !words[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+                let digits: String =
+                    words[at + mark.len()..].chars().take_while(char::is_ascii_digit).collect();
+                let number = digits.parse().ok()?;
+                apart.then_some((at, number))
+            })
+        });
+        found.max().map(|(_, number)| number)
+    }
+}

@@ -1,0 +1,243 @@
+//! Published autoencoders, by release and identity.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::OnceLock;
+
+use flate2::read::GzDecoder;
+use serde::Deserialize;
+
+use super::{Family, Normalization};
+use crate::notebook::MimeBundle;
+use crate::{Error, Result};
+
+/// Rows that a notebook shows.
+const SHOWN: usize = 40;
+
+/// The published autoencoders that are known here, or some of them: releases under the names that
+/// SAELens gives them.
+///
+/// ```
+/// use eigenlens::sae::Registry;
+/// # fn main() -> eigenlens::Result<()> {
+/// let found = Registry::all()?.search("gpt2 resid_pre");
+/// assert!(found.entries().iter().any(|entry| entry.release == "gpt2-small-res-jb"));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+/// A published autoencoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The release that it belongs to: the first argument of
+    /// [`Sae::from_pretrained`](super::Sae::from_pretrained).
+    pub release: String,
+    /// Its name in the release: the second.
+    pub id: String,
+    /// The model whose activations it was trained on.
+    pub model: String,
+    /// The place in the model, under TransformerLens's name, where it is known.
+    pub hook: Option<String>,
+    /// How it is stored.
+    pub family: Family,
+    /// Mean number of active features, where it is published.
+    pub l0: Option<f64>,
+    /// Repository on the hub.
+    pub repository: String,
+    /// Folder or file in it.
+    pub path: String,
+    pub(super) scale: Option<f64>,
+    pub(super) k: Option<usize>,
+    pub(super) normalization: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    release: String,
+    repository: String,
+    model: String,
+    family: String,
+    k: Option<usize>,
+    normalize_activations: Option<String>,
+    entries: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    path: Option<String>,
+    hook: Option<String>,
+    l0: Option<f64>,
+    scale: Option<f64>,
+}
+
+fn releases() -> Result<&'static [Release]> {
+    static RELEASES: OnceLock<Result<Vec<Release>, String>> = OnceLock::new();
+    let releases = RELEASES.get_or_init(|| {
+        let packed: &[u8] = include_bytes!("../../assets/sae/registry.json.gz");
+        let mut text = String::new();
+        GzDecoder::new(packed).read_to_string(&mut text).map_err(|reason| reason.to_string())?;
+        serde_json::from_str(&text).map_err(|reason| reason.to_string())
+    });
+    releases.as_deref().map_err(|reason| {
+        let path = std::path::Path::new("eigenlens/registry.json.gz");
+        Error::format(path, "the list of published autoencoders", reason.clone())
+    })
+}
+
+impl Release {
+    fn entry(&self, row: &Row) -> Result<Entry> {
+        Ok(Entry {
+            release: self.release.clone(),
+            id: row.id.clone(),
+            model: self.model.clone(),
+            hook: row.hook.clone(),
+            family: self.family.parse()?,
+            l0: row.l0,
+            repository: self.repository.clone(),
+            path: row.path.clone().unwrap_or_else(|| row.id.clone()),
+            scale: row.scale,
+            k: self.k,
+            normalization: self.normalize_activations.clone(),
+        })
+    }
+}
+
+/// The autoencoder `id` of `release`, or nothing where there is no such release.
+///
+/// # Errors
+/// A release that does not have it.
+pub(super) fn find(release: &str, id: &str) -> Result<Option<Entry>> {
+    let Some(release) = releases()?.iter().find(|own| own.release == release) else {
+        return Ok(None);
+    };
+    match release.entries.iter().find(|row| row.id == id) {
+        Some(row) => release.entry(row).map(Some),
+        None => {
+            let some: Vec<_> = release.entries.iter().take(3).map(|row| &*row.id).collect();
+            Err(Error::NotFound {
+                what: format!("the autoencoder {id} of {}", release.release),
+                hint: format!(
+                    "The release has {} of them, such as {}; \
+                     Registry::all()?.search(\"{}\") lists them.",
+                    release.entries.len(),
+                    some.join(", "),
+                    release.release
+                ),
+            })
+        }
+    }
+}
+
+impl Registry {
+    /// All that are known.
+    ///
+    /// # Errors
+    /// A damaged build of this library.
+    pub fn all() -> Result<Self> {
+        let rows = releases()?.iter().flat_map(|own| own.entries.iter().map(|row| own.entry(row)));
+        Ok(Self { entries: rows.collect::<Result<_>>()? })
+    }
+
+    /// Those in whose release, id, model, hook point or family every word of `words` occurs, in
+    /// either case.
+    pub fn search(&self, words: &str) -> Self {
+        let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+        let fits = |entry: &&Entry| {
+            let Entry { release, id, model, hook, family, .. } = entry;
+            let hook = hook.as_deref().unwrap_or_default();
+            let text = format!("{release} {id} {model} {hook} {family}").to_lowercase();
+            words.iter().all(|word| text.contains(word))
+        };
+        Self { entries: self.entries.iter().filter(fits).cloned().collect() }
+    }
+
+    /// The autoencoders.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Shows a table as the value of a cell.
+    pub fn evcxr_display(&self) {
+        let rows: String = self.entries.iter().take(SHOWN).map(Entry::row).collect();
+        let html = format!(
+            "<table><thead><tr><th>release</th><th>id</th><th>model</th><th>hook</th>\
+             <th>family</th><th>L0</th></tr></thead><tbody>{rows}</tbody></table><p>{}</p>",
+            crate::encode::escape(&self.closing())
+        );
+        MimeBundle::text(self.to_string()).html(html).show_as_result();
+    }
+
+    fn closing(&self) -> String {
+        let (count, releases) = (self.entries.len(), self.releases());
+        let more = count.saturating_sub(SHOWN);
+        let rest =
+            if more > 0 { format!("; {more} more, search to see them") } else { String::new() };
+        format!("{count} autoencoders of {releases} releases{rest}")
+    }
+
+    fn releases(&self) -> usize {
+        let mut names: Vec<_> = self.entries.iter().map(|entry| &entry.release).collect();
+        names.dedup();
+        names.len()
+    }
+}
+
+impl Entry {
+    /// The normalisation that the release's files should say and do not.
+    pub(super) fn normalization(&self) -> Option<Normalization> {
+        let name = self.normalization.as_deref()?;
+        (name == "constant_norm_rescale").then_some(Normalization::UnitNorm)
+    }
+
+    fn row(&self) -> String {
+        let l0 = self.l0.map(|l0| l0.to_string()).unwrap_or_default();
+        let family = self.family.to_string();
+        let hook = self.hook.as_deref().unwrap_or_default();
+        let cells = [&*self.release, &*self.id, &*self.model, hook, &*family, &*l0];
+        let cells: String =
+            cells.iter().map(|cell| format!("<td>{}</td>", crate::encode::escape(cell))).collect();
+        format!("<tr>{cells}</tr>")
+    }
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Entry { release, id, model, hook, family, .. } in self.entries.iter().take(SHOWN) {
+            let hook = hook.as_deref().unwrap_or("?");
+            writeln!(f, "{release}  {id}  {model}  {hook}  {family}")?;
+        }
+        f.write_str(&self.closing())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_found_by_words() {
+        let all = Registry::all().unwrap();
+        assert!(all.entries().len() > 4_000);
+        let found = all.search("GPT2-small-res-jb blocks.8.");
+        let entry = found.entries().iter().find(|entry| entry.release == "gpt2-small-res-jb");
+        let entry = entry.unwrap();
+        assert_eq!(entry.hook.as_deref(), Some("blocks.8.hook_resid_pre"));
+        assert_eq!(entry.family, Family::SaeLens);
+        assert!(all.search("no-such-thing").entries().is_empty());
+        let gemma =
+            all.search("gemma-scope-2b-pt-res-canonical layer_12/width_16k").entries()[0].clone();
+        assert_eq!(gemma.hook.as_deref(), Some("blocks.12.hook_resid_post"));
+        assert!(gemma.path.contains("average_l0_"), "{}", gemma.path);
+    }
+
+    #[test]
+    fn an_id_that_a_release_does_not_have_is_named() {
+        let message = find("gpt2-small-res-jb", "blocks.99").unwrap_err().to_string();
+        assert!(message.contains("blocks.99") && message.contains("hook_resid_pre"), "{message}");
+        assert!(find("owner/repository", "x").unwrap().is_none());
+    }
+}
