@@ -9,9 +9,10 @@ use crate::{Error, Result};
 
 /// Fields that do not change what a model computes for its tokens: names, training, tokens with a
 /// meaning, generation, and what other programs note.
-const HARMLESS: [&str; 64] = [
+const HARMLESS: [&str; 81] = [
     "_attn_implementation_autoset",
     "_name_or_path",
+    "_num_labels",
     "architectures",
     "attention_dropout",
     "attn_implementation",
@@ -22,11 +23,15 @@ const HARMLESS: [&str; 64] = [
     "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
+    "decoder_start_token_id",
+    "diversity_penalty",
     "do_sample",
     "dtype",
     "early_stopping",
     "embd_pdrop",
+    "encoder_no_repeat_ngram_size",
     "eos_token_id",
+    "exponential_decay_length_penalty",
     "finetuning_task",
     "forced_bos_token_id",
     "forced_eos_token_id",
@@ -42,29 +47,37 @@ const HARMLESS: [&str; 64] = [
     "max_window_layers",
     "min_length",
     "model_type",
+    "n_special",
     "no_repeat_ngram_size",
+    "num_beam_groups",
     "num_beams",
     "num_labels",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
+    "output_scores",
     "pad_token_id",
+    "predict_special_tokens",
     "prefix",
     "pretraining_tp",
     "problem_type",
+    "remove_invalid_values",
     "reorder_and_upcast_attn",
     "repetition_penalty",
     "repo",
     "resid_pdrop",
     "return_dict",
+    "return_dict_in_generate",
     "sep_token_id",
     "summary_activation",
     "summary_first_dropout",
     "summary_proj_to_labels",
     "summary_type",
     "summary_use_proj",
+    "suppress_tokens",
     "task_specific_params",
     "temperature",
+    "tf_legacy_loss",
     "tokenizer_class",
     "top_k",
     "top_p",
@@ -72,18 +85,23 @@ const HARMLESS: [&str; 64] = [
     "torchscript",
     "transformers.js_config",
     "transformers_version",
+    "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
     "use_cache",
     "vocab_size_note",
 ];
 
 /// Fields that change nothing as long as they say this, or nothing.
-const UNUSED: [(&str, Value); 6] = [
+const UNUSED: [(&str, Value); 7] = [
     ("add_cross_attention", Value::Bool(false)),
     ("is_encoder_decoder", Value::Bool(false)),
     ("rope_interleaved", Value::Bool(false)),
     ("scale_attn_by_inverse_layer_idx", Value::Bool(false)),
     ("tie_encoder_decoder", Value::Bool(false)),
     ("use_bidirectional_attention", Value::Bool(false)),
+    ("use_mrope", Value::Bool(false)),
 ];
 
 /// The fields that were not asked for yet.
@@ -249,19 +267,26 @@ impl<'a> Fields<'a> {
                 }
             }
         }
-        let outer = [self.optional_number(base)?, self.optional_number(share)?];
         let mut inner = Fields { path: self.path, fields: settings };
-        let mut both = |outer: Option<f64>, name: &str, default: f64| -> Result<f64> {
-            match (outer, inner.optional_number(name)?) {
-                (Some(outer), Some(own)) if outer != own => {
-                    let found = format!("{outer} and {own}");
+        // Some files say the same thing two or three times.
+        let mut one = |older: &str, name: &str, default: f64| -> Result<f64> {
+            let all = [
+                self.optional_number(older)?,
+                self.optional_number(name)?,
+                inner.optional_number(name)?,
+            ];
+            let mut said = all.into_iter().flatten();
+            let first = said.next().unwrap_or(default);
+            match said.find(|value| *value != first) {
+                Some(other) => {
+                    let found = format!("{first} and {other}");
                     Err(inner.unusable(&format!("one value of `{name}`"), &found))
                 }
-                (outer, own) => Ok(own.or(outer).unwrap_or(default)),
+                None => Ok(first),
             }
         };
-        let base = both(outer[0], "rope_theta", 10_000.)?;
-        let share = both(outer[1], "partial_rotary_factor", default_share)?;
+        let base = one(base, "rope_theta", 10_000.)?;
+        let share = one(share, "partial_rotary_factor", default_share)?;
         let scaling = inner.scaling()?;
         if let Some((name, value)) = inner.fields.iter().next() {
             let expected = "only settings of rotary embedding whose meaning is known here";

@@ -130,7 +130,7 @@ fn cases() -> Vec<Case> {
         Case {
             config: sizes(json!({
                 "model_type": "gpt_neox", "num_key_value_heads": null, "rms_norm_eps": null,
-                "rope_theta": null, "layer_norm_eps": 0.03, "rotary_emb_base": 50,
+                "rope_theta": 50.0, "layer_norm_eps": 0.03, "rotary_emb_base": 50,
                 "rotary_pct": 0.5, "hidden_act": "gelu", "use_parallel_residual": true,
             })),
             family: "gpt_neox",
@@ -624,6 +624,7 @@ fn what_a_config_says_wrong_or_unknown_is_named() {
         ("llama", "rope_scaling", json!({"rope_type": "linear"}), "`factor`"),
         ("llama", "rope_parameters", json!({"rope_theta": 7.0}), "rope_scaling"),
         ("mistral", "rope_parameters", json!({"rope_theta": 7.0}), "one value of `rope_theta`"),
+        ("gpt_neox", "rope_theta", json!(7.0), "one value of `rope_theta`"),
         ("mistral", "partial_rotary_factor", json!(0.5), "all 4 entries"),
         ("llama", "qk_norm", json!(true), "also `qk_norm`"),
         ("llama", "quantization_config", json!({"bits": 4}), "also `quantization_config`"),
