@@ -59,7 +59,7 @@ fn a_file_says_what_it_holds() {
         let shown = gguf.to_string();
         for line in [
             "sample.gguf, GGUF 3, 2 tensors",
-            "  nested                2 arrays: 1 numbers: 255, 2 texts: \"a\", \"\"\n",
+            "  nested                2 arrays: 1 numbers: -1, 2 texts: \"a\", \"\"\n",
             "  texts                 5 texts: \"one\", \"two\", \"three\", \"four\", …\n",
             "  b  F32      [2, 3]\n  a  Q8_0     [32]\n",
         ] {
@@ -95,7 +95,7 @@ fn what_is_wrong_with_a_file_is_said() {
         (sample().entry("x", 9, [&[10u8, 0, 0, 0][..], &[255; 8]].concat()), "values at `x`"),
         (sample().u32("general.alignment", 0), "a power of two"),
         (sample().u32("general.alignment", 48), "a power of two"),
-        (sample().u32("general.alignment", 4096), "truncated"),
+        (sample().u32("general.alignment", 4096), "a multiple of 4096"),
         (sample().text("general.alignment", "32"), "a power of two"),
         (sample().tensor("c", &[33], 8, vec![0; 34]), "rows of 32 values"),
         (sample().tensor("c", &[32], 4, vec![0; 34]), "type 4"),
