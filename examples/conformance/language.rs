@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use eigenlens::bilinear::tracer::{Directions, Outlier, Statistic, Tracer};
 use eigenlens::candle::{DType, Device, Tensor};
 use eigenlens::linalg::eigvalsh;
-use eigenlens::model::{Decoder, HookPoint, Hooks, Sampling};
+use eigenlens::model::{Decoder, Hooks, Sampling};
 use eigenlens::sae::Sae;
 use eigenlens::{Error, Result};
 
@@ -15,7 +15,7 @@ pub(crate) fn transformer(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join("io.safetensors"), report)?;
     let model = Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu)?;
     let tokens = reference.input("input_ids", report)?;
-    let points = (0..model.config().layers).flat_map(HookPoint::all);
+    let points = model.points();
     let (logits, cache) = model.run(&tokens, &Hooks::new().capture_all(points))?;
     reference.compare("logits", &logits, report)?;
     reference.compare("loss", &model.loss(&tokens)?, report)?;
@@ -65,7 +65,8 @@ pub(crate) fn tracer(folder: &Path, report: &mut Report) -> Result<()> {
     )?;
     let input = Sae::load(beside(folder, "-mlp-in-")?, &Device::Cpu)?;
     let output = Sae::load(beside(folder, "-mlp-out-")?, &Device::Cpu)?;
-    let tracer = Tracer::new(&model, input.point().layer(), &input, &output)?;
+    let layer = input.point().layer().unwrap_or_default();
+    let tracer = Tracer::new(&model, layer, &input, &output)?;
     for (name, directions) in [("encoder", Directions::Encoder), ("decoder", Directions::Decoder)] {
         let tracer = tracer.clone().with_directions(directions);
         interactions(&reference, name, &tracer, report)?;

@@ -10,6 +10,7 @@
 mod autoencoders;
 mod bilinear;
 mod language;
+mod models;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/transformer*", run: language::transformer },
     Suite { pattern: "bilinear/scope", run: language::tracer },
     Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
+    Suite { pattern: "models/*", run: models::model },
+    Suite { pattern: "models/*/*", run: models::sharded },
     Suite { pattern: "sae/tdooms-scope/*", run: autoencoders::scope },
     Suite { pattern: "sae/bad/tdooms-*/*", run: autoencoders::refused },
 ];

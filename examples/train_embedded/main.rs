@@ -156,5 +156,5 @@ fn examples(out: &Path, work: &Path, model: &Decoder, saes: &[Sae], train: &Toke
 
 fn scope_name(point: HookPoint) -> String {
     let kind = if matches!(point, HookPoint::MlpIn(_)) { "mlp-in" } else { "mlp-out" };
-    format!("{}-{kind}-x{EXPANSION}-k{K}", point.layer())
+    format!("{}-{kind}-x{EXPANSION}-k{K}", point.layer().unwrap_or_default())
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
 
-use super::forward::{Pass, Past, check_tokens};
+use super::forward::{Pass, check_tokens};
 use super::parameters::Parameters;
+use super::past::Past;
+use super::place::Place;
 use super::text::Origin;
 use super::{Cache, Config, HookPoint, Hooks};
 use crate::train::cross_entropy;
@@ -25,10 +27,12 @@ struct Inner {
 }
 
 impl Decoder {
-    /// A model with random weights: normal, standard deviation 0.02.
+    /// A model with random weights: maps and embeddings normal with standard deviation 0.02, gains
+    /// one, biases zero.
     ///
     /// # Errors
-    /// A size of zero; heads that do not share out `d_model` in even parts.
+    /// A size of zero; sizes or numbers that do not make a model, such as heads that do not share
+    /// out `d_model` in even parts.
     pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
         config.check()?;
         let parameters = Parameters::random(&config, seed, device)?;
@@ -67,7 +71,13 @@ impl Decoder {
         &self.0.parameters
     }
 
-    /// Every weight under its checkpoint name.
+    /// Every point that a pass reaches, in its order.
+    pub fn points(&self) -> Vec<HookPoint> {
+        self.config().points()
+    }
+
+    /// Every weight, under the names of the published bilinear checkpoints whatever the model was
+    /// loaded from: queries, keys and values in one matrix, the halves of a gated MLP in another.
     pub fn weights(&self) -> Vec<(String, Tensor)> {
         let named = self.parameters().named().into_iter();
         named.map(|(name, var)| (name, var.as_detached_tensor())).collect()
@@ -83,15 +93,7 @@ impl Decoder {
     /// # Errors
     /// Memory.
     pub fn widened(&self) -> Result<Self> {
-        let named = self.parameters().named();
-        let parameters = Parameters::build(self.config(), |name, _| {
-            let found = named.iter().find(|(own, _)| own == name);
-            let (_, var) = found.ok_or_else(|| Error::NotFound {
-                what: format!("the weight {name}"),
-                hint: "The model does not have it.".to_owned(),
-            })?;
-            Ok(Var::from_tensor(&var.to_dtype(DType::F64)?)?)
-        })?;
+        let parameters = self.parameters().to_dtype(self.config(), DType::F64)?;
         let origin = self.origin().clone();
         Ok(Self::from_parameters(self.config().clone(), parameters, self.device(), origin))
     }
@@ -123,13 +125,65 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::run`]; no points.
     pub fn activations(&self, tokens: &Tensor, points: &[HookPoint]) -> Result<Cache> {
-        let Some(last) = points.iter().map(|point| point.layer()).max() else {
+        if points.is_empty() {
             return Err(Error::invalid("the hook points", "at least one", "none"));
-        };
+        }
         let hooks = Hooks::new().capture_all(points.iter().copied());
         let mut pass = self.pass(false, &hooks)?;
-        pass.layers(&self.checked(tokens)?, last + 1, None)?;
+        let tokens = self.checked(tokens)?;
+        if points.iter().any(|point| point.is_final()) {
+            let stream = pass.stream(&tokens, None)?;
+            pass.final_norm(&stream)?;
+        } else {
+            let layers = points.iter().filter_map(|point| Some(point.layer()? + 1)).max();
+            pass.layers(&tokens, layers.unwrap_or(0), None)?;
+        }
         Ok(pass.cache)
+    }
+
+    /// Logits `[batch, positions, vocab]` from the residual stream `[batch, positions, d_model]`
+    /// before `layer` on, with `hooks` acting from there. After the last layer, with `layer` their
+    /// number, only the final norm and the unembedding are left.
+    ///
+    /// # Errors
+    /// As [`Decoder::run`]; a layer beyond; a stream of another shape; a hook before `layer`.
+    pub fn run_from(&self, layer: usize, resid: &Tensor, hooks: &Hooks) -> Result<(Tensor, Cache)> {
+        let config = self.config();
+        if layer > config.layers {
+            return Err(Error::invalid("the layer", format!("at most {}", config.layers), layer));
+        }
+        let positions = match *resid.dims() {
+            [_, positions, width] if width == config.d_model && resid.elem_count() > 0 => positions,
+            _ => {
+                let expected = format!("[batch, positions, {}]", config.d_model);
+                return Err(Error::shape("the residual stream", expected, resid.dims()));
+            }
+        };
+        let before = |point: &HookPoint| point.layer().map_or(!point.is_final(), |own| own < layer);
+        if let Some(point) = hooks.points().find(before) {
+            let what = format!("the hook at {point}, which never fires here,");
+            let expected = format!("in layer {layer}, which the run begins with, or after it");
+            return Err(Error::invalid(what, expected, point.long_name()));
+        }
+        let mut pass = self.pass(false, hooks)?;
+        let place = Place::new(self, 0, positions)?;
+        let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
+        let stream = pass.blocks(resid, layer..config.layers, &place, None)?;
+        Ok((pass.unembed(&stream)?, pass.cache))
+    }
+
+    /// Logits `[…, vocab]` of a residual stream `[…, d_model]`: final norm, unembedding, bound.
+    ///
+    /// # Errors
+    /// A stream of another width.
+    pub fn unembed(&self, resid: &Tensor) -> Result<Tensor> {
+        let d_model = self.config().d_model;
+        if resid.dims().last() != Some(&d_model) {
+            let expected = format!("[…, {d_model}]");
+            return Err(Error::shape("the residual stream", expected, resid.dims()));
+        }
+        let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
+        self.pass(false, &Hooks::new())?.unembed(&resid)
     }
 
     /// Mean next-token cross-entropy in nats, over all positions but the last of each sequence. It
@@ -150,9 +204,40 @@ impl Decoder {
         }
         let mut pass = self.pass(track, hooks)?;
         let stream = pass.stream(&tokens, None)?;
-        let logits = pass.unembed(&stream.narrow(1, 0, positions - 1)?.contiguous()?)?;
+        let predicting = |x: &Tensor| x.narrow(1, 0, positions - 1)?.contiguous();
+        // A hook after the layers sees every position.
+        let logits = match hooks.points().any(HookPoint::is_final) {
+            true => predicting(&pass.unembed(&stream)?)?,
+            false => pass.unembed(&predicting(&stream)?)?,
+        };
         let next = tokens.narrow(1, 1, positions - 1)?.flatten_all()?;
         cross_entropy(&logits.flatten(0, 1)?, &next)
+    }
+
+    /// The surprise at each next token in nats, `-ln softmax(logits[b, t])[tokens[b, t + 1]]`,
+    /// `[batch, positions - 1]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::loss`].
+    pub fn loss_per_token(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.loss_per_token_with(tokens, &Hooks::new())
+    }
+
+    /// [`Decoder::loss_per_token`] with `hooks` acting on the way.
+    ///
+    /// # Errors
+    /// As [`Decoder::loss`] and [`Decoder::run`].
+    pub fn loss_per_token_with(&self, tokens: &Tensor, hooks: &Hooks) -> Result<Tensor> {
+        let tokens = self.checked(tokens)?;
+        let (_, positions) = tokens.dims2()?;
+        if positions < 2 {
+            return Err(Error::invalid("the number of tokens", "at least 2, to predict one", 1));
+        }
+        let logits = self.run(&tokens, hooks)?.0.narrow(1, 0, positions - 1)?;
+        let next = tokens.narrow(1, 1, positions - 1)?.contiguous()?.unsqueeze(2)?;
+        let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+        let own = shifted.gather(&next, D::Minus1)?.squeeze(2)?;
+        Ok((shifted.exp()?.sum(D::Minus1)?.log()? - own)?)
     }
 
     /// Logits `[vocab]` after `tokens`, which follow those that `past` has seen.
@@ -168,8 +253,8 @@ impl Decoder {
         Ok(pass.unembed(&last)?.flatten_all()?)
     }
 
-    fn pass<'a>(&'a self, track: bool, hooks: &'a Hooks) -> Result<Pass<'a>> {
-        hooks.check(self.config().layers)?;
+    pub(super) fn pass<'a>(&'a self, track: bool, hooks: &'a Hooks) -> Result<Pass<'a>> {
+        hooks.check(self.config())?;
         Ok(Pass { model: self, track, hooks, cache: Cache::default() })
     }
 
@@ -229,7 +314,7 @@ mod tests {
     #[test]
     fn hooks_see_the_stream_and_change_what_follows() {
         let model = model(config());
-        let all = (0..2).flat_map(HookPoint::all);
+        let all = model.points();
         let (logits, cache) = model.run(&tokens(), &Hooks::new().capture_all(all)).unwrap();
         let at = |point| cache.get(point).unwrap();
         let mid =
@@ -244,7 +329,10 @@ mod tests {
         // What is put back unchanged changes nothing; what is taken away is gone from there on.
         let same = Hooks::new().replace(HookPoint::Z(0), |z| Ok(z.clone()));
         assert!(gap(&model.run(&tokens(), &same).unwrap().0, &logits) < 1e-5);
-        for point in HookPoint::all(1) {
+        for point in model.points().into_iter().filter(|point| point.layer() != Some(0)) {
+            if point.to_string().ends_with("scale") {
+                continue;
+            }
             let zero = Hooks::new().replace(point, |x| Ok(x.zeros_like()?)).capture(point);
             let (changed, cache) = model.run(&tokens(), &zero).unwrap();
             assert!(gap(&changed, &logits) > 1e-3, "{point}");
@@ -310,8 +398,7 @@ mod tests {
     #[test]
     fn heads_write_what_their_matrices_say() {
         let model = model(config());
-        let (_, cache) =
-            model.run(&tokens(), &Hooks::new().capture_all(HookPoint::all(0))).unwrap();
+        let (_, cache) = model.run(&tokens(), &Hooks::new().capture_all(model.points())).unwrap();
         let z = cache.get(HookPoint::Z(0)).unwrap();
         let out = model.w_o(0).unwrap();
         let mut sum = cache.get(HookPoint::AttnOut(0)).unwrap().zeros_like().unwrap();

@@ -1,31 +1,17 @@
 //! The forward pass.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, DType, Tensor, Var};
 
-use super::kernels::{Attention, Gate, RmsNorm};
-use super::parameters::Block;
+use super::attend::cap;
+use super::kernels::{Act, Gate, RowNorm};
+use super::parameters::{Block, NormWeights};
+use super::past::Past;
+use super::place::Place;
 use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
 use crate::linalg::{can_fuse, fused, matmul_nt};
 use crate::{Error, Result};
-
-/// What stands in the scores where a position would look ahead.
-const MASKED: f64 = -1e30;
-
-/// Keys and values of the positions that a generation has seen, `[batch, heads, seen, d_head]` a
-/// layer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Past {
-    layers: Vec<(Tensor, Tensor)>,
-}
-
-impl Past {
-    /// Positions seen.
-    fn len(&self) -> usize {
-        self.layers.first().and_then(|(keys, _)| keys.dim(2).ok()).unwrap_or(0)
-    }
-}
 
 /// One forward pass: the model, whether gradients flow, and what is looked at on the way.
 pub(super) struct Pass<'a> {
@@ -34,6 +20,9 @@ pub(super) struct Pass<'a> {
     pub(super) hooks: &'a Hooks,
     pub(super) cache: Cache,
 }
+
+/// The two points of a norm.
+type NormPoints = (HookPoint, HookPoint);
 
 impl Pass<'_> {
     /// The residual stream after all layers, `[batch, positions, d_model]`, for `tokens`
@@ -49,125 +38,188 @@ impl Pass<'_> {
         layers: usize,
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
-        let (batch, positions) = tokens.dims2()?;
-        let embed = self.weight(&self.model.parameters().embed);
-        let x = embed.index_select(&tokens.flatten_all()?, 0)?;
-        let mut x = x.reshape((batch, positions, self.model.config().d_model))?;
-        let mut past = past;
         let seen = past.as_deref().map_or(0, Past::len);
-        let rotation = Rotation::new(self.model, seen, positions)?;
-        for layer in 0..layers {
-            x = self.block(layer, x, &rotation, past.as_deref_mut())?;
+        let place = Place::new(self.model, seen, tokens.dim(1)?)?;
+        let x = self.embed(tokens, &place)?;
+        self.blocks(x, 0..layers, &place, past)
+    }
+
+    /// The residual stream after the last of `layers`, from that before the first.
+    pub(super) fn blocks(
+        &mut self,
+        x: Tensor,
+        layers: Range<usize>,
+        place: &Place,
+        past: Option<&mut Past>,
+    ) -> Result<Tensor> {
+        let (mut x, mut past) = (x, past);
+        let positions = x.dim(1)?;
+        for layer in layers {
+            x = self.block(layer, x, place, past.as_deref_mut())?;
+        }
+        if let Some(past) = past {
+            past.advance(positions);
         }
         Ok(x)
     }
 
+    /// The residual stream before the first layer.
+    fn embed(&mut self, tokens: &Tensor, place: &Place) -> Result<Tensor> {
+        let (batch, positions) = tokens.dims2()?;
+        let (config, parameters) = (self.model.config(), self.model.parameters());
+        let embed = self.weight(&parameters.embed);
+        let x = embed.index_select(&tokens.flatten_all()?, 0)?;
+        let mut x = x.reshape((batch, positions, config.d_model))?;
+        if config.embed_scale != 1. {
+            x = (x * config.embed_scale)?;
+        }
+        let x = self.hook(HookPoint::Embed, x)?;
+        match &parameters.positions {
+            None => Ok(x),
+            Some(vectors) => {
+                let vectors = place.rows(&self.weight(vectors))?;
+                let vectors = vectors.broadcast_as(x.shape())?;
+                let vectors = self.hook(HookPoint::PosEmbed, vectors)?;
+                Ok((x + vectors)?)
+            }
+        }
+    }
+
     /// Logits `[batch, positions, vocab]` of the residual stream after all layers.
-    pub(super) fn unembed(&self, stream: &Tensor) -> Result<Tensor> {
-        linear(&self.norm(stream)?, &self.weight(&self.model.parameters().unembed), None)
+    pub(super) fn unembed(&mut self, stream: &Tensor) -> Result<Tensor> {
+        let x = self.final_norm(stream)?;
+        let logits = linear(&x, &self.weight(self.model.parameters().unembed()), None)?;
+        cap(logits, self.model.config().logit_cap)
+    }
+
+    /// What the unembedding reads.
+    pub(super) fn final_norm(&mut self, stream: &Tensor) -> Result<Tensor> {
+        let points = (HookPoint::LnFinalScale, HookPoint::LnFinalNormalized);
+        let (norm, weights) = (self.model.config().norm, &self.model.parameters().ln_final);
+        self.norm(stream, norm, weights, points)
     }
 
     fn block(
         &mut self,
         layer: usize,
         x: Tensor,
-        rotation: &Rotation,
+        place: &Place,
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
-        let block = self.model.block(layer)?;
+        let (block, config) = (self.model.block(layer)?, self.model.config());
+        let post = if config.post_norms { config.norm } else { Norm::None };
         let x = self.hook(HookPoint::ResidPre(layer), x)?;
-        let attention = self.attention(layer, block, &self.norm(&x)?, rotation, past)?;
-        let attention = self.hook(HookPoint::AttnOut(layer), attention)?;
-        let x = (x + (attention * self.model.config().attention_scale)?)?;
-        let x = self.hook(HookPoint::ResidMid(layer), x)?;
-        let input = self.hook(HookPoint::MlpIn(layer), self.norm(&x)?)?;
-        let output = self.mlp(block, &input)?;
-        let output = self.hook(HookPoint::MlpOut(layer), output)?;
-        self.hook(HookPoint::ResidPost(layer), (x + output)?)
-    }
-
-    fn attention(
-        &mut self,
-        layer: usize,
-        block: &Block,
-        x: &Tensor,
-        rotation: &Rotation,
-        past: Option<&mut Past>,
-    ) -> Result<Tensor> {
-        let (batch, positions, _) = x.dims3()?;
-        let (heads, d_head) = (self.model.config().heads, self.model.config().d_head());
-        let qkv = linear(x, &self.weight(&block.qkv), None)?;
-        let unseen = [HookPoint::Scores(layer), HookPoint::Pattern(layer)]
-            .into_iter()
-            .all(|point| self.hooks.pass_by(point));
-        if unseen && past.is_none() && can_fuse(&qkv) {
-            let z = fused(&qkv, rotation.attention(heads))?;
-            return self.heads_out(layer, block, &z.reshape((batch, positions, heads, d_head))?);
+        let points = (HookPoint::Ln1Scale(layer), HookPoint::Ln1Normalized(layer));
+        let input = self.norm(&x, config.norm, &block.ln1, points)?;
+        let attention = self.attention(layer, block, &input, place, past)?;
+        let points = (HookPoint::Ln1PostScale(layer), HookPoint::Ln1PostNormalized(layer));
+        let attention = self.norm(&attention, post, &block.ln1_post, points)?;
+        let mut attention = self.hook(HookPoint::AttnOut(layer), attention)?;
+        if config.attention_scale != 1. {
+            attention = (attention * config.attention_scale)?;
         }
-        let qkv = qkv.reshape((batch, positions, 3, heads, d_head))?.permute((2, 0, 3, 1, 4))?;
-        let q = rotation.apply(&qkv.get(0)?.contiguous()?)?;
-        let mut k = rotation.apply(&qkv.get(1)?.contiguous()?)?;
-        let mut v = qkv.get(2)?.contiguous()?;
-        if let Some(past) = past {
-            match past.layers.get_mut(layer) {
-                Some((keys, values)) => {
-                    k = Tensor::cat(&[&*keys, &k], 2)?;
-                    v = Tensor::cat(&[&*values, &v], 2)?;
-                    (*keys, *values) = (k.clone(), v.clone());
-                }
-                None => past.layers.push((k.clone(), v.clone())),
-            }
-        }
-        let scores = (q.matmul(&k.transpose(2, 3)?)? * (d_head as f64).powf(-0.5))?;
-        let scores = self.hook(HookPoint::Scores(layer), rotation.mask(&scores)?)?;
-        let pattern = self.hook(HookPoint::Pattern(layer), softmax(&scores)?)?;
-        let z = pattern.matmul(&v)?.transpose(1, 2)?.contiguous()?;
-        self.heads_out(layer, block, &z)
-    }
-
-    /// What the heads' mixes of values `[batch, positions, heads, d_head]` write.
-    fn heads_out(&mut self, layer: usize, block: &Block, z: &Tensor) -> Result<Tensor> {
-        let z = self.hook(HookPoint::Z(layer), z.clone())?.flatten_from(2)?;
-        linear(&z, &self.weight(&block.attention_out), None)
-    }
-
-    fn mlp(&self, block: &Block, x: &Tensor) -> Result<Tensor> {
-        let bias = |var: &Option<Var>| var.as_ref().map(|var| self.weight(var));
-        let inner = linear(x, &self.weight(&block.mlp_in), bias(&block.mlp_in_bias).as_ref())?;
-        let h = self.model.config().d_hidden;
-        let inner = match self.model.config().mlp {
-            Mlp::Gated(None) if can_fuse(&inner) => fused(&inner, Gate)?,
-            Mlp::Gated(activation) => {
-                let left = activate(activation, &inner.narrow(D::Minus1, 0, h)?)?;
-                (left * inner.narrow(D::Minus1, h, h)?)?
-            }
-            Mlp::Plain(activation) => activate(activation, &inner)?,
+        let mid = match config.parallel {
+            true => x.clone(),
+            false => self.hook(HookPoint::ResidMid(layer), (&x + &attention)?)?,
         };
-        linear(&inner, &self.weight(&block.mlp_out), bias(&block.mlp_out_bias).as_ref())
+        let points = (HookPoint::Ln2Scale(layer), HookPoint::Ln2Normalized(layer));
+        let input = self.norm(&mid, config.norm, &block.ln2, points)?;
+        let input = self.hook(HookPoint::MlpIn(layer), input)?;
+        let output = self.mlp(layer, block, &input)?;
+        let points = (HookPoint::Ln2PostScale(layer), HookPoint::Ln2PostNormalized(layer));
+        let output = self.norm(&output, post, &block.ln2_post, points)?;
+        let output = self.hook(HookPoint::MlpOut(layer), output)?;
+        let mid = if config.parallel { (mid + attention)? } else { mid };
+        self.hook(HookPoint::ResidPost(layer), (mid + output)?)
     }
 
-    fn norm(&self, x: &Tensor) -> Result<Tensor> {
-        match self.model.config().norm {
-            Norm::None => Ok(x.clone()),
-            Norm::Rms { eps } if can_fuse(x) => fused(x, RmsNorm { eps }),
-            Norm::Rms { eps } => {
-                let square = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?;
-                Ok(x.broadcast_div(&square.sqrt()?)?)
+    fn mlp(&mut self, layer: usize, block: &Block, x: &Tensor) -> Result<Tensor> {
+        let bias = self.optional(&block.mlp_in_bias);
+        let inner = linear(x, &self.weight(&block.mlp_in), bias.as_ref())?;
+        let inner = self.activation(layer, inner)?;
+        let inner = self.hook(HookPoint::MlpPost(layer), inner)?;
+        let bias = self.optional(&block.mlp_out_bias);
+        linear(&inner, &self.weight(&block.mlp_out), bias.as_ref())
+    }
+
+    /// From what the MLP's input map gives to what its output map reads.
+    fn activation(&mut self, layer: usize, inner: Tensor) -> Result<Tensor> {
+        let h = self.model.config().d_hidden;
+        let points = [HookPoint::MlpPre(layer), HookPoint::MlpPreLinear(layer)];
+        let whole = can_fuse(&inner) && self.hooks.pass_by_all(&points);
+        match self.model.config().mlp {
+            Mlp::Gated(activation) if whole => fused(&inner, Gate(activation)),
+            Mlp::Gated(activation) => {
+                let left = inner.narrow(D::Minus1, 0, h)?;
+                let left = activate(activation, &self.hook(points[0], left)?)?;
+                let right = self.hook(points[1], inner.narrow(D::Minus1, h, h)?)?;
+                Ok((left * right)?)
             }
+            Mlp::Plain(Some(activation)) if whole => fused(&inner, Act(activation)),
+            Mlp::Plain(activation) => activate(activation, &self.hook(points[0], inner)?),
         }
     }
 
-    fn hook(&mut self, point: HookPoint, activation: Tensor) -> Result<Tensor> {
+    /// `norm` of `x`, with hooks at its points.
+    fn norm(
+        &mut self,
+        x: &Tensor,
+        norm: Norm,
+        weights: &NormWeights,
+        points: NormPoints,
+    ) -> Result<Tensor> {
+        if norm == Norm::None {
+            return Ok(x.clone());
+        }
+        let gain = weights.factor(norm, |var| self.weight(var))?;
+        let bias = self.optional(&weights.bias);
+        let eps = norm.eps();
+        let normalized = if self.hooks.pass_by_all(&[points.0, points.1]) && can_fuse(x) {
+            let kernel = RowNorm { eps, centre: norm.centres(), gain: None, bias: None };
+            if !self.track {
+                let values = |x: &Option<Tensor>| -> Result<Option<Vec<f64>>> {
+                    x.as_ref().map(|x| Ok(x.to_dtype(DType::F64)?.to_vec1()?)).transpose()
+                };
+                return fused(x, RowNorm { gain: values(&gain)?, bias: values(&bias)?, ..kernel });
+            }
+            fused(x, kernel)?
+        } else {
+            let x = match norm.centres() {
+                true => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+                false => x.clone(),
+            };
+            let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+            let scale = self.hook(points.0, scale)?;
+            self.hook(points.1, x.broadcast_div(&scale)?)?
+        };
+        let scaled = match &gain {
+            Some(gain) => normalized.broadcast_mul(gain)?,
+            None => normalized,
+        };
+        match &bias {
+            Some(bias) => Ok(scaled.broadcast_add(bias)?),
+            None => Ok(scaled),
+        }
+    }
+
+    /// Lets the hooks at `point` act.
+    pub(super) fn hook(&mut self, point: HookPoint, activation: Tensor) -> Result<Tensor> {
         self.hooks.at(point, activation, &mut self.cache)
     }
 
-    fn weight(&self, var: &Var) -> Tensor {
+    /// A weight, with gradients if they are asked for.
+    pub(super) fn weight(&self, var: &Var) -> Tensor {
         if self.track { var.as_tensor().clone() } else { var.as_detached_tensor() }
+    }
+
+    /// A weight that some models do not have.
+    pub(super) fn optional(&self, var: &Option<Var>) -> Option<Tensor> {
+        var.as_ref().map(|var| self.weight(var))
     }
 }
 
 /// `x Wᵀ + b` over the last dimension of `x` `[…, inputs]`.
-fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
     let mut shape = x.dims().to_vec();
     if let Some(last) = shape.last_mut() {
@@ -186,86 +238,8 @@ fn activate(activation: Option<Activation>, x: &Tensor) -> Result<Tensor> {
         Some(Activation::Relu) => x.relu()?,
         Some(Activation::Silu) => (x * (x.neg()?.exp()? + 1.)?.recip()?)?,
         Some(Activation::Gelu) => x.gelu_erf()?,
+        Some(Activation::GeluTanh) => x.gelu()?,
     })
-}
-
-/// Over the last dimension, with gradients; candle's own softmax has none.
-fn softmax(x: &Tensor) -> Result<Tensor> {
-    if !x.track_op() {
-        return Ok(candle_nn::ops::softmax_last_dim(&x.contiguous()?)?);
-    }
-    let e = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
-    Ok(e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?)
-}
-
-/// Rotary embedding of some positions, and what they must not see.
-///
-/// Entry i of a head and entry i + d_head/2 turn together, by `position · base^(-2i/d_head)`.
-struct Rotation {
-    cos: Tensor,
-    sin: Tensor,
-    /// Cosines and sines on the host.
-    table: [Arc<[f64]>; 2],
-    /// `[queries, keys]`: 1 where a key lies ahead of the query.
-    ahead: Tensor,
-}
-
-impl Rotation {
-    fn new(model: &Decoder, seen: usize, positions: usize) -> Result<Self> {
-        let (config, device) = (model.config(), model.device());
-        if seen + positions > config.context {
-            let expected = format!("at most {}, the model's context", config.context);
-            return Err(Error::invalid("the number of tokens", expected, seen + positions));
-        }
-        let half = config.d_head() / 2;
-        let mut angles = Vec::with_capacity(positions * half);
-        for position in seen..seen + positions {
-            angles.extend((0..half).map(|i| position as f64 * frequency(model, i)));
-        }
-        let dtype = model.dtype();
-        let table = [f64::cos, f64::sin].map(|f| angles.iter().map(|angle| f(*angle)).collect());
-        let tensor = |values: &Arc<[f64]>| -> Result<Tensor> {
-            let table = Tensor::from_slice(values, (positions, half), &Device::Cpu)?;
-            Ok(table.to_dtype(dtype)?.to_device(device)?)
-        };
-        let ahead: Vec<u8> = (0..positions)
-            .flat_map(|query| (0..seen + positions).map(move |key| u8::from(key > seen + query)))
-            .collect();
-        Ok(Self {
-            cos: tensor(&table[0])?,
-            sin: tensor(&table[1])?,
-            table,
-            ahead: Tensor::from_vec(ahead, (positions, seen + positions), device)?,
-        })
-    }
-
-    /// Attention of the same positions.
-    fn attention(&self, heads: usize) -> Attention {
-        let [cos, sin] = self.table.clone();
-        Attention { heads, cos, sin }
-    }
-
-    /// Turns queries or keys `[batch, heads, positions, d_head]`.
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let half = x.dim(D::Minus1)? / 2;
-        let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-        let turned_a = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
-        let turned_b = (a.broadcast_mul(&self.sin)? + b.broadcast_mul(&self.cos)?)?;
-        Ok(Tensor::cat(&[turned_a, turned_b], D::Minus1)?)
-    }
-
-    /// Scores `[batch, heads, queries, keys]` with those of later keys replaced.
-    fn mask(&self, scores: &Tensor) -> Result<Tensor> {
-        let masked = Tensor::full(MASKED as f32, (), scores.device())?.to_dtype(scores.dtype())?;
-        let masked = masked.broadcast_as(scores.shape())?;
-        Ok(self.ahead.broadcast_as(scores.shape())?.where_cond(&masked, scores)?)
-    }
-}
-
-/// Radians a position that pair `i` of a head turns by.
-pub(super) fn frequency(model: &Decoder, i: usize) -> f64 {
-    let config = model.config();
-    config.rotary_base.powf(-2. * i as f64 / config.d_head() as f64)
 }
 
 /// `tokens` as `[batch, positions]` of u32, all of them in the vocabulary.

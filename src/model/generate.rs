@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::forward::Past;
+use super::past::Past;
 use super::{Decoder, Hooks};
 use crate::notebook::Progress;
 use crate::random::Rng;

@@ -2,114 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::{Config, HookPoint};
 use crate::{Error, Result};
-
-/// A place in the forward pass of a [`Decoder`](super::Decoder), each in the layer it names.
-///
-/// With `x` the residual stream `[batch, positions, d_model]` and `n` the norm:
-///
-/// ```text
-/// q, k, v = W_q n(resid_pre), …           scores = q kᵀ/√d_head, future masked by -1e30
-/// pattern = softmax(scores)               z = pattern v
-/// attn_out = W_o z                        resid_mid = resid_pre + scale · attn_out
-/// mlp_in = n(resid_mid)                   mlp_out = MLP(mlp_in)
-/// resid_post = resid_mid + mlp_out
-/// ```
-///
-/// It prints and parses under its short name (`1.resid_pre`) and parses under TransformerLens's
-/// too (`blocks.1.hook_resid_pre`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HookPoint {
-    /// The residual stream before the attention; TransformerLens: `blocks.L.hook_resid_pre`.
-    ResidPre(usize),
-    /// Between attention and MLP; `blocks.L.hook_resid_mid`.
-    ResidMid(usize),
-    /// After the MLP; `blocks.L.hook_resid_post`.
-    ResidPost(usize),
-    /// What the MLP reads, after the norm; `blocks.L.ln2.hook_normalized`.
-    MlpIn(usize),
-    /// What the MLP writes; `blocks.L.hook_mlp_out`.
-    MlpOut(usize),
-    /// The attention's output before the scale with which it joins the residual stream;
-    /// `blocks.L.hook_attn_out` (where TransformerLens's models have no such scale).
-    AttnOut(usize),
-    /// Attention probabilities `[batch, heads, queries, keys]`; `blocks.L.attn.hook_pattern`.
-    Pattern(usize),
-    /// Attention scores before the softmax, masked entries -1e30;
-    /// `blocks.L.attn.hook_attn_scores`.
-    Scores(usize),
-    /// Each head's mix of values `[batch, positions, heads, d_head]`; `blocks.L.attn.hook_z`.
-    Z(usize),
-}
-
-/// A kind of point, to be placed in a layer.
-type Kind = fn(usize) -> HookPoint;
-
-/// Short name, TransformerLens's name, and the point, of each kind.
-const NAMES: [(&str, &str, Kind); 9] = [
-    ("resid_pre", "hook_resid_pre", HookPoint::ResidPre),
-    ("resid_mid", "hook_resid_mid", HookPoint::ResidMid),
-    ("resid_post", "hook_resid_post", HookPoint::ResidPost),
-    ("mlp_in", "ln2.hook_normalized", HookPoint::MlpIn),
-    ("mlp_out", "hook_mlp_out", HookPoint::MlpOut),
-    ("attn_out", "hook_attn_out", HookPoint::AttnOut),
-    ("pattern", "attn.hook_pattern", HookPoint::Pattern),
-    ("scores", "attn.hook_attn_scores", HookPoint::Scores),
-    ("z", "attn.hook_z", HookPoint::Z),
-];
-
-impl HookPoint {
-    /// Every point of a layer.
-    pub fn all(layer: usize) -> [Self; 9] {
-        NAMES.map(|(_, _, point)| point(layer))
-    }
-
-    /// The layer.
-    pub fn layer(self) -> usize {
-        match self {
-            Self::ResidPre(layer)
-            | Self::ResidMid(layer)
-            | Self::ResidPost(layer)
-            | Self::MlpIn(layer)
-            | Self::MlpOut(layer)
-            | Self::AttnOut(layer)
-            | Self::Pattern(layer)
-            | Self::Scores(layer)
-            | Self::Z(layer) => layer,
-        }
-    }
-}
-
-impl fmt::Display for HookPoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layer = self.layer();
-        let name = NAMES.iter().find(|(_, _, point)| point(layer) == *self);
-        write!(f, "{layer}.{}", name.map_or("", |(name, ..)| name))
-    }
-}
-
-impl FromStr for HookPoint {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let place = text.strip_prefix("blocks.").unwrap_or(text);
-        let found = place.split_once('.').and_then(|(layer, name)| {
-            let (.., point) =
-                NAMES.iter().find(|(short, long, _)| [*short, *long].contains(&name))?;
-            Some(point(layer.parse().ok()?))
-        });
-        found.ok_or_else(|| {
-            let names: Vec<_> = NAMES.iter().map(|(short, ..)| *short).collect();
-            let expected = format!("a layer and one of {}, as in 3.mlp_in", names.join(", "));
-            Error::invalid("a hook point", expected, text)
-        })
-    }
-}
 
 type Replacement = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 
@@ -134,6 +32,8 @@ type Replacement = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 pub struct Hooks {
     captures: Vec<HookPoint>,
     replacements: BTreeMap<HookPoint, Vec<Replacement>>,
+    /// Whether what is kept goes to the host's memory.
+    on_cpu: bool,
 }
 
 impl Hooks {
@@ -165,15 +65,37 @@ impl Hooks {
         self
     }
 
-    /// Fails for a point that no forward pass of `layers` layers reaches.
-    pub(super) fn check(&self, layers: usize) -> Result<()> {
-        match self.captures.iter().chain(self.replacements.keys()).find(|p| p.layer() >= layers) {
-            Some(point) => {
-                let expected = format!("in a layer below {layers}, or it never fires");
-                Err(Error::invalid("a hook", expected, point))
+    /// Keeps activations in the host's memory, wherever the model is: what a GPU holds is free for
+    /// the rest of the pass.
+    pub fn on_cpu(mut self) -> Self {
+        self.on_cpu = true;
+        self
+    }
+
+    /// Every point that something is kept or exchanged at.
+    pub(super) fn points(&self) -> impl Iterator<Item = HookPoint> {
+        self.captures.iter().chain(self.replacements.keys()).copied()
+    }
+
+    /// Fails for a point that no forward pass of such a model reaches.
+    pub(super) fn check(&self, config: &Config) -> Result<()> {
+        for point in self.points() {
+            if let Some(reason) = point.never(config) {
+                let what = format!("the hook at {point}, which never fires here,");
+                return Err(Error::invalid(what, reason, point.long_name()));
             }
-            None => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Whether nothing is kept or exchanged anywhere.
+    pub(super) fn is_empty(&self) -> bool {
+        self.captures.is_empty() && self.replacements.is_empty()
+    }
+
+    /// Whether nothing is kept or exchanged at any of `points`.
+    pub(super) fn pass_by_all(&self, points: &[HookPoint]) -> bool {
+        self.is_empty() || points.iter().all(|point| self.pass_by(*point))
     }
 
     /// Whether nothing is kept or exchanged at `point`.
@@ -198,7 +120,11 @@ impl Hooks {
             activation = changed;
         }
         if self.captures.contains(&point) {
-            cache.0.insert(point, activation.clone());
+            let kept = match self.on_cpu {
+                true => activation.to_device(&Device::Cpu)?,
+                false => activation.clone(),
+            };
+            cache.0.insert(point, kept);
         }
         Ok(activation)
     }
@@ -235,22 +161,5 @@ impl Cache {
     /// All points and their activations, by layer.
     pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Tensor)> {
         self.0.iter().map(|(point, tensor)| (*point, tensor))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_parses_to_its_point() {
-        for ((short, long, _), point) in NAMES.iter().zip(HookPoint::all(12)) {
-            assert_eq!(point.to_string(), format!("12.{short}"));
-            assert_eq!(point.to_string().parse::<HookPoint>().unwrap(), point);
-            assert_eq!(format!("blocks.12.{long}").parse::<HookPoint>().unwrap(), point);
-        }
-        let message = "3.resid".parse::<HookPoint>().unwrap_err().to_string();
-        assert!(message.contains("resid_mid") && message.contains("3.resid"), "{message}");
-        assert!("x.resid_pre".parse::<HookPoint>().is_err());
     }
 }

@@ -1,30 +1,38 @@
 //! Language models that can be looked into and changed while they run.
 //!
 //! One [`Decoder`], described by a [`Config`], with a [`HookPoint`] at every place that the
-//! literature names. It reads the bilinear transformers of Pearce, Dooms, Rigg, Oramas and Sharkey
-//! (2024): RMS norms without gain, rotary embedding in halves, and the bilinear MLP
+//! literature names: GPT-2, GPT-NeoX and Pythia, Llama, Mistral, SmolLM2, Qwen-2, Gemma 2, and the
+//! bilinear transformers of Pearce, Dooms, Rigg, Oramas and Sharkey (2024), whose MLP is
 //!
-//! $$\mathrm{MLP}(x) = P\,(Lx \circ Rx),$$
+//! $$\mathrm{MLP}(x) = P\,(Lx \circ Rx).$$
 //!
-//! or its relatives with an activation on the left half, with biases, without norms, or plain.
+//! [`Decoder::from_pretrained`] reads them in the Hugging Face layout, each family's names mapped
+//! onto the one model in a file of its own.
 
+mod attend;
 mod checkpoint;
 mod config;
 mod decoder;
 mod effect;
+mod families;
 mod fit;
 mod forward;
 mod generate;
 mod hooks;
 mod kernels;
+mod matrices;
 mod parameters;
+mod past;
+mod place;
+mod point;
 mod summary;
 mod text;
 
-pub use config::{Activation, Config, Mlp, Norm};
+pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
 pub use fit::TrainOptions;
 pub use generate::Sampling;
-pub use hooks::{Cache, HookPoint, Hooks};
+pub use hooks::{Cache, Hooks};
+pub use point::HookPoint;
 pub use summary::Summary;

@@ -1,216 +1,271 @@
-//! The weights of a decoder, and the matrices that the literature names after them.
+//! The weights of a decoder.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Config, Decoder, Mlp};
-use crate::linalg::matmul_tn;
+use super::{Config, Norm};
+use crate::Result;
 use crate::random::Rng;
-use crate::{Error, Result};
 
-/// All weights, as they are stored: `[outputs, inputs]`.
+/// All weights: maps `[outputs, inputs]`, gains and biases `[outputs]`.
 #[derive(Debug, Clone)]
 pub(super) struct Parameters {
     pub(super) embed: Var,
+    /// `[context, d_model]`, where positions are learned.
+    pub(super) positions: Option<Var>,
     pub(super) blocks: Vec<Block>,
-    pub(super) unembed: Var,
+    pub(super) ln_final: NormWeights,
+    /// `None` where it is the embedding.
+    pub(super) unembed: Option<Var>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    /// `[3 · d_model, d_model]`: queries, keys, values, each head after head.
+    pub(super) ln1: NormWeights,
+    /// `[(heads + 2 · kv_heads) · d_head, d_model]`: queries, keys, values, each head after head.
     pub(super) qkv: Var,
+    pub(super) qkv_bias: Option<Var>,
     pub(super) attention_out: Var,
+    pub(super) attention_out_bias: Option<Var>,
+    pub(super) ln1_post: NormWeights,
+    pub(super) ln2: NormWeights,
     /// `[rows, d_model]`: left above right where the MLP is gated.
     pub(super) mlp_in: Var,
     pub(super) mlp_in_bias: Option<Var>,
     pub(super) mlp_out: Var,
     pub(super) mlp_out_bias: Option<Var>,
+    pub(super) ln2_post: NormWeights,
+}
+
+/// What a norm multiplies by and adds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NormWeights {
+    pub(super) gain: Option<Var>,
+    pub(super) bias: Option<Var>,
+}
+
+/// A norm of a model, or of each layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Place {
+    /// Before the attention.
+    Ln1,
+    /// After the attention.
+    Ln1Post,
+    /// Before the MLP.
+    Ln2,
+    /// After the MLP.
+    Ln2Post,
+    /// Before the unembedding.
+    Final,
+}
+
+/// A weight of a model, or of each layer; what a family of checkpoints maps its names onto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Part {
+    /// Token embeddings.
+    Embed,
+    /// Vectors of positions.
+    Positions,
+    /// Gain of a norm.
+    Gain(Place),
+    /// Bias of a norm.
+    Shift(Place),
+    /// Queries above keys above values.
+    Qkv,
+    /// Their biases.
+    QkvBias,
+    /// The attention's output map.
+    AttentionOut,
+    /// Its bias.
+    AttentionOutBias,
+    /// The MLP's input map, left above right where it is gated.
+    MlpIn,
+    /// Its bias.
+    MlpInBias,
+    /// The MLP's output map.
+    MlpOut,
+    /// Its bias.
+    MlpOutBias,
+    /// The unembedding.
+    Unembed,
+}
+
+impl Part {
+    /// Its name in the published bilinear checkpoints, and for the others one of the same kind.
+    pub(super) fn name(self, layer: Option<usize>) -> String {
+        let norm = |place: Place, end: &str| match place {
+            Place::Ln1 => format!("ln_1.{end}"),
+            Place::Ln1Post => format!("ln_1_post.{end}"),
+            Place::Ln2 => format!("ln_2.{end}"),
+            Place::Ln2Post => format!("ln_2_post.{end}"),
+            Place::Final => format!("transformer.ln_f.{end}"),
+        };
+        let name = match self {
+            Self::Embed => "transformer.wte.weight",
+            Self::Positions => "transformer.wpe.weight",
+            Self::Gain(place) => &norm(place, "weight"),
+            Self::Shift(place) => &norm(place, "bias"),
+            Self::Qkv => "attn.qkv.weight",
+            Self::QkvBias => "attn.qkv.bias",
+            Self::AttentionOut => "attn.o.weight",
+            Self::AttentionOutBias => "attn.o.bias",
+            Self::MlpIn => "mlp.w.weight",
+            Self::MlpInBias => "mlp.w.bias",
+            Self::MlpOut => "mlp.p.weight",
+            Self::MlpOutBias => "mlp.p.bias",
+            Self::Unembed => "lm_head.weight",
+        };
+        match layer {
+            Some(layer) => format!("transformer.h.{layer}.{name}"),
+            None => name.to_owned(),
+        }
+    }
 }
 
 impl Parameters {
-    /// Weights from wherever `take` gets a tensor of a name and shape. Names are the published
-    /// checkpoints'.
+    /// Weights from wherever `take` gets a part of a layer, or of the model, in a shape.
     pub(super) fn build(
         config: &Config,
-        mut take: impl FnMut(&str, &[usize]) -> Result<Var>,
+        mut take: impl FnMut(Option<usize>, Part, &[usize]) -> Result<Var>,
     ) -> Result<Self> {
         let (d, h, rows) = (config.d_model, config.d_hidden, config.mlp_rows());
-        let embed = take("transformer.wte.weight", &[config.vocab, d])?;
+        let (q, kv) = (config.q_width(), config.kv_width());
+        let embed = take(None, Part::Embed, &[config.vocab, d])?;
+        let learned = config.position == super::Position::Learned;
+        let positions =
+            learned.then(|| take(None, Part::Positions, &[config.context, d])).transpose()?;
         let mut blocks = Vec::with_capacity(config.layers);
-        for i in 0..config.layers {
-            let mut take =
-                |name: &str, shape: &[usize]| take(&format!("transformer.h.{i}.{name}"), shape);
+        for layer in 0..config.layers {
+            let mut take = |part: Part, shape: &[usize]| take(Some(layer), part, shape);
+            let post = if config.post_norms { config.norm } else { Norm::None };
             blocks.push(Block {
-                qkv: take("attn.qkv.weight", &[3 * d, d])?,
-                attention_out: take("attn.o.weight", &[d, d])?,
-                mlp_in: take("mlp.w.weight", &[rows, d])?,
-                mlp_in_bias: config.mlp_bias.then(|| take("mlp.w.bias", &[rows])).transpose()?,
-                mlp_out: take("mlp.p.weight", &[d, h])?,
-                mlp_out_bias: config.mlp_bias.then(|| take("mlp.p.bias", &[d])).transpose()?,
+                ln1: NormWeights::build(config.norm, Place::Ln1, d, &mut take)?,
+                qkv: take(Part::Qkv, &[q + 2 * kv, d])?,
+                qkv_bias: config
+                    .qkv_bias
+                    .then(|| take(Part::QkvBias, &[q + 2 * kv]))
+                    .transpose()?,
+                attention_out: take(Part::AttentionOut, &[d, q])?,
+                attention_out_bias: config
+                    .attention_bias
+                    .then(|| take(Part::AttentionOutBias, &[d]))
+                    .transpose()?,
+                ln1_post: NormWeights::build(post, Place::Ln1Post, d, &mut take)?,
+                ln2: NormWeights::build(config.norm, Place::Ln2, d, &mut take)?,
+                mlp_in: take(Part::MlpIn, &[rows, d])?,
+                mlp_in_bias: config.mlp_bias.then(|| take(Part::MlpInBias, &[rows])).transpose()?,
+                mlp_out: take(Part::MlpOut, &[d, h])?,
+                mlp_out_bias: config.mlp_bias.then(|| take(Part::MlpOutBias, &[d])).transpose()?,
+                ln2_post: NormWeights::build(post, Place::Ln2Post, d, &mut take)?,
             });
         }
-        Ok(Self { embed, blocks, unembed: take("lm_head.weight", &[config.vocab, d])? })
+        let ln_final = NormWeights::build(config.norm, Place::Final, d, &mut |part, shape| {
+            take(None, part, shape)
+        })?;
+        let unembed =
+            (!config.tied).then(|| take(None, Part::Unembed, &[config.vocab, d])).transpose()?;
+        Ok(Self { embed, positions, blocks, ln_final, unembed })
     }
 
-    /// Normal with standard deviation 0.02, maps into the residual stream divided by √(2·layers);
-    /// biases zero.
+    /// Normal with standard deviation 0.02, the MLP's maps into the residual stream divided by
+    /// √(2·layers); gains one, biases zero.
     pub(super) fn random(config: &Config, seed: u64, device: &Device) -> Result<Self> {
         let mut rng = Rng::seed(seed);
         let into_stream = 1. / (2. * config.layers as f64).sqrt();
-        Self::build(config, |name, shape| {
-            let scale = match name {
-                _ if name.ends_with(".bias") => 0.0,
-                _ if name.ends_with(".p.weight") => 0.02 * into_stream,
+        Self::build(config, |_, part, shape| {
+            let scale = match part {
+                Part::Gain(_) if !matches!(config.norm, Norm::RmsOnePlusGain { .. }) => {
+                    return Ok(Var::ones(shape, DType::F32, device)?);
+                }
+                Part::Gain(_) | Part::Shift(_) => {
+                    return Ok(Var::zeros(shape, DType::F32, device)?);
+                }
+                Part::QkvBias | Part::AttentionOutBias | Part::MlpInBias | Part::MlpOutBias => 0.0,
+                Part::MlpOut => 0.02 * into_stream,
                 _ => 0.02,
             };
             Ok(Var::from_tensor(&(rng.normal(shape, device)? * scale)?)?)
         })
     }
 
+    /// The matrix that makes logits.
+    pub(super) fn unembed(&self) -> &Var {
+        self.unembed.as_ref().unwrap_or(&self.embed)
+    }
+
+    /// Every weight with its place, in a fixed order.
+    pub(super) fn all(&self) -> Vec<(Option<usize>, Part, &Var)> {
+        let mut all = vec![(None, Part::Embed, &self.embed)];
+        all.extend(self.positions.iter().map(|var| (None, Part::Positions, var)));
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let own = [
+                (Part::Gain(Place::Ln1), block.ln1.gain.as_ref()),
+                (Part::Shift(Place::Ln1), block.ln1.bias.as_ref()),
+                (Part::Qkv, Some(&block.qkv)),
+                (Part::QkvBias, block.qkv_bias.as_ref()),
+                (Part::AttentionOut, Some(&block.attention_out)),
+                (Part::AttentionOutBias, block.attention_out_bias.as_ref()),
+                (Part::Gain(Place::Ln1Post), block.ln1_post.gain.as_ref()),
+                (Part::Shift(Place::Ln1Post), block.ln1_post.bias.as_ref()),
+                (Part::Gain(Place::Ln2), block.ln2.gain.as_ref()),
+                (Part::Shift(Place::Ln2), block.ln2.bias.as_ref()),
+                (Part::MlpIn, Some(&block.mlp_in)),
+                (Part::MlpInBias, block.mlp_in_bias.as_ref()),
+                (Part::MlpOut, Some(&block.mlp_out)),
+                (Part::MlpOutBias, block.mlp_out_bias.as_ref()),
+                (Part::Gain(Place::Ln2Post), block.ln2_post.gain.as_ref()),
+                (Part::Shift(Place::Ln2Post), block.ln2_post.bias.as_ref()),
+            ];
+            let own = own.into_iter().filter_map(|(part, var)| Some((Some(layer), part, var?)));
+            all.extend(own);
+        }
+        let last = [
+            (Part::Gain(Place::Final), self.ln_final.gain.as_ref()),
+            (Part::Shift(Place::Final), self.ln_final.bias.as_ref()),
+            (Part::Unembed, self.unembed.as_ref()),
+        ];
+        all.extend(last.into_iter().filter_map(|(part, var)| Some((None, part, var?))));
+        all
+    }
+
     /// Every weight with its name, in a fixed order.
     pub(super) fn named(&self) -> Vec<(String, &Var)> {
-        let mut named = vec![("transformer.wte.weight".to_owned(), &self.embed)];
-        for (i, block) in self.blocks.iter().enumerate() {
-            let all = [
-                ("attn.qkv.weight", Some(&block.qkv)),
-                ("attn.o.weight", Some(&block.attention_out)),
-                ("mlp.w.weight", Some(&block.mlp_in)),
-                ("mlp.w.bias", block.mlp_in_bias.as_ref()),
-                ("mlp.p.weight", Some(&block.mlp_out)),
-                ("mlp.p.bias", block.mlp_out_bias.as_ref()),
-            ];
-            named.extend(
-                all.into_iter()
-                    .filter_map(|(name, var)| Some((format!("transformer.h.{i}.{name}"), var?))),
-            );
-        }
-        named.push(("lm_head.weight".to_owned(), &self.unembed));
-        named
+        self.all().into_iter().map(|(layer, part, var)| (part.name(layer), var)).collect()
+    }
+
+    /// The same weights in another floating point type.
+    pub(super) fn to_dtype(&self, config: &Config, dtype: DType) -> Result<Self> {
+        let mut all = self.all().into_iter();
+        // Built in the order in which they are listed.
+        Self::build(config, |_, part, _| match all.next() {
+            Some((_, own, var)) if own == part => Ok(Var::from_tensor(&var.to_dtype(dtype)?)?),
+            _ => unreachable!("{part:?} is listed where it is built"),
+        })
     }
 }
 
-/// Weights under the names of the literature. They are the stored ones, without a copy where that
-/// is possible, and rows are outputs: `y = W x`.
-impl Decoder {
-    /// Token embeddings `[vocab, d_model]`, a row a token.
-    pub fn w_e(&self) -> Tensor {
-        self.parameters().embed.as_detached_tensor()
+impl NormWeights {
+    fn build(
+        norm: Norm,
+        place: Place,
+        d_model: usize,
+        take: &mut impl FnMut(Part, &[usize]) -> Result<Var>,
+    ) -> Result<Self> {
+        Ok(Self {
+            gain: norm.has_gain().then(|| take(Part::Gain(place), &[d_model])).transpose()?,
+            bias: norm.centres().then(|| take(Part::Shift(place), &[d_model])).transpose()?,
+        })
     }
 
-    /// The unembedding `[vocab, d_model]`: logits are `W_u` times the normed residual stream.
-    pub fn w_u(&self) -> Tensor {
-        self.parameters().unembed.as_detached_tensor()
-    }
-
-    /// Left map of a gated MLP, `[d_hidden, d_model]`: the one that an activation acts on, if there
-    /// is one.
-    ///
-    /// # Errors
-    /// A layer the model does not have; an MLP that is not gated.
-    pub fn w_l(&self, layer: usize) -> Result<Tensor> {
-        self.gated_half(layer, 0)
-    }
-
-    /// Right map of a gated MLP, `[d_hidden, d_model]`.
-    ///
-    /// # Errors
-    /// As [`Decoder::w_l`].
-    pub fn w_r(&self, layer: usize) -> Result<Tensor> {
-        self.gated_half(layer, 1)
-    }
-
-    /// Output map of an MLP, `[d_model, d_hidden]`.
-    ///
-    /// # Errors
-    /// A layer the model does not have.
-    pub fn w_p(&self, layer: usize) -> Result<Tensor> {
-        Ok(self.block(layer)?.mlp_out.as_detached_tensor())
-    }
-
-    /// Query maps of the heads, `[heads, d_head, d_model]`.
-    ///
-    /// # Errors
-    /// A layer the model does not have.
-    pub fn w_q(&self, layer: usize) -> Result<Tensor> {
-        self.heads_of(layer, 0)
-    }
-
-    /// Key maps of the heads, `[heads, d_head, d_model]`.
-    ///
-    /// # Errors
-    /// A layer the model does not have.
-    pub fn w_k(&self, layer: usize) -> Result<Tensor> {
-        self.heads_of(layer, 1)
-    }
-
-    /// Value maps of the heads, `[heads, d_head, d_model]`.
-    ///
-    /// # Errors
-    /// A layer the model does not have.
-    pub fn w_v(&self, layer: usize) -> Result<Tensor> {
-        self.heads_of(layer, 2)
-    }
-
-    /// Output maps of the heads, `[heads, d_model, d_head]`, without the scale of the attention's
-    /// output.
-    ///
-    /// # Errors
-    /// A layer the model does not have.
-    pub fn w_o(&self, layer: usize) -> Result<Tensor> {
-        let (heads, d, d_head) =
-            (self.config().heads, self.config().d_model, self.config().d_head());
-        let all = self.block(layer)?.attention_out.as_detached_tensor();
-        Ok(all.reshape((d, heads, d_head))?.transpose(0, 1)?.contiguous()?)
-    }
-
-    /// `W_qᵀ W_k` of a head, `[d_model, d_model]`: what a query position (rows) looks for in a key
-    /// position (columns), where rotary embedding turns neither.
-    ///
-    /// # Errors
-    /// A layer or head the model does not have.
-    pub fn qk(&self, layer: usize, head: usize) -> Result<Tensor> {
-        self.check_head(head)?;
-        matmul_tn(&self.w_q(layer)?.get(head)?, &self.w_k(layer)?.get(head)?)
-    }
-
-    /// `W_o W_v` of a head, `[d_model, d_model]`: what it writes (rows) for what it reads (columns).
-    ///
-    /// # Errors
-    /// A layer or head the model does not have.
-    pub fn ov(&self, layer: usize, head: usize) -> Result<Tensor> {
-        self.check_head(head)?;
-        Ok(self.w_o(layer)?.get(head)?.matmul(&self.w_v(layer)?.get(head)?)?)
-    }
-
-    pub(super) fn block(&self, layer: usize) -> Result<&Block> {
-        let blocks = &self.parameters().blocks;
-        blocks
-            .get(layer)
-            .ok_or_else(|| Error::invalid("the layer", format!("below {}", blocks.len()), layer))
-    }
-
-    fn check_head(&self, head: usize) -> Result<()> {
-        let heads = self.config().heads;
-        if head < heads {
-            return Ok(());
+    /// The gain as it multiplies, `[d_model]`.
+    pub(super) fn factor(
+        &self,
+        norm: Norm,
+        weight: impl Fn(&Var) -> Tensor,
+    ) -> Result<Option<Tensor>> {
+        match (&self.gain, norm) {
+            (None, _) => Ok(None),
+            (Some(gain), Norm::RmsOnePlusGain { .. }) => Ok(Some((weight(gain) + 1.)?)),
+            (Some(gain), _) => Ok(Some(weight(gain))),
         }
-        Err(Error::invalid("the head", format!("below {heads}"), head))
-    }
-
-    fn gated_half(&self, layer: usize, half: usize) -> Result<Tensor> {
-        let h = self.config().d_hidden;
-        let block = self.block(layer)?;
-        if !matches!(self.config().mlp, Mlp::Gated(_)) {
-            let found = format!("{:?}", self.config().mlp);
-            return Err(Error::invalid("the MLP", "gated, to have a left and a right map", found));
-        }
-        Ok(block.mlp_in.as_detached_tensor().narrow(0, half * h, h)?)
-    }
-
-    fn heads_of(&self, layer: usize, part: usize) -> Result<Tensor> {
-        let (heads, d, d_head) =
-            (self.config().heads, self.config().d_model, self.config().d_head());
-        let all = self.block(layer)?.qkv.as_detached_tensor();
-        Ok(all.narrow(0, part * d, d)?.reshape((heads, d_head, d))?)
     }
 }

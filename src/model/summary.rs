@@ -57,6 +57,7 @@ impl Decoder {
         }
         let activation = |activation: Option<Activation>| match activation {
             None => String::new(),
+            Some(Activation::GeluTanh) => "tanh gelu ".to_owned(),
             Some(activation) => format!("{activation:?} ").to_lowercase(),
         };
         let mlp = match config.mlp {
@@ -64,11 +65,23 @@ impl Decoder {
             Mlp::Gated(gate) => format!("{}gated", activation(gate)),
             Mlp::Plain(act) => format!("{}plain", activation(act)),
         };
-        let norm = if config.norm == Norm::None { ", no norms" } else { "" };
-        let title = format!(
-            "{} layers, {} heads, d_model {}, {mlp} MLP of {}, context {}{norm}",
+        let mut title = format!(
+            "{} layers, {} heads, d_model {}, {mlp} MLP of {}, context {}",
             config.layers, config.heads, config.d_model, config.d_hidden, config.context
         );
+        let sliding = config.windows.iter().flatten().max();
+        let more = [
+            (config.norm == Norm::None).then(|| "no norms".to_owned()),
+            config.kv_heads.filter(|kv| *kv != config.heads).map(|kv| format!("{kv} key heads")),
+            config.d_head.map(|d_head| format!("d_head {d_head}")),
+            sliding.map(|window| format!("windows of {window}")),
+            config.parallel.then(|| "parallel residual".to_owned()),
+            config.tied.then(|| "tied unembedding".to_owned()),
+        ];
+        for part in more.into_iter().flatten() {
+            title.push_str(", ");
+            title.push_str(&part);
+        }
         Summary { title, parts }
     }
 

@@ -193,9 +193,11 @@ pub(crate) fn folder_point(point: HookPoint) -> Result<String> {
 }
 
 fn point_name(point: HookPoint) -> Result<(String, usize)> {
-    let layer = point.layer();
-    let found = POINTS.iter().find(|(_, own)| own(layer) == point);
-    found.map(|(name, _)| ((*name).to_owned(), layer)).ok_or_else(|| {
+    let found = point.layer().and_then(|layer| {
+        let (name, _) = POINTS.iter().find(|(_, own)| own(layer) == point)?;
+        Some(((*name).to_owned(), layer))
+    });
+    found.ok_or_else(|| {
         let names = POINTS.map(|(name, _)| name).join(", ");
         Error::invalid(
             "the hook point",

@@ -209,7 +209,9 @@ impl Tracer {
 
 impl fmt::Display for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (inputs, layer) = (self.input.features(), self.input.point().layer());
+        let inputs = self.input.features();
+        // The constructor took an autoencoder of a layer.
+        let layer = self.input.point().layer().unwrap_or_default();
         write!(
             f,
             "{inputs} input and {} output features of the MLP of layer {layer}",

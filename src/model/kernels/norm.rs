@@ -1,25 +1,39 @@
-//! Root mean square normalisation.
+//! Normalisation of rows.
 
 use candle_core::Shape;
 use rayon::prelude::*;
 
 use crate::linalg::{Kernel, Real};
 
-/// `x / √(mean(x²) + eps)` for each row, without gain.
-pub(in crate::model) struct RmsNorm {
+/// `gain ∘ c / √(mean(c²) + eps) + bias` for each row x, with `c = x`, or `x − mean(x)`; gain 1 and
+/// bias 0 where they are `None`.
+pub(in crate::model) struct RowNorm {
     pub(in crate::model) eps: f64,
+    /// Whether the mean is subtracted.
+    pub(in crate::model) centre: bool,
+    pub(in crate::model) gain: Option<Vec<f64>>,
+    pub(in crate::model) bias: Option<Vec<f64>>,
 }
 
-impl RmsNorm {
-    fn scale<T: Real>(&self, row: &[T]) -> T {
-        let squares = row.iter().fold(T::zero(), |sum, x| sum + *x * *x);
-        let mean = squares / T::from_f64(row.len() as f64);
-        T::one() / (mean + T::from_f64(self.eps)).root()
+impl RowNorm {
+    /// What is subtracted from a row, and what it is then multiplied by.
+    fn of<T: Real>(&self, row: &[T]) -> (T, T) {
+        let width = T::from_f64(row.len() as f64);
+        let mean = match self.centre {
+            true => row.iter().fold(T::zero(), |sum, x| sum + *x) / width,
+            false => T::zero(),
+        };
+        let squares = row.iter().fold(T::zero(), |sum, x| sum + (*x - mean) * (*x - mean));
+        (mean, T::one() / (squares / width + T::from_f64(self.eps)).root())
     }
 }
 
-impl Kernel for RmsNorm {
-    const NAME: &'static str = "rms_norm";
+fn values<T: Real>(from: &Option<Vec<f64>>) -> Option<Vec<T>> {
+    from.as_ref().map(|values| values.iter().map(|value| T::from_f64(*value)).collect())
+}
+
+impl Kernel for RowNorm {
+    const NAME: &'static str = "row_norm";
 
     fn shape(&self, dims: &[usize]) -> Shape {
         Shape::from(dims)
@@ -27,25 +41,43 @@ impl Kernel for RmsNorm {
 
     fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0);
+        let (gain, bias) = (values::<T>(&self.gain), values::<T>(&self.bias));
         let mut out = vec![T::zero(); x.len()];
         out.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(out, x)| {
-            let scale = self.scale(x);
-            out.iter_mut().zip(x).for_each(|(out, x)| *out = *x * scale);
+            let (mean, scale) = self.of(x);
+            out.iter_mut().zip(x).for_each(|(out, x)| *out = (*x - mean) * scale);
+            if let Some(gain) = &gain {
+                out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
+            }
+            if let Some(bias) = &bias {
+                out.iter_mut().zip(bias).for_each(|(out, bias)| *out += *bias);
+            }
         });
         out
     }
 
-    /// With s the scale and y = s x, `s (g − y mean(g ∘ y))`.
+    /// With s the scale, y = s c and g the gradient times the gain, `s (g − y mean(g ∘ y))`, less
+    /// the mean of that where the mean was subtracted.
     fn backward<T: Real>(&self, x: &[T], grad: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0);
+        let count = T::from_f64(width as f64);
+        let gain = values::<T>(&self.gain);
         let mut out = vec![T::zero(); x.len()];
         let rows = out.par_chunks_mut(width).zip(x.par_chunks(width));
         rows.zip(grad.par_chunks(width)).for_each(|((out, x), grad)| {
-            let scale = self.scale(x);
-            let along = x.iter().zip(grad).fold(T::zero(), |sum, (x, g)| sum + *x * *g);
-            let along = along * scale * scale / T::from_f64(width as f64);
-            for ((out, x), g) in out.iter_mut().zip(x).zip(grad) {
-                *out = scale * (*g - *x * along);
+            out.copy_from_slice(grad);
+            if let Some(gain) = &gain {
+                out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
+            }
+            let (mean, scale) = self.of(x);
+            let along = x.iter().zip(&*out).fold(T::zero(), |sum, (x, g)| sum + (*x - mean) * *g);
+            let along = along * scale * scale / count;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = scale * (*out - (*x - mean) * along);
+            }
+            if self.centre {
+                let mean = out.iter().fold(T::zero(), |sum, g| sum + *g) / count;
+                out.iter_mut().for_each(|g| *g -= mean);
             }
         });
         out

@@ -1,0 +1,97 @@
+//! The published bilinear transformers, whose `config.json` has fields of its own.
+
+use candle_core::DType;
+use serde_json::{Value, json};
+
+use super::{Fields, Weights, var};
+use crate::model::parameters::{Parameters, Part};
+use crate::model::{Activation, Config, Mlp, Norm};
+use crate::{Error, Result};
+
+const ACTIVATIONS: [(&str, Activation); 3] =
+    [("relu", Activation::Relu), ("silu", Activation::Silu), ("gelu", Activation::Gelu)];
+
+pub(super) fn config(fields: &mut Fields<'_>, weights: &Weights) -> Result<Config> {
+    let embed = weights.shape(&Part::Embed.name(None));
+    let vocab = embed.and_then(|shape| shape.first()).copied().unwrap_or_default();
+    let (layers, heads) = (fields.size("n_layer")?, fields.size("n_head")?);
+    let (d_model, d_hidden) = (fields.size("d_model")?, fields.size("d_hidden")?);
+    let context = fields.size("n_ctx")?;
+    let activation = match fields.need("gate", "null or an activation")? {
+        Value::Null => None,
+        name => {
+            let found = ACTIVATIONS.iter().find(|(own, _)| name.as_str() == Some(own));
+            let (_, activation) = found.ok_or_else(|| {
+                let expected = "null, \"relu\", \"silu\" or \"gelu\" in `gate`";
+                fields.unusable(expected, &name.to_string())
+            })?;
+            Some(*activation)
+        }
+    };
+    let mlp =
+        if fields.flag("bilinear")? { Mlp::Gated(activation) } else { Mlp::Plain(activation) };
+    let mlp_bias = fields.flag("bias")?;
+    let usual = Config::bilinear(layers, heads, d_model, d_hidden);
+    let norm = if fields.flag("normalization")? { usual.norm } else { Norm::None };
+    Ok(Config { context, vocab, mlp, mlp_bias, norm, ..usual })
+}
+
+pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
+    let parameters = Parameters::build(config, |layer, part, shape| {
+        var(&weights.take(&part.name(layer), shape)?)
+    })?;
+    check_rotation(config, weights)?;
+    Ok(parameters)
+}
+
+/// Checkpoints carry the frequencies of their rotary embedding: they must be the ones that are
+/// computed here.
+fn check_rotation(config: &Config, weights: &mut Weights) -> Result<()> {
+    let half = config.d_head() / 2;
+    for layer in 0..config.layers {
+        let name = format!("transformer.h.{layer}.attn.rotary.inv_freq");
+        if weights.shape(&name).is_none() {
+            continue;
+        }
+        let stored: Vec<f64> = weights.take(&name, &[half])?.to_dtype(DType::F64)?.to_vec1()?;
+        for (i, stored) in stored.iter().enumerate() {
+            let expected = config.frequency(i);
+            // A checkpoint in bfloat16 has three digits.
+            if (stored - expected).abs() > 1e-2 * expected {
+                let what = format!("{expected} at `{name}`[{i}], for rotary base 10000");
+                return Err(weights.unusable(&what, &stored.to_string()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What `config.json` says of a model, if it has words for it.
+pub(in crate::model) fn fields(config: &Config) -> Result<Value> {
+    let usual = Config::bilinear(config.layers, config.heads, config.d_model, config.d_hidden);
+    let norm = if config.norm == Norm::None { Norm::None } else { usual.norm };
+    let Config { context, vocab, mlp, mlp_bias, .. } = *config;
+    let (bilinear, activation) = match mlp {
+        Mlp::Gated(activation) => (true, activation),
+        Mlp::Plain(activation) => (false, activation),
+    };
+    let gate = activation.map(|activation| {
+        ACTIVATIONS.iter().find(|(_, own)| *own == activation).map(|(name, _)| *name)
+    });
+    if (Config { context, vocab, mlp, mlp_bias, norm, ..usual }) != *config || gate == Some(None) {
+        let expected = "as in the published bilinear transformers: only their format is written";
+        return Err(Error::invalid("the model to be saved", expected, "one of another kind"));
+    }
+    Ok(json!({
+        "architectures": ["Transformer"],
+        "n_layer": config.layers,
+        "n_head": config.heads,
+        "n_ctx": config.context,
+        "d_model": config.d_model,
+        "d_hidden": config.d_hidden,
+        "bilinear": bilinear,
+        "gate": gate.flatten(),
+        "bias": config.mlp_bias,
+        "normalization": config.norm != Norm::None,
+    }))
+}

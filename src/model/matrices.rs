@@ -1,0 +1,165 @@
+//! The matrices that the literature names.
+
+use candle_core::Tensor;
+
+use super::parameters::Block;
+use super::{Decoder, Mlp};
+use crate::linalg::matmul_tn;
+use crate::{Error, Result};
+
+/// Weights under the names of the literature. They are the stored ones, without a copy where that
+/// is possible, and rows are outputs: `y = W x`.
+impl Decoder {
+    /// Token embeddings `[vocab, d_model]`, a row a token.
+    pub fn w_e(&self) -> Tensor {
+        self.parameters().embed.as_detached_tensor()
+    }
+
+    /// The unembedding `[vocab, d_model]`: logits are `W_u` times the normed residual stream. Where
+    /// it is tied, the embeddings.
+    pub fn w_u(&self) -> Tensor {
+        self.parameters().unembed().as_detached_tensor()
+    }
+
+    /// Left map of a gated MLP, `[d_hidden, d_model]`: the one that an activation acts on, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// A layer the model does not have; an MLP that is not gated.
+    pub fn w_l(&self, layer: usize) -> Result<Tensor> {
+        self.gated_half(layer, 0)
+    }
+
+    /// Right map of a gated MLP, `[d_hidden, d_model]`.
+    ///
+    /// # Errors
+    /// As [`Decoder::w_l`].
+    pub fn w_r(&self, layer: usize) -> Result<Tensor> {
+        self.gated_half(layer, 1)
+    }
+
+    /// Output map of an MLP, `[d_model, d_hidden]`.
+    ///
+    /// # Errors
+    /// A layer the model does not have.
+    pub fn w_p(&self, layer: usize) -> Result<Tensor> {
+        Ok(self.block(layer)?.mlp_out.as_detached_tensor())
+    }
+
+    /// Input map of an MLP that is not gated, `[d_hidden, d_model]`.
+    ///
+    /// # Errors
+    /// A layer the model does not have; a gated MLP, whose halves are [`Decoder::w_l`] and
+    /// [`Decoder::w_r`].
+    pub fn w_in(&self, layer: usize) -> Result<Tensor> {
+        let block = self.block(layer)?;
+        match self.config().mlp {
+            Mlp::Plain(_) => Ok(block.mlp_in.as_detached_tensor()),
+            gated => {
+                let expected = "plain, to have one input map; w_l and w_r give a gated one's";
+                Err(Error::invalid("the MLP", expected, format!("{gated:?}")))
+            }
+        }
+    }
+
+    /// Vectors of positions `[context, d_model]`.
+    ///
+    /// # Errors
+    /// A model whose positions are rotary.
+    pub fn w_pos(&self) -> Result<Tensor> {
+        match &self.parameters().positions {
+            Some(positions) => Ok(positions.as_detached_tensor()),
+            None => Err(Error::invalid("the positions", "learned, to have vectors", "rotary")),
+        }
+    }
+
+    /// Query maps of the heads, `[heads, d_head, d_model]`.
+    ///
+    /// # Errors
+    /// A layer the model does not have.
+    pub fn w_q(&self, layer: usize) -> Result<Tensor> {
+        self.heads_of(layer, 0, self.config().heads)
+    }
+
+    /// Key maps of the heads that have some, `[kv_heads, d_head, d_model]`.
+    ///
+    /// # Errors
+    /// A layer the model does not have.
+    pub fn w_k(&self, layer: usize) -> Result<Tensor> {
+        self.heads_of(layer, self.config().heads, self.config().kv_heads())
+    }
+
+    /// Value maps of the heads that have some, `[kv_heads, d_head, d_model]`.
+    ///
+    /// # Errors
+    /// A layer the model does not have.
+    pub fn w_v(&self, layer: usize) -> Result<Tensor> {
+        let (heads, kv_heads) = (self.config().heads, self.config().kv_heads());
+        self.heads_of(layer, heads + kv_heads, kv_heads)
+    }
+
+    /// Output maps of the heads, `[heads, d_model, d_head]`, without the scale of the attention's
+    /// output.
+    ///
+    /// # Errors
+    /// A layer the model does not have.
+    pub fn w_o(&self, layer: usize) -> Result<Tensor> {
+        let (heads, d, d_head) =
+            (self.config().heads, self.config().d_model, self.config().d_head());
+        let all = self.block(layer)?.attention_out.as_detached_tensor();
+        Ok(all.reshape((d, heads, d_head))?.transpose(0, 1)?.contiguous()?)
+    }
+
+    /// `W_qᵀ W_k` of a head, `[d_model, d_model]`: what a query position (rows) looks for in a key
+    /// position (columns), where rotary embedding turns neither.
+    ///
+    /// # Errors
+    /// A layer or head the model does not have.
+    pub fn qk(&self, layer: usize, head: usize) -> Result<Tensor> {
+        let own = self.kv_head(head)?;
+        matmul_tn(&self.w_q(layer)?.get(head)?, &self.w_k(layer)?.get(own)?)
+    }
+
+    /// `W_o W_v` of a head, `[d_model, d_model]`: what it writes (rows) for what it reads (columns).
+    ///
+    /// # Errors
+    /// A layer or head the model does not have.
+    pub fn ov(&self, layer: usize, head: usize) -> Result<Tensor> {
+        let own = self.kv_head(head)?;
+        Ok(self.w_o(layer)?.get(head)?.matmul(&self.w_v(layer)?.get(own)?)?)
+    }
+
+    pub(super) fn block(&self, layer: usize) -> Result<&Block> {
+        let blocks = &self.parameters().blocks;
+        blocks
+            .get(layer)
+            .ok_or_else(|| Error::invalid("the layer", format!("below {}", blocks.len()), layer))
+    }
+
+    /// The keys and values that a head reads.
+    fn kv_head(&self, head: usize) -> Result<usize> {
+        let (heads, kv_heads) = (self.config().heads, self.config().kv_heads());
+        if head < heads {
+            return Ok(head / (heads / kv_heads));
+        }
+        Err(Error::invalid("the head", format!("below {heads}"), head))
+    }
+
+    fn gated_half(&self, layer: usize, half: usize) -> Result<Tensor> {
+        let h = self.config().d_hidden;
+        let block = self.block(layer)?;
+        if !matches!(self.config().mlp, Mlp::Gated(_)) {
+            let found = format!("{:?}", self.config().mlp);
+            return Err(Error::invalid("the MLP", "gated, to have a left and a right map", found));
+        }
+        Ok(block.mlp_in.as_detached_tensor().narrow(0, half * h, h)?)
+    }
+
+    /// The maps of `heads` heads from number `first` on, of queries, keys and values in a row.
+    fn heads_of(&self, layer: usize, first: usize, heads: usize) -> Result<Tensor> {
+        let d_head = self.config().d_head();
+        let all = self.block(layer)?.qkv.as_detached_tensor();
+        let own = all.narrow(0, first * d_head, heads * d_head)?;
+        Ok(own.reshape((heads, d_head, self.config().d_model))?)
+    }
+}

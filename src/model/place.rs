@@ -1,0 +1,129 @@
+//! Where the tokens of a pass stand: angles of the rotary embedding, and which keys a query sees.
+
+use std::sync::Arc;
+
+use candle_core::{D, Device, Tensor};
+
+use super::kernels::Attention;
+use super::{Config, Decoder};
+use crate::{Error, Result};
+
+/// What stands in the scores where a key may not be seen.
+const MASKED: f64 = -1e30;
+
+/// Positions `seen .. seen + positions` of a text.
+pub(super) struct Place {
+    seen: usize,
+    positions: usize,
+    /// Cosines and sines of the angles, `[positions, 1, rotary_dims/2]`.
+    turn: Option<[Tensor; 2]>,
+    /// The same on the host.
+    table: [Arc<[f64]>; 2],
+    /// For each window of the model, `[queries, keys]`: 1 where a query does not see a key. `None`
+    /// where it sees them all.
+    masks: Vec<(Option<usize>, Option<Tensor>)>,
+}
+
+impl Place {
+    pub(super) fn new(model: &Decoder, seen: usize, positions: usize) -> Result<Self> {
+        let (config, device) = (model.config(), model.device());
+        if seen + positions > config.context {
+            let expected = format!("at most {}, the model's context", config.context);
+            return Err(Error::invalid("the number of tokens", expected, seen + positions));
+        }
+        let half = config.rotary_dims() / 2;
+        let frequencies: Vec<f64> = (0..half).map(|i| config.frequency(i)).collect();
+        let angles: Vec<f64> = (seen..seen + positions)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+            .collect();
+        let dtype = model.dtype();
+        let table = [f64::cos, f64::sin].map(|f| angles.iter().map(|angle| f(*angle)).collect());
+        let tensor = |values: &Arc<[f64]>| -> Result<Tensor> {
+            let table = Tensor::from_slice(values, (positions, 1, half), &Device::Cpu)?;
+            Ok(table.to_dtype(dtype)?.to_device(device)?)
+        };
+        let turn = match half {
+            0 => None,
+            _ => Some([tensor(&table[0])?, tensor(&table[1])?]),
+        };
+        let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
+        for layer in 0..config.layers {
+            let window = config.window(layer);
+            if masks.iter().all(|(own, _)| *own != window) {
+                masks.push((window, mask(seen, positions, window, device)?));
+            }
+        }
+        Ok(Self { seen, positions, turn, table, masks })
+    }
+
+    /// Positions before these.
+    pub(super) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Attention of these positions in one layer, without a past.
+    pub(super) fn attention(&self, config: &Config, layer: usize) -> Attention {
+        let [cos, sin] = self.table.clone();
+        Attention {
+            heads: config.heads,
+            kv_heads: config.kv_heads(),
+            d_head: config.d_head(),
+            turned: config.rotary_dims(),
+            scale: config.score_scale(),
+            cap: config.score_cap,
+            window: config.window(layer).unwrap_or(usize::MAX),
+            cos,
+            sin,
+        }
+    }
+
+    /// Turns queries or keys `[batch, positions, heads, d_head]`.
+    pub(super) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        let Some([cos, sin]) = &self.turn else { return Ok(x.clone()) };
+        let half = cos.dim(D::Minus1)?;
+        let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+        let turned_a = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
+        let turned_b = (a.broadcast_mul(sin)? + b.broadcast_mul(cos)?)?;
+        let rest = x.dim(D::Minus1)? - 2 * half;
+        if rest == 0 {
+            return Ok(Tensor::cat(&[turned_a, turned_b], D::Minus1)?);
+        }
+        let rest = x.narrow(D::Minus1, 2 * half, rest)?;
+        Ok(Tensor::cat(&[turned_a, turned_b, rest], D::Minus1)?)
+    }
+
+    /// Scores `[batch, heads, queries, keys]` with those of keys that are not seen replaced.
+    pub(super) fn mask(&self, scores: &Tensor, window: Option<usize>) -> Result<Tensor> {
+        let own = self.masks.iter().find(|(own, _)| *own == window);
+        let Some(hidden) = own.and_then(|(_, mask)| mask.as_ref()) else {
+            return Ok(scores.clone());
+        };
+        let masked = Tensor::full(MASKED as f32, (), scores.device())?.to_dtype(scores.dtype())?;
+        let masked = masked.broadcast_as(scores.shape())?;
+        Ok(hidden.broadcast_as(scores.shape())?.where_cond(&masked, scores)?)
+    }
+
+    /// Rows `seen .. seen + positions` of vectors of positions.
+    pub(super) fn rows(&self, vectors: &Tensor) -> Result<Tensor> {
+        Ok(vectors.narrow(0, self.seen, self.positions)?)
+    }
+}
+
+/// 1 where `queries` after `seen` others may not see a key.
+fn mask(
+    seen: usize,
+    queries: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Option<Tensor>> {
+    let keys = seen + queries;
+    let window = window.unwrap_or(usize::MAX);
+    if queries == 1 && window >= keys {
+        return Ok(None);
+    }
+    let hidden = |query: usize, key: usize| key > query || query - key >= window;
+    let values: Vec<u8> = (seen..keys)
+        .flat_map(|query| (0..keys).map(move |key| u8::from(hidden(query, key))))
+        .collect();
+    Ok(Some(Tensor::from_vec(values, (queries, keys), device)?))
+}
