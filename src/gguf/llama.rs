@@ -78,6 +78,10 @@ impl Llama {
         }
         let mut fields = Fields::new(gguf);
         let layers = fields.size("block_count")?;
+        if layers > gguf.tensors().len() {
+            let expected = format!("tensors for the {layers} layers of `llama.block_count`");
+            return Err(gguf.wrong(expected, format!("{} tensors", gguf.tensors().len())));
+        }
         let d_model = fields.size("embedding_length")?;
         let heads = fields.size("attention.head_count")?;
         let kv_heads = fields.optional_size("attention.head_count_kv")?.unwrap_or(heads);

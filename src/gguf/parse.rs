@@ -2,7 +2,8 @@
 //!
 //! Nothing in the bytes is believed. A count or length is held against what is left of the file
 //! before anything of that size is made, so that the work is in proportion to the header and the
-//! memory at most [`MEMORY`] times it, whatever the bytes say.
+//! memory at most 24 times it, whatever the bytes say (entries of two bytes' names in a growing
+//! list take most).
 
 use std::path::Path;
 
@@ -11,9 +12,6 @@ use super::value::{Array, Kind, Value};
 use super::{Header, TensorInfo};
 use crate::{Error, Result};
 
-/// Bytes of memory a byte of header, at most: entries of two bytes' names, and a growing list.
-#[cfg(test)]
-pub(super) const MEMORY: usize = 24;
 /// Arrays within arrays. The format has no use for more than one in another.
 const DEPTH: usize = 4;
 /// The longest name, as the format has it for keys.

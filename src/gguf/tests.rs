@@ -1,9 +1,9 @@
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 
+use super::Gguf;
 use super::sample::{Sample, array, text};
 use super::types::{ALL, TensorType};
-use super::{Gguf, parse};
 use crate::random::Rng;
 
 const CPU: &Device = &Device::Cpu;
@@ -121,10 +121,8 @@ fn what_is_wrong_with_a_file_is_said() {
     let place = whole.windows(8).rposition(|part| part == 32u64.to_le_bytes()).unwrap();
     assert!(changed(place, &[0]).contains("`b` and `a` in the same place"));
     assert!(changed(place, &[33]).contains("a multiple of 32"));
-    assert!(
-        changed(place, &[0, 0, 0, 0, 0, 0, 0, 255]).contains("`a`")
-            || changed(place, &[0, 0, 0, 0, 0, 0, 0, 255]).contains("truncated")
-    );
+    assert!(changed(place, &[0, 0, 0, 0, 0, 0, 0, 255]).contains("truncated"));
+    assert!(changed(place, &[0xe0, 255, 255, 255, 255, 255, 255, 255]).contains("far outside"));
     let missing = Gguf::open("/no/such.gguf").unwrap_err().to_string();
     assert!(missing.contains("could not read /no/such.gguf"), "{missing}");
     assert!(Gguf::open(std::env::temp_dir()).is_err());
@@ -175,8 +173,9 @@ fn no_damage_makes_a_panic_or_a_wait() {
             assert!(gguf.tokenizer().is_err() && super::Llama::new(&gguf).is_err());
         }
     };
-    for end in 0..whole.len() {
-        assert!(message(&whole[..end]).contains("truncated") || end >= whole.len() - 32);
+    // Behind the 34 bytes of the last tensor there is nothing but padding.
+    for end in 0..whole.len() - 30 {
+        assert!(message(&whole[..end]).contains("truncated"), "{end}");
     }
     for at in 0..whole.len() {
         for new in (0..8).map(|bit| whole[at] ^ 1 << bit).chain([0, 1, 9, 127, 128, 254, 255]) {
@@ -210,7 +209,6 @@ fn noise_is_refused_or_read() {
             assert_eq!(gguf.version() | 1, 3);
         }
     }
-    assert!(parse::MEMORY > 1);
 }
 
 /// Bytes of finite blocks: scales are f16 of moderate size, all else anything.

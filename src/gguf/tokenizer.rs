@@ -17,7 +17,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::{Gguf, Value};
 use crate::data::text::Tokenizer;
-use crate::{Error, Result};
+use crate::Result;
 
 const PREFIX: &str = "tokenizer.ggml.";
 /// Keys that are read below, or that do not change the tokens of a text.
