@@ -12,6 +12,7 @@ mod bilinear;
 mod language;
 mod models;
 mod report;
+mod smollm2;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "bilinear/scope/*", run: language::autoencoder },
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
+    Suite { pattern: "smollm2", run: smollm2::model },
     Suite { pattern: "sae/tdooms-scope/*", run: autoencoders::scope },
     Suite { pattern: "sae/bad/tdooms-*/*", run: autoencoders::refused },
 ];

@@ -16,8 +16,8 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::{Gguf, Value};
-use crate::data::text::Tokenizer;
 use crate::Result;
+use crate::data::text::Tokenizer;
 
 const PREFIX: &str = "tokenizer.ggml.";
 /// Keys that are read below, or that do not change the tokens of a text.
