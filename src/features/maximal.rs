@@ -264,7 +264,7 @@ impl Scan {
     }
 
     fn restore(&mut self, path: &Path) -> Result<()> {
-        let mut tensors = Tensors::read(path, &Device::Cpu)?;
+        let mut tensors = Tensors::open(path, &Device::Cpu)?;
         let broken = || Error::format(path, "a checkpoint of this search", "something else");
         let identity = tensors.any("identity").ok_or_else(broken)?;
         if identity.to_vec1::<u8>().map_err(|_| broken())? != self.identity {

@@ -1,12 +1,14 @@
 //! Repositories, wherever they are.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::{Hub, embedded};
-use crate::{Error, Result};
+use crate::{Error, Result, store};
 
 /// Where data came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,7 @@ enum Place {
 pub(crate) struct Content {
     /// A name for messages.
     pub(crate) path: PathBuf,
-    pub(crate) bytes: Cow<'static, [u8]>,
+    pub(crate) bytes: Bytes,
     pub(crate) source: Source,
 }
 
@@ -123,6 +125,35 @@ impl Repository {
     /// # Errors
     /// As [`Hub::file`]; a file that cannot be read.
     pub(crate) fn read(&self, name: &str) -> Result<Content> {
+        self.content(name, |path| Ok(fs::read(path).map_err(Error::io("read", path))?.into()))
+    }
+
+    /// The file `name`, mapped into memory: for large ones.
+    ///
+    /// # Errors
+    /// As [`Repository::read`].
+    pub(crate) fn map(&self, name: &str) -> Result<Content> {
+        self.content(name, store::map)
+    }
+
+    /// [`Repository::read`], or nothing where there is no such file.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read; a hub that cannot be asked.
+    pub(crate) fn read_if(&self, name: &str) -> Result<Option<Content>> {
+        match self.read(name) {
+            Ok(content) => Ok(Some(content)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(Error::Io { source, .. })
+                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&source.kind()) =>
+            {
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn content(&self, name: &str, read: impl Fn(&Path) -> Result<Bytes>) -> Result<Content> {
         let (path, source) = match &self.place {
             Place::Embedded => {
                 let plain = self.name.strip_prefix("datasets/").unwrap_or(&self.name);
@@ -132,7 +163,7 @@ impl Repository {
                 })?;
                 let path = Path::new(&self.name).join(name);
                 let source = Source::Embedded { what };
-                return Ok(Content { path, bytes: Cow::Borrowed(bytes), source });
+                return Ok(Content { path, bytes: Bytes::from_static(bytes), source });
             }
             Place::Folder(folder) => (folder.join(name), Source::Folder(folder.clone())),
             Place::Hub(hub) => {
@@ -141,7 +172,7 @@ impl Repository {
                 (path, source(self.name.clone()))
             }
         };
-        let bytes = Cow::Owned(fs::read(&path).map_err(Error::io("read", &path))?);
+        let bytes = read(&path)?;
         Ok(Content { path, bytes, source })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) trait Real: WithDType + ComplexField {
     fn exp_all(values: &mut [Self]);
     /// Replaces each value by its hyperbolic tangent, to a few units in the last place.
     fn tanh_all(values: &mut [Self]);
-    /// Replaces each value by its error function; in f32 to 3e-7.
+    /// Replaces each value by its error function; in f32 to 6e-7.
     fn erf_all(values: &mut [Self]);
 }
 
@@ -211,7 +211,7 @@ mod tests {
             error = error.max((f64::from(erf(x)) - erf_f64(f64::from(x))).abs());
         }
         assert!(tangent < 5e-7, "{tangent}");
-        assert!(error < 3e-7, "{error}");
+        assert!(error < 6e-7, "{error}");
         assert!(tanh(f32::NAN).is_nan() && erf(f32::NAN).is_nan());
         assert_eq!((tanh(100.0), tanh(-100.0), erf(10.0)), (1.0, -1.0, 1.0));
     }

@@ -1,5 +1,6 @@
 //! The forward pass.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::ops::Range;
 
 use candle_core::{D, DType, Tensor, Var};
@@ -232,12 +233,22 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     }
 }
 
+/// candle's GELUs have gradients of six digits, so that those that are differentiated are composed.
 fn activate(activation: Option<Activation>, x: &Tensor) -> Result<Tensor> {
     Ok(match activation {
         None => x.clone(),
         Some(Activation::Relu) => x.relu()?,
-        Some(Activation::Silu) => (x * (x.neg()?.exp()? + 1.)?.recip()?)?,
+        Some(Activation::Silu) => x.silu()?,
+        Some(Activation::Gelu) if x.track_op() => {
+            let share = ((x * FRAC_1_SQRT_2)?.erf()? + 1.)?;
+            ((x * share)? * 0.5)?
+        }
         Some(Activation::Gelu) => x.gelu_erf()?,
+        Some(Activation::GeluTanh) if x.track_op() => {
+            let cubed = ((x.sqr()? * x)? * 0.044_715)?;
+            let share = (((x + cubed)? * (FRAC_2_SQRT_PI * FRAC_1_SQRT_2))?.tanh()? + 1.)?;
+            ((x * share)? * 0.5)?
+        }
         Some(Activation::GeluTanh) => x.gelu()?,
     })
 }

@@ -158,7 +158,12 @@ impl Cache {
         })
     }
 
-    /// All points and their activations, by layer.
+    /// Keeps an activation.
+    pub(super) fn insert(&mut self, point: HookPoint, activation: Tensor) {
+        self.0.insert(point, activation);
+    }
+
+    /// All points and their activations, by kind.
     pub fn iter(&self) -> impl Iterator<Item = (HookPoint, &Tensor)> {
         self.0.iter().map(|(point, tensor)| (*point, tensor))
     }

@@ -9,6 +9,7 @@
 //! [`Decoder::from_pretrained`] reads them in the Hugging Face layout, each family's names mapped
 //! onto the one model in a file of its own; [`Decoder::from_gguf`] reads what llama.cpp stores.
 
+mod analysis;
 mod attend;
 mod checkpoint;
 mod config;
@@ -29,6 +30,9 @@ mod point;
 mod summary;
 mod text;
 
+pub use analysis::{
+    Attribution, AttributionRow, Gradients, Lens, LensRow, Patching, logit_difference,
+};
 pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};

@@ -146,8 +146,8 @@ fn read(repository: &Repository, prefix: &str, device: &Device) -> Result<Sae> {
     }
     let (d, m) = (fields.d_model, fields.d_model * fields.expansion);
     let point = point(config, &fields.point)?;
-    let content = repository.read(&format!("{prefix}{WEIGHTS}"))?;
-    let mut tensors = Tensors::parse(&content.path, &content.bytes, device)?;
+    let content = repository.map(&format!("{prefix}{WEIGHTS}"))?;
+    let mut tensors = Tensors::parse(&content.path, content.bytes, device)?;
     let rows = if fields.bilinear_encoder { 2 * m } else { m };
     let weights = SaeWeights {
         encoder: tensors.take("w_enc.weight", &[rows, d])?,

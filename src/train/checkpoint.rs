@@ -58,7 +58,7 @@ impl Checkpoint {
             let expected = format!("a fit with the settings {}", self.settings);
             return Err(Error::format(&path, expected, state.settings));
         }
-        let mut tensors = Tensors::read(&self.folder.join(&state.tensors), device)?;
+        let mut tensors = Tensors::open(&self.folder.join(&state.tensors), device)?;
         for (i, parameter) in parameters.iter().enumerate() {
             parameter.set(&tensors.take(&format!("parameter.{i}"), parameter.dims())?)?;
         }

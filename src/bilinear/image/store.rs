@@ -45,7 +45,7 @@ impl ImageModel {
         config.check().map_err(|reason| {
             Error::format(&config_path, "the sizes of an image model", reason.to_string())
         })?;
-        let mut weights = Tensors::read(&weights_path, device)?;
+        let mut weights = Tensors::open(&weights_path, device)?;
         let mut take = |name: &str, shape: &[usize]| -> Result<Var> {
             Ok(Var::from_tensor(&weights.take(name, shape)?)?)
         };

@@ -78,12 +78,8 @@ impl Contexts {
     /// # Errors
     /// As [`Contexts::from_pretrained`].
     pub fn from_repository(repository: &Repository) -> Result<Self> {
-        let content = repository.read(FILE)?;
-        let bytes = match content.bytes {
-            std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-            std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
-        };
-        let contexts = read(&content.path, bytes)?;
+        let content = repository.map(FILE)?;
+        let contexts = read(&content.path, content.bytes)?;
         Ok(Self { source: content.source, ..contexts })
     }
 

@@ -27,14 +27,14 @@ pub(super) struct Weights {
 impl Weights {
     /// `model.safetensors` of a repository, or else the files that its index names.
     pub(super) fn open(repository: &Repository, device: &Device, dtype: DType) -> Result<Self> {
-        let missing = match repository.read(WEIGHTS) {
+        let missing = match repository.map(WEIGHTS) {
             Ok(Content { path, bytes, source }) => {
-                let files = vec![Tensors::parse(&path, &bytes, device)?];
+                let files = vec![Tensors::parse(&path, bytes, device)?];
                 return Ok(Self { path, source, files, index: None, dtype });
             }
             Err(reason) => reason,
         };
-        let Ok(Content { path, bytes, source }) = repository.read(INDEX) else {
+        let Ok(Some(Content { path, bytes, source })) = repository.read_if(INDEX) else {
             return Err(missing);
         };
         let places = places(&path, &bytes)?;
@@ -43,8 +43,8 @@ impl Weights {
         names.dedup();
         let mut files = Vec::with_capacity(names.len());
         for name in &names {
-            let content = repository.read(name)?;
-            files.push(Tensors::parse(&content.path, &content.bytes, device)?);
+            let content = repository.map(name)?;
+            files.push(Tensors::parse(&content.path, content.bytes, device)?);
         }
         let mut index = HashMap::with_capacity(places.len());
         for (tensor, name) in &places {
@@ -65,8 +65,10 @@ impl Weights {
 
     /// The tensor `name`, which must have this shape and hold finite numbers only.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        match self.file(name) {
-            Some(file) => Ok(self.files[file].take(name, shape)?.to_dtype(self.dtype)?),
+        let wide = matches!(self.dtype, DType::F32 | DType::F64);
+        match self.file(name).map(|file| &mut self.files[file]) {
+            Some(file) if wide => Ok(file.take(name, shape)?.to_dtype(self.dtype)?),
+            Some(file) => Ok(file.take_narrow(name, shape)?.to_dtype(self.dtype)?),
             None => Err(self.unusable(&format!("`{name}` of shape {shape:?}"), "no such tensor")),
         }
     }

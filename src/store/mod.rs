@@ -1,0 +1,77 @@
+//! Files of tensors: read with every check, written whole or not at all.
+//!
+//! Whatever the bytes of a file, reading it ends in tensors or in an error that names the file: sizes
+//! are held against the file's own length before anything is allocated, and nothing in a file is
+//! ever executed.
+
+mod archive;
+mod fields;
+mod npz;
+pub(crate) mod pickle;
+mod safetensors;
+mod tensors;
+mod torch;
+
+pub(crate) use fields::Fields;
+pub(crate) use npz::read as read_npz;
+pub(crate) use tensors::{Kind, Raw, Tensors};
+pub(crate) use torch::{Loaded, read as read_torch};
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use candle_core::{DType, Tensor};
+
+use crate::{Error, Result};
+
+/// The bytes of the file `path`, mapped into memory: they are read when they are looked at.
+///
+/// # Errors
+/// A file that cannot be opened.
+pub(crate) fn map(path: &Path) -> Result<Bytes> {
+    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    if length == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the map is only read. A file that another program cuts short meanwhile ends the
+    // process, as it would in every program that maps files.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("read", path))?;
+    Ok(Bytes::from_owner(map))
+}
+
+/// Writes tensors to the file `path`, in the floating point type `dtype`.
+pub(crate) fn save(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+    dtype: DType,
+) -> Result<()> {
+    if !dtype.is_float() {
+        return Err(Error::invalid("the type to save in", "a floating point type", dtype.as_str()));
+    }
+    let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)));
+    save_exactly(path, &tensors.collect::<Result<_>>()?)
+}
+
+/// Writes tensors to the file `path` as they are.
+pub(crate) fn save_exactly(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    replace(path, |place| {
+        candle_core::safetensors::save(tensors, place).map_err(std::io::Error::other)
+    })
+}
+
+/// Puts what `write` writes in the place of `path`, or leaves everything as it was.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = write(&part)
+        .and_then(|()| fs::File::open(&part)?.sync_all())
+        .and_then(|()| fs::rename(&part, path));
+    written.map_err(|reason| {
+        let _ = fs::remove_file(&part);
+        Error::io("write", path)(reason)
+    })
+}
