@@ -3,7 +3,6 @@
 //! Every format stores a row as blocks of small integers with one or two scales of f16; the values
 //! come out in f32 arithmetic, in the order of operations that llama.cpp has, bit for bit.
 
-use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::TensorType;
@@ -19,7 +18,9 @@ impl TensorType {
         Some(match self {
             Self::F32 => |bytes, out| out[0] = f32::from_le_bytes(first(bytes)),
             Self::F16 => |bytes, out| out[0] = half(bytes),
-            Self::BF16 => |bytes, out| out[0] = bf16::from_le_bytes(first(bytes)).to_f32(),
+            Self::BF16 => |bytes, out| {
+                out[0] = f32::from_bits(u32::from(u16::from_le_bytes(first(bytes))) << 16);
+            },
             Self::Q4_0 => q4_0,
             Self::Q4_1 => q4_1,
             Self::Q5_0 => q5_0,
@@ -59,9 +60,16 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
-/// The f16 at the start.
+/// The f16 at the start, exactly: sign, five bits of exponent, ten of fraction.
 fn half(bytes: &[u8]) -> f32 {
-    f16::from_le_bytes(first(bytes)).to_f32()
+    let bits = u32::from(u16::from_le_bytes(first(bytes)));
+    let (exponent, fraction) = ((bits >> 10) & 31, bits & 0x3ff);
+    let size = match exponent {
+        0 => fraction as f32 / 16_777_216.,
+        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
+    };
+    f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
 }
 
 /// Halves of bytes: the low ones are the first numbers of a block, the high ones the others.
