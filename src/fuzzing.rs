@@ -59,7 +59,8 @@ pub fn gguf(bytes: &[u8]) {
 /// The `cfg.json` of an autoencoder in SAELens's layout.
 pub fn sae_config(bytes: &[u8]) {
     let write = |folder: &Path| -> crate::Result<()> {
-        let matrix = |shape: (usize, usize)| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu);
+        let matrix =
+            |shape: (usize, usize)| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu);
         let bias = Tensor::ones(2, candle_core::DType::F32, &Device::Cpu)?;
         let weights = SaeWeights::new(matrix((3, 2))?, matrix((2, 3))?, bias);
         Sae::new(Architecture::top_k(1), weights)?.save(folder)

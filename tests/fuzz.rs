@@ -46,7 +46,7 @@ static ALLOCATOR: Counting = Counting;
 /// Runs `read` on `whole` and on many damaged versions of it.
 fn survive(what: &str, whole: &[u8], ratio: usize, read: fn(&[u8])) {
     let mut rng = Rng::seed(whole.len() as u64);
-    let mut try_one = |bytes: &[u8]| {
+    let try_one = |bytes: &[u8]| {
         let before = HELD.load(Ordering::Relaxed);
         MOST.store(before, Ordering::Relaxed);
         let start = Instant::now();
@@ -63,15 +63,15 @@ fn survive(what: &str, whole: &[u8], ratio: usize, read: fn(&[u8])) {
     let edge = whole.len().min(1024);
     for _ in 0..DAMAGED {
         let mut bytes = whole.to_vec();
-        for _ in 0..=rng.below(4) {
-            let at = match rng.below(3) {
-                0 => rng.below(edge),
-                1 => whole.len() - 1 - rng.below(edge),
-                _ => rng.below(whole.len()),
+        for _ in 0..=below(&mut rng, 4) {
+            let at = match below(&mut rng, 3) {
+                0 => below(&mut rng, edge),
+                1 => whole.len() - 1 - below(&mut rng, edge),
+                _ => below(&mut rng, whole.len()),
             };
-            match rng.below(4) {
-                0 => bytes[at] ^= 1 << rng.below(8),
-                1 => bytes[at] = rng.below(256) as u8,
+            match below(&mut rng, 4) {
+                0 => bytes[at] ^= 1 << below(&mut rng, 8),
+                1 => bytes[at] = below(&mut rng, 256) as u8,
                 2 => bytes[at..(at + 4).min(whole.len())].fill(0xff),
                 _ => drop(bytes.remove(at.min(bytes.len() - 1))),
             }
@@ -81,13 +81,14 @@ fn survive(what: &str, whole: &[u8], ratio: usize, read: fn(&[u8])) {
     }
 }
 
+fn below(rng: &mut Rng, end: usize) -> usize {
+    ((rng.unit() * end as f32) as usize).min(end - 1)
+}
+
 fn tensors() -> HashMap<String, Tensor> {
     let mut rng = Rng::seed(0);
     let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-    HashMap::from([
-        ("W_enc".to_owned(), normal(&[6, 10])),
-        ("b_dec".to_owned(), normal(&[6])),
-    ])
+    HashMap::from([("W_enc".to_owned(), normal(&[6, 10])), ("b_dec".to_owned(), normal(&[6]))])
 }
 
 /// One test: the allocator counts for the whole process.

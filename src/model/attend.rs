@@ -4,6 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::HookPoint;
 use super::forward::{Pass, linear};
+use super::kernels::Cap;
 use super::parameters::Block;
 use super::past::Past;
 use super::place::Place;
@@ -92,6 +93,7 @@ impl Pass<'_> {
 pub(super) fn cap(x: Tensor, bound: Option<f64>) -> Result<Tensor> {
     match bound {
         None => Ok(x),
+        Some(bound) if can_fuse(&x) => fused(&x, Cap(bound)),
         Some(bound) => Ok(((x / bound)?.tanh()? * bound)?),
     }
 }

@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
-use super::Decoder;
 use super::families::{self, CONFIG};
-use super::text::TOKENIZER;
+use super::text::{Origin, TOKENIZER};
+use super::{Config, Decoder};
 use crate::hub::{Repository, fetched};
 use crate::store::{replace, save};
 use crate::{Error, Result};
@@ -71,6 +71,20 @@ impl Decoder {
         families::load(repository, device, dtype)
     }
 
+    /// A model of the Llama family from tensors of your own: `config` as [`Config::llama`] with what
+    /// differs, `take(name, shape)` gives each tensor under Hugging Face's name
+    /// (`model.layers.0.self_attn.q_proj.weight`). The first, the embedding, says on which device
+    /// the model is.
+    ///
+    /// # Errors
+    /// Sizes that make no model; what `take` fails with.
+    pub fn from_llama_tensors(
+        config: Config,
+        take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        families::llama::build(config, Origin::default(), take)
+    }
+
     /// Writes the model to the folder `path`, which is made if need be, as
     /// [`Decoder::from_pretrained`] reads it, in f32. Only bilinear transformers and their relatives
     /// have a format that is written here.
@@ -101,7 +115,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Activation, Config, Mlp};
+    use crate::model::{Activation, Mlp};
 
     fn model(mlp: Mlp) -> Decoder {
         let config = Config { vocab: 7, mlp, mlp_bias: true, ..Config::bilinear(2, 2, 8, 6) };
@@ -156,7 +170,7 @@ mod tests {
         fs::write(path.join(CONFIG), &config).unwrap();
         let weights = fs::read(path.join(WEIGHTS)).unwrap();
         fs::write(path.join(WEIGHTS), &weights[..weights.len() - 5]).unwrap();
-        assert!(message().contains("a whole safetensors file"), "{}", message());
+        assert!(message().contains("truncated or incomplete"), "{}", message());
         let nan = model(Mlp::Gated(None));
         let bias = nan.parameters().blocks[1].mlp_out_bias.clone().unwrap();
         bias.set(&(bias.as_tensor() / 0.0).unwrap()).unwrap();

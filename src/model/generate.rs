@@ -44,12 +44,15 @@ impl Sampling {
             return Err(Error::NonFinite { what: "the logits".to_owned(), index });
         }
         let mut order: Vec<usize> = (0..logits.len()).collect();
-        // Of equal logits the first token counts as the more probable.
-        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
         let kept = if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(logits.len()) };
-        order.truncate(kept);
+        if kept < logits.len() {
+            // Of equal logits the first token counts as the more probable.
+            let above = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
+            order.select_nth_unstable_by(kept - 1, above);
+            order.truncate(kept);
+        }
         let mut probabilities = vec![0.0; logits.len()];
-        let Some(largest) = order.first().map(|first| logits[*first]) else {
+        let Some(largest) = order.iter().map(|token| logits[*token]).reduce(f64::max) else {
             return Err(Error::shape("the logits", "at least one", [0]));
         };
         let temperature = if self.temperature == 0.0 { 1.0 } else { self.temperature };

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
 
-use crate::model::{Decoder, HookPoint, Hooks, Sampling};
+use crate::model::{Config, Decoder, HookPoint, Hooks, Norm, Position, Rotary, Sampling};
 use crate::random::Rng;
 
 /// What a file says, and what the plain evaluation needs to know of it.
@@ -712,6 +712,35 @@ fn a_second_unembedding_must_be_the_embedding() {
     case.write(folder.path(), &weights);
     let message = load(folder.path(), DType::F32).unwrap_err().to_string();
     assert!(message.contains("`lm_head.weight` equal to the embedding"), "{message}");
+}
+
+#[test]
+fn tensors_of_ones_own_make_a_llama() {
+    let case = cases().remove(4);
+    let weights = case.weights(2);
+    let config = Config {
+        vocab: VOCAB,
+        context: CONTEXT,
+        norm: Norm::RmsGain { eps: case.eps },
+        position: Position::Rotary(Rotary::new(case.theta)),
+        windows: vec![Some(3); 2],
+        ..Config::llama(2, 4, 16, 10)
+    };
+    let model = |config: &Config| {
+        Decoder::from_llama_tensors(config.clone(), |name, shape| {
+            let found = weights.get(name).filter(|tensor| tensor.dims() == shape);
+            let missing = || crate::Error::shape(name, format!("{shape:?}"), "another");
+            Ok(found.ok_or_else(missing)?.clone())
+        })
+    };
+    let tokens = Tensor::new(&TOKENS, &Device::Cpu).unwrap();
+    let found = model(&config).unwrap().logits(&tokens).unwrap().get(0).unwrap();
+    let expected = Tensor::new(case.plain(&weights, &TOKENS), &Device::Cpu).unwrap();
+    assert!(gap(&found, &expected) < 5e-5);
+    let wrong = Config { heads: 3, ..config.clone() };
+    assert!(model(&wrong).unwrap_err().to_string().contains("3 heads"));
+    let wrong = Config { d_hidden: 9, ..config };
+    assert!(model(&wrong).unwrap_err().to_string().contains("gate_proj"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use candle_core::Shape;
 use rayon::prelude::*;
 
+use super::each_row;
 use crate::linalg::{Kernel, Real};
 use crate::model::Activation;
 
@@ -97,8 +98,7 @@ impl Kernel for Act {
 
     fn forward<T: Real>(&self, x: &[T], _: &[usize]) -> Vec<T> {
         let mut out = vec![T::zero(); x.len()];
-        let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-        chunks.for_each(|(out, x)| self.0.apply(x, out));
+        each_row(&mut out, CHUNK, (x, CHUNK), |out, x| self.0.apply(x, out));
         out
     }
 
@@ -127,7 +127,7 @@ impl Kernel for Gate {
     fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0) / 2;
         let mut out = vec![T::zero(); x.len() / 2];
-        out.par_chunks_mut(width).zip(x.par_chunks(2 * width)).for_each(|(out, x)| {
+        each_row(&mut out, width, (x, 2 * width), |out, x| {
             let (left, right) = x.split_at(width);
             match self.0 {
                 None => out.copy_from_slice(left),

@@ -3,6 +3,7 @@
 use candle_core::Shape;
 use rayon::prelude::*;
 
+use super::each_row;
 use crate::linalg::{Kernel, Real};
 
 /// `gain ∘ c / √(mean(c²) + eps) + bias` for each row x, with `c = x`, or `x − mean(x)`; gain 1 and
@@ -43,7 +44,7 @@ impl Kernel for RowNorm {
         let width = dims.last().copied().unwrap_or(0);
         let (gain, bias) = (values::<T>(&self.gain), values::<T>(&self.bias));
         let mut out = vec![T::zero(); x.len()];
-        out.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(out, x)| {
+        each_row(&mut out, width, (x, width), |out, x| {
             let (mean, scale) = self.of(x);
             out.iter_mut().zip(x).for_each(|(out, x)| *out = (*x - mean) * scale);
             if let Some(gain) = &gain {
