@@ -6,6 +6,9 @@ mod device;
 mod encode;
 mod error;
 pub mod features;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod gguf;
 pub mod hub;
 pub mod linalg;
 pub mod model;

@@ -7,13 +7,15 @@ pub use crate::bilinear::tracer::{Directions, Statistic, Tracer};
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist};
 pub use crate::features::{MaxOptions, Visualizer, max_activations};
-pub use crate::model::{Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions};
+pub use crate::model::{
+    Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
+};
 pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
 pub use crate::plot::{
     self, Figure, Scale, bar, beside, grid, imshow, line, plot_eigenspectrum, plot_explanation,
     scatter, stack,
 };
 pub use crate::random::Rng;
-pub use crate::sae::{Codes, Sae, SaeOptions};
+pub use crate::sae::{Codes, Registry, Sae, SaeLoader, SaeOptions};
 pub use crate::{Error, Result, best_device};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -13,6 +13,7 @@ mod bilinear;
 mod language;
 mod models;
 mod report;
+mod smollm2;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "sae/*/*", run: autoencoders::family },
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
+    Suite { pattern: "smollm2", run: smollm2::model },
 ];
 
 fn main() -> ExitCode {

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     compared: usize,
     /// The case's own tolerance, relative to the largest entry.
     relative: Option<f64>,
+    /// Whether the running case cannot be run here.
+    excused: bool,
 }
 
 /// The reference tensors of a case.
@@ -73,16 +75,54 @@ impl Reference {
     pub(crate) fn compare(&self, name: &str, found: &Tensor, report: &mut Report) -> Result<()> {
         let expected = self.get(name)?;
         report.open.remove(name);
-        report.compared += 1;
+        report.compare(name, expected, found)
+    }
+}
+
+impl Report {
+    pub(crate) fn begin(&mut self, case: &str) {
+        case.clone_into(&mut self.case);
+        self.open.clear();
+        self.compared = 0;
+        self.relative = None;
+        self.excused = false;
+    }
+
+    /// The running case cannot be run here, which is no failure.
+    pub(crate) fn excuse(&mut self, reason: &str) {
+        let case = self.case.clone();
+        self.skip(&case, reason);
+        self.excused = true;
+    }
+
+    /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
+    pub(crate) fn relative(&mut self, tolerance: f64) {
+        self.relative = Some(tolerance);
+    }
+
+    /// Ends a case: a tensor that was neither an input nor compared is a failure, and so is a case
+    /// in which nothing was compared.
+    pub(crate) fn end(&mut self) {
+        for name in std::mem::take(&mut self.open) {
+            self.fail(&name, "not compared");
+        }
+        if self.compared == 0 && !self.excused {
+            self.fail("case", "nothing was compared");
+        }
+    }
+
+    /// Compares two tensors.
+    pub(crate) fn compare(&mut self, name: &str, expected: &Tensor, found: &Tensor) -> Result<()> {
+        self.compared += 1;
         if expected.elem_count() != found.elem_count() {
             let message = format!("shape {:?} for {:?}", found.dims(), expected.dims());
-            report.fail(name, &message);
+            self.fail(name, &message);
             return Ok(());
         }
         // A scalar may be kept as [1]; otherwise shapes are part of the answer.
         if expected.elem_count() > 1 && expected.dims() != found.dims() {
             let message = format!("shape {:?} for {:?}", found.dims(), expected.dims());
-            report.fail(name, &message);
+            self.fail(name, &message);
             return Ok(());
         }
         let values = |tensor: &Tensor| -> Result<Vec<f64>> {
@@ -102,41 +142,16 @@ impl Reference {
             size = size.max(expected.abs());
         }
         let share = if size > 0.0 { error / size } else { error };
-        let line = format!("{} {name} {error:.3e} {share:.3e}", report.case);
-        let bound = report.relative.map_or(TOLERANCE * size.max(1.0), |share| share * size);
+        let line = format!("{} {name} {error:.3e} {share:.3e}", self.case);
+        let bound = self.relative.map_or(TOLERANCE * size.max(1.0), |share| share * size);
         if error <= bound {
             println!("{line}");
-            report.passed += 1;
+            self.passed += 1;
         } else {
             println!("{line} FAILED");
-            report.failed += 1;
+            self.failed += 1;
         }
         Ok(())
-    }
-}
-
-impl Report {
-    pub(crate) fn begin(&mut self, case: &str) {
-        case.clone_into(&mut self.case);
-        self.open.clear();
-        self.compared = 0;
-        self.relative = None;
-    }
-
-    /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
-    pub(crate) fn relative(&mut self, tolerance: f64) {
-        self.relative = Some(tolerance);
-    }
-
-    /// Ends a case: a tensor that was neither an input nor compared is a failure, and so is a case
-    /// in which nothing was compared.
-    pub(crate) fn end(&mut self) {
-        for name in std::mem::take(&mut self.open) {
-            self.fail(&name, "not compared");
-        }
-        if self.compared == 0 {
-            self.fail("case", "nothing was compared");
-        }
     }
 
     /// Something that is not a tensor is as it should be.

@@ -28,11 +28,13 @@
 //! ```
 
 mod embedded;
+mod fetched;
 mod remote;
 mod repository;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use fetched::fetched;
 pub(crate) use repository::Content;
 pub use repository::{Repository, Source};
 

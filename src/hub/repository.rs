@@ -21,6 +21,8 @@ pub enum Source {
     },
     /// Files in a folder of this machine.
     Folder(PathBuf),
+    /// One file of this machine.
+    File(PathBuf),
     /// Files of a hub repository that were in this machine's cache.
     Cache(String),
     /// Files of a hub repository.
@@ -34,6 +36,7 @@ impl fmt::Display for Source {
         match self {
             Self::Embedded { what } => write!(f, "embedded in eigenlens ({what})"),
             Self::Folder(path) => write!(f, "folder {}", path.display()),
+            Self::File(path) => write!(f, "file {}", path.display()),
             Self::Cache(repo) => write!(f, "hub {repo}, in this machine's cache"),
             Self::Hub(repo) => write!(f, "hub {repo}"),
             Self::Memory => f.write_str("tensors in memory"),

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use super::families::{self, CONFIG};
 use super::text::{Origin, TOKENIZER};
 use super::{Config, Decoder};
-use crate::hub::Repository;
+use crate::hub::{Repository, fetched};
 use crate::store::{replace, save};
 use crate::{Error, Result};
 
@@ -19,6 +19,10 @@ impl Decoder {
     /// The model `name`: embedded (`eigenlens/classics`), in a folder, or of the hub, such as
     /// `tdooms/fw-medium` or `openai-community/gpt2`. [`Decoder::source`] says which. Its weights
     /// are f32, whatever type the file has.
+    ///
+    /// `smollm2-135m-instruct` is the model that `cargo run --bin eigenlens -- fetch smollm2` has
+    /// put into [`home`](crate::data::home); a path that ends in `.gguf` is read by
+    /// [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-NeoX and Pythia, Llama 2 and 3, SmolLM2, Mistral, Qwen-2, Gemma 2, and
     /// the bilinear transformers; weights in one file or in several with an index.
@@ -36,6 +40,14 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::from_pretrained`]; a type that is not floating point.
     pub fn from_pretrained_as(name: &str, device: &Device, dtype: DType) -> Result<Self> {
+        let path = Path::new(name);
+        if let Some(path) = fetched(name)? {
+            return Self::from_gguf_as(path, device, dtype);
+        }
+        let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+        if is_gguf && !path.is_dir() {
+            return Self::from_gguf_as(path, device, dtype);
+        }
         Self::from_repository_as(&Repository::find(name)?, device, dtype)
     }
 

@@ -7,7 +7,7 @@
 //! $$\mathrm{MLP}(x) = P\,(Lx \circ Rx).$$
 //!
 //! [`Decoder::from_pretrained`] reads them in the Hugging Face layout, each family's names mapped
-//! onto the one model in a file of its own.
+//! onto the one model in a file of its own; [`Decoder::from_gguf`] reads what llama.cpp stores.
 
 mod analysis;
 mod attend;
@@ -19,6 +19,7 @@ mod families;
 mod fit;
 mod forward;
 mod generate;
+mod gguf;
 mod hooks;
 mod kernels;
 mod matrices;

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::{Decoder, Hooks, Sampling};
 use crate::data::text::Tokenizer;
+use crate::gguf::Gguf;
 use crate::hub::{Repository, Source};
 use crate::{Error, Result};
 
@@ -18,6 +19,8 @@ pub(super) struct Origin {
     pub(super) repository: Option<Repository>,
     /// The repository of its tokenizer, if `config.json` names one.
     pub(super) tokenizer_name: Option<String>,
+    /// The GGUF file it was loaded from, which has a tokenizer in it.
+    pub(super) gguf: Option<Gguf>,
     /// Read when it is first asked for: weights can be looked at without it.
     pub(super) tokenizer: OnceLock<Tokenizer>,
 }
@@ -28,6 +31,7 @@ impl Default for Origin {
             source: Source::Memory,
             repository: None,
             tokenizer_name: None,
+            gguf: None,
             tokenizer: OnceLock::new(),
         }
     }
@@ -57,7 +61,7 @@ impl Decoder {
     }
 
     /// The tokenizer: `tokenizer.json` beside the weights, else of the repository that `config.json`
-    /// names as `tokenizer`.
+    /// names as `tokenizer`; the one in a GGUF file.
     ///
     /// # Errors
     /// A model that has none, or one that is not reachable, damaged, or has more tokens than the
@@ -66,6 +70,11 @@ impl Decoder {
         let origin = self.origin();
         if let Some(tokenizer) = origin.tokenizer.get() {
             return Ok(tokenizer.clone());
+        }
+        if let Some(gguf) = &origin.gguf {
+            let tokenizer = gguf.tokenizer()?;
+            self.check_tokenizer(&tokenizer)?;
+            return Ok(origin.tokenizer.get_or_init(|| tokenizer).clone());
         }
         let Some(repository) = &origin.repository else {
             return Err(Error::NotFound {

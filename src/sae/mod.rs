@@ -16,6 +16,8 @@ pub(crate) mod formats;
 mod influence;
 mod intervene;
 mod origin;
+#[cfg(test)]
+mod properties;
 mod quality;
 mod registry;
 mod select;

@@ -255,20 +255,6 @@ impl Tensors {
         Self { tensors, ..self }
     }
 
-    /// Adds the tensors of another file.
-    ///
-    /// # Errors
-    /// A name that both have.
-    pub(crate) fn extend(&mut self, other: Self) -> Result<()> {
-        for (name, raw) in other.tensors {
-            if self.tensors.insert(name.clone(), raw).is_some() {
-                let expected = format!("no `{name}`, which {} has too", self.path.display());
-                return Err(Error::format(&other.path, expected, "the same name"));
-            }
-        }
-        Ok(())
-    }
-
     /// Names of the tensors that were not taken, in alphabetical order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)

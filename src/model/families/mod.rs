@@ -112,6 +112,7 @@ pub(super) fn load(repository: &Repository, device: &Device, dtype: DType) -> Re
         source,
         repository: Some(repository.clone()),
         tokenizer_name,
+        gguf: None,
         tokenizer: OnceLock::new(),
     };
     Ok(Decoder::from_parameters(config, parameters, device, origin))

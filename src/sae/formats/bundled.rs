@@ -125,3 +125,32 @@ fn input_first(tensors: &mut Tensors) -> Result<SaeWeights> {
     weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
     Ok(weights)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::super::Family;
+    use crate::model::HookPoint;
+    use crate::sae::Sae;
+
+    /// Written by PyTorch 2 with a configuration of a class that is not known here, a transposed
+    /// matrix and a parameter.
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mistral.pt");
+
+    #[test]
+    fn a_pickled_configuration_of_an_unknown_class_is_read() {
+        let sae = Sae::load(FILE, &Device::Cpu).unwrap();
+        assert_eq!(sae.origin().family, Some(Family::Mistral));
+        assert_eq!(sae.point().unwrap(), HookPoint::ResidPre(8));
+        assert_eq!(sae.origin().model.as_deref(), Some("mistral-7b"));
+        let x = candle_core::Tensor::new(&[[1f32, -2., 0.5], [0., 3., -1.]], &Device::Cpu).unwrap();
+        let codes = sae.encode(&x).unwrap().to_dense(&Device::Cpu).unwrap();
+        // As PyTorch has it.
+        assert_eq!(codes.to_vec2::<f32>().unwrap(), [[6.5, 0.75, 0., 0.], [0., 0., 0., 1.25]]);
+        assert_eq!(
+            sae.reconstruct(&x).unwrap().to_vec2::<f32>().unwrap(),
+            [[-3.34375, -1.9375, -0.53125], [0.78125, 1.4375, 2.09375]]
+        );
+    }
+}

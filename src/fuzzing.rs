@@ -1,0 +1,97 @@
+//! Entries for fuzzing: a reader each, which must come back from whatever bytes without a panic.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use candle_core::{Device, Tensor};
+
+use crate::gguf::Gguf;
+use crate::model::{Config, Decoder};
+use crate::sae::{Architecture, Sae, SaeWeights};
+use crate::store::{Tensors, read_npz, read_torch};
+
+fn name() -> &'static Path {
+    Path::new("fuzzed")
+}
+
+/// A safetensors file.
+pub fn safetensors(bytes: &[u8]) {
+    let tensors = Tensors::parse(name(), Bytes::copy_from_slice(bytes), &Device::Cpu);
+    let _ = tensors.map(take_all);
+}
+
+/// A NumPy archive.
+pub fn npz(bytes: &[u8]) {
+    let arrays = read_npz(name(), &Bytes::copy_from_slice(bytes));
+    let _ = arrays.map(|arrays| take_all(Tensors::of(name(), arrays, &Device::Cpu)));
+}
+
+/// A file of `torch.save`.
+pub fn pickle(bytes: &[u8]) {
+    if let Ok(loaded) = read_torch(name(), &Bytes::copy_from_slice(bytes)) {
+        let root = loaded.pickle().root();
+        let _ = loaded.tensors(root, &Device::Cpu).map(take_all);
+        for (_, field) in loaded.pickle().fields(root) {
+            let _ = loaded.tensors(field, &Device::Cpu).map(take_all);
+        }
+    }
+}
+
+fn take_all(mut tensors: Tensors) {
+    let names: Vec<String> = tensors.names().map(ToOwned::to_owned).collect();
+    for name in names {
+        let shape = tensors.shape(&name).map(<[usize]>::to_vec).unwrap_or_default();
+        let _ = tensors.take(&name, &shape);
+    }
+}
+
+/// A GGUF file.
+pub fn gguf(bytes: &[u8]) {
+    if let Ok(file) = Gguf::parse(name(), bytes) {
+        let _ = file.tokenizer();
+        for info in file.tensors() {
+            let _ = file.tensor(info.name(), &Device::Cpu);
+        }
+    }
+}
+
+/// The `cfg.json` of an autoencoder in SAELens's layout.
+pub fn sae_config(bytes: &[u8]) {
+    let write = |folder: &Path| -> crate::Result<()> {
+        let matrix =
+            |shape: (usize, usize)| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu);
+        let bias = Tensor::ones(2, candle_core::DType::F32, &Device::Cpu)?;
+        let weights = SaeWeights::new(matrix((3, 2))?, matrix((2, 3))?, bias);
+        Sae::new(Architecture::top_k(1), weights)?.save(folder)
+    };
+    in_folder("sae", write, "cfg.json", bytes, |folder| drop(Sae::load(folder, &Device::Cpu)));
+}
+
+/// The `config.json` of a language model.
+pub fn model_config(bytes: &[u8]) {
+    let write = |folder: &Path| -> crate::Result<()> {
+        let config = Config { vocab: 3, context: 4, ..Config::bilinear(1, 1, 2, 2) };
+        Decoder::random(config, 0, &Device::Cpu)?.save(folder)
+    };
+    in_folder("model", write, "config.json", bytes, |folder| {
+        drop(Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu));
+    });
+}
+
+/// Reads a folder of whole files, one of which is exchanged for `bytes`.
+fn in_folder(
+    kind: &str,
+    write: impl Fn(&Path) -> crate::Result<()>,
+    file: &str,
+    bytes: &[u8],
+    read: impl Fn(&Path),
+) {
+    let folder = std::env::temp_dir().join(format!("eigenlens-fuzz-{kind}-{}", std::process::id()));
+    if !folder.exists() && write(&folder).is_err() {
+        return;
+    }
+    if fs::write(folder.join(file), bytes).is_ok() {
+        read(&folder);
+    }
+}

@@ -1,0 +1,302 @@
+//! Llama models in GGUF files: sizes from the metadata, tensors under Hugging Face's names.
+
+use std::collections::BTreeSet;
+use std::f64::consts::TAU;
+
+use candle_core::{Device, Tensor};
+
+use super::{Gguf, Value};
+use crate::{Error, Result};
+
+const ARCHITECTURE: &str = "general.architecture";
+const FACTORS: &str = "rope_freqs.weight";
+/// Names of a block's parts: in the file, and at Hugging Face.
+const PARTS: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+/// Names of the other tensors.
+const OTHERS: [(&str, &str); 3] = [
+    ("token_embd.weight", "model.embed_tokens.weight"),
+    ("output_norm.weight", "model.norm.weight"),
+    ("output.weight", "lm_head.weight"),
+];
+
+/// A llama model in a file.
+#[derive(Debug)]
+pub(crate) struct Llama {
+    gguf: Gguf,
+    /// Names, as the file has them, of tensors that were not taken.
+    left: BTreeSet<String>,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) d_model: usize,
+    pub(crate) d_head: usize,
+    pub(crate) d_hidden: usize,
+    pub(crate) context: usize,
+    pub(crate) vocab: usize,
+    pub(crate) eps: f64,
+    pub(crate) rope_base: f64,
+    pub(crate) rope: Rope,
+    /// Whether queries, keys and values have biases.
+    pub(crate) qkv_bias: bool,
+    /// Whether the attention's output map has a bias.
+    pub(crate) attention_bias: bool,
+    /// Whether the unembedding is the embedding.
+    pub(crate) tied: bool,
+}
+
+/// What is done to the frequencies of a rotary embedding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rope {
+    /// Nothing.
+    Plain,
+    /// They are divided by this.
+    Linear(f64),
+    /// Low ones are divided by `factor`, as Llama 3.1 does it.
+    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+}
+
+impl Llama {
+    /// The model in a file.
+    pub(crate) fn new(gguf: &Gguf) -> Result<Self> {
+        match gguf.get(ARCHITECTURE).map(|value| (value, value.as_str())) {
+            Some((_, Some("llama"))) => {}
+            Some((value, _)) => {
+                let found = format!("{value}, which eigenlens cannot load from GGUF");
+                return Err(gguf.wrong(format!("`llama` in `{ARCHITECTURE}`"), found));
+            }
+            None => return Err(gguf.wrong(format!("`llama` in `{ARCHITECTURE}`"), "nothing")),
+        }
+        let mut fields = Fields::new(gguf);
+        let layers = fields.size("block_count")?;
+        if layers > gguf.tensors().len() {
+            let expected = format!("tensors for the {layers} layers of `llama.block_count`");
+            return Err(gguf.wrong(expected, format!("{} tensors", gguf.tensors().len())));
+        }
+        let d_model = fields.size("embedding_length")?;
+        let heads = fields.size("attention.head_count")?;
+        let kv_heads = fields.optional_size("attention.head_count_kv")?.unwrap_or(heads);
+        let d_head = fields.optional_size("attention.key_length")?.unwrap_or(d_model / heads);
+        for same in ["attention.value_length", "rope.dimension_count"] {
+            let found = fields.optional_size(same)?.unwrap_or(d_head);
+            if found != d_head || !d_head.is_multiple_of(2) {
+                let expected = format!("an even {d_head}, the width of a head, in `llama.{same}`");
+                return Err(gguf.wrong(expected, found.to_string()));
+            }
+        }
+        let (d_hidden, context) =
+            (fields.size("feed_forward_length")?, fields.size("context_length")?);
+        let eps = fields.number("attention.layer_norm_rms_epsilon")?;
+        let eps = eps.ok_or_else(|| fields.missing("attention.layer_norm_rms_epsilon"))?;
+        let rope_base = fields.number("rope.freq_base")?.unwrap_or(10_000.);
+        let scaling = fields.scaling()?;
+        let embedding = gguf.info("token_embd.weight").map(|info| info.shape());
+        let vocab = embedding.and_then(|shape| shape.first()).copied().unwrap_or_default();
+        let stated = fields.optional_size("vocab_size")?.unwrap_or(vocab);
+        if stated != vocab {
+            let expected =
+                format!("{vocab}, the rows of `token_embd.weight`, in `llama.vocab_size`");
+            return Err(gguf.wrong(expected, stated.to_string()));
+        }
+        fields.finish()?;
+        let has = |name: &str| gguf.info(name).is_some();
+        let mut llama = Self {
+            gguf: gguf.clone(),
+            left: gguf.tensors().iter().map(|info| info.name().to_owned()).collect(),
+            layers,
+            heads,
+            kv_heads,
+            d_model,
+            d_head,
+            d_hidden,
+            context,
+            vocab,
+            eps,
+            rope_base,
+            rope: scaling,
+            qkv_bias: has("blk.0.attn_q.bias"),
+            attention_bias: has("blk.0.attn_output.bias"),
+            tied: !has("output.weight"),
+        };
+        if llama.left.remove(FACTORS) {
+            llama.rope = llama.factors()?;
+        }
+        Ok(llama)
+    }
+
+    /// The tensor that Hugging Face calls `name`, which must have this shape, in f32.
+    ///
+    /// Files have the rows of queries and keys in the order for rotary embedding on neighbours: in
+    /// each head, row 2j is Hugging Face's row j and row 2j + 1 its row j + d_head/2.
+    pub(crate) fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        let own = file_name(name)
+            .ok_or_else(|| Error::invalid("the name of a tensor", "one of a llama model", name))?;
+        let info = self.gguf.info(&own);
+        if info.is_none_or(|info| info.shape() != shape) {
+            let found =
+                info.map_or("no such tensor".to_owned(), |info| format!("{:?}", info.shape()));
+            return Err(self.gguf.wrong(format!("`{own}` of shape {shape:?}"), found));
+        }
+        let tensor = self.gguf.tensor(&own, device)?;
+        self.left.remove(&own);
+        if !(name.contains("q_proj") || name.contains("k_proj")) {
+            return Ok(tensor);
+        }
+        let (rows, width) = (shape[0], tensor.elem_count() / shape[0].max(1));
+        if !rows.is_multiple_of(self.d_head) {
+            let expected = format!("rows of `{own}` for heads of {}", self.d_head);
+            return Err(self.gguf.wrong(expected, rows.to_string()));
+        }
+        let pairs = tensor.reshape((rows / self.d_head, self.d_head / 2, 2, width))?;
+        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(shape)?)
+    }
+
+    /// Fails if a tensor was not taken: it could matter.
+    pub(crate) fn finish(&self) -> Result<()> {
+        match self.left.first() {
+            Some(name) => {
+                let expected = "only tensors that its metadata speaks of";
+                Err(self.gguf.wrong(expected, format!("also `{name}`")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The scaling behind the file's divisors of frequencies. Files do not say how these were made:
+    /// they are compared with what the published Llama 3 models do.
+    fn factors(&self) -> Result<Rope> {
+        let half = self.d_head / 2;
+        let shape = self.gguf.info(FACTORS).map(|info| info.shape().to_vec());
+        let wrong = |expected: &str, found: String| {
+            Err(self.gguf.wrong(format!("{expected} in `{FACTORS}`"), found))
+        };
+        if shape.as_deref() != Some(&[half]) {
+            return wrong(&format!("{half} factors"), format!("{shape:?}"));
+        }
+        let factors: Vec<f32> = self.gguf.tensor(FACTORS, &Device::Cpu)?.to_vec1()?;
+        let factor = f64::from(factors.iter().copied().fold(1f32, f32::max));
+        let (low, high, original) = (1., 4., 8192.);
+        for (i, found) in factors.iter().enumerate() {
+            let turns = original / TAU * self.rope_base.powf(-2. * i as f64 / self.d_head as f64);
+            let share = ((turns - low) / (high - low)).clamp(0., 1.);
+            let expected = 1. / ((1. - share) / factor + share);
+            if (f64::from(*found) - expected).abs() > 1e-4 * expected {
+                let what = format!("at {i} a factor of Llama 3, {expected}");
+                return wrong(&what, format!("{found}, a scaling that eigenlens does not know"));
+            }
+        }
+        match self.rope {
+            Rope::Plain if factor == 1. => Ok(Rope::Plain),
+            Rope::Plain => Ok(Rope::Llama3 { factor, low, high, original }),
+            other => wrong("no factors, beside a scaling in the metadata,", format!("{other:?}")),
+        }
+    }
+}
+
+/// A file's name of the tensor that Hugging Face calls `name`.
+fn file_name(name: &str) -> Option<String> {
+    if let Some((own, _)) = OTHERS.iter().find(|(_, theirs)| *theirs == name) {
+        return Some((*own).to_owned());
+    }
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, ending) = part.rsplit_once('.')?;
+    let (own, _) = PARTS.iter().find(|(_, theirs)| *theirs == part)?;
+    Some(format!("blk.{layer}.{own}.{ending}"))
+}
+
+/// The metadata of the architecture, each key to be asked for once.
+struct Fields<'a> {
+    gguf: &'a Gguf,
+    left: BTreeSet<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(gguf: &'a Gguf) -> Self {
+        let left = gguf.metadata().filter_map(|(key, _)| key.strip_prefix("llama."));
+        Self { gguf, left: left.collect() }
+    }
+
+    fn get(&mut self, name: &str) -> Option<&'a Value> {
+        self.left.remove(name);
+        self.gguf.get(&format!("llama.{name}"))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        self.gguf.wrong(format!("a value in `llama.{name}`"), "nothing")
+    }
+
+    fn size(&mut self, name: &str) -> Result<usize> {
+        self.optional_size(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A size; an array of sizes, one a layer, only if they are the same.
+    fn optional_size(&mut self, name: &str) -> Result<Option<usize>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let one = match value {
+            Value::Array(array) => {
+                let first = array.values().next();
+                first.filter(|first| array.values().all(|value| value == *first))
+            }
+            other => Some(other.clone()),
+        };
+        let size = one.and_then(|value| usize::try_from(value.as_u64()?).ok());
+        // So small that products of two are sizes too.
+        let size = size.filter(|size| (1..1 << 31).contains(size));
+        let expected = format!("a size, the same in every layer, in `llama.{name}`");
+        size.map(Some).ok_or_else(|| self.gguf.wrong(expected, value.to_string()))
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_f64().filter(|number| *number > 0. && number.is_finite());
+        let expected = format!("a positive number in `llama.{name}`");
+        number.map(Some).ok_or_else(|| self.gguf.wrong(expected, value.to_string()))
+    }
+
+    fn scaling(&mut self) -> Result<Rope> {
+        let factor = self.number("rope.scaling.factor")?;
+        let older = self.number("rope.scale_linear")?;
+        // These speak of training, or of kinds that are refused.
+        self.get("rope.scaling.original_context_length");
+        self.get("rope.scaling.finetuned");
+        match (self.get("rope.scaling.type"), factor.or(older)) {
+            (Some(Value::String(kind)), _) if kind == "none" => Ok(Rope::Plain),
+            (None, None) => Ok(Rope::Plain),
+            (None, Some(1.)) => Ok(Rope::Plain),
+            (None, Some(factor)) => Ok(Rope::Linear(factor)),
+            (Some(Value::String(kind)), Some(factor)) if kind == "linear" => {
+                Ok(Rope::Linear(factor))
+            }
+            (Some(other), _) => {
+                let expected = "`none`, or `linear` with a factor, in `llama.rope.scaling.type`";
+                Err(self.gguf.wrong(expected, other.to_string()))
+            }
+        }
+    }
+
+    /// Fails for a key that was not asked for, unless it is zero or false: it could change numbers.
+    fn finish(&self) -> Result<()> {
+        for name in &self.left {
+            let key = format!("llama.{name}");
+            let value = self.gguf.get(&key);
+            // What interleaving the weights of the first releases had; files are alike.
+            let off = value
+                .is_some_and(|value| value.as_u64() == Some(0) || value.as_bool() == Some(false));
+            if !off && *name != "tensor_data_layout" {
+                let found = value.map(Value::to_string).unwrap_or_default();
+                let expected = "only metadata whose meaning is known here";
+                return Err(self.gguf.wrong(expected, format!("also `{key}`: {found}")));
+            }
+        }
+        Ok(())
+    }
+}

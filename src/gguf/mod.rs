@@ -1,0 +1,258 @@
+//! GGUF files: models as llama.cpp keeps them, weights, sizes and tokenizer in one file.
+//!
+//! ```text
+//! "GGUF", version, numbers of tensors and of entries
+//! metadata: key, type, value          `llama.block_count` = 30
+//! tensors:  name, shape, type, place  `blk.0.attn_q.weight` [576, 576] Q4_1
+//! data, each tensor at a multiple of `general.alignment` bytes
+//! ```
+//!
+//! [`Gguf::open`] reads the header, [`Gguf::tensor`] one tensor, widened to f32. Versions 2 and 3
+//! are read, and of the types of tensors F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K
+//! and Q6_K. A header that goes on past the file's end, tensors in each other's place, a name that
+//! is there twice and the like are errors; whatever a file says, reading its header takes time and
+//! memory in proportion to the header's bytes.
+//!
+//! [`Decoder::from_gguf`](crate::model::Decoder::from_gguf) makes a model of a file.
+
+mod dequantise;
+mod llama;
+mod parse;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+mod types;
+mod value;
+
+pub(crate) use llama::{Llama, Rope};
+pub use types::TensorType;
+pub use value::{Array, Value};
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::linalg::check_finite;
+use crate::notebook::MimeBundle;
+use crate::{Error, Result};
+
+/// A GGUF file: its metadata, and its tensors, to be read one by one. A cheap handle.
+#[derive(Clone)]
+pub struct Gguf(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    header: Header,
+    /// Tensors by name: their numbers, sorted by it.
+    order: Vec<usize>,
+    data: Data,
+}
+
+/// What stands before the data.
+#[derive(Debug)]
+struct Header {
+    version: u32,
+    metadata: Vec<(String, Value)>,
+    tensors: Vec<TensorInfo>,
+}
+
+enum Data {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+/// What a file says of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    name: String,
+    shape: Vec<usize>,
+    kind: TensorType,
+    /// Where in the file it begins.
+    start: u64,
+    bytes: u64,
+}
+
+impl TensorInfo {
+    /// Its name, as `blk.0.attn_q.weight`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its shape, row-major: a matrix is `[outputs, inputs]`.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How its numbers are stored.
+    pub fn kind(&self) -> TensorType {
+        self.kind
+    }
+
+    /// Bytes that it takes in the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Gguf {
+    /// The file `path`. Its tensors stay where they are.
+    ///
+    /// # Errors
+    /// A file that is missing, truncated, damaged, or no GGUF file of version 2 or 3.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let about = file.metadata().map_err(Error::io("read", path))?;
+        if !about.is_file() {
+            return Err(Error::format(path, "a GGUF file", "something other than a file"));
+        }
+        let data = Data::File(file);
+        let header = parse::header_of(path, about.len(), |count| {
+            Ok(data.read(0, count).map_err(Error::io("read", path))?.into_owned())
+        })?;
+        Ok(Self::new(path, header, data))
+    }
+
+    /// The file whose bytes these are; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`Gguf::open`].
+    pub fn parse(path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        let (path, bytes) = (path.as_ref(), bytes.into());
+        let size = bytes.len() as u64;
+        let header =
+            parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size))?;
+        Ok(Self::new(path, header, Data::Memory(bytes)))
+    }
+
+    fn new(path: &Path, header: Header, data: Data) -> Self {
+        let mut order: Vec<usize> = (0..header.tensors.len()).collect();
+        order.sort_unstable_by_key(|i| header.tensors[*i].name.as_str());
+        Self(Arc::new(Inner { path: path.to_owned(), header, order, data }))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Version of the format.
+    pub fn version(&self) -> u32 {
+        self.0.header.version
+    }
+
+    /// Keys and values of the metadata, in the file's order.
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.header.metadata.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The value of a key, if the file has it.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata().find(|(own, _)| *own == key).map(|(_, value)| value)
+    }
+
+    /// All tensors, in the file's order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.0.header.tensors
+    }
+
+    /// What the file says of the tensor `name`, if it has it.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        let (order, tensors) = (&self.0.order, self.tensors());
+        let place = order.binary_search_by(|i| tensors[*i].name.as_str().cmp(name)).ok()?;
+        tensors.get(order[place])
+    }
+
+    /// The tensor `name`, in f32.
+    ///
+    /// # Errors
+    /// A tensor the file does not have, of a type that is not read here, or with values that are
+    /// NaN or infinite; a file that has changed since it was opened.
+    pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let Some(info) = self.info(name) else {
+            return Err(self.wrong(format!("a tensor `{name}`"), "none of that name"));
+        };
+        let unreadable = || {
+            let expected = format!("`{name}` in a type that eigenlens reads");
+            self.wrong(expected, format!("{}: use a file quantised in another way", info.kind))
+        };
+        if !info.kind.is_readable() {
+            return Err(unreadable());
+        }
+        // Fits: places and sizes were held against the file.
+        let bytes = self.0.data.read(info.start, info.bytes as usize);
+        let bytes = bytes.map_err(Error::io("read", self.path()))?;
+        let values = info.kind.dequantise(&bytes).ok_or_else(unreadable)?;
+        let tensor = Tensor::from_vec(values, info.shape(), device)?;
+        check_finite(&format!("`{name}` in {}", self.path().display()), &tensor)?;
+        Ok(tensor)
+    }
+
+    /// An error about this file.
+    pub(crate) fn wrong(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::format(self.path(), expected, found)
+    }
+
+    /// Shows metadata and tensors as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl Data {
+    fn read(&self, start: u64, count: usize) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::File(file) => {
+                let mut bytes = vec![0; count];
+                file.read_exact_at(&mut bytes, start)?;
+                Ok(Cow::Owned(bytes))
+            }
+            Self::Memory(bytes) => {
+                let part = usize::try_from(start)
+                    .ok()
+                    .and_then(|start| bytes.get(start..start.checked_add(count)?));
+                part.map(Cow::Borrowed).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Header { version, metadata, tensors } = &self.0.header;
+        f.debug_struct("Gguf")
+            .field("path", &self.0.path)
+            .field("version", version)
+            .field("metadata", &metadata.len())
+            .field("tensors", &tensors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A line an entry of metadata, and a line a tensor.
+impl fmt::Display for Gguf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Header { version, metadata, tensors } = &self.0.header;
+        let path = self.path().display();
+        writeln!(f, "{path}, GGUF {version}, {} tensors", tensors.len())?;
+        // A key or name may have tens of thousands of characters.
+        let width = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0).min(60);
+        let keys = width(&mut metadata.iter().map(|(key, _)| key.len()));
+        for (key, value) in metadata {
+            writeln!(f, "  {key:keys$}  {value}")?;
+        }
+        let names = width(&mut tensors.iter().map(|tensor| tensor.name.len()));
+        for TensorInfo { name, shape, kind, .. } in tensors {
+            writeln!(f, "  {name:names$}  {kind:7}  {shape:?}")?;
+        }
+        Ok(())
+    }
+}

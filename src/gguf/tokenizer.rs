@@ -1,0 +1,323 @@
+//! The tokenizer in a GGUF file's metadata.
+//!
+//! Byte-level byte-pair encoding (`tokenizer.ggml.model` = `gpt2`), with the ways of cutting a text
+//! into words (`tokenizer.ggml.pre`) named `gpt-2`, `smollm` and `llama-bpe`. A way that is not
+//! known would give other tokens without a word, so it is refused.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, SplitDelimiterBehavior};
+
+use super::{Gguf, Value};
+use crate::Result;
+use crate::data::text::Tokenizer;
+
+const PREFIX: &str = "tokenizer.ggml.";
+/// Keys that are read below, or that do not change the tokens of a text.
+const KNOWN: [&str; 8] =
+    ["model", "pre", "tokens", "token_type", "merges", "add_bos_token", "add_eos_token", "scores"];
+/// How Llama 3 cuts a text into words.
+const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A way of cutting a text into words, and what goes with it.
+struct Words {
+    cut: PreTokenizerWrapper,
+    /// Whether a word that is a token is taken as it is.
+    whole: bool,
+    /// Whether a text begins with the token for it, unless the file says otherwise.
+    begins: bool,
+}
+
+impl Gguf {
+    /// The tokenizer in the file's metadata.
+    ///
+    /// # Errors
+    /// A file without one, of a kind other than byte-level byte-pair encoding, or with a way of
+    /// cutting words or a setting that is unknown here; a damaged one.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        self.check_settings()?;
+        let words = self.words()?;
+        let tokens = self.texts("tokens")?;
+        let vocab = self.vocab(&tokens)?;
+        let merges = self.merges(&vocab)?;
+        let owned: Vocab = vocab.iter().map(|(token, id)| ((*token).to_owned(), *id)).collect();
+        let model = BPE::builder()
+            .vocab_and_merges(owned, merges)
+            .ignore_merges(words.whole)
+            .build()
+            .map_err(|reason| self.wrong("a tokenizer", reason.to_string()))?;
+        let mut tokenizer = tokenizers::Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(words.cut));
+        tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
+        tokenizer
+            .add_tokens(self.marked(&tokens)?)
+            .map_err(|reason| self.wrong("tokens to look for in texts", reason.to_string()))?;
+        if let Some(ends) = self.ends(&tokens, words.begins)? {
+            tokenizer.with_post_processor(Some(ends));
+        }
+        Ok(Tokenizer::new(tokenizer))
+    }
+
+    fn setting(&self, name: &str) -> Option<&Value> {
+        self.get(&format!("{PREFIX}{name}"))
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let value = self.setting(name);
+        let found = |value: &Value| {
+            let expected = format!("true or false in `{PREFIX}{name}`");
+            value.as_bool().ok_or_else(|| self.wrong(expected, value.to_string()))
+        };
+        value.map(found).transpose()
+    }
+
+    fn text(&self, name: &str) -> Result<&str> {
+        let value = self.setting(name);
+        let found = || value.map_or("nothing".to_owned(), Value::to_string);
+        let text = value.and_then(Value::as_str);
+        text.ok_or_else(|| self.wrong(format!("a text in `{PREFIX}{name}`"), found()))
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<&str>> {
+        let value = self.setting(name);
+        let found = || value.map_or("nothing".to_owned(), Value::to_string);
+        let texts = value.and_then(Value::as_array).and_then(|array| array.strings());
+        let texts = texts.map(Iterator::collect::<Vec<_>>).filter(|texts| !texts.is_empty());
+        texts.ok_or_else(|| self.wrong(format!("texts in `{PREFIX}{name}`"), found()))
+    }
+
+    /// Fails for a setting that could change the tokens of a text and is not known here.
+    fn check_settings(&self) -> Result<()> {
+        let model = self.text("model")?;
+        if model != "gpt2" {
+            let expected = format!("byte-level byte-pair encoding (`gpt2`) in `{PREFIX}model`");
+            return Err(self.wrong(expected, format!("`{model}`, which eigenlens cannot read")));
+        }
+        for (key, value) in self.metadata() {
+            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let off = value.as_bool() == Some(false);
+            if !(KNOWN.contains(&name) || off || name.ends_with("_token_id")) {
+                let expected = "only settings of the tokenizer that are known here";
+                return Err(self.wrong(expected, format!("also `{key}`: {value}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn words(&self) -> Result<Words> {
+        let gpt2 = ByteLevel::new(false, true, true);
+        let words = |cut, whole| Words { cut, whole, begins: whole };
+        match self.text("pre")? {
+            "gpt-2" => Ok(words(gpt2.into(), false)),
+            // First every digit becomes a word; the order matters for the spaces before it.
+            "smollm" => {
+                let cut = Sequence::new(vec![Digits::new(true).into(), gpt2.into()]);
+                Ok(words(cut.into(), false))
+            }
+            "llama-bpe" => {
+                let pattern = SplitPattern::Regex(LLAMA_3.to_owned());
+                let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+                let split =
+                    split.map_err(|reason| self.wrong("a tokenizer", reason.to_string()))?;
+                let bytes = ByteLevel::new(false, true, false);
+                Ok(words(Sequence::new(vec![split.into(), bytes.into()]).into(), true))
+            }
+            other => Err(self.wrong(
+                format!("`smollm`, `gpt-2` or `llama-bpe` in `{PREFIX}pre`"),
+                format!("`{other}`, a way of cutting words that eigenlens does not know"),
+            )),
+        }
+    }
+
+    fn vocab<'a>(&self, tokens: &[&'a str]) -> Result<HashMap<&'a str, u32>> {
+        let mut vocab = HashMap::with_capacity(tokens.len());
+        for (id, token) in (0u32..).zip(tokens) {
+            if let Some(before) = vocab.insert(*token, id) {
+                let found = format!("{token:?} as numbers {before} and {id}");
+                return Err(self.wrong(format!("different texts in `{PREFIX}tokens`"), found));
+            }
+        }
+        Ok(vocab)
+    }
+
+    /// Pairs of tokens that become one, the first first. Each of the three must be a token.
+    fn merges(&self, vocab: &HashMap<&str, u32>) -> Result<Vec<(String, String)>> {
+        let pairs = self.texts("merges")?.into_iter().map(|merge| {
+            let pair = merge.split_once(' ').filter(|(left, right)| {
+                let known = |token: &str| !token.is_empty() && vocab.contains_key(token);
+                known(left) && known(right) && known(&[*left, *right].concat())
+            });
+            pair.map(|(left, right)| (left.to_owned(), right.to_owned())).ok_or_else(|| {
+                let expected = format!("two tokens that make one in `{PREFIX}merges`");
+                self.wrong(expected, format!("{merge:?}"))
+            })
+        });
+        pairs.collect()
+    }
+
+    /// Tokens that are found in a text before it is cut into words: special ones, and those that
+    /// the file calls its user's.
+    fn marked(&self, tokens: &[&str]) -> Result<Vec<AddedToken>> {
+        let Some(value) = self.setting("token_type") else { return Ok(Vec::new()) };
+        let wrong = |found: String| {
+            let expected = format!("a type (1 to 5) for each token in `{PREFIX}token_type`");
+            self.wrong(expected, found)
+        };
+        let kinds = value.as_array().filter(|array| array.len() == tokens.len());
+        let kinds = kinds.ok_or_else(|| wrong(value.to_string()))?;
+        let mut marked = Vec::new();
+        for (token, kind) in tokens.iter().zip(kinds.values()) {
+            match kind.as_u64() {
+                // Normal, and not in use.
+                Some(1 | 5) => {}
+                // Unknown, and control.
+                Some(2 | 3) => marked.push(AddedToken::from(*token, true).normalized(false)),
+                Some(4) => marked.push(AddedToken::from(*token, false).normalized(false)),
+                _ => return Err(wrong(format!("{kind} for {token:?}"))),
+            }
+        }
+        Ok(marked)
+    }
+
+    /// What puts the tokens for start and end around a text, where the file asks for it.
+    fn ends(&self, tokens: &[&str], begins: bool) -> Result<Option<TemplateProcessing>> {
+        let token = |name: &str| -> Result<(String, u32)> {
+            let value = self.setting(name);
+            let id = value.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            let token = id.and_then(|id| Some(((*tokens.get(id as usize)?).to_owned(), id)));
+            // Signs that a template has a meaning for.
+            token.filter(|(text, _)| !text.starts_with('$') && !text.contains(':')).ok_or_else(
+                || {
+                    let found = value.map_or("nothing".to_owned(), Value::to_string);
+                    self.wrong(format!("the number of a token in `{PREFIX}{name}`"), found)
+                },
+            )
+        };
+        let start = self.flag("add_bos_token")?.unwrap_or(begins);
+        let start = start.then(|| token("bos_token_id")).transpose()?;
+        let end = self.flag("add_eos_token")?.unwrap_or(false);
+        let end = end.then(|| token("eos_token_id")).transpose()?;
+        if start.is_none() && end.is_none() {
+            return Ok(None);
+        }
+        let wrong = |reason: String| self.wrong("tokens for the ends of a text", reason);
+        let mut pieces = vec!["$A".to_owned()];
+        pieces.splice(0..0, start.iter().map(|(text, _)| text.clone()));
+        pieces.extend(end.iter().map(|(text, _)| text.clone()));
+        let mut special: Vec<(String, u32)> = start.into_iter().chain(end).collect();
+        special.dedup();
+        let ends = TemplateProcessing::builder().try_single(pieces).and_then(|builder| {
+            builder.special_tokens(special).build().map_err(|reason| reason.to_string())
+        });
+        ends.map(Some).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::*;
+
+    const TOKENS: [&str; 18] = [
+        "<s>", "<user>", "a", "b", "c", "Ġ", "1", "2", "ab", "Ġa", "ĠĠ", "12", "'", "s", "'s",
+        "abc", "Ċ", "</s>",
+    ];
+
+    fn sample(pre: &str) -> Sample {
+        let mut kinds = [1; 18];
+        (kinds[0], kinds[1], kinds[17]) = (3, 4, 3);
+        Sample::new()
+            .text("tokenizer.ggml.model", "gpt2")
+            .text("tokenizer.ggml.pre", pre)
+            .texts("tokenizer.ggml.tokens", &TOKENS)
+            .i32s("tokenizer.ggml.token_type", &kinds)
+            .texts("tokenizer.ggml.merges", &["a b", "Ġ a", "Ġ Ġ", "1 2", "' s"])
+            .u32("tokenizer.ggml.bos_token_id", 0)
+            .u32("tokenizer.ggml.eos_token_id", 17)
+    }
+
+    fn tokenizer(sample: &Sample) -> Result<Tokenizer> {
+        Gguf::parse("file.gguf", sample.bytes())?.tokenizer()
+    }
+
+    #[test]
+    fn words_are_cut_as_their_names_say() {
+        let ids = |pre, text: &str| {
+            let own = tokenizer(&sample(pre)).unwrap();
+            let ids = own.encode(text).unwrap();
+            let back = own.decode(&ids).unwrap();
+            assert_eq!(back, text);
+            ids
+        };
+        // Digits together or apart, and the spaces before one.
+        assert_eq!(ids("gpt-2", "ab 12"), [8, 5, 11]);
+        assert_eq!(ids("smollm", "ab 12"), [8, 5, 6, 7]);
+        assert_eq!(ids("gpt-2", "a  12"), [2, 5, 5, 11]);
+        assert_eq!(ids("smollm", "a  12"), [2, 10, 6, 7]);
+        assert_eq!(ids("gpt-2", "a's a"), [2, 14, 9]);
+        // A whole word that is a token, although no merge makes it; a start of its own.
+        assert_eq!(ids("gpt-2", "abc"), [8, 4]);
+        assert_eq!(ids("llama-bpe", "abc"), [0, 15]);
+        assert_eq!(ids("llama-bpe", "a\n12 a"), [0, 2, 16, 11, 9]);
+    }
+
+    #[test]
+    fn special_tokens_are_found_or_plain() {
+        let own = tokenizer(&sample("smollm")).unwrap();
+        assert_eq!(own.encode("a</s>b<user>").unwrap(), [2, 17, 3, 1]);
+        // Letters without a token are dropped, as llama.cpp does it; `<user>` is not special.
+        assert_eq!(own.encode_plain("a</s>b<user>").unwrap(), [2, 13, 3, 1]);
+        assert_eq!(own.vocab(), TOKENS.len());
+        let ends = sample("gpt-2")
+            .flag("tokenizer.ggml.add_bos_token", true)
+            .flag("tokenizer.ggml.add_eos_token", true);
+        let own = tokenizer(&ends).unwrap();
+        assert_eq!(own.encode("ab").unwrap(), [0, 8, 17]);
+        assert_eq!(own.encode_plain("ab").unwrap(), [8]);
+        assert_eq!(own.decode(&[0, 8, 17]).unwrap(), "ab");
+        let none = sample("llama-bpe").flag("tokenizer.ggml.add_bos_token", false);
+        assert_eq!(tokenizer(&none).unwrap().encode("ab").unwrap(), [8]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_does_not_fit_is_named() {
+        let key = |name: &str| format!("{PREFIX}{name}");
+        let whole = sample("smollm");
+        let cases = [
+            (sample("default"), "`default`"),
+            (sample("deepseek-llm"), "`deepseek-llm`"),
+            (whole.clone().without(&key("pre")), "tokenizer.ggml.pre"),
+            (whole.clone().text(&key("model"), "llama"), "`llama`"),
+            (whole.clone().without(&key("model")), "tokenizer.ggml.model"),
+            (whole.clone().without(&key("merges")), "tokenizer.ggml.merges"),
+            (whole.clone().texts(&key("tokens"), &["a", "b", "a"]), "\"a\" as numbers 0 and 2"),
+            (whole.clone().texts(&key("tokens"), &[]), "tokenizer.ggml.tokens"),
+            (whole.clone().i32s(&key("tokens"), &[1]), "tokenizer.ggml.tokens"),
+            (whole.clone().texts(&key("merges"), &["a c"]), "\"a c\""),
+            (whole.clone().texts(&key("merges"), &["abc"]), "\"abc\""),
+            (whole.clone().texts(&key("merges"), &["a "]), "\"a \""),
+            (whole.clone().i32s(&key("token_type"), &[1; 17]), "tokenizer.ggml.token_type"),
+            (whole.clone().i32s(&key("token_type"), &[6; 18]), "6 for \"<s>\""),
+            (whole.clone().i32s(&key("token_type"), &[-1; 18]), "-1 for \"<s>\""),
+            (whole.clone().flag(&key("add_space_prefix"), true), "add_space_prefix"),
+            (whole.clone().text(&key("precompiled_charsmap"), "x"), "precompiled_charsmap"),
+            (whole.clone().u32(&key("add_bos_token"), 1), "true or false"),
+            (
+                whole.flag(&key("add_bos_token"), true).u32(&key("bos_token_id"), 18),
+                "tokenizer.ggml.bos_token_id",
+            ),
+        ];
+        for (sample, expected) in cases {
+            let message = tokenizer(&sample).unwrap_err().to_string();
+            assert!(message.contains(expected), "{expected}: {message}");
+            assert!(message.contains("file.gguf"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Values of a GGUF file's metadata.
+
+use std::fmt;
+
+use super::parse::Cursor;
+
+/// Type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+    Bool,
+    String,
+    Array,
+    U64,
+    I64,
+    F64,
+}
+
+impl Kind {
+    /// In the order of their numbers in files.
+    const ALL: [Self; 13] = [
+        Self::U8,
+        Self::I8,
+        Self::U16,
+        Self::I16,
+        Self::U32,
+        Self::I32,
+        Self::F32,
+        Self::Bool,
+        Self::String,
+        Self::Array,
+        Self::U64,
+        Self::I64,
+        Self::F64,
+    ];
+
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// Fewest bytes of a value: for numbers, their size.
+    pub(super) fn least(self) -> u64 {
+        match self {
+            Self::U8 | Self::I8 | Self::Bool => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 | Self::String => 8,
+            Self::Array => 12,
+        }
+    }
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Bool => "truth values",
+            Self::String => "texts",
+            Self::Array => "arrays",
+            _ => "numbers",
+        }
+    }
+}
+
+/// A value of metadata.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    U8(u8),
+    I8(i8),
+    U16(u16),
+    I16(i16),
+    U32(u32),
+    I32(i32),
+    F32(f32),
+    Bool(bool),
+    String(String),
+    Array(Array),
+    U64(u64),
+    I64(i64),
+    F64(f64),
+}
+
+/// Values of one type, in a row. They stay as the file has them until they are asked for.
+#[derive(Clone, PartialEq)]
+pub struct Array {
+    pub(super) element: Kind,
+    pub(super) length: usize,
+    pub(super) encoded: Box<[u8]>,
+}
+
+impl Value {
+    /// The number, if it is a whole one that is not negative.
+    pub fn as_u64(&self) -> Option<u64> {
+        match *self {
+            Self::U8(value) => Some(value.into()),
+            Self::U16(value) => Some(value.into()),
+            Self::U32(value) => Some(value.into()),
+            Self::U64(value) => Some(value),
+            Self::I8(value) => value.try_into().ok(),
+            Self::I16(value) => value.try_into().ok(),
+            Self::I32(value) => value.try_into().ok(),
+            Self::I64(value) => value.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is a floating point one.
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Self::F32(value) => Some(value.into()),
+            Self::F64(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The truth value, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match *self {
+            Self::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The array, if it is one.
+    pub fn as_array(&self) -> Option<&Array> {
+        match self {
+            Self::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+}
+
+impl Array {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The values, one after the other.
+    pub fn values(&self) -> impl Iterator<Item = Value> + '_ {
+        let mut cursor = Cursor::new(&self.encoded);
+        // They were read once, with every check: none fails.
+        (0..self.length).map_while(move |_| cursor.value(self.element, "an array").ok())
+    }
+
+    /// The values, if they are texts.
+    pub fn strings(&self) -> Option<impl Iterator<Item = &str>> {
+        let mut cursor = Cursor::new(&self.encoded);
+        (self.element == Kind::String)
+            .then(|| (0..self.length).map_while(move |_| cursor.string(String::new).ok()))
+    }
+}
+
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How many values of an array, and characters of a text, are shown.
+const SHOWN: (usize, usize) = (4, 60);
+
+impl fmt::Display for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.length, self.element.plural())?;
+        for (i, value) in self.values().take(SHOWN.0).enumerate() {
+            write!(f, "{} {value}", if i == 0 { ":" } else { "," })?;
+        }
+        f.write_str(if self.length > SHOWN.0 { ", …" } else { "" })
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U8(value) => value.fmt(f),
+            Self::I8(value) => value.fmt(f),
+            Self::U16(value) => value.fmt(f),
+            Self::I16(value) => value.fmt(f),
+            Self::U32(value) => value.fmt(f),
+            Self::I32(value) => value.fmt(f),
+            Self::U64(value) => value.fmt(f),
+            Self::I64(value) => value.fmt(f),
+            Self::F32(value) => value.fmt(f),
+            Self::F64(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::String(text) => {
+                let shown: String = text.chars().take(SHOWN.1).collect();
+                let rest = if shown.len() < text.len() { "…" } else { "" };
+                write!(f, "{shown:?}{rest}")
+            }
+            Self::Array(array) => array.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Models that `eigenlens fetch` puts into the library's folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::data::data_folder;
+use crate::{Error, Result};
+
+/// A model of one file.
+struct Model {
+    name: &'static str,
+    /// What `eigenlens fetch` and the folder call it.
+    folder: &'static str,
+    file: &'static str,
+}
+
+const MODELS: [Model; 1] = [Model {
+    name: "smollm2-135m-instruct",
+    folder: "smollm2",
+    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+}];
+
+/// The file of the model `name`, in upper or lower case; none for any other name.
+///
+/// # Errors
+/// One that was not fetched yet.
+pub(crate) fn fetched(name: &str) -> Result<Option<PathBuf>> {
+    match MODELS.iter().find(|model| model.name.eq_ignore_ascii_case(name)) {
+        Some(model) => model.find(&data_folder(model.folder)?).map(Some),
+        None => Ok(None),
+    }
+}
+
+impl Model {
+    fn find(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(self.file);
+        if path.is_file() {
+            return Ok(path);
+        }
+        let fetch = format!("`cargo run --bin eigenlens -- fetch {}`", self.folder);
+        Err(Error::NotFound {
+            what: format!("the model {} ({})", self.name, path.display()),
+            hint: format!("Fetch it once with {fetch}."),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_found_or_its_command_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let [model] = MODELS;
+        let message = model.find(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("cargo run --bin eigenlens -- fetch smollm2"), "{message}");
+        std::fs::write(folder.path().join(model.file), "").unwrap();
+        assert_eq!(model.find(folder.path()).unwrap(), folder.path().join(model.file));
+        assert!(fetched("smollm2-135m").unwrap().is_none());
+        assert!(fetched("owner/smollm2-135m-instruct").unwrap().is_none());
+    }
+}

@@ -1,0 +1,275 @@
+//! Models in GGUF files.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use candle_core::{DType, Device};
+
+use super::families::llama;
+use super::text::Origin;
+use super::{Config, Decoder, Norm, Position, Rotary, Scaling};
+use crate::gguf::{Gguf, Llama, Rope};
+use crate::hub::Source;
+use crate::{Error, Result};
+
+impl Decoder {
+    /// The model in the GGUF file `path`, of architecture `llama` (Llama, SmolLM2, Mistral), its
+    /// weights widened to f32, its tokenizer the file's.
+    ///
+    /// Tensors are read one by one: beyond the weights, memory holds one of them twice.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, of another architecture, quantised in a way that is not read
+    /// here (see [`gguf`](crate::gguf)), or that says something unknown of the model that could
+    /// change its numbers.
+    pub fn from_gguf(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::from_gguf_as(path, device, DType::F32)
+    }
+
+    /// [`Decoder::from_gguf`] with weights and activations in another floating point type.
+    ///
+    /// # Errors
+    /// As [`Decoder::from_gguf`]; a type that is not floating point.
+    pub fn from_gguf_as(path: impl AsRef<Path>, device: &Device, dtype: DType) -> Result<Self> {
+        if !dtype.is_float() {
+            let found = dtype.as_str();
+            return Err(Error::invalid("the type of weights", "a floating point type", found));
+        }
+        let gguf = Gguf::open(path)?;
+        let mut model = Llama::new(&gguf)?;
+        let config = config(&model);
+        let origin = Origin {
+            source: Source::File(gguf.path().to_owned()),
+            repository: None,
+            tokenizer_name: None,
+            gguf: Some(gguf.clone()),
+            tokenizer: OnceLock::new(),
+        };
+        config
+            .check()
+            .map_err(|reason| gguf.wrong("the sizes of a transformer", reason.to_string()))?;
+        let decoder = llama::build(config, origin, |name, shape| {
+            Ok(model.take(name, shape, device)?.to_dtype(dtype)?)
+        })?;
+        model.finish()?;
+        Ok(decoder)
+    }
+}
+
+fn config(model: &Llama) -> Config {
+    let scaling = match model.rope {
+        Rope::Plain => Scaling::None,
+        Rope::Linear(factor) => Scaling::Linear { factor },
+        Rope::Llama3 { factor, low, high, original } => {
+            Scaling::Llama3 { factor, low, high, original }
+        }
+    };
+    let usual = model.d_head * model.heads == model.d_model;
+    Config {
+        kv_heads: (model.kv_heads != model.heads).then_some(model.kv_heads),
+        d_head: (!usual).then_some(model.d_head),
+        context: model.context,
+        vocab: model.vocab,
+        norm: Norm::RmsGain { eps: model.eps },
+        position: Position::Rotary(Rotary { scaling, ..Rotary::new(model.rope_base) }),
+        qkv_bias: model.qkv_bias,
+        attention_bias: model.attention_bias,
+        tied: model.tied,
+        ..Config::llama(model.layers, model.heads, model.d_model, model.d_hidden)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use candle_core::Tensor;
+
+    use super::*;
+    use crate::gguf::sample::Sample;
+    use crate::random::Rng;
+
+    const CPU: &Device = &Device::Cpu;
+    const SIZES: [(&str, u32); 8] = [
+        ("block_count", 2),
+        ("embedding_length", 8),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("attention.key_length", 6),
+        ("attention.value_length", 6),
+        ("feed_forward_length", 10),
+        ("context_length", 32),
+    ];
+
+    /// A config, and weights for it under Hugging Face's names.
+    fn theirs(tied: bool, bias: bool) -> (Config, BTreeMap<String, Tensor>) {
+        let config = Config {
+            kv_heads: Some(2),
+            d_head: Some(6),
+            context: 32,
+            vocab: 11,
+            norm: Norm::RmsGain { eps: f64::from(1e-3f32) },
+            position: Position::Rotary(Rotary::new(500.)),
+            qkv_bias: bias,
+            attention_bias: bias,
+            tied,
+            ..Config::llama(2, 4, 8, 10)
+        };
+        let (mut rng, mut weights) = (Rng::seed(1), BTreeMap::new());
+        let noise = |name: &str, shape: &[usize]| {
+            let tensor = rng.normal(shape, CPU)?;
+            weights.insert(name.to_owned(), tensor.clone());
+            Ok(tensor)
+        };
+        llama::build(config.clone(), Origin::default(), noise).unwrap();
+        (config, weights)
+    }
+
+    /// The same model as llama.cpp's converter writes it.
+    fn file(weights: &BTreeMap<String, Tensor>) -> Sample {
+        let mut sample = Sample::new().text("general.architecture", "llama");
+        for (key, value) in SIZES {
+            sample = sample.u32(&format!("llama.{key}"), value);
+        }
+        sample = sample
+            .f32("llama.rope.freq_base", 500.)
+            .f32("llama.attention.layer_norm_rms_epsilon", 1e-3);
+        for (name, tensor) in weights {
+            let own = [
+                ("model.embed_tokens", "token_embd"),
+                ("model.norm", "output_norm"),
+                ("lm_head", "output"),
+                ("model.layers", "blk"),
+                ("input_layernorm", "attn_norm"),
+                ("post_attention_layernorm", "ffn_norm"),
+                ("self_attn.q_proj", "attn_q"),
+                ("self_attn.k_proj", "attn_k"),
+                ("self_attn.v_proj", "attn_v"),
+                ("self_attn.o_proj", "attn_output"),
+                ("mlp.gate_proj", "ffn_gate"),
+                ("mlp.up_proj", "ffn_up"),
+                ("mlp.down_proj", "ffn_down"),
+            ];
+            let own = own.iter().fold(name.clone(), |name, (old, new)| name.replace(old, new));
+            let rows: Vec<Vec<f32>> = match tensor.rank() {
+                1 => tensor.unsqueeze(1).unwrap().to_vec2().unwrap(),
+                _ => tensor.to_vec2().unwrap(),
+            };
+            // Of each head of 6: rows 0, 3, 1, 4, 2, 5.
+            let turned = own.contains("attn_q.") || own.contains("attn_k.");
+            let source = |row: usize| match turned {
+                true => row / 6 * 6 + [0, 3, 1, 4, 2, 5][row % 6],
+                false => row,
+            };
+            let values: Vec<f32> =
+                (0..rows.len()).flat_map(|row| rows[source(row)].clone()).collect();
+            let shape: Vec<u64> = tensor.dims().iter().map(|size| *size as u64).collect();
+            sample = sample.floats(&own, &shape, &values);
+        }
+        sample
+    }
+
+    fn load(sample: &Sample) -> Result<Decoder> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.GGUF");
+        std::fs::write(&path, sample.bytes()).unwrap();
+        Decoder::from_pretrained(path.to_str().unwrap(), CPU)
+    }
+
+    fn logits(model: &Decoder) -> Vec<f32> {
+        let tokens = Tensor::new(&[[3u32, 1, 4, 1, 5, 9, 2, 6]], CPU).unwrap();
+        model.logits(&tokens).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn built(config: Config, weights: &BTreeMap<String, Tensor>) -> Decoder {
+        llama::build(config, Origin::default(), |name, _| Ok(weights[name].clone())).unwrap()
+    }
+
+    #[test]
+    fn a_file_gives_the_numbers_of_the_model_it_was_made_from() {
+        for (tied, bias) in [(true, false), (false, true)] {
+            let (config, weights) = theirs(tied, bias);
+            let model = load(&file(&weights)).unwrap();
+            assert_eq!(model.config(), &config);
+            assert!(matches!(model.source(), Source::File(path) if path.ends_with("model.GGUF")));
+            assert_eq!(logits(&model), logits(&built(config, &weights)));
+        }
+    }
+
+    #[test]
+    fn scaled_frequencies_are_recognised() {
+        let (config, weights) = theirs(true, false);
+        let scaled = |scaling| Config {
+            position: Position::Rotary(Rotary { scaling, ..Rotary::new(500.) }),
+            ..config.clone()
+        };
+        let linear = file(&weights).f32("llama.rope.scaling.factor", 4.);
+        let named = linear.clone().text("llama.rope.scaling.type", "linear");
+        for sample in [linear, named] {
+            let model = load(&sample).unwrap();
+            assert_eq!(model.config(), &scaled(Scaling::Linear { factor: 4. }));
+        }
+        let llama3 = Scaling::Llama3 { factor: 8., low: 1., high: 4., original: 8192. };
+        // With this base the three frequencies are in the three bands.
+        let base = 2.75e8;
+        let factors: Vec<f32> = (0..3)
+            .map(|i| {
+                let f = f64::powf(base, -2. * f64::from(i) / 6.);
+                (f / llama3.of(f)) as f32
+            })
+            .collect();
+        assert!(factors[0] == 1. && factors[1] > 1. && factors[1] < 8. && factors[2] == 8.);
+        let sample = file(&weights).f32("llama.rope.freq_base", base as f32);
+        let model = load(&sample.clone().floats("rope_freqs.weight", &[3], &factors)).unwrap();
+        let Position::Rotary(found) = model.config().position else { panic!("no rotary") };
+        assert_eq!(found.scaling, llama3);
+        let other = sample.floats("rope_freqs.weight", &[3], &[1., 5., 8.]);
+        let message = load(&other).unwrap_err().to_string();
+        assert!(message.contains("rope_freqs.weight") && message.contains("found 5"), "{message}");
+    }
+
+    #[test]
+    fn what_a_file_lacks_or_says_more_is_named() {
+        let (_, weights) = theirs(false, false);
+        let whole = file(&weights);
+        let key = |name: &str| format!("llama.{name}");
+        let cases = [
+            (whole.clone().text("general.architecture", "mamba"), "\"mamba\""),
+            (whole.clone().without("general.architecture"), "general.architecture"),
+            (whole.clone().without(&key("block_count")), "llama.block_count"),
+            (whole.clone().u32(&key("block_count"), 1), "also `blk.1."),
+            (whole.clone().u32(&key("block_count"), 3), "`blk.2."),
+            (whole.clone().u32(&key("block_count"), u32::MAX), "llama.block_count"),
+            (whole.clone().u32(&key("block_count"), 1 << 30), "llama.block_count"),
+            (whole.clone().u32(&key("attention.head_count"), 0), "llama.attention.head_count"),
+            (whole.clone().u32(&key("attention.head_count"), 6), "`blk.0.attn_q.weight`"),
+            (whole.clone().u32(&key("attention.value_length"), 4), "attention.value_length"),
+            (whole.clone().u32(&key("attention.key_length"), 7), "attention.value_length"),
+            (whole.clone().u32(&key("rope.dimension_count"), 4), "rope.dimension_count"),
+            (whole.clone().u32(&key("vocab_size"), 12), "llama.vocab_size"),
+            (whole.clone().u32(&key("expert_count"), 8), "also `llama.expert_count`: 8"),
+            (whole.clone().f32(&key("rope.freq_base"), f32::NAN), "llama.rope.freq_base"),
+            (whole.clone().text(&key("rope.scaling.type"), "yarn"), "\"yarn\""),
+            (whole.clone().i32s(&key("attention.head_count_kv"), &[2, 1]), "same in every layer"),
+            (whole.clone().without("blk.1.ffn_up.weight"), "`blk.1.ffn_up.weight`"),
+            (whole.clone().floats("blk.0.ffn_up.bias", &[10], &[0.; 10]), "blk.0.ffn_up.bias"),
+            (whole.clone().floats("output_norm.weight", &[7], &[0.; 7]), "`output_norm.weight`"),
+            (whole.clone().floats("output_norm.weight", &[8], &[f32::INFINITY; 8]), "NaN"),
+            (whole.clone().tensor("output_norm.weight", &[8], 24, vec![0; 8]), "I8"),
+        ];
+        for (sample, expected) in cases {
+            let message = load(&sample).unwrap_err().to_string();
+            assert!(message.contains(expected), "{expected}: {message}");
+            assert!(message.contains("model.GGUF"), "{message}");
+        }
+        // Zeros, and one value a layer that is the same, change nothing.
+        let same = whole
+            .clone()
+            .u32(&key("expert_count"), 0)
+            .i32s(&key("attention.head_count_kv"), &[2, 2]);
+        assert_eq!(logits(&load(&same).unwrap()), logits(&load(&whole).unwrap()));
+        let message = load(&whole).unwrap().tokenizer().unwrap_err().to_string();
+        assert!(message.contains("tokenizer.ggml.model"), "{message}");
+        assert!(Decoder::from_gguf_as("x.gguf", CPU, DType::U32).is_err());
+    }
+}

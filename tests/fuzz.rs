@@ -1,0 +1,147 @@
+//! The readers of files from elsewhere on damaged files: cut short anywhere, with bits flipped, with
+//! numbers blown up. They must end in an error or in tensors; none may panic, hang, or allocate out
+//! of proportion to the file. `fuzz/` has the same entries for cargo-fuzz.
+
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use eigenlens::candle::{Device, Tensor, safetensors};
+use eigenlens::fuzzing;
+use eigenlens::random::Rng;
+
+/// Bytes a reader may hold for each byte of the file, beside a fixed amount.
+const RATIO: usize = 128;
+const FIXED: usize = 4 << 20;
+/// What deflate can make of a byte, times the copies that are made of it.
+const UNPACKED_RATIO: usize = 4 * 1032;
+const DAMAGED: usize = 3_000;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(held, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs `read` on `whole` and on many damaged versions of it.
+fn survive(what: &str, whole: &[u8], ratio: usize, read: fn(&[u8])) {
+    let mut rng = Rng::seed(whole.len() as u64);
+    let try_one = |bytes: &[u8]| {
+        let before = HELD.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        let start = Instant::now();
+        read(bytes);
+        let held = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        let bound = FIXED + ratio * bytes.len();
+        assert!(held <= bound, "{what}: {held} bytes held for a file of {}", bytes.len());
+        assert!(start.elapsed() < Duration::from_secs(5), "{what} took too long");
+    };
+    try_one(whole);
+    let step = (whole.len() / 400).max(1);
+    (0..whole.len()).step_by(step).for_each(|cut| try_one(&whole[..cut]));
+    // What is counted stands near the beginning and, in archives, near the end.
+    let edge = whole.len().min(1024);
+    for _ in 0..DAMAGED {
+        let mut bytes = whole.to_vec();
+        for _ in 0..=below(&mut rng, 4) {
+            let at = match below(&mut rng, 3) {
+                0 => below(&mut rng, edge),
+                1 => whole.len() - 1 - below(&mut rng, edge),
+                _ => below(&mut rng, whole.len()),
+            };
+            match below(&mut rng, 4) {
+                0 => bytes[at] ^= 1 << below(&mut rng, 8),
+                1 => bytes[at] = below(&mut rng, 256) as u8,
+                2 => bytes[at..(at + 4).min(whole.len())].fill(0xff),
+                _ => drop(bytes.remove(at.min(bytes.len() - 1))),
+            }
+            bytes.resize(whole.len(), 0);
+        }
+        try_one(&bytes);
+    }
+}
+
+fn below(rng: &mut Rng, end: usize) -> usize {
+    ((rng.unit() * end as f32) as usize).min(end - 1)
+}
+
+fn tensors() -> HashMap<String, Tensor> {
+    let mut rng = Rng::seed(0);
+    let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
+    HashMap::from([("W_enc".to_owned(), normal(&[6, 10])), ("b_dec".to_owned(), normal(&[6]))])
+}
+
+/// One test: the allocator counts for the whole process.
+#[test]
+fn damaged_files_are_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    safetensors::save(&tensors(), &path).unwrap();
+    survive("safetensors", &std::fs::read(&path).unwrap(), RATIO, fuzzing::safetensors);
+    Tensor::write_npz(&tensors().into_iter().collect::<Vec<_>>(), &path).unwrap();
+    survive("npz", &std::fs::read(&path).unwrap(), UNPACKED_RATIO, fuzzing::npz);
+    let pickle = include_bytes!("data/mistral.pt");
+    survive("pickle", pickle, UNPACKED_RATIO, fuzzing::pickle);
+    survive("gguf", &gguf(), RATIO, fuzzing::gguf);
+    let config = br#"{"architecture": "topk", "d_in": 2, "d_sae": 3, "k": 1, "dtype": "float32",
+        "apply_b_dec_to_input": true, "normalize_activations": "none", "metadata": {"hook_name":
+        "blocks.1.hook_resid_pre", "sae_lens_version": "6.0.0"}}"#;
+    survive("cfg.json", config, RATIO, fuzzing::sae_config);
+    let config = br#"{"architectures": ["Transformer"], "n_layer": 1, "n_head": 1, "n_ctx": 4,
+        "d_model": 2, "d_hidden": 2, "bilinear": true, "gate": null, "bias": false,
+        "normalization": true}"#;
+    survive("config.json", config, RATIO, fuzzing::model_config);
+}
+
+/// A GGUF file of one small tensor and a few fields.
+fn gguf() -> Vec<u8> {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(3u64.to_le_bytes());
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    text(&mut bytes, "general.architecture");
+    bytes.extend(8u32.to_le_bytes());
+    text(&mut bytes, "llama");
+    text(&mut bytes, "llama.block_count");
+    bytes.extend(4u32.to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    text(&mut bytes, "tokenizer.ggml.tokens");
+    bytes.extend(9u32.to_le_bytes());
+    bytes.extend(8u32.to_le_bytes());
+    bytes.extend(3u64.to_le_bytes());
+    ["a", "b", "ab"].iter().for_each(|token| text(&mut bytes, token));
+    text(&mut bytes, "token_embd.weight");
+    bytes.extend(2u32.to_le_bytes());
+    bytes.extend(32u64.to_le_bytes());
+    bytes.extend(2u64.to_le_bytes());
+    // Q8_0: blocks of 34 bytes.
+    bytes.extend(8u32.to_le_bytes());
+    bytes.extend(0u64.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend((0..68u8).map(|i| i.wrapping_mul(37)));
+    bytes
+}
