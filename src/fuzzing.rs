@@ -17,7 +17,7 @@ fn name() -> &'static Path {
 
 /// A safetensors file.
 pub fn safetensors(bytes: &[u8]) {
-    let tensors = Tensors::parse(name(), Bytes::copy_from_slice(bytes), &Device::Cpu);
+    let tensors = Tensors::parse(name(), &Bytes::copy_from_slice(bytes).into(), &Device::Cpu);
     let _ = tensors.map(take_all);
 }
 

@@ -93,8 +93,8 @@ impl FeatureTable {
     /// # Errors
     /// A file that is not there or damaged, or has no such table.
     pub fn from_repository(repository: &Repository, point: HookPoint) -> Result<Self> {
-        let content = repository.map(FILE)?;
-        let mut tensors = Tensors::parse(&content.path, content.bytes, &Device::Cpu)?;
+        let content = repository.open(FILE)?;
+        let mut tensors = Tensors::parse(&content.path, &content.bytes, &Device::Cpu)?;
         take(&mut tensors, &content.path, point)
     }
 }

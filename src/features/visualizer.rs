@@ -199,7 +199,7 @@ impl fmt::Display for Visualizer {
 #[cfg(test)]
 mod tests {
     use super::super::maximal::tests::{contexts, model, sae};
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     use super::super::{MaxOptions, save_tables};
     use super::*;
@@ -251,8 +251,8 @@ mod tests {
         let model = model_that_speaks();
         let saes = [sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(1), 2)];
         model.save(at("model")).unwrap();
-        saes[0].save(at("scope/1-mlp-in-x3-k3")).unwrap();
-        saes[1].save(at("scope/1-mlp-out-x3-k3")).unwrap();
+        saes[0].save_scope(at("scope/1-mlp-in-x3-k3"), DType::F32).unwrap();
+        saes[1].save_scope(at("scope/1-mlp-out-x3-k3"), DType::F32).unwrap();
         small_contexts().save(at("contexts")).unwrap();
         let options = MaxOptions { examples: 4, ..MaxOptions::default() };
         let tables = max_activations(&model, &saes, &small_contexts(), &options).unwrap();

@@ -30,11 +30,7 @@ pub(crate) use llama::{Llama, Rope};
 pub use types::TensorType;
 pub use value::{Array, Value};
 
-use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +38,7 @@ use candle_core::{Device, Tensor};
 
 use crate::linalg::check_finite;
 use crate::notebook::MimeBundle;
+use crate::store::Blob;
 use crate::{Error, Result};
 
 /// A GGUF file: its metadata, and its tensors, to be read one by one. A cheap handle.
@@ -53,7 +50,7 @@ struct Inner {
     header: Header,
     /// Tensors by name: their numbers, sorted by it.
     order: Vec<usize>,
-    data: Data,
+    data: Blob,
 }
 
 /// What stands before the data.
@@ -62,11 +59,6 @@ struct Header {
     version: u32,
     metadata: Vec<(String, Value)>,
     tensors: Vec<TensorInfo>,
-}
-
-enum Data {
-    File(File),
-    Memory(Vec<u8>),
 }
 
 /// What a file says of one tensor.
@@ -109,14 +101,9 @@ impl Gguf {
     /// A file that is missing, truncated, damaged, or no GGUF file of version 2 or 3.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let about = file.metadata().map_err(Error::io("read", path))?;
-        if !about.is_file() {
-            return Err(Error::format(path, "a GGUF file", "something other than a file"));
-        }
-        let data = Data::File(file);
-        let header = parse::header_of(path, about.len(), |count| {
-            Ok(data.read(0, count).map_err(Error::io("read", path))?.into_owned())
+        let data = Blob::open(path)?;
+        let header = parse::header_of(path, data.len() as u64, |count| {
+            data.slice(0..count).read().map_err(Error::io("read", path))
         })?;
         Ok(Self::new(path, header, data))
     }
@@ -130,10 +117,10 @@ impl Gguf {
         let size = bytes.len() as u64;
         let header =
             parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size))?;
-        Ok(Self::new(path, header, Data::Memory(bytes)))
+        Ok(Self::new(path, header, bytes.into()))
     }
 
-    fn new(path: &Path, header: Header, data: Data) -> Self {
+    fn new(path: &Path, header: Header, data: Blob) -> Self {
         let mut order: Vec<usize> = (0..header.tensors.len()).collect();
         order.sort_unstable_by_key(|i| header.tensors[*i].name.as_str());
         Self(Arc::new(Inner { path: path.to_owned(), header, order, data }))
@@ -188,7 +175,8 @@ impl Gguf {
             return Err(unreadable());
         }
         // Fits: places and sizes were held against the file.
-        let bytes = self.0.data.read(info.start, info.bytes as usize);
+        let start = info.start as usize;
+        let bytes = self.0.data.slice(start..start + info.bytes as usize).read();
         let bytes = bytes.map_err(Error::io("read", self.path()))?;
         let values = info.kind.dequantise(&bytes).ok_or_else(unreadable)?;
         let tensor = Tensor::from_vec(values, info.shape(), device)?;
@@ -204,24 +192,6 @@ impl Gguf {
     /// Shows metadata and tensors as the value of a cell.
     pub fn evcxr_display(&self) {
         MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
-
-impl Data {
-    fn read(&self, start: u64, count: usize) -> io::Result<Cow<'_, [u8]>> {
-        match self {
-            Self::File(file) => {
-                let mut bytes = vec![0; count];
-                file.read_exact_at(&mut bytes, start)?;
-                Ok(Cow::Owned(bytes))
-            }
-            Self::Memory(bytes) => {
-                let part = usize::try_from(start)
-                    .ok()
-                    .and_then(|start| bytes.get(start..start.checked_add(count)?));
-                part.map(Cow::Borrowed).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! memory at most 24 times it, whatever the bytes say (entries of two bytes' names in a growing
 //! list take most).
 
+use bytes::Bytes;
 use std::path::Path;
 
 use super::types::TensorType;
@@ -329,7 +330,7 @@ impl<'a> Cursor<'a> {
 pub(super) fn header_of(
     path: &Path,
     size: u64,
-    mut read: impl FnMut(usize) -> Result<Vec<u8>>,
+    mut read: impl FnMut(usize) -> Result<Bytes>,
 ) -> Result<Header> {
     let mut wanted: u64 = 1 << 20;
     loop {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{Hub, embedded};
-use crate::{Error, Result, store};
+use crate::store::Blob;
+use crate::{Error, Result};
 
 /// Where data came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +62,10 @@ enum Place {
 
 /// The content of a file, and where it was.
 #[derive(Debug, Clone)]
-pub(crate) struct Content {
+pub(crate) struct Content<T = Bytes> {
     /// A name for messages.
     pub(crate) path: PathBuf,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: T,
     pub(crate) source: Source,
 }
 
@@ -128,12 +129,12 @@ impl Repository {
         self.content(name, |path| Ok(fs::read(path).map_err(Error::io("read", path))?.into()))
     }
 
-    /// The file `name`, mapped into memory: for large ones.
+    /// The file `name`, to be read part by part: for large ones.
     ///
     /// # Errors
     /// As [`Repository::read`].
-    pub(crate) fn map(&self, name: &str) -> Result<Content> {
-        self.content(name, store::map)
+    pub(crate) fn open(&self, name: &str) -> Result<Content<Blob>> {
+        self.content(name, Blob::open)
     }
 
     /// [`Repository::read`], or nothing where there is no such file.
@@ -153,7 +154,11 @@ impl Repository {
         }
     }
 
-    fn content(&self, name: &str, read: impl Fn(&Path) -> Result<Bytes>) -> Result<Content> {
+    fn content<T: From<Bytes>>(
+        &self,
+        name: &str,
+        read: impl Fn(&Path) -> Result<T>,
+    ) -> Result<Content<T>> {
         let (path, source) = match &self.place {
             Place::Embedded => {
                 let plain = self.name.strip_prefix("datasets/").unwrap_or(&self.name);
@@ -163,7 +168,7 @@ impl Repository {
                 })?;
                 let path = Path::new(&self.name).join(name);
                 let source = Source::Embedded { what };
-                return Ok(Content { path, bytes: Bytes::from_static(bytes), source });
+                return Ok(Content { path, bytes: Bytes::from_static(bytes).into(), source });
             }
             Place::Folder(folder) => (folder.join(name), Source::Folder(folder.clone())),
             Place::Hub(hub) => {

@@ -5,6 +5,7 @@
 //! ever executed.
 
 mod archive;
+mod blob;
 mod fields;
 mod npz;
 pub(crate) mod pickle;
@@ -12,6 +13,7 @@ mod safetensors;
 mod tensors;
 mod torch;
 
+pub(crate) use blob::Blob;
 pub(crate) use fields::Fields;
 pub(crate) use npz::read as read_npz;
 pub(crate) use tensors::{Tensors, named_dtype};
@@ -21,26 +23,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use bytes::Bytes;
 use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
-
-/// The bytes of the file `path`, mapped into memory: they are read when they are looked at.
-///
-/// # Errors
-/// A file that cannot be opened.
-pub(crate) fn map(path: &Path) -> Result<Bytes> {
-    let file = fs::File::open(path).map_err(Error::io("read", path))?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
-    if length == 0 {
-        return Ok(Bytes::new());
-    }
-    // SAFETY: the map is only read. A file that another program cuts short meanwhile ends the
-    // process, as it would in every program that maps files.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("read", path))?;
-    Ok(Bytes::from_owner(map))
-}
 
 /// Writes tensors to the file `path`, in the floating point type `dtype`.
 pub(crate) fn save(

@@ -63,7 +63,7 @@ fn array(bytes: &Bytes) -> Result<Raw, String> {
         return Err(format!("{found} bytes for shape {shape:?} of {kind:?}"));
     }
     let layout = if columns { Layout::Columns } else { Layout::Rows };
-    Ok(Raw { kind, shape, layout, bytes: data })
+    Ok(Raw { kind, shape, layout, bytes: data.into() })
 }
 
 /// What follows `'key':` in a Python dictionary of strings, truth values and tuples.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
+use super::Blob;
 use super::tensors::{Kind, Layout, Raw};
 use crate::{Error, Result};
 
@@ -38,17 +39,20 @@ const KINDS: [(&str, Kind); 16] = [
 /// # Errors
 /// A file that is cut short or is no safetensors file; tensors that overlap, lie outside the file,
 /// or have other sizes than their shapes say.
-pub(super) fn parse(path: &Path, bytes: &Bytes) -> Result<BTreeMap<String, Raw>> {
+pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> {
     let broken = |found: String| Error::format(path, "a whole safetensors file", found);
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+    let read = |range: Range<usize>| bytes.slice(range).read().map_err(Error::io("read", path));
+    let length = read(0..8)?;
+    let Some(length) = length.first_chunk::<8>() else {
         return Err(broken(format!("{} bytes: truncated or incomplete", bytes.len())));
     };
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    let header = rest.get(..length).ok_or_else(|| {
-        let left = rest.len();
-        broken(format!("a header of {length} bytes in {left}: truncated or incomplete"))
-    })?;
-    let header: Header = serde_json::from_slice(header)
+    let left = bytes.len() - 8;
+    if length > left {
+        let found = format!("a header of {length} bytes in {left}: truncated or incomplete");
+        return Err(broken(found));
+    }
+    let header: Header = serde_json::from_slice(&read(8..8 + length)?)
         .map_err(|reason| broken(format!("a header that cannot be read: {reason}")))?;
     let start = 8 + length;
     let data = bytes.len() - start;
@@ -126,7 +130,7 @@ impl<'de> Deserialize<'de> for Header {
 mod tests {
     use super::*;
 
-    fn file(header: &str, data: usize) -> Bytes {
+    fn file(header: &str, data: usize) -> Blob {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
         bytes.extend((0..data).map(|i| i as u8));
@@ -144,7 +148,7 @@ mod tests {
             "a": {"dtype": "F32", "shape": [2], "data_offsets": [2, 10]},
             "b": {"dtype": "BF16", "shape": [1, 1], "data_offsets": [0, 2]}}"#;
         let tensors = parse(Path::new("some"), &file(header, 10)).unwrap();
-        assert_eq!(tensors["a"].bytes, (2..10).collect::<Vec<u8>>());
+        assert_eq!(tensors["a"].bytes.read().unwrap(), (2..10).collect::<Vec<u8>>());
         assert_eq!((tensors["b"].kind, &*tensors["b"].shape), (Kind::BF16, &[1, 1][..]));
     }
 
@@ -171,9 +175,9 @@ mod tests {
             let message = message(&header, 9);
             assert!(message.contains(expected) && message.contains("some."), "{message}");
         }
-        let huge = Bytes::from((u64::MAX - 3).to_le_bytes().to_vec());
+        let huge = Blob::from((u64::MAX - 3).to_le_bytes().to_vec());
         let message = parse(Path::new("some"), &huge).unwrap_err().to_string();
         assert!(message.contains("truncated"), "{message}");
-        assert!(parse(Path::new("some"), &Bytes::new()).is_err());
+        assert!(parse(Path::new("some"), &Blob::from(Vec::new())).is_err());
     }
 }

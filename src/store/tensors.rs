@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::safetensors;
+use super::{Blob, safetensors};
 use crate::linalg::check_finite;
 use crate::{Error, Result};
 
@@ -67,7 +66,7 @@ pub(crate) struct Raw {
     pub(crate) shape: Vec<usize>,
     pub(crate) layout: Layout,
     /// At least as many bytes as shape and layout reach.
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Blob,
 }
 
 impl Raw {
@@ -79,7 +78,8 @@ impl Raw {
     /// The entries, if they are integers: counters and sizes.
     pub(crate) fn integers(&self) -> Option<Vec<i64>> {
         let count = Self::count(&self.shape)?;
-        let bytes = self.bytes.get(..count.checked_mul(self.kind.size())?)?;
+        let bytes = self.bytes.read().ok()?;
+        let bytes = bytes.get(..count.checked_mul(self.kind.size())?)?;
         Some(match self.kind {
             Kind::I64 => numbers(bytes, |b| i64::from_le_bytes(b)),
             Kind::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
@@ -107,8 +107,10 @@ impl Raw {
         };
         let bytes = reach
             .and_then(|reach| reach.checked_mul(self.kind.size()))
-            .and_then(|length| self.bytes.get(..length))
+            .filter(|length| *length <= self.bytes.len())
+            .map(|length| self.bytes.slice(0..length))
             .ok_or_else(|| Error::format(path, format!("all of `{name}`"), "fewer bytes"))?;
+        let bytes = &*bytes.read().map_err(Error::io("read", path))?;
         let flat = match (self.kind, wide) {
             (Kind::F32, _) => flat(numbers(bytes, f32::from_le_bytes))?,
             (Kind::F64, _) => flat(numbers(bytes, f64::from_le_bytes))?,
@@ -172,8 +174,8 @@ fn places(shape: &[usize], steps: &[usize], count: usize) -> Vec<u32> {
         .collect()
 }
 
-/// The tensors of a file, to be taken one by one. Those of a mapped file are read as they are
-/// taken, so that at most one is held twice.
+/// The tensors of a file, to be taken one by one. Those of a file on disk are read as they
+/// are taken, so that at most one is held twice.
 #[derive(Debug)]
 pub(crate) struct Tensors {
     path: PathBuf,
@@ -184,12 +186,12 @@ pub(crate) struct Tensors {
 impl Tensors {
     /// The tensors of the safetensors file `path`.
     pub(crate) fn open(path: &Path, device: &Device) -> Result<Self> {
-        Self::parse(path, super::map(path)?, device)
+        Self::parse(path, &Blob::open(path)?, device)
     }
 
     /// The tensors of a safetensors file with these bytes; `path` names it in messages.
-    pub(crate) fn parse(path: &Path, bytes: Bytes, device: &Device) -> Result<Self> {
-        Ok(Self::of(path, safetensors::parse(path, &bytes)?, device))
+    pub(crate) fn parse(path: &Path, bytes: &Blob, device: &Device) -> Result<Self> {
+        Ok(Self::of(path, safetensors::parse(path, bytes)?, device))
     }
 
     /// Tensors read by other means from the file `path`.

@@ -117,7 +117,7 @@ impl Loaded {
             true => Layout::Rows,
             false => Layout::Steps(place.steps.clone()),
         };
-        Ok(Raw { kind, shape: place.shape.clone(), layout, bytes: bytes.slice(start..) })
+        Ok(Raw { kind, shape: place.shape.clone(), layout, bytes: bytes.slice(start..).into() })
     }
 }
 

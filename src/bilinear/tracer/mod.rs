@@ -24,7 +24,7 @@ pub use strongest::Strongest;
 use super::{interactions, symmetrise};
 use crate::linalg::{matmul, matmul_tn};
 use crate::model::{Decoder, HookPoint, Mlp};
-use crate::sae::{Encoder, Normalization, Sae};
+use crate::sae::{Encoder, Family, Normalization, Sae, SaeLoader};
 use crate::{Error, Result};
 
 /// Which vectors stand for the output features.
@@ -106,7 +106,8 @@ impl Tracer {
         output: &str,
     ) -> Result<Self> {
         let scope = model.scope()?;
-        let sae = |name: String| Sae::from_repository(&scope, &name, model.device());
+        let loader = SaeLoader::new().family(Family::Scope);
+        let sae = |name: String| loader.from_repository(&scope, &name, model.device());
         let input = sae(format!("{layer}-mlp-in-{input}"))?;
         let output = sae(format!("{layer}-mlp-out-{output}"))?;
         Self::new(model, layer, &input, &output)

@@ -78,7 +78,7 @@ impl Contexts {
     /// # Errors
     /// As [`Contexts::from_pretrained`].
     pub fn from_repository(repository: &Repository) -> Result<Self> {
-        let content = repository.map(FILE)?;
+        let content = repository.read(FILE)?;
         let contexts = read(&content.path, content.bytes)?;
         Ok(Self { source: content.source, ..contexts })
     }

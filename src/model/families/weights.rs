@@ -27,9 +27,9 @@ pub(super) struct Weights {
 impl Weights {
     /// `model.safetensors` of a repository, or else the files that its index names.
     pub(super) fn open(repository: &Repository, device: &Device, dtype: DType) -> Result<Self> {
-        let missing = match repository.map(WEIGHTS) {
+        let missing = match repository.open(WEIGHTS) {
             Ok(Content { path, bytes, source }) => {
-                let files = vec![Tensors::parse(&path, bytes, device)?];
+                let files = vec![Tensors::parse(&path, &bytes, device)?];
                 return Ok(Self { path, source, files, index: None, dtype });
             }
             Err(reason) => reason,
@@ -43,8 +43,8 @@ impl Weights {
         names.dedup();
         let mut files = Vec::with_capacity(names.len());
         for name in &names {
-            let content = repository.map(name)?;
-            files.push(Tensors::parse(&content.path, content.bytes, device)?);
+            let content = repository.open(name)?;
+            files.push(Tensors::parse(&content.path, &content.bytes, device)?);
         }
         let mut index = HashMap::with_capacity(places.len());
         for (tensor, name) in &places {

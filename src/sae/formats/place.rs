@@ -4,11 +4,12 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use candle_core::Device;
 
-use crate::Result;
 use crate::hub::{Content, Repository, Source};
-use crate::store::{Fields, Loaded, Tensors, read_npz, read_torch};
+use crate::store::{Blob, Fields, Loaded, Tensors, read_npz, read_torch};
+use crate::{Error, Result};
 
 /// Where an autoencoder's files are.
 #[derive(Debug, Clone)]
@@ -70,10 +71,17 @@ impl Place {
         format!("{}{name}", self.folder)
     }
 
-    pub(super) fn map(&self, name: &str) -> Result<Content> {
-        let content = self.repository.map(&self.name(name))?;
+    pub(super) fn open(&self, name: &str) -> Result<Content<Blob>> {
+        let content = self.repository.open(&self.name(name))?;
         self.source.get_or_init(|| content.source.clone());
         Ok(content)
+    }
+
+    /// All of a file whose parts have to be found first.
+    fn whole(&self, name: &str) -> Result<(PathBuf, Bytes)> {
+        let Content { path, bytes, .. } = self.open(name)?;
+        let bytes = bytes.read().map_err(Error::io("read", &path))?;
+        Ok((path, bytes))
     }
 
     /// Where the files were.
@@ -89,20 +97,20 @@ impl Place {
 
     /// The tensors of the safetensors file `name`.
     pub(super) fn tensors(&self, name: &str, device: &Device) -> Result<Tensors> {
-        let content = self.map(name)?;
-        Tensors::parse(&content.path, content.bytes, device)
+        let content = self.open(name)?;
+        Tensors::parse(&content.path, &content.bytes, device)
     }
 
     /// The arrays of the NumPy archive `name`.
     pub(super) fn arrays(&self, name: &str, device: &Device) -> Result<Tensors> {
-        let content = self.map(name)?;
-        Ok(Tensors::of(&content.path, read_npz(&content.path, &content.bytes)?, device))
+        let (path, bytes) = self.whole(name)?;
+        Ok(Tensors::of(&path, read_npz(&path, &bytes)?, device))
     }
 
     /// What PyTorch saved in the file `name`.
     pub(super) fn torch(&self, name: &str) -> Result<Loaded> {
-        let content = self.map(name)?;
-        read_torch(&content.path, &content.bytes)
+        let (path, bytes) = self.whole(name)?;
+        read_torch(&path, &bytes)
     }
 
     /// The number after the last of `marks` in the place's names, as in `layer_12` or `l19`.
