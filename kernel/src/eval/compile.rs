@@ -67,6 +67,24 @@ pub(crate) fn without_cargo() -> Option<ExitCode> {
     }
 }
 
+/// Checks the cell in the current folder, as `cargo check` does; `None` if cargo has to.
+///
+/// Evcxr asks for it where a variable cannot be kept. Nothing but cells is ever checked, so cargo
+/// would begin with all the libraries, which takes minutes.
+pub(crate) fn check_without_cargo() -> Option<ExitCode> {
+    let recorded = Recorded::read()?;
+    if recorded.key != key()? || !recorded.dependencies_exist() {
+        return None;
+    }
+    let mut command = Command::new(&recorded.program);
+    command.args(recorded.arguments.iter().map(|argument| match argument.as_str() {
+        "--emit=dep-info,link" => "--emit=metadata",
+        other => other,
+    }));
+    let status = command.envs(recorded.environment.iter().cloned()).status().ok()?;
+    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(101) })
+}
+
 /// Puts the compiled cell where cargo puts it, and tells evcxr.
 fn hand_over(out: &Path) -> Result<()> {
     let name =

@@ -113,7 +113,11 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     if build && let Some(code) = compile::without_cargo() {
         return code;
     }
-    let compiles = build || arguments.first().is_some_and(|first| first == "check");
+    let check = arguments.first().is_some_and(|first| first == "check");
+    if check && let Some(code) = compile::check_without_cargo() {
+        return code;
+    }
+    let compiles = build || check;
     if compiles && let Err(error) = wait_for_rest(Path::new("..")) {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
