@@ -6,6 +6,7 @@ mod device;
 mod encode;
 mod error;
 pub mod features;
+pub mod geometry;
 pub mod hub;
 pub mod linalg;
 pub mod model;
