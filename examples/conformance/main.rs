@@ -10,6 +10,7 @@
 
 mod autoencoders;
 mod bilinear;
+mod geometry;
 mod language;
 mod models;
 mod report;
@@ -36,6 +37,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "sae/*/*", run: autoencoders::family },
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
+    Suite { pattern: "multidim/simple_example", run: geometry::regression },
+    Suite { pattern: "reducibility", run: geometry::reducibility },
 ];
 
 fn main() -> ExitCode {

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     compared: usize,
     /// The case's own tolerance, relative to the largest entry.
     relative: Option<f64>,
+    /// The case's own tolerance, whatever the size of the entries.
+    absolute: Option<f64>,
 }
 
 /// The reference tensors of a case.
@@ -103,7 +105,11 @@ impl Reference {
         }
         let share = if size > 0.0 { error / size } else { error };
         let line = format!("{} {name} {error:.3e} {share:.3e}", report.case);
-        let bound = report.relative.map_or(TOLERANCE * size.max(1.0), |share| share * size);
+        let bound = match (report.absolute, report.relative) {
+            (Some(tolerance), _) => tolerance,
+            (None, Some(share)) => share * size,
+            (None, None) => TOLERANCE * size.max(1.0),
+        };
         if error <= bound {
             println!("{line}");
             report.passed += 1;
@@ -121,6 +127,12 @@ impl Report {
         self.open.clear();
         self.compared = 0;
         self.relative = None;
+        self.absolute = None;
+    }
+
+    /// From here to the next call or the end of the case: `max |error| ≤ tolerance`.
+    pub(crate) fn absolute(&mut self, tolerance: f64) {
+        self.absolute = Some(tolerance);
     }
 
     /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.

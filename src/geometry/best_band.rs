@@ -248,7 +248,7 @@ mod tests {
     use crate::random::Rng;
 
     fn tensor(points: &[[f32; 2]]) -> Tensor {
-        Tensor::new(points, &Device::Cpu).unwrap()
+        Tensor::from_slice(points.as_flattened(), (points.len(), 2), &Device::Cpu).unwrap()
     }
 
     #[test]
