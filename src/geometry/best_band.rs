@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use super::band::Band;
 use super::points::Points;
-use crate::notebook::{MimeBundle, Progress};
+use crate::notebook::{MimeBundle, interrupted};
 use crate::{Error, Result};
 
 /// Intervals of angles at the start.
@@ -60,8 +60,7 @@ impl BestBand {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Invalid`] or [`Error::NonFinite`] for bad points or an `epsilon`
-    /// outside (0, 1); [`Error::Interrupted`] when Stop is pressed during the first sweep (later,
-    /// what was found until then is returned, with its bound).
+    /// outside (0, 1). When Stop is pressed, what was found until then is returned, with its bound.
     pub fn of(points: &Tensor, epsilon: f64, directions: usize) -> Result<Self> {
         check_epsilon(epsilon)?;
         Self::search(&Points::of(points)?, epsilon, directions, &[])
@@ -80,7 +79,6 @@ impl BestBand {
         let mut open: Vec<Interval> =
             (0..START).map(|i| Interval { middle: (2 * i + 1) as f64 * half, half }).collect();
         let mut best = known.iter().copied().max_by(|a, b| a.fraction.total_cmp(&b.fraction));
-        let mut bar = Progress::new("best band", directions as u64, "direction");
         let mut looked = 0;
         loop {
             let verdicts: Vec<Verdict> =
@@ -98,10 +96,7 @@ impl BestBand {
             let hopeful: Vec<&Verdict> =
                 verdicts.iter().filter(|verdict| verdict.bound > band.fraction).collect();
             let bound = hopeful.iter().map(|v| v.bound).fold(band.fraction, f64::max);
-            bar.note(format!("{:.4} to {bound:.4}", band.fraction));
-            let stop = bar.advance(open.len() as u64);
-            if hopeful.is_empty() || stop || looked + 2 * hopeful.len() > directions {
-                bar.finish();
+            if hopeful.is_empty() || interrupted() || looked + 2 * hopeful.len() > directions {
                 return Ok(Self { band, bound, directions: looked });
             }
             open = hopeful.iter().flat_map(|verdict| verdict.interval.halves()).collect();

@@ -133,11 +133,15 @@ impl fmt::Display for Regression {
                 .iter()
                 .map(|r| format!("{:.1} %", 100.0 * r))
                 .collect();
+            // Without a function there is no fit whose quality R² could tell.
+            let quality = match columns {
+                0 => String::new(),
+                _ => format!("R² {:.4}, {columns} columns", step.r_squared),
+            };
             write!(
                 f,
-                "\n  {:wide$}  R² {:>8.4}  {columns:>3} columns, residual's components {}",
+                "\n  {:wide$}  {quality:24}  residual's components {}",
                 name(step),
-                step.r_squared,
                 shares.join(", ")
             )?;
         }

@@ -11,7 +11,7 @@ use crate::geometry::Reducibility;
 /// Bars of the histogram.
 const BARS: usize = 100;
 /// Side of the plotting area with the points, and height of the others.
-const SIDE: f64 = 280.0;
+const SIDE: f64 = 240.0;
 /// The band, and where it is in the histogram.
 const BAND: &str = "#e45756";
 /// The axes of least information, and the information.
@@ -59,7 +59,7 @@ impl Reducibility {
             marks.push(segment(foot, m.atan2(n) + std::f64::consts::FRAC_PI_2, 1.5 * half, BAND));
         }
         let mut panel = Panel { marks, size: (SIDE, SIDE), ..Panel::default() };
-        panel.title = Some("points, best band, least dependent axes".into());
+        panel.title = Some("best band, least dependent axes".into());
         panel.x.range = Some((middle[0] - half, middle[0] + half));
         panel.y.range = Some((middle[1] - half, middle[1] + half));
         panel.x.title = Some("dimension 1".into());
@@ -114,7 +114,7 @@ impl Reducibility {
         let corrected = bits(fixed.corrected_curve()?)?;
         let marks = vec![
             line(size(fixed.binning().bins), angles.clone(), bits(fixed.curve()?)?, AXES),
-            line("the same, bias-corrected".into(), angles, corrected.clone(), ASIDE),
+            line("bias-corrected".into(), angles, corrected.clone(), ASIDE),
             line(
                 size(equal.binning().bins),
                 degrees(equal.angles()?)?,
@@ -131,7 +131,7 @@ impl Reducibility {
                 .ink(AXES),
             ),
         ];
-        let mut panel = Panel { marks, size: (1.2 * SIDE, SIDE), ..Panel::default() };
+        let mut panel = Panel { marks, size: (1.1 * SIDE, SIDE), ..Panel::default() };
         let all = panel.series().flat_map(|series| series.y.iter().copied());
         let (low, high) =
             all.fold((0f64, 0.01f64), |(low, high), bits| (low.min(bits), high.max(bits)));

@@ -34,9 +34,10 @@ impl Regression {
             }
             let image = coloured(&step.colours(colouring)?, rows, columns)?;
             let mut panel = picture(image, SIDE);
-            let name = if step.name.is_empty() { "the values" } else { &step.name };
-            let plus = if step.name.is_empty() { "" } else { "+ " };
-            panel.title = Some(format!("{plus}{name}\nR² {:.3}", step.r_squared));
+            panel.title = Some(match step.name.as_str() {
+                "" => "the values".to_owned(),
+                name => format!("+ {name}\nR² {:.3}", step.r_squared),
+            });
             items.push(Node::Panel(Box::new(panel)));
         }
         let columns = items.len().clamp(1, COLUMNS);
