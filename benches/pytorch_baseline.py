@@ -25,7 +25,7 @@ does the work that often and answers with the seconds it took. WORK is one of
   f32; matrices by a batched product, which took half as long as einsum;
 - mixture: one step of gradient ascent on the soft share of points in a band, by autograd;
 - separability: the mutual information of rotated points in 40 x 40 bins, at one angle; counts by
-  bincount, which took less than scatter_add.
+  bincount.
 
 All is eager; AdamW is the fused one, PyTorch's fastest.
 """

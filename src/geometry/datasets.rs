@@ -76,7 +76,7 @@ impl Cloud {
 
 impl fmt::Display for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Gaussian => "Gaussian",
             Self::Lines => "mixture of lines",
             Self::Circle => "circle",
