@@ -34,7 +34,13 @@ impl Points {
         }
         let x = flat.iter().step_by(2).copied().collect();
         let y = flat.iter().skip(1).step_by(2).copied().collect();
-        Ok(Self { x, y })
+        let points = Self { x, y };
+        let spread = points.moved(points.mean(), 1.0).mean_square();
+        if !spread.is_normal() {
+            let expected = "of a spread whose square is neither 0 nor infinite in f64: scale them";
+            return Err(Error::invalid(WHAT, expected, format!("a mean square of {spread}")));
+        }
+        Ok(points)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,6 +85,10 @@ mod tests {
         assert!(message(&same).contains("5 times (1, 1)"), "{}", message(&same));
         let nan = Tensor::new(&[[0f32, 1.0], [2.0, f32::NAN]], cpu).unwrap();
         assert!(message(&nan).contains("index 3"), "{}", message(&nan));
+        for size in [1e-200, 1e200] {
+            let extreme = Tensor::new(&[[0f64, size], [size, 0.0]], cpu).unwrap();
+            assert!(message(&extreme).contains("scale them"), "{}", message(&extreme));
+        }
         let whole = Tensor::new(&[[0u32, 1], [2, 3]], cpu).unwrap();
         assert!(message(&whole).contains("u32"), "{}", message(&whole));
     }

@@ -187,7 +187,8 @@ impl Separability {
 
     /// The information in bits at [`angle`](Self::angle), estimated without the bias that few
     /// points in many bins bring (see [`grassberger`](super::grassberger)): near 0 for points that
-    /// are separable there. Can be negative.
+    /// are separable there. Can be negative, and lies above [`index`](Self::index) where there is
+    /// much information: the floor of the binning, which lowers that, plays no part here.
     pub fn corrected(&self) -> f64 {
         self.corrected[self.lowest] / LN_2
     }
