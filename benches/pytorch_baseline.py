@@ -22,7 +22,10 @@ does the work that often and answers with the seconds it took. WORK is one of
   decoder with columns of length one and no gradient along them, Adam (rate 1e-3); the error's
   share of the variance and the features that fired;
 - scan: the two largest eigenvalues of the symmetrised interaction matrices of output features, in
-  f32; matrices by a batched product, which took half as long as einsum.
+  f32; matrices by a batched product, which took half as long as einsum;
+- mixture: one step of gradient ascent on the soft share of points in a band, by autograd;
+- separability: the mutual information of rotated points in 40 x 40 bins, at one angle; counts by
+  bincount.
 
 All is eager; AdamW is the fused one, PyTorch's fastest.
 """
@@ -403,6 +406,42 @@ class Scan:
         self.rows.append(row)
 
 
+class MixtureAscent:
+    """P = mean sigmoid((0.1 - |z|) / T), z = (x a + b) / rms; steps of 0.1 along its gradient."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.x = torch.randn(sizes["points"], 2)
+        self.a = torch.tensor([0.6, -0.8], requires_grad=True)
+        self.b = torch.zeros((), requires_grad=True)
+
+    def __call__(self) -> None:
+        y = self.x @ self.a + self.b
+        z = y / y.square().mean().sqrt()
+        share = torch.sigmoid((0.1 - z.abs()) / 0.5).mean()
+        slopes = torch.autograd.grad(share, (self.a, self.b))
+        with torch.no_grad():
+            self.a += 0.1 * slopes[0]
+            self.b += 0.1 * slopes[1]
+
+
+class Separability:
+    """One angle of the curve."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.x, self.angle = torch.randn(sizes["points"], 2), 0.0
+
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        self.angle += 0.00628
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        rotated = self.x @ torch.tensor([[cos, -sin], [sin, cos]])
+        bins = ((rotated + 3) * (20 / 3)).clamp(0, 39.9).long()
+        joint = torch.bincount(bins[:, 0] * 40 + bins[:, 1], minlength=1600).view(40, 40)
+        joint = joint / len(self.x)
+        product = joint.sum(1, keepdim=True) * joint.sum(0)
+        (joint * ((joint + 1e-4) / (product + 1e-4)).log()).sum().item()
+
+
 WORKS: dict[str, Callable[[Sizes], Work]] = {
     "image": lambda sizes: ImageTraining(sizes, noise=0.0),
     "image-noise": lambda sizes: ImageTraining(sizes, noise=0.4),
@@ -415,6 +454,8 @@ WORKS: dict[str, Callable[[Sizes], Work]] = {
     "decoding": Decoding,
     "features": FeatureTraining,
     "scan": Scan,
+    "mixture": MixtureAscent,
+    "separability": Separability,
 }
 
 

@@ -8,6 +8,7 @@ mod error;
 pub mod features;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod geometry;
 pub mod gguf;
 pub mod hub;
 pub mod linalg;

@@ -7,6 +7,10 @@ pub use crate::bilinear::tracer::{Directions, Statistic, Tracer};
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist};
 pub use crate::features::{MaxOptions, Visualizer, max_activations};
+pub use crate::geometry::{
+    BestBand, Binning, Cloud, Colouring, Explanatory, Mixture, MixtureOptions, Reducibility,
+    Regression, Separability,
+};
 pub use crate::model::{
     Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
 };

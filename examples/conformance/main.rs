@@ -10,6 +10,7 @@
 
 mod autoencoders;
 mod bilinear;
+mod geometry;
 mod language;
 mod models;
 mod report;
@@ -38,6 +39,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
     Suite { pattern: "smollm2", run: smollm2::model },
+    Suite { pattern: "multidim/simple_example", run: geometry::regression },
+    Suite { pattern: "reducibility", run: geometry::reducibility },
 ];
 
 fn main() -> ExitCode {

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     relative: Option<f64>,
     /// Whether the running case cannot be run here.
     excused: bool,
+    /// The case's own tolerance, whatever the size of the entries.
+    absolute: Option<f64>,
 }
 
 /// The reference tensors of a case.
@@ -85,6 +87,7 @@ impl Report {
         self.open.clear();
         self.compared = 0;
         self.relative = None;
+        self.absolute = None;
         self.excused = false;
     }
 
@@ -93,6 +96,11 @@ impl Report {
         let case = self.case.clone();
         self.skip(&case, reason);
         self.excused = true;
+    }
+
+    /// From here to the next call or the end of the case: `max |error| ≤ tolerance`.
+    pub(crate) fn absolute(&mut self, tolerance: f64) {
+        self.absolute = Some(tolerance);
     }
 
     /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
@@ -143,7 +151,11 @@ impl Report {
         }
         let share = if size > 0.0 { error / size } else { error };
         let line = format!("{} {name} {error:.3e} {share:.3e}", self.case);
-        let bound = self.relative.map_or(TOLERANCE * size.max(1.0), |share| share * size);
+        let bound = match (self.absolute, self.relative) {
+            (Some(tolerance), _) => tolerance,
+            (None, Some(share)) => share * size,
+            (None, None) => TOLERANCE * size.max(1.0),
+        };
         if error <= bound {
             println!("{line}");
             self.passed += 1;

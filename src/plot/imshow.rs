@@ -58,7 +58,9 @@ pub(super) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<I
         return Err(Error::NonFinite { what: what.to_owned(), index });
     }
     let images = values.chunks(rows * columns);
-    Ok(images.map(|cells| Image { values: cells.into(), rows, columns, colour }).collect())
+    Ok(images
+        .map(|cells| Image { values: cells.into(), rows, columns, colour, rgb: None })
+        .collect())
 }
 
 /// A panel with one image whose longer side is at most `side` pixels.

@@ -46,6 +46,8 @@ mod page;
 mod panel;
 mod picture;
 mod plotly_json;
+mod reducibility;
+mod residuals;
 mod scale;
 mod spectrum;
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub(super) struct Image {
     pub(super) columns: usize,
     /// Index into the figure's colour axes.
     pub(super) colour: usize,
+    /// Colours of the cells, in place of values.
+    pub(super) rgb: Option<Arc<[[u8; 3]]>>,
 }
 
 /// Points, joined or not, or bars.

@@ -19,6 +19,8 @@ const CELLS: usize = 800;
 const POINTS: usize = 1_000;
 /// Point clouds are cut off here.
 const CLOUD: usize = 2_000;
+/// Weight and number of levels of red, green and blue in a palette of 252 colours.
+const STEPS: [(u8, u8); 3] = [(42, 6), (6, 7), (1, 6)];
 
 /// The picture as an HTML image that holds its own data.
 pub(super) fn html(figure: &Figure) -> String {
@@ -214,14 +216,24 @@ fn x_title(placed: &Placed) -> f64 {
 
 fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure) {
     let (low, high) = figure.limits(image.colour);
-    let palette: Vec<[u8; 3]> = (0..256).map(|i| scale.rgb(f64::from(i) / 255.0)).collect();
+    let palette = match &image.rgb {
+        Some(_) => (0..=255)
+            .map(|i| STEPS.map(|(size, count)| i / size % count * (255 / (count - 1))))
+            .collect(),
+        None => (0..256).map(|i| scale.rgb(f64::from(i) / 255.0)).collect::<Vec<[u8; 3]>>(),
+    };
     let (rows, columns) = (image.rows.min(CELLS), image.columns.min(CELLS));
     let mut pixels = Vec::with_capacity(rows * columns);
     for row in 0..rows {
         for column in 0..columns {
             let cell = row * image.rows / rows * image.columns + column * image.columns / columns;
-            let share = (f64::from(image.values[cell]) - low) / (high - low);
-            pixels.push((share * 255.0).round().clamp(0.0, 255.0) as u8);
+            pixels.push(match &image.rgb {
+                Some(rgb) => coarse(rgb[cell]),
+                None => {
+                    let share = (f64::from(image.values[cell]) - low) / (high - low);
+                    (share * 255.0).round().clamp(0.0, 255.0) as u8
+                }
+            });
         }
     }
     let _ = write!(
@@ -235,6 +247,13 @@ fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure
         r.h,
         base64(&png(columns, &pixels, Some(&palette)))
     );
+}
+
+/// Place of a colour in the still picture's palette.
+fn coarse(rgb: [u8; 3]) -> u8 {
+    let level =
+        |value: u8, count: u8| (f64::from(value) / 255.0 * f64::from(count - 1)).round() as u8;
+    rgb.iter().zip(STEPS).map(|(&value, (size, count))| size * level(value, count)).sum()
 }
 
 fn series(

@@ -232,6 +232,13 @@ fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bo
 }
 
 fn image(image: &Image, name: Option<&str>, x: &Axis, y: &Axis) -> Value {
+    if let Some(rgb) = &image.rgb {
+        let rows: Vec<&[[u8; 3]]> = rgb.chunks(image.columns.max(1)).collect();
+        return json!({
+            "type": "image", "z": rows, "name": text(name.unwrap_or("")),
+            "hovertemplate": "x %{x}, y %{y}<br>red %{z[0]}, green %{z[1]}, blue %{z[2]}",
+        });
+    }
     let mut trace = json!({
         "type": "heatmap",
         "z": encode::matrix(&image.values, image.rows, image.columns),

@@ -1,0 +1,45 @@
+//! Reducibility of points in the plane, beside PyTorch.
+
+use eigenlens::geometry::Ascent;
+use eigenlens::prelude::*;
+
+use crate::Result;
+use crate::pytorch::{self, Work};
+use crate::report::Row;
+
+/// Points, as in the study.
+const POINTS: usize = 4_096;
+
+/// Speeds of the mixture ascent and of the separability curve, and how they compare with PyTorch's.
+pub(crate) fn rows() -> Result<Vec<Row>> {
+    let points = Cloud::Lines.points(POINTS, 0)?;
+    let ascend = |steps: usize| {
+        let options = MixtureOptions { steps, ..MixtureOptions::default() };
+        Ascent::from(&points, [0.6, -0.8], &options).map(drop)
+    };
+    let curve = |angles: usize| {
+        let binning = Binning { angles, ..Binning::fixed() };
+        Separability::of(&points, binning).map(drop)
+    };
+    let works = [
+        Work {
+            name: "ε-mixture ascent",
+            request: "mixture",
+            size: format!("{POINTS} points"),
+            unit: "steps/s",
+            each: 1,
+            times: 2_000,
+            run: &ascend,
+        },
+        Work {
+            name: "separability",
+            request: "separability",
+            size: format!("{POINTS} points, 40×40 bins"),
+            unit: "angles/s",
+            each: 1,
+            times: 1_000,
+            run: &curve,
+        },
+    ];
+    pytorch::rows(works, &[("points", POINTS)])
+}

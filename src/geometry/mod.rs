@@ -1,0 +1,59 @@
+//! The shape of a representation: does a feature with two dimensions need both?
+//!
+//! A two-dimensional feature is *reducible* if it is two one-dimensional ones in disguise: either
+//! a **mixture** (a share of the points lies on a line, where one of the two is silent) or
+//! **separable** (in some rotation the two coordinates are independent). After Engels, Liao,
+//! Michaud, Gurnee and Tegmark, "Not All Language Model Features Are Linear" (2024), section 2 and
+//! its appendix. Two numbers tell how far from it some points are:
+//!
+//! $$M_\epsilon = \max_{v, c} P\left(|v\cdot x + c| \le \epsilon
+//! \sqrt{\langle (v\cdot x + c)^2\rangle}\right),\qquad
+//! S = \min_\theta I\left((R_\theta x)_1 ; (R_\theta x)_2\right).$$
+//!
+//! A feature that cannot be reduced has a small mixture index `M` and a large separability index
+//! `S`. [`Reducibility::of`] finds both, [`Reducibility::plot`] shows them.
+//!
+//! - [`Cloud`]: four synthetic data sets whose answer is known;
+//! - [`Mixture`]: `M` by gradient ascent ([`Ascent`]), and the best band there is ([`BestBand`]);
+//! - [`Separability`]: the information at every rotation, under two ways of binning;
+//! - [`Regression`]: which named functions of the inputs explain a representation, one after
+//!   another.
+//!
+//! ```
+//! use eigenlens::prelude::*;
+//! # fn main() -> Result<()> {
+//! let circle = Cloud::Circle.points(1_000, 0)?;
+//! let lines = Cloud::Lines.points(1_000, 0)?;
+//! let options = MixtureOptions { steps: 500, ..MixtureOptions::default() };
+//! let circle = Reducibility::with(&circle, &options)?;
+//! let lines = Reducibility::with(&lines, &options)?;
+//! assert!(lines.mixture().best().fraction > 0.25); // 30 % of the points are on each line
+//! assert!(circle.separability().index() > lines.separability().index());
+//! # Ok(())
+//! # }
+//! ```
+
+mod ascent;
+mod band;
+mod best_band;
+mod datasets;
+mod explanatory;
+mod information;
+mod mixture;
+mod points;
+mod principal;
+mod reducibility;
+mod regression;
+mod separability;
+
+pub use ascent::Ascent;
+pub use band::Band;
+pub use best_band::BestBand;
+pub use datasets::Cloud;
+pub use explanatory::Explanatory;
+pub use information::{grassberger, mutual_information};
+pub use mixture::{Mixture, MixtureOptions};
+pub use principal::Colouring;
+pub use reducibility::Reducibility;
+pub use regression::{Regression, Step};
+pub use separability::{BinRange, Binning, Separability};

@@ -1,0 +1,84 @@
+//! The three largest principal components of a residual, as red, green and blue.
+
+use candle_core::{Device, Tensor};
+
+use crate::Result;
+use crate::linalg::svd;
+
+/// Components that make a colour.
+pub(super) const COLOURS: usize = 3;
+
+/// How components become colours. Both are in use in the study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Colouring {
+    /// The residual as it is, `U Σ`, each component from its least value (0) to its largest (1).
+    #[default]
+    Range,
+    /// Scores of the centred residual, each component divided by its largest value; some are
+    /// negative.
+    Largest,
+}
+
+/// Principal components of a matrix, at most three of them.
+#[derive(Debug)]
+pub(super) struct Principal {
+    /// Scores, `[rows, components]` in rows.
+    pub(super) scores: Vec<Vec<f64>>,
+    /// Unit rows `[components, columns]`; the entry of largest magnitude of each is positive.
+    pub(super) components: Vec<Vec<f64>>,
+    /// Share of the variance of each component; 0 where there is no variance.
+    pub(super) ratio: Vec<f64>,
+}
+
+impl Principal {
+    /// Of `matrix`, `[rows, columns]` in f64, with the mean of each column taken away if `centred`.
+    pub(super) fn of(matrix: &Tensor, centred: bool) -> Result<Self> {
+        let matrix = match centred {
+            true => matrix.broadcast_sub(&matrix.mean_keepdim(0)?)?,
+            false => matrix.clone(),
+        };
+        let parts = svd(&matrix)?;
+        let values: Vec<f64> = parts.values.to_vec1()?;
+        let count = values.len().min(COLOURS);
+        let mut components: Vec<Vec<f64>> = parts.v.narrow(1, 0, count)?.t()?.to_vec2()?;
+        let signs: Vec<f64> = components.iter().map(|component| sign(component)).collect();
+        for (component, sign) in components.iter_mut().zip(&signs) {
+            component.iter_mut().for_each(|entry| *entry *= sign);
+        }
+        let mut scores: Vec<Vec<f64>> = parts.u.narrow(1, 0, count)?.to_vec2()?;
+        for row in &mut scores {
+            for (score, (value, sign)) in row.iter_mut().zip(values.iter().zip(&signs)) {
+                *score *= value * sign;
+            }
+        }
+        let total: f64 = values.iter().map(|value| value * value).sum();
+        let share = |value: &f64| if total > 0.0 { value * value / total } else { 0.0 };
+        let ratio = values.iter().take(count).map(share).collect();
+        Ok(Self { scores, components, ratio })
+    }
+
+    /// `[rows, 3]`; channels without a component are 0.
+    pub(super) fn colours(&self, colouring: Colouring) -> Result<Tensor> {
+        let mut colours = vec![0.0; self.scores.len() * COLOURS];
+        for channel in 0..self.components.len() {
+            let column = self.scores.iter().map(|row| row[channel]);
+            let low = column.clone().fold(f64::INFINITY, f64::min);
+            let high = column.clone().fold(f64::NEG_INFINITY, f64::max);
+            for (row, score) in column.enumerate() {
+                let (above, width) = match colouring {
+                    Colouring::Range => (score - low, high - low),
+                    Colouring::Largest => (score, high),
+                };
+                // Without any variation there is nothing to see.
+                colours[row * COLOURS + channel] = if width == 0.0 { 0.0 } else { above / width };
+            }
+        }
+        Ok(Tensor::from_vec(colours, (self.scores.len(), COLOURS), &Device::Cpu)?)
+    }
+}
+
+/// −1 if the entry of largest magnitude is negative, else 1.
+fn sign(entries: &[f64]) -> f64 {
+    let largest = entries.iter().fold(0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
+    if largest < 0.0 { -1.0 } else { 1.0 }
+}

@@ -1,0 +1,86 @@
+//! What a regression leaves unexplained, as colours.
+
+use candle_core::Tensor;
+
+use super::figure::Figure;
+use super::imshow::picture;
+use super::panel::{Block, ColourAxis, Image, Node};
+use crate::geometry::{Colouring, Regression};
+use crate::{Error, Result};
+
+/// Pixels of a step's longer side.
+const SIDE: f64 = 200.0;
+/// Steps in a row.
+const COLUMNS: usize = 4;
+
+impl Regression {
+    /// Draws what is left after each function as a picture of `rows` × `columns` inputs (row-major:
+    /// the first variable goes down, the second to the right). Red, green and blue are the three
+    /// largest principal components of the residual; structure that can be seen is not yet
+    /// explained.
+    ///
+    /// Each picture has its own scale, so its colours tell nothing of the residual's size: `R²`
+    /// above it does. Values beyond 0 and 1 ([`Colouring::Largest`] has some) take the end's colour.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are `rows · columns` inputs.
+    pub fn plot(&self, rows: usize, columns: usize, colouring: Colouring) -> Result<Figure> {
+        let mut items = Vec::with_capacity(self.steps().len());
+        for step in self.steps() {
+            let inputs = step.residual.dims()[0];
+            if rows.checked_mul(columns) != Some(inputs) {
+                let expected = format!("{inputs} inputs in rows and columns");
+                return Err(Error::shape("the grid of inputs", expected, [rows, columns]));
+            }
+            let image = coloured(&step.colours(colouring)?, rows, columns)?;
+            let mut panel = picture(image, SIDE);
+            panel.title = Some(match step.name.as_str() {
+                "" => "the values".to_owned(),
+                name => format!("+ {name}\nR² {:.3}", step.r_squared),
+            });
+            items.push(Node::Panel(Box::new(panel)));
+        }
+        let columns = items.len().clamp(1, COLUMNS);
+        let colours = vec![ColourAxis { bar: false, ..ColourAxis::default() }];
+        Ok(Figure::of(Block { items, columns, ..Block::default() }, colours))
+    }
+}
+
+/// An image whose cells have the colours `[rows · columns, 3]`, from 0 to 1.
+fn coloured(colours: &Tensor, rows: usize, columns: usize) -> Result<Image> {
+    let colours: Vec<Vec<f64>> = colours.to_vec2()?;
+    let byte = |share: f64| (share.clamp(0.0, 1.0) * 255.0).round() as u8;
+    let rgb = colours.iter().map(|cell| [byte(cell[0]), byte(cell[1]), byte(cell[2])]).collect();
+    Ok(Image { values: [].into(), rows, columns, colour: 0, rgb: Some(rgb) })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::geometry::Explanatory;
+    use crate::random::Rng;
+
+    #[test]
+    fn every_step_is_a_picture() {
+        let values = Rng::seed(0).normal((12, 4), &Device::Cpu).unwrap();
+        let first = Explanatory::one_hot("row", (0..12).map(|i| i / 4), 3).unwrap();
+        let regression = Regression::explain(&values, &[first]).unwrap();
+        let figure = regression.plot(3, 4, Colouring::Range).unwrap();
+        assert_eq!(figure.to_string(), "Figure: 2 images of 3 × 4");
+        let json: serde_json::Value = serde_json::from_str(&figure.to_json()).unwrap();
+        assert_eq!(json["data"][1]["type"], "image");
+        assert_eq!(json["data"][1]["z"][2][3].as_array().unwrap().len(), 3);
+        // Each channel has a darkest and a brightest input.
+        for channel in 0..3 {
+            let rows = json["data"][0]["z"].as_array().unwrap();
+            let cells = rows.iter().flat_map(|row| row.as_array().unwrap());
+            let values: Vec<u64> = cells.map(|cell| cell[channel].as_u64().unwrap()).collect();
+            assert!(values.contains(&0) && values.contains(&255));
+        }
+        assert!(figure.to_svg().contains("data:image/png"));
+        assert!(regression.plot(3, 5, Colouring::Range).is_err());
+        assert!(regression.plot(usize::MAX, 2, Colouring::Range).is_err());
+    }
+}
