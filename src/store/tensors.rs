@@ -81,7 +81,7 @@ impl Raw {
         let bytes = self.bytes.read().ok()?;
         let bytes = bytes.get(..count.checked_mul(self.kind.size())?)?;
         Some(match self.kind {
-            Kind::I64 => numbers(bytes, |b| i64::from_le_bytes(b)),
+            Kind::I64 => numbers(bytes, i64::from_le_bytes),
             Kind::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
             Kind::U32 => numbers(bytes, |b| u32::from_le_bytes(b).into()),
             Kind::I16 => numbers(bytes, |b| i16::from_le_bytes(b).into()),

@@ -7,7 +7,9 @@
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, turned};
+use super::{
+    Architecture, Draft, Place, Point, Request, SaeWeights, check_size, checked_k, turned,
+};
 use crate::model::HookPoint;
 use crate::sae::{Activation, Gate};
 use crate::store::{Fields, Tensors};
@@ -134,7 +136,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     trainer.finish(&HARMLESS)?;
     let point = layer.and_then(|layer| {
         let hook = hook.as_deref()?;
-        let kinds: [(&str, fn(usize) -> HookPoint); 3] = [
+        let kinds: [(&str, Point); 3] = [
             ("resid_post", HookPoint::ResidPost),
             ("mlp_out", HookPoint::MlpOut),
             ("attn_out", HookPoint::AttnOut),

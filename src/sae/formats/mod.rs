@@ -187,6 +187,9 @@ impl Draft {
     }
 }
 
+/// A kind of hook point, to be placed in a layer.
+type Point = fn(usize) -> HookPoint;
+
 /// `k` of a file, which must be there and lie in 1 to `features`.
 fn checked_k(fields: &mut Fields, name: &str, features: usize) -> Result<usize> {
     let k = fields.size(name)?;

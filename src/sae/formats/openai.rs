@@ -3,7 +3,7 @@
 //!
 //! Where the activation is TopK the inputs are standardised; no file says so.
 
-use super::{Architecture, Draft, Place, Request, SaeWeights};
+use super::{Architecture, Draft, Place, Point, Request, SaeWeights};
 use crate::model::HookPoint;
 use crate::sae::{Activation, Normalization};
 use crate::store::Loaded;
@@ -83,7 +83,7 @@ fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Ar
 fn point(place: &Place, file: &str) -> Option<HookPoint> {
     let layer = file.strip_suffix(".pt")?.parse().ok()?;
     let words = place.words();
-    let kinds: [(&str, fn(usize) -> HookPoint); 4] = [
+    let kinds: [(&str, Point); 4] = [
         ("resid_post_mlp", HookPoint::ResidPost),
         ("resid_post_attn", HookPoint::ResidMid),
         ("resid_delta_mlp", HookPoint::MlpOut),

@@ -10,7 +10,7 @@ use std::path::Path;
 use candle_core::DType;
 use serde_json::json;
 
-use super::{Architecture, Draft, Place, Request, Sae, SaeWeights, checked_k};
+use super::{Architecture, Draft, Place, Point, Request, Sae, SaeWeights, checked_k};
 use crate::model::HookPoint;
 use crate::sae::Encoder;
 use crate::store::{replace, save};
@@ -117,8 +117,6 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let architecture = Architecture { encoder, ..Architecture::signed_top_k(k) };
     Ok(Draft::new(architecture, weights).at(None, Some(point)))
 }
-
-type Point = fn(usize) -> HookPoint;
 
 /// The layout's names of hook points in `config.json`; in names of folders, and in some older files,
 /// underscores are hyphens.
