@@ -5,18 +5,25 @@
 //! product; what is not, is a batch of products, a block a member:
 //!
 //! ```text
-//! H = E Xᵀ + e       [S, B]   one product
-//! C = act(H)         [S, B]
-//! R = Cᵀ D − X       [B, m]   a block
-//! ∂C = 2/B D Rᵀ + λ/B         a block; ∂H is ∂C where C > 0
-//! ∂D = 2/B C R                a block
-//! ∂E = ∂H X                   one product
+//! H = E Xᵀ + e          [S, B]   one product
+//! C = act(H)            [S, B]
+//! R = 2/B (Cᵀ D − X)    [B, m]   a block
+//! ∂H = (D Rᵀ + λ/B) where C > 0, else 0
+//! ∂D = C R
+//! ∂E = ∂H X
 //! ```
+//!
+//! Once few of a member's codes are left, all but the first product touch those alone.
 
 use rayon::prelude::*;
 
 use super::dictionary::Sparsity;
 use crate::linalg::{Operand, ProductInto};
+
+/// A member goes code by code when at most one code in so many is not zero.
+const SPARSE_FROM: usize = 10;
+/// Sums of an inner product.
+const LANES: usize = 8;
 
 /// A member's place among the rows, and how it is kept sparse.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +46,7 @@ pub(super) struct Step {
     blocks: Vec<Block>,
     dims: usize,
     codes: Vec<f32>,
+    /// ∂H.
     slopes: Vec<f32>,
     errors: Vec<f32>,
     pub(super) gradients: Stack,
@@ -94,6 +102,7 @@ impl Step {
             codes,
             slopes,
             errors: &mut self.errors[..self.blocks.len() * batch * dims],
+            encoder_gradient: &mut self.gradients.encoder,
             gradient: &mut self.gradients.decoder,
             bias_gradient: &mut self.gradients.bias,
             decoder: &stack.decoder,
@@ -102,23 +111,10 @@ impl Step {
         let tasks = parts.split(dims, batch);
         let work = |task: Task<'_>| task.run(x, dims, batch, !many);
         // An indexed collect keeps the order of the members.
-        let found: Vec<Found> = match many {
+        match many {
             true => tasks.into_par_iter().with_max_len(1).map(work).collect(),
             false => tasks.into_iter().map(work).collect(),
-        };
-        let slopes = Operand::new(&self.slopes[..rows * batch], rows, batch);
-        match tied {
-            true => ProductInto::NN.adding().write_slice(
-                &mut self.gradients.decoder,
-                slopes,
-                samples,
-                true,
-            ),
-            false => {
-                ProductInto::NN.write_slice(&mut self.gradients.encoder, slopes, samples, true);
-            }
         }
-        found
     }
 }
 
@@ -128,6 +124,8 @@ struct Parts<'a> {
     codes: &'a mut [f32],
     slopes: &'a mut [f32],
     errors: &'a mut [f32],
+    /// Empty where the encoder is tied: its gradient then belongs to the decoder.
+    encoder_gradient: &'a mut [f32],
     gradient: &'a mut [f32],
     bias_gradient: &'a mut [f32],
     decoder: &'a [f32],
@@ -137,6 +135,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn split(mut self, dims: usize, batch: usize) -> Vec<Task<'a>> {
         let blocks = self.blocks;
+        let tied = self.encoder_gradient.is_empty();
         let task = |block: &Block| {
             let s = block.size;
             Task {
@@ -144,6 +143,7 @@ impl<'a> Parts<'a> {
                 codes: cut(&mut self.codes, s * batch),
                 slopes: cut(&mut self.slopes, s * batch),
                 errors: cut(&mut self.errors, batch * dims),
+                encoder_gradient: cut(&mut self.encoder_gradient, if tied { 0 } else { s * dims }),
                 gradient: cut(&mut self.gradient, s * dims),
                 bias_gradient: cut(&mut self.bias_gradient, s),
                 decoder: self.decoder.split_off(..s * dims).unwrap_or_default(),
@@ -165,6 +165,8 @@ struct Task<'a> {
     codes: &'a mut [f32],
     slopes: &'a mut [f32],
     errors: &'a mut [f32],
+    /// Empty where the encoder is tied: its gradient then belongs to the decoder.
+    encoder_gradient: &'a mut [f32],
     gradient: &'a mut [f32],
     bias_gradient: &'a mut [f32],
     decoder: &'a [f32],
@@ -172,48 +174,119 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    fn run(self, x: &[f32], dims: usize, batch: usize, spread: bool) -> Found {
-        let Self { block, codes, slopes, errors, gradient, bias_gradient, decoder, bias } = self;
-        let size = block.size;
-        for (row, bias) in codes.chunks_mut(batch).zip(bias) {
+    fn run(mut self, x: &[f32], dims: usize, batch: usize, spread: bool) -> Found {
+        for (row, bias) in self.codes.chunks_mut(batch).zip(self.bias) {
             row.iter_mut().for_each(|code| *code = (*code + bias).max(0.0));
         }
-        let least = sparsify(block.sparsity, codes, batch);
-        let codes = Operand::new(codes, size, batch);
-        let decoder = Operand::new(decoder, size, dims);
-        ProductInto::TN.write_slice(errors, codes, decoder, spread);
-        let scale = 2.0 / batch as f32;
-        let mut squares = 0.0;
-        for (error, x) in errors.chunks_mut(dims).zip(x.chunks(dims)) {
-            let mut sum = 0f32;
-            for (error, x) in error.iter_mut().zip(x) {
-                let difference = *error - x;
-                sum += difference * difference;
-                *error = scale * difference;
-            }
-            squares += f64::from(sum);
-        }
-        let errors = Operand::new(errors, batch, dims);
-        ProductInto::NT.write_slice(slopes, decoder, errors, spread);
-        ProductInto::NN.write_slice(gradient, codes, errors, spread);
-        let penalty = match block.sparsity {
+        let least = sparsify(self.block.sparsity, self.codes, batch);
+        let active = self.codes.iter().filter(|code| **code > 0.0).count();
+        let sum = self.codes.iter().map(|code| f64::from(*code)).sum();
+        let squares = match active * SPARSE_FROM < self.codes.len() {
+            true => self.sparse(x, dims, batch),
+            false => self.dense(x, dims, batch, spread),
+        };
+        Found { squares, sum, least }
+    }
+
+    /// `λ/B`.
+    fn penalty(&self, batch: usize) -> f32 {
+        match self.block.sparsity {
             Sparsity::L1(penalty) => penalty as f32 / batch as f32,
             _ => 0.0,
-        };
-        let mut total = 0.0;
-        let rows = slopes.chunks_mut(batch).zip(codes.values.chunks(batch));
-        for ((slopes, codes), bias_gradient) in rows.zip(bias_gradient) {
-            let (mut sum, mut slope_sum) = (0f32, 0f32);
+        }
+    }
+
+    /// By products of matrices.
+    fn dense(&mut self, x: &[f32], dims: usize, batch: usize, spread: bool) -> f64 {
+        let (size, penalty) = (self.block.size, self.penalty(batch));
+        let samples = Operand::new(x, batch, dims);
+        let codes = Operand::new(self.codes, size, batch);
+        let decoder = Operand::new(self.decoder, size, dims);
+        ProductInto::TN.write_slice(self.errors, codes, decoder, spread);
+        self.errors.iter_mut().zip(x).for_each(|(error, x)| *error -= x);
+        let squares = scale(self.errors, dims, batch);
+        let errors = Operand::new(self.errors, batch, dims);
+        ProductInto::NT.write_slice(self.slopes, decoder, errors, spread);
+        ProductInto::NN.write_slice(self.gradient, codes, errors, spread);
+        let rows = self.slopes.chunks_mut(batch).zip(self.codes.chunks(batch));
+        for ((slopes, codes), bias) in rows.zip(&mut *self.bias_gradient) {
+            *bias = 0.0;
             for (slope, code) in slopes.iter_mut().zip(codes) {
                 *slope = if *code > 0.0 { *slope + penalty } else { 0.0 };
-                sum += code;
-                slope_sum += *slope;
+                *bias += *slope;
             }
-            total += f64::from(sum);
-            *bias_gradient = slope_sum;
         }
-        Found { squares, sum: total, least }
+        let slopes = Operand::new(self.slopes, size, batch);
+        match self.encoder_gradient.is_empty() {
+            true => ProductInto::NN.adding().write_slice(self.gradient, slopes, samples, spread),
+            false => ProductInto::NN.write_slice(self.encoder_gradient, slopes, samples, spread),
+        }
+        squares
     }
+
+    /// Code by code.
+    fn sparse(&mut self, x: &[f32], dims: usize, batch: usize) -> f64 {
+        let penalty = self.penalty(batch);
+        let row = |sample: usize| sample * dims..(sample + 1) * dims;
+        self.errors.iter_mut().zip(x).for_each(|(error, x)| *error = -x);
+        for (codes, atom) in self.codes.chunks(batch).zip(self.decoder.chunks(dims)) {
+            for (sample, code) in active(codes) {
+                add(&mut self.errors[row(sample)], code, atom);
+            }
+        }
+        let squares = scale(self.errors, dims, batch);
+        self.gradient.fill(0.0);
+        self.encoder_gradient.fill(0.0);
+        for (i, codes) in self.codes.chunks(batch).enumerate() {
+            let (atom, gradient) = (&self.decoder[row(i)], &mut self.gradient[row(i)]);
+            self.bias_gradient[i] = 0.0;
+            for (sample, code) in active(codes) {
+                let error = &self.errors[row(sample)];
+                let slope = dot(atom, error) + penalty;
+                self.bias_gradient[i] += slope;
+                add(gradient, code, error);
+                match self.encoder_gradient.get_mut(row(i)) {
+                    Some(own) => add(own, slope, &x[row(sample)]),
+                    None => add(gradient, slope, &x[row(sample)]),
+                }
+            }
+        }
+        squares
+    }
+}
+
+/// Multiplies the errors by `2/B`; the sum of their squares before.
+fn scale(errors: &mut [f32], dims: usize, batch: usize) -> f64 {
+    let factor = 2.0 / batch as f32;
+    let mut squares = 0.0;
+    for row in errors.chunks_mut(dims) {
+        squares += f64::from(dot(row, row));
+        row.iter_mut().for_each(|error| *error *= factor);
+    }
+    squares
+}
+
+/// The samples in which an atom's code is not zero.
+fn active(codes: &[f32]) -> impl Iterator<Item = (usize, f32)> {
+    codes.iter().copied().enumerate().filter(|(_, code)| *code > 0.0)
+}
+
+/// `target += factor · values`.
+fn add(target: &mut [f32], factor: f32, values: &[f32]) {
+    target.iter_mut().zip(values).for_each(|(target, value)| *target += factor * value);
+}
+
+/// The inner product, in sums that do not wait for each other.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 /// Sets to zero which of the codes `[size, batch]`, none of them negative, are not kept; the
