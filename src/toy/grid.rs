@@ -264,6 +264,16 @@ impl DictionaryGrid {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
+    /// Name and atoms over training of every member, for `plot_recovery`.
+    ///
+    /// # Errors
+    /// Training without [`GridOptions::snapshot`].
+    pub fn all_snapshots(&self) -> Result<Vec<(String, Tensor)>> {
+        let width = self.0.options.sizes.len();
+        let member = |(i, name)| Ok((name, self.snapshots(i / width, i % width)?));
+        self.names().into_iter().enumerate().map(member).collect()
+    }
+
     fn index(&self, sparsity: usize, size: usize) -> Result<usize> {
         let GridOptions { sparsities, sizes, .. } = &self.0.options;
         if sparsity >= sparsities.len() || size >= sizes.len() {
