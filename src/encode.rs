@@ -4,6 +4,7 @@ use std::io::Write;
 
 use base64::Engine as _;
 use flate2::{Compression, Crc, write::ZlibEncoder};
+use rayon::prelude::*;
 
 /// Standard base64 with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -44,7 +45,9 @@ pub(crate) fn apng(width: usize, frames: &[(Vec<u8>, u16)]) -> Vec<u8> {
         sequence += 1;
         (sequence - 1).to_be_bytes()
     };
-    for (i, (pixels, pause)) in frames.iter().enumerate() {
+    let packed: Vec<Vec<u8>> =
+        frames.par_iter().map(|(pixels, _)| deflate(pixels, 4 * width)).collect();
+    for (i, (rows, (_, pause))) in packed.iter().zip(frames).enumerate() {
         let mut control = next().to_vec();
         control.extend(&size);
         // The whole picture, from the corner.
@@ -54,10 +57,9 @@ pub(crate) fn apng(width: usize, frames: &[(Vec<u8>, u16)]) -> Vec<u8> {
         // Left as it is afterwards, and replacing what was there.
         control.extend([0, 0]);
         chunk(&mut file, b"fcTL", &control);
-        let rows = deflate(pixels, 4 * width);
         match i {
-            0 => chunk(&mut file, b"IDAT", &rows),
-            _ => chunk(&mut file, b"fdAT", &[&next()[..], &rows].concat()),
+            0 => chunk(&mut file, b"IDAT", rows),
+            _ => chunk(&mut file, b"fdAT", &[&next()[..], rows].concat()),
         }
     }
     chunk(&mut file, b"IEND", &[]);

@@ -1,5 +1,6 @@
 //! Figures that move: a slider and buttons in plotly, and an animated picture.
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::arrange::Page;
@@ -7,7 +8,7 @@ use super::figure::Figure;
 use super::panel::Mark;
 use super::raster::Canvas;
 use super::scale::{GRID, TEXT};
-use super::space::{Place, project, reach};
+use super::space::{Place, Space, SpaceStyle, project, reach};
 use crate::encode::{apng, base64};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
@@ -31,7 +32,7 @@ pub(super) struct Film {
 
 impl Film {
     /// Plotly's frames; `traces` are the traces that move, with their mark's form.
-    pub(super) fn frames(&self, traces: &[(usize, &super::space::Space, bool)]) -> Value {
+    pub(super) fn frames(&self, traces: &[(usize, &Space, bool)]) -> Value {
         let frames = self.labels.iter().zip(&self.frames).map(|(label, places)| {
             let data: Vec<Value> = traces
                 .iter()
@@ -137,7 +138,7 @@ impl Figure {
         let mut back = Canvas::new(page.width.ceil() as usize, height.ceil() as usize);
         self.paint(&page, &mut back, None);
         let count = film.frames.len();
-        let frames = film.frames.iter().enumerate().map(|(i, places)| {
+        let frames = film.frames.par_iter().enumerate().map(|(i, places)| {
             let mut canvas = back.clone();
             self.paint(&page, &mut canvas, Some(places));
             let (left, right) = (12.0, page.width - 12.0);
@@ -146,7 +147,7 @@ impl Figure {
             canvas.line((left, height - 8.0), (now, height - 8.0), 4.0, TEXT);
             canvas.into_bytes()
         });
-        let pauses = (0..count).map(|i| if i + 1 == count { LAST } else { FRAME });
+        let pauses = (0..count).into_par_iter().map(|i| if i + 1 == count { LAST } else { FRAME });
         let frames: Vec<(Vec<u8>, u16)> = frames.zip(pauses).collect();
         Ok(AnimatedPicture { bytes: apng(back.width(), &frames), frames: count })
     }
@@ -164,7 +165,13 @@ impl Figure {
             };
             for mark in &placed.panel.marks {
                 let Mark::Space(space) = mark else { continue };
+                let outline;
                 let own = match (places, space.moves) {
+                    // Every line costs bytes in every frame.
+                    (None, None) if space.style == SpaceStyle::Line => {
+                        outline = Space::outline();
+                        &outline
+                    }
                     (None, None) => &space.places,
                     (Some(places), Some(moves)) => match places.get(moves) {
                         Some(places) => places,

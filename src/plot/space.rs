@@ -64,6 +64,18 @@ impl Space {
         Self { name, style, places, ink: "rgba(128,128,128,0.3)", width: 1.0, moves: None }
     }
 
+    /// The equator and the edge that the eye sees: a sphere in few pixels.
+    pub(super) fn outline() -> Vec<Place> {
+        let (sa, ca) = AZIMUTH.to_radians().sin_cos();
+        let (se, ce) = ELEVATION.to_radians().sin_cos();
+        let (right, up) = ([-sa, ca, 0.0], [-se * ca, -se * sa, ce]);
+        let turn = |i: usize| (TAU * i as f64 / CORNERS as f64).sin_cos();
+        let equator = (0..=CORNERS).map(turn).map(|(s, c)| [c, s, 0.0]);
+        let edge = (0..=CORNERS).map(turn);
+        let edge = edge.map(|(s, c)| [0, 1, 2].map(|i| c * right[i] + s * up[i]));
+        equator.chain([[f64::NAN; 3]]).chain(edge).collect()
+    }
+
     /// Lines from place to place; one that is not finite breaks them.
     pub(super) fn path(&self, places: &[Place]) -> Vec<Place> {
         match self.style {
@@ -183,6 +195,10 @@ mod tests {
         assert_eq!(trace["marker"]["size"], json!([0, 8.0, 0, 0, 8.0, 0]));
         assert_eq!(arrows.trace(true)["type"], "scatter");
         let sphere = Space::sphere();
+        for place in Space::outline().iter().rev().take(CORNERS) {
+            let (x, y) = project(*place);
+            assert!((x.hypot(y) - 1.0).abs() < 1e-12);
+        }
         for [x, y, z] in sphere.places.iter().filter(|place| place[0].is_finite()) {
             assert!((x * x + y * y + z * z - 1.0).abs() < 1e-12);
         }

@@ -86,9 +86,10 @@ impl GridOptions {
             check_sizes(&[("the size of a dictionary", size)])?;
             self.sparsities.iter().try_for_each(|sparsity| sparsity.check(size))?;
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            // Atoms have length 1: a longer step could turn them into anything.
             let found = self.learning_rate;
-            return Err(Error::invalid("the learning rate", "finite and above 0", found));
+            return Err(Error::invalid("the learning rate", "above 0 and at most 1", found));
         }
         Ok(())
     }
