@@ -54,9 +54,7 @@ impl Film {
                 "frame": {"duration": milliseconds, "redraw": true},
             })
         };
-        let step = |label: &String| {
-            json!({"label": label, "method": "animate", "args": [[label], at_once(0)]})
-        };
+        let step = |label: &String| json!({"label": label, "method": "animate", "args": [[label], at_once(0)]});
         let steps: Vec<Value> = self.labels.iter().map(step).collect();
         let y = (FOOT - 8.0) / page.height;
         let sliders = json!([{

@@ -46,14 +46,14 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         let expected = format!("{} rows of {} features", x.len(), truth.len());
         return Err(Error::shape("the codes", expected, (codes.rows(), codes.width())));
     }
-    let columns = COLUMNS.min(x.len());
+    let count = x.len();
     let panel = |(row, sample): (usize, Place)| {
         let on: Vec<usize> = codes.row(row).map(|(feature, _)| feature as usize).collect();
         let (active, silent): (Vec<usize>, Vec<usize>) =
             (0..truth.len()).partition(|feature| on.contains(feature));
         let pick = |which: Vec<usize>| which.into_iter().map(|i| truth[i]).collect::<Vec<_>>();
-        // One legend for all, at the end of the first row.
-        let name = |name: &'static str| if row + 1 == columns { name } else { "" };
+        // One legend for all.
+        let name = |name: &'static str| if row + 1 == count { name } else { "" };
         still(vec![
             Space::sphere(),
             Space::arrows(name("inactive"), pick(silent), RED, 2.0),
@@ -62,7 +62,7 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         ])
     };
     let panels: Vec<Panel> = x.into_iter().enumerate().map(panel).collect();
-    Ok(Figure::of(Block::of(panels, columns), Vec::new()))
+    Ok(Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new()))
 }
 
 /// Draws how dictionaries approach directions `truth` `[n, 3]` over training, with a slider and
@@ -86,8 +86,8 @@ pub fn plot_recovery(
         let expected = "at least one, with at least one frame (see `snapshot` of the options)";
         return Err(Error::invalid("the dictionaries", expected, found));
     }
-    let alone = dictionaries.len() == 1;
-    let columns = COLUMNS.min(dictionaries.len());
+    let count = dictionaries.len();
+    let alone = count == 1;
     let mut frames = vec![Vec::new(); epochs.len()];
     let mut panels = Vec::new();
     for (i, (name, atoms)) in dictionaries.into_iter().enumerate() {
@@ -99,17 +99,20 @@ pub fn plot_recovery(
             places_of.push(places(&format!("the atoms of {name}"), &atoms.get(frame)?)?);
         }
         let last = frames.last().and_then(|marks| marks.last()).cloned().unwrap_or_default();
-        let word = |word: &'static str| if i + 1 == columns { word } else { "" };
+        let word = |word: &'static str| if i + 1 == count { word } else { "" };
         let (thick, thin) = if alone { (7.0, 3.5) } else { (4.5, 2.0) };
         let mut learnt = Space::arrows(word("atoms"), last, ORANGE, thin);
         learnt.moves = Some(i);
-        let spaces =
-            vec![Space::sphere(), Space::arrows(word("truth"), truth.clone(), GREEN, thick), learnt];
+        let spaces = vec![
+            Space::sphere(),
+            Space::arrows(word("truth"), truth.clone(), GREEN, thick),
+            learnt,
+        ];
         let mut panel = if alone { turning(spaces) } else { still(spaces) };
         panel.title = Some(name);
         panels.push(panel);
     }
-    let mut figure = Figure::of(Block::of(panels, columns), Vec::new());
+    let mut figure = Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new());
     let labels = epochs.iter().map(ToString::to_string).collect();
     figure.film = Some(Film { unit: "epoch".to_owned(), labels, frames });
     Ok(figure)
@@ -146,7 +149,7 @@ pub fn plot_heat_maps(
         figures.push(imshow(&map)?.x_labels(names)?.y_labels(rows.clone())?.title(name));
     }
     let columns = if figures.len() == 4 { 2 } else { figures.len().min(3) };
-    grid(figures, columns)?.update_traces(r#"{"texttemplate": "%{z:.3~g}"}"#)
+    grid(figures, columns)?.update_traces(r#"{"texttemplate": "%{z:.2~g}"}"#)
 }
 
 /// A panel that is turned with the mouse.

@@ -334,10 +334,8 @@ fn space(out: &mut String, panel: &Panel, space: &Space, r: Rect) {
         }
     }
     let (ink, width) = (space.ink, space.width);
-    let _ = write!(
-        out,
-        "<path d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"{width}\"/>"
-    );
+    let _ =
+        write!(out, "<path d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"{width}\"/>");
     for (x, y) in space.tips(&space.places).iter().map(|tip| at(*tip)) {
         let radius = space.dot() / 2.0;
         let _ = write!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{ink}\"/>");

@@ -143,8 +143,12 @@ fn panel(
             }
             Mark::Space(values) => {
                 let mut trace = values.trace(panel.flat);
-                trace["showlegend"] = json!(panel.has_legend() && !values.name.is_empty());
-                trace["legend"] = json!(numbered("legend", i));
+                let named = panel.has_legend() && !values.name.is_empty();
+                trace["showlegend"] = json!(named);
+                // A legend that nothing is in would hide all others.
+                if named {
+                    trace["legend"] = json!(numbered("legend", i));
+                }
                 trace
             }
             Mark::Plotly(value) => value.clone(),

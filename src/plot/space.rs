@@ -4,13 +4,13 @@ use std::f64::consts::TAU;
 
 use serde_json::{Value, json};
 
-use super::scale::AXIS;
-
 /// Where the eye is: degrees around the z axis from x, and above the xy plane.
 const AZIMUTH: f64 = 35.0;
 const ELEVATION: f64 = 25.0;
 /// Distance of plotly's eye from the middle.
-const DISTANCE: f64 = 1.8;
+const DISTANCE: f64 = 1.4;
+/// Thin lines of a scene. What is see-through comes out too bright there.
+const SCENE: &str = "#8a8a8a";
 /// Corners of a drawn circle.
 const CORNERS: usize = 48;
 
@@ -101,7 +101,9 @@ impl Space {
         let mut trace = self.coordinates(&self.places, flat);
         trace["type"] = json!(if flat { "scatter" } else { "scatter3d" });
         trace["name"] = json!(self.name);
-        trace["line"] = json!({"color": self.ink, "width": self.width});
+        let thin = self.style == SpaceStyle::Line && !flat;
+        let ink = if thin { SCENE } else { self.ink };
+        trace["line"] = json!({"color": ink, "width": self.width});
         match self.style {
             SpaceStyle::Line => {
                 trace["mode"] = json!("lines");
@@ -151,8 +153,8 @@ pub(super) fn scene() -> Value {
     let (sa, ca) = AZIMUTH.to_radians().sin_cos();
     let (se, ce) = ELEVATION.to_radians().sin_cos();
     let axis = json!({
-        "showbackground": false, "gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": AXIS,
-        "linecolor": AXIS, "tickfont": {"size": 10}, "showspikes": false, "nticks": 5,
+        "showbackground": false, "gridcolor": SCENE, "zerolinecolor": SCENE, "linecolor": SCENE,
+        "tickfont": {"size": 10}, "showspikes": false, "nticks": 5,
     });
     json!({
         "aspectmode": "data", "xaxis": axis, "yaxis": axis, "zaxis": axis,

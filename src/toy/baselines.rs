@@ -180,10 +180,8 @@ mod tests {
     fn independent_components_are_unmixed_and_principal_ones_are_not() {
         // Sources far from Gaussian, mixed by directions that are not orthogonal.
         let sources = Rng::seed(4).uniform(-1.0, 1.0, (8_000, 3), &Device::Cpu).unwrap();
-        let mixing = Tensor::new(
-            &[[1f32, 0.2, 0.0], [0.6, 0.8, 0.1], [-0.3, 0.4, 0.9]],
-            &Device::Cpu,
-        );
+        let mixing =
+            Tensor::new(&[[1f32, 0.2, 0.0], [0.6, 0.8, 0.1], [-0.3, 0.4, 0.9]], &Device::Cpu);
         let mixing = mixing.unwrap();
         let x = sources.matmul(&mixing).unwrap();
         let found = ica(&x, 3, IcaOptions::default()).unwrap();

@@ -80,8 +80,7 @@ impl Dictionary {
                 Activation::JumpRelu
             }
         };
-        let architecture =
-            Architecture { activation, centred: false, ..Architecture::standard() };
+        let architecture = Architecture { activation, centred: false, ..Architecture::standard() };
         Ok(Self { sparsity, tied: encoder.is_none(), sae: Sae::new(architecture, weights)?, atoms })
     }
 

@@ -39,8 +39,7 @@ impl PhaseDiagram {
         let worlds: Vec<Superposition> =
             active.iter().map(|&active| world.with_active(active)).collect::<Result<_>>()?;
         let truth = world.truth();
-        let mut diagram =
-            Self { active: vec![], names: vec![], mmcs: vec![], interrupted: false };
+        let mut diagram = Self { active: vec![], names: vec![], mmcs: vec![], interrupted: false };
         for (&number, world) in active.iter().zip(worlds) {
             let grid = match world.sample(samples, options.seed) {
                 Ok(samples) => DictionaryGrid::fit(&samples.x(), options)?,

