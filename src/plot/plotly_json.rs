@@ -158,10 +158,8 @@ fn panel(
                 let scene = numbered("scene", i);
                 trace["scene"] = json!(scene);
                 let mut own = space::scene();
-                if panel.spaces().next().is_none() {
-                    // A surface may be flat and wide: plotly then stretches it.
-                    own["aspectmode"] = json!("auto");
-                }
+                let places = panel.spaces().flat_map(|space| space.places.iter().copied());
+                space::fit(&mut own, &places.collect::<Vec<_>>());
                 own["domain"] = json!({"x": across, "y": up});
                 layout.insert(scene, own);
             }

@@ -17,7 +17,15 @@ impl Canvas {
         self.width
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// The pixels, with 16 steps of opacity: no eye tells more on the edge of a line, and the file
+    /// is much smaller.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        for pixel in &mut self.pixels {
+            pixel[3] = (pixel[3].saturating_add(8)) / 17 * 17;
+            if pixel[3] == 0 {
+                *pixel = [0; 4];
+            }
+        }
         self.pixels.into_flattened()
     }
 

@@ -4,11 +4,15 @@ use std::f64::consts::TAU;
 
 use serde_json::{Value, json};
 
+use super::values::extent;
+
 /// Where the eye is: degrees around the z axis from x, and above the xy plane.
 const AZIMUTH: f64 = 35.0;
 const ELEVATION: f64 = 25.0;
 /// Distance of plotly's eye from the middle.
-const DISTANCE: f64 = 1.4;
+const DISTANCE: f64 = 1.8;
+/// Length of a scene's longest side; plotly's own is 1, which leaves much of the panel empty.
+const SIDE: f64 = 1.5;
 /// Thin lines of a scene. What is see-through comes out too bright there.
 const SCENE: &str = "#8a8a8a";
 /// Corners of a drawn circle.
@@ -157,12 +161,30 @@ pub(super) fn scene() -> Value {
         "tickfont": {"size": 10}, "showspikes": false, "nticks": 5,
     });
     json!({
-        "aspectmode": "data", "xaxis": axis, "yaxis": axis, "zaxis": axis,
+        "xaxis": axis, "yaxis": axis, "zaxis": axis,
         "camera": {
             "projection": {"type": "orthographic"},
             "eye": {"x": DISTANCE * ce * ca, "y": DISTANCE * ce * sa, "z": DISTANCE * se},
         },
     })
+}
+
+/// Makes a scene as large as its places, the same scale along all axes. One without places is left
+/// to plotly.
+pub(super) fn fit(scene: &mut Value, places: &[Place]) {
+    let spans = [0, 1, 2].map(|axis| extent(places.iter().map(|place| place[axis])));
+    let [Some(x), Some(y), Some(z)] = spans else { return };
+    let longest = [x, y, z].iter().fold(0.0, |most: f64, (low, high)| most.max(high - low));
+    if longest <= 0.0 {
+        return;
+    }
+    let air = 0.04 * longest;
+    scene["aspectmode"] = json!("manual");
+    for (name, (low, high)) in ["x", "y", "z"].into_iter().zip([x, y, z]) {
+        let (low, high) = (low - air, high + air);
+        scene[format!("{name}axis")]["range"] = json!([low, high]);
+        scene["aspectratio"][name] = json!(SIDE * (high - low) / (longest + 2.0 * air));
+    }
 }
 
 /// How far the places of some marks reach from the middle, as they are seen.
@@ -186,6 +208,19 @@ mod tests {
         // Orthographic: what lies across the line of sight keeps its length.
         let across = [-AZIMUTH.to_radians().sin(), AZIMUTH.to_radians().cos(), 0.0];
         assert!((project(across).0 - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_scene_has_one_scale_along_all_axes() {
+        let mut scene = scene();
+        fit(&mut scene, &[[0.0, 0.0, 0.0], [1.0, 3.0, -2.0], [f64::NAN; 3]]);
+        let per_unit = ["x", "y", "z"].map(|name| {
+            let range = &scene[format!("{name}axis")]["range"];
+            let span = range[1].as_f64().unwrap() - range[0].as_f64().unwrap();
+            scene["aspectratio"][name].as_f64().unwrap() / span
+        });
+        assert!(per_unit.iter().all(|scale| (scale - per_unit[0]).abs() < 1e-12));
+        assert!(scene["xaxis"]["range"][0].as_f64().unwrap() < 0.0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
+use super::streams::{COMPONENTS, RANDOM};
 use crate::linalg::{check_finite, eigh, matmul, matmul_nt, matmul_tn};
 use crate::notebook::Progress;
 use crate::random::Rng;
@@ -16,7 +17,7 @@ const RANK: f64 = 1e-9;
 /// A size or dimension of 0.
 pub fn random_dictionary(size: usize, dims: usize, seed: u64) -> Result<Tensor> {
     crate::error::check_sizes(&[("the size", size), ("the number of dimensions", dims)])?;
-    unit_rows(&Rng::seed(seed).normal((size, dims), &Device::Cpu)?)
+    unit_rows(&Rng::stream(seed, RANDOM).normal((size, dims), &Device::Cpu)?)
 }
 
 /// The `count` principal components of samples `x` `[n, dims]`: orthonormal rows `[count, dims]`,
@@ -74,7 +75,7 @@ pub fn ica(x: &Tensor, count: usize, options: IcaOptions) -> Result<Tensor> {
     // f32 for the long products; sums over samples end in f64 where it matters, in W.
     let z = matmul(&spectrum.centred, &whiten)?.to_dtype(DType::F32)?;
     let n = z.dim(0)? as f64;
-    let start = Rng::seed(options.seed).normal((count, count), &Device::Cpu)?;
+    let start = Rng::stream(options.seed, COMPONENTS).normal((count, count), &Device::Cpu)?;
     let mut w = orthogonal(&start.to_dtype(DType::F64)?)?;
     let mut progress = Progress::new("independent components", options.steps as u64, "step");
     for step in 0..options.steps {

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::adam::Adam;
 use super::dictionary::{Dictionary, Sparsity};
 use super::step::{Block, Found, Stack, Step};
+use super::streams::{ATOMS, SHUFFLE};
 use crate::error::check_sizes;
 use crate::linalg::check_finite;
 use crate::notebook::{MimeBundle, Progress};
@@ -16,8 +17,6 @@ use crate::random::Rng;
 use crate::train::{History, cosine};
 use crate::{Error, Result};
 
-/// The stream of a seed that shuffles; those below are the sizes of the dictionaries.
-const SHUFFLE: u64 = u64::MAX;
 /// How fast the threshold of batch-top-k codes forgets.
 const FORGET: f32 = 0.01;
 
@@ -329,7 +328,7 @@ fn member_names(options: &GridOptions) -> Vec<String> {
 fn start(blocks: &[Block], dims: usize, options: &GridOptions) -> Result<Stack> {
     let mut decoder = Vec::new();
     for block in blocks {
-        let mut rng = Rng::stream(options.seed, block.size as u64);
+        let mut rng = Rng::stream(options.seed, ATOMS + block.size as u64);
         let gaussian = rng.normal((block.size, dims), &Device::Cpu)?;
         let atoms = gaussian.broadcast_div(&gaussian.sqr()?.sum_keepdim(1)?.sqrt()?)?;
         decoder.extend(atoms.flatten_all()?.to_vec1::<f32>()?);

@@ -31,6 +31,7 @@ mod metrics;
 mod phase;
 mod report;
 mod step;
+mod streams;
 mod superposition;
 #[cfg(test)]
 mod tests;

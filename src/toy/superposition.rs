@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor, cpu::erf::erf_f32};
 use rayon::prelude::*;
 
 use super::correlation::{random_correlation, root};
+use super::streams::{CORRELATION, DIRECTIONS};
 use crate::error::check_sizes;
 use crate::linalg::matmul;
 use crate::notebook::{MimeBundle, interrupted};
@@ -16,9 +17,6 @@ use crate::{Error, Result};
 
 /// Rows whose Gaussian numbers are held at a time.
 const CHUNK: usize = 4_096;
-/// Numbers of the streams of one seed.
-const DIRECTIONS: u64 = 0;
-const CORRELATION: u64 = 1;
 
 /// What a [`Superposition`] is made of.
 #[derive(Debug, Clone, PartialEq)]

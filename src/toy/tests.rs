@@ -304,6 +304,22 @@ fn top_k_codes_have_at_most_k_entries_and_batch_top_k_as_many_on_average() {
 }
 
 #[test]
+fn one_seed_for_everything_gives_numbers_of_their_own() {
+    let world = world(20, 10, 1.0);
+    let random = random_dictionary(20, 10, 0).unwrap();
+    let options = GridOptions { epochs: 1, snapshot: 1, ..GridOptions::l1([0.1], [20]) };
+    let x = world.sample(20, 0).unwrap().x();
+    let first = DictionaryGrid::fit(&x, &options).unwrap().snapshots(0, 0).unwrap();
+    let first = first.get(0).unwrap();
+    for (a, b) in [(world.truth(), random.clone()), (world.truth(), first.clone()), (random, first)]
+    {
+        assert!(
+            best_cosines(&a, &b).unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() < 0.98
+        );
+    }
+}
+
+#[test]
 fn similarities_by_hand() {
     let truth = Tensor::new(&[[1f32, 0.], [0., 2.]], CPU).unwrap();
     let found = Tensor::new(&[[3f32, 4.], [-1., 0.], [0., -1.]], CPU).unwrap();
