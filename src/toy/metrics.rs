@@ -46,7 +46,7 @@ pub fn recovered(features: &Tensor, dictionary: &Tensor, above: f64) -> Result<f
 pub struct Quality {
     /// Mean squared error `‖x − x̂‖²/m`, over samples and dimensions.
     pub error: f64,
-    /// The error's share of `‖x‖²`, over all samples.
+    /// The error's share of `‖x‖²`, over all samples; NaN where they are all zero.
     pub unexplained: f64,
     /// Mean number of active atoms in a sample.
     pub active: f64,

@@ -230,7 +230,8 @@ fn with_one_feature_at_a_time_every_kind_of_dictionary_finds_all() {
             let found = mmcs(&world.truth(), &member.atoms()).unwrap();
             assert!(found > least, "{member}: {found}");
             let quality = member.quality(&x).unwrap();
-            assert!(quality.unexplained < 0.05 && quality.active < 2.0, "{member}: {quality:?}");
+            // The penalty does not mind a feature that several of its four atoms share.
+            assert!(quality.unexplained < 0.05 && quality.active < 4.0, "{member}: {quality:?}");
         }
     }
 }
