@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::step::Stack;
+use super::step::{Stack, dot};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -70,15 +70,16 @@ impl Adam {
             .zip(mean.decoder.par_chunks_mut(chunk).zip(square.decoder.par_chunks_mut(chunk)))
             .for_each(|((atoms, gradients), (mean, square))| {
                 for (atom, gradient) in atoms.chunks(dims).zip(gradients.chunks_mut(dims)) {
-                    let along: f32 = atom.iter().zip(&*gradient).map(|(a, g)| a * g).sum();
+                    let along = dot(atom, gradient);
                     gradient.iter_mut().zip(atom).for_each(|(g, a)| *g -= along * a);
                 }
                 rates.apply(atoms, gradients, mean, square);
                 for atom in atoms.chunks_mut(dims) {
-                    let length = atom.iter().map(|a| a * a).sum::<f32>().sqrt();
+                    let length = dot(atom, atom).sqrt();
                     // An atom in one dimension cannot turn, and must not vanish on its way over 0.
                     if length > 0.0 {
-                        atom.iter_mut().for_each(|a| *a /= length);
+                        let factor = 1.0 / length;
+                        atom.iter_mut().for_each(|a| *a *= factor);
                     }
                 }
             });

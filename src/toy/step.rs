@@ -277,7 +277,7 @@ fn add(target: &mut [f32], factor: f32, values: &[f32]) {
 }
 
 /// The inner product, in sums that do not wait for each other.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut sums = [0f32; LANES];
     for (a, b) in a.iter().zip(b) {
