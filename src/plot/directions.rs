@@ -149,7 +149,7 @@ pub fn plot_heat_maps(
         figures.push(imshow(&map)?.x_labels(names)?.y_labels(rows.clone())?.title(name));
     }
     let columns = if figures.len() == 4 { 2 } else { figures.len().min(3) };
-    grid(figures, columns)?.update_traces(r#"{"texttemplate": "%{z:.2~g}"}"#)
+    grid(figures, columns)?.update_traces(r#"{"texttemplate": "%{z:.3~g}"}"#)
 }
 
 /// A panel that is turned with the mouse.

@@ -12,7 +12,7 @@ const ELEVATION: f64 = 25.0;
 /// Distance of plotly's eye from the middle.
 const DISTANCE: f64 = 1.8;
 /// Length of a scene's longest side; plotly's own is 1, which leaves much of the panel empty.
-const SIDE: f64 = 1.5;
+const SIDE: f64 = 1.2;
 /// Thin lines of a scene. What is see-through comes out too bright there.
 const SCENE: &str = "#8a8a8a";
 /// Corners of a drawn circle.
