@@ -216,8 +216,7 @@ fn with_one_feature_at_a_time_every_kind_of_dictionary_finds_all() {
     let world = world(8, 6, 1.0);
     let x = one_at_a_time(&world, 6_000);
     let kinds = [Sparsity::L1(0.2), Sparsity::TopK(1), Sparsity::BatchTopK(1)];
-    // Where the encoder must be the decoder's transpose, atoms that share a feature stay shared.
-    for (tied, least) in [(false, 0.99), (true, 0.94)] {
+    for tied in [false, true] {
         let options = GridOptions {
             epochs: 60,
             batch: 100,
@@ -227,8 +226,11 @@ fn with_one_feature_at_a_time_every_kind_of_dictionary_finds_all() {
         };
         let grid = DictionaryGrid::fit(&x, &options).unwrap();
         for member in grid.dictionaries() {
+            // Where the encoder must be the decoder's transpose, or one atom wins alone, two features
+            // may share an atom for good.
+            let free = !tied && matches!(member.sparsity(), Sparsity::L1(_));
             let found = mmcs(&world.truth(), &member.atoms()).unwrap();
-            assert!(found > least, "{member}: {found}");
+            assert!(found > if free { 0.995 } else { 0.93 }, "{member}: {found}");
             let quality = member.quality(&x).unwrap();
             // The penalty does not mind a feature that several of its four atoms share.
             assert!(quality.unexplained < 0.05 && quality.active < 4.0, "{member}: {quality:?}");
