@@ -21,6 +21,9 @@ does the work that often and answers with the seconds it took. WORK is one of
 - features: a buffer of such a model's activations, and training an autoencoder on it: top-k codes,
   decoder with columns of length one and no gradient along them, Adam (rate 1e-3); the error's
   share of the variance and the features that fired;
+- dictionaries: an epoch of a grid of tied autoencoders (L1 penalties 0.1 and 0.2; as many atoms as
+  dimensions, and twice as many) on the same batches, one after another in a loop; atoms of length
+  one and no gradient along them, Adam (rate 1e-2);
 - scan: the two largest eigenvalues of the symmetrised interaction matrices of output features, in
   f32; matrices by a batched product, which took half as long as einsum;
 - mixture: one step of gradient ascent on the soft share of points in a band, by autograd;
@@ -385,6 +388,49 @@ class FeatureTraining:
         self.rows.append(sum(error for error, _ in sums) / sum(variance for _, variance in sums))
 
 
+class Dictionaries:
+    """Sparse autoencoders of sparse sums of random directions."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        count, features, dims = sizes["toy_samples"], sizes["toy_features"], sizes["toy_dims"]
+        truth = functional.normalize(torch.randn(features, dims), dim=-1)
+        codes = torch.rand(count, features) * (torch.rand(count, features) < 5 / features)
+        self.x, self.batch = codes @ truth, sizes["toy_batch"]
+        self.members = [
+            (
+                nn.Parameter(functional.normalize(torch.randn(size, dims), dim=-1)),
+                nn.Parameter(torch.zeros(size)),
+                penalty,
+            )
+            for penalty in (0.1, 0.2)
+            for size in (dims, 2 * dims)
+        ]
+        parameters = [part for atoms, bias, _ in self.members for part in (atoms, bias)]
+        self.optimiser = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0, fused=True)
+        self.rows: list[float] = []
+
+    def __call__(self) -> None:
+        total = 0.0
+        for index in torch.randperm(len(self.x)).split(self.batch):
+            x = self.x[index]
+            loss = torch.zeros(())
+            for atoms, bias, penalty in self.members:
+                codes = functional.linear(x, atoms, bias).relu()
+                error = codes @ atoms - x
+                loss = loss + (error.square().sum() + penalty * codes.sum()) / len(x)
+            self.optimiser.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for atoms, _, _ in self.members:
+                    along = (atoms.grad * atoms).sum(-1, keepdim=True)
+                    atoms.grad -= along * atoms
+                self.optimiser.step()
+                for atoms, _, _ in self.members:
+                    atoms /= atoms.norm(dim=-1, keepdim=True)
+            total += loss.item() * len(x)
+        self.rows.append(total / len(self.x))
+
+
 class Scan:
     """Sums of the two largest eigenvalues, 32 output features at a time."""
 
@@ -453,6 +499,7 @@ WORKS: dict[str, Callable[[Sizes], Work]] = {
     "encoding": Encoding,
     "decoding": Decoding,
     "features": FeatureTraining,
+    "dictionaries": Dictionaries,
     "scan": Scan,
     "mixture": MixtureAscent,
     "separability": Separability,

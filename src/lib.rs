@@ -19,6 +19,7 @@ pub mod prelude;
 pub mod random;
 pub mod sae;
 mod store;
+pub mod toy;
 pub mod train;
 
 pub use candle_core as candle;

@@ -16,10 +16,13 @@ pub use crate::model::{
 };
 pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
 pub use crate::plot::{
-    self, Figure, Scale, bar, beside, grid, imshow, line, plot_eigenspectrum, plot_explanation,
-    scatter, stack,
+    self, Figure, Scale, bar, beside, grid, imshow, line, plot_directions, plot_eigenspectrum,
+    plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter, stack,
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Registry, Sae, SaeLoader, SaeOptions};
+pub use crate::toy::{
+    DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,
+};
 pub use crate::{Error, Result, best_device};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! cargo bench                  all parts
-//! cargo bench -- training      one of them: notebook, language, training, geometry
+//! cargo bench -- training      one of them: notebook, language, training, geometry, dictionaries
 //! ```
 //!
 //! Prints a table. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of language, training and geometry.
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook.
 
+mod dictionaries;
 mod geometry;
 mod language;
 mod memory;
@@ -29,11 +30,12 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("training", training::rows),
     ("geometry", geometry::rows),
+    ("dictionaries", dictionaries::rows),
 ];
 
 /// The folder of the project.
@@ -60,9 +62,8 @@ fn main() -> ExitCode {
     }
     let asked: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     if let Some(unknown) = asked.iter().find(|word| PARTS.iter().all(|(name, _)| word != &name)) {
-        eprintln!(
-            "error: there is no part `{unknown}`; there are: notebook, language, training, geometry"
-        );
+        let names = PARTS.map(|(name, _)| name).join(", ");
+        eprintln!("error: there is no part `{unknown}`; there are: {names}");
         return ExitCode::FAILURE;
     }
     let (mut rows, mut failed) = (Vec::new(), false);

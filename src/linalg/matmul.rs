@@ -201,6 +201,48 @@ impl InplaceOp3 for ProductInto {
     }
 }
 
+/// One operand of [`ProductInto::write_slice`]: a row-major matrix `[rows, columns]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl<'a> Operand<'a> {
+    /// `values`, which are as many as `rows × columns`.
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        debug_assert_eq!(values.len(), rows * columns);
+        Self { values, rows, columns }
+    }
+
+    fn view(self) -> MatRef<'a, f32> {
+        MatRef::from_row_major_slice(self.values, self.rows, self.columns)
+    }
+}
+
+impl ProductInto {
+    /// Writes the product of two matrices to `target`, row-major, without tensors: for the many
+    /// small products of a batch, each of which stays on the core that asks for it unless
+    /// `spread` over all.
+    pub(crate) fn write_slice(
+        self,
+        target: &mut [f32],
+        a: Operand<'_>,
+        b: Operand<'_>,
+        spread: bool,
+    ) {
+        let (a, b) = self.product.operands(a.view(), b.view());
+        let accum = if self.add { Accum::Add } else { Accum::Replace };
+        if spread {
+            multiply_into(target, a, b, accum);
+        } else {
+            let target = MatMut::from_row_major_slice_mut(target, a.nrows(), b.ncols());
+            faer_matmul(target, accum, a, b, 1.0, Par::Seq);
+        }
+    }
+}
+
 fn multiply_into<T: WithDType + ComplexField>(
     target: &mut [T],
     a: MatRef<'_, T>,
@@ -359,6 +401,22 @@ mod tests {
         ProductInto::TN.adding().write(&target, &a, &b).unwrap();
         assert!(gap(&target, &(&product + &product).unwrap()) < 1e-5);
         assert!(ProductInto::NT.write(&target, &a, &b).is_err());
+    }
+
+    #[test]
+    fn products_of_slices_equal_those_of_tensors() {
+        let (a, b) = (random(0, 90, 70, DType::F32), random(1, 90, 60, DType::F32));
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (x, y) = (flat(&a), flat(&b));
+        let (x, y) = (Operand::new(&x, 90, 70), Operand::new(&y, 90, 60));
+        for spread in [false, true] {
+            let mut target = vec![1f32; 70 * 60];
+            ProductInto::TN.write_slice(&mut target, x, y, spread);
+            ProductInto::TN.adding().write_slice(&mut target, x, y, spread);
+            let target = Tensor::from_vec(target, (70, 60), &Device::Cpu).unwrap();
+            let product = a.t().unwrap().matmul(&b).unwrap();
+            assert!(gap(&target, &(&product + &product).unwrap()) < 1e-4);
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod svd;
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use fused::{Kernel, Real, can_fuse, fused};
-pub(crate) use matmul::ProductInto;
+pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;
 pub use qr::{Qr, qr};

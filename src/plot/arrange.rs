@@ -4,6 +4,7 @@
 //! panels of a column share their left and right room, those of a row their top and bottom room, so
 //! plotting areas line up and nothing overlaps.
 
+use super::animate::FOOT;
 use super::figure::Figure;
 use super::panel::{Block, Node, Panel};
 use super::ticks::{self, Orientation};
@@ -113,7 +114,8 @@ impl Figure {
 
     fn total(&self, root: &Block) -> (f64, f64) {
         let e = measure_block(root);
-        (e.left + e.w + e.right + 2.0 * MARGIN, e.top + e.h + e.bottom + self.head() + MARGIN)
+        let foot = if self.film.is_some() { FOOT } else { MARGIN };
+        (e.left + e.w + e.right + 2.0 * MARGIN, e.top + e.h + e.bottom + self.head() + foot)
     }
 }
 
@@ -240,6 +242,9 @@ fn measure_panel(panel: &Panel) -> Extent {
 
 /// Pixels that ticks and title of the x axis need.
 fn x_room(panel: &Panel) -> f64 {
+    if panel.spaces().next().is_some() {
+        return 0.0;
+    }
     let title = if panel.x.title.is_some() { 22.0 } else { 0.0 };
     let ticks =
         match (panel.x.hide_ticks, ticks::labels(&panel.x, panel.size.0, Orientation::Across)) {
@@ -252,6 +257,9 @@ fn x_room(panel: &Panel) -> f64 {
 
 /// Pixels that ticks and title of the y axis need.
 fn y_room(panel: &Panel) -> f64 {
+    if panel.spaces().next().is_some() {
+        return 0.0;
+    }
     let title = if panel.y.title.is_some() { 22.0 } else { 0.0 };
     let ticks = match (panel.y.hide_ticks, ticks::labels(&panel.y, panel.size.1, Orientation::Up)) {
         (true, _) => 0.0,
@@ -271,5 +279,5 @@ fn y_room(panel: &Panel) -> f64 {
 
 /// Pixels that the legend to the right of `panel` needs.
 pub(super) fn legend_width(panel: &Panel) -> f64 {
-    panel.series().map(|s| ticks::width(&s.name)).fold(0.0, f64::max) * 1.1 + 60.0
+    panel.names().iter().map(|(name, _)| ticks::width(name)).fold(0.0, f64::max) * 1.1 + 60.0
 }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Invalid`] for no figures, no columns, or a figure with a patch of
+/// [`Error::Invalid`] for no figures, no columns, an animated figure, or a figure with a patch of
 /// [`update_layout`](Figure::update_layout) or [`update_traces`](Figure::update_traces): its axes
 /// get new names here, so patch the whole instead.
 pub fn grid(figures: impl IntoIterator<Item = Figure>, columns: usize) -> Result<Figure> {
@@ -34,6 +34,10 @@ pub fn grid(figures: impl IntoIterator<Item = Figure>, columns: usize) -> Result
         if patched(&figure.layout_patch) || patched(&figure.trace_patch) {
             let expected = "patched as a whole, after the parts are put together";
             return Err(Error::invalid("a grid", expected, "a part that has a patch"));
+        }
+        if figure.film.is_some() {
+            let expected = "without frames; plot_recovery takes several dictionaries";
+            return Err(Error::invalid("a part of a grid", expected, "an animated figure"));
         }
         let mut block = figure.stretched();
         block.title = figure.title;
@@ -70,7 +74,7 @@ fn shift_colours(block: &mut Block, first: usize) {
                 Mark::Series(series) => {
                     series.shades = series.shades.take().map(|(axis, v)| (axis + first, v));
                 }
-                Mark::Plotly(_) => {}
+                Mark::Space(_) | Mark::Plotly(_) => {}
             }
         }
     });

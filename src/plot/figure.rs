@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::animate::Film;
 use super::panel::{Block, ColourAxis, Mark, Node, Panel};
 use super::values::extent;
 use super::{page, picture, plotly_json};
@@ -35,6 +36,7 @@ pub struct Figure {
     pub(super) title: Option<String>,
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
+    pub(super) film: Option<Film>,
     pub(super) layout_patch: Value,
     pub(super) trace_patch: Value,
 }
@@ -47,6 +49,7 @@ impl Figure {
             title: None,
             width: None,
             height: None,
+            film: None,
             layout_patch: Value::Object(Map::new()),
             trace_patch: Value::Object(Map::new()),
         }
@@ -105,7 +108,8 @@ impl Figure {
             .with("application/vnd.plotly.v1+json", plotly_json::render(self))
     }
 
-    /// The figure as plotly reads it: an object with `data`, `layout` and `config`.
+    /// The figure as plotly reads it: an object with `data`, `layout` and `config`, and `frames` where
+    /// it moves.
     pub fn to_json(&self) -> String {
         plotly_json::render(self).to_string()
     }

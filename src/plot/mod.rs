@@ -10,6 +10,9 @@
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
 //! | [`plot_eigenspectrum`] | eigenvalues with their strongest eigenvectors |
 //! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
+//! | [`plot_directions`], [`plot_samples`] | vectors in three dimensions, and samples of them |
+//! | [`plot_recovery`] | atoms that approach them over training, an animation |
+//! | [`plot_heat_maps`] | matrices with scales of their own and numbers in the cells |
 //! | [`Figure::from_trace`] | any trace of the [`plotly`] crate |
 //!
 //! Colours follow plotly express: with a midpoint `m`, the scale covers `[m − r, m + r]` with
@@ -34,9 +37,11 @@
 //! # Ok::<(), eigenlens::Error>(())
 //! ```
 
+mod animate;
 mod arrange;
 mod charts;
 mod compose;
+mod directions;
 mod encode;
 mod explanation;
 mod figure;
@@ -46,17 +51,21 @@ mod page;
 mod panel;
 mod picture;
 mod plotly_json;
+mod raster;
 mod reducibility;
 mod residuals;
 mod scale;
+mod space;
 mod spectrum;
 #[cfg(test)]
 mod tests;
 mod ticks;
 mod values;
 
+pub use animate::AnimatedPicture;
 pub use charts::{bar, line, scatter};
 pub use compose::{beside, grid, stack};
+pub use directions::{plot_directions, plot_heat_maps, plot_recovery, plot_samples};
 pub use explanation::plot_explanation;
 pub use figure::Figure;
 pub use imshow::imshow;

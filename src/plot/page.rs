@@ -33,7 +33,7 @@ fn html(figure: &Figure) -> String {
          <title>{title}</title>\n<style>:root {{ color-scheme: light dark }}</style>\n\
          <script>{library}</script>\n</head>\n<body>\n<div id=\"figure\"></div>\n<script>\n\
          const figure = {json};\n\
-         Plotly.newPlot(\"figure\", figure.data, figure.layout, figure.config);\n\
+         Plotly.newPlot(\"figure\", figure);\n\
          </script>\n</body>\n</html>\n"
     )
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::scale::Scale;
+use super::scale::{SERIES, Scale};
+use super::space::Space;
 use super::values::extent;
 
 /// One pair of axes and what is drawn on it.
@@ -16,6 +17,8 @@ pub(super) struct Panel {
     pub(super) y: Axis,
     /// Plotting area wanted, in pixels.
     pub(super) size: (f64, f64),
+    /// Whether what is in three dimensions is seen from one side and cannot be turned.
+    pub(super) flat: bool,
 }
 
 /// One axis of a panel.
@@ -38,6 +41,7 @@ pub(super) struct Axis {
 pub(super) enum Mark {
     Image(Image),
     Series(Series),
+    Space(Space),
     /// A trace of the plotly crate, as JSON.
     Plotly(Value),
 }
@@ -163,9 +167,25 @@ impl Panel {
         })
     }
 
+    pub(super) fn spaces(&self) -> impl Iterator<Item = &Space> {
+        self.marks.iter().filter_map(|mark| match mark {
+            Mark::Space(space) => Some(space),
+            _ => None,
+        })
+    }
+
+    /// Name and colour of what a legend has to tell apart.
+    pub(super) fn names(&self) -> Vec<(&str, &'static str)> {
+        let series = self.series().enumerate();
+        let series =
+            series.map(|(i, s)| (s.name.as_str(), s.ink.unwrap_or(SERIES[i % SERIES.len()])));
+        let spaces = self.spaces().filter(|s| !s.name.is_empty());
+        series.chain(spaces.map(|s| (s.name.as_str(), s.ink))).collect()
+    }
+
     /// Whether a legend tells the series apart.
     pub(super) fn has_legend(&self) -> bool {
-        self.series().filter(|s| !s.name.is_empty()).count() > 1
+        self.names().iter().filter(|(name, _)| !name.is_empty()).count() > 1
     }
 
     /// What the x axis covers.

@@ -10,6 +10,7 @@ use super::figure::Figure;
 use super::panel::{Image, Mark, Panel, Series, Style};
 use super::plotly_json::point_size;
 use super::scale::{AXIS, GRID, SERIES, Scale, TEXT};
+use super::space::{Space, project, reach};
 use super::ticks::{self, Orientation, Ticks};
 use crate::encode::{base64, escape, png};
 
@@ -107,7 +108,7 @@ fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
     let (x, y) = (panel.x_extent(), panel.y_extent());
     let h = Ruler { low: x.0, high: x.1, log: panel.x.log, start: r.x, length: r.w };
     let v = Ruler { low: y.0, high: y.1, log: panel.y.log, start: r.y + r.h, length: -r.h };
-    let own = |mark: &Mark| !matches!(mark, Mark::Plotly(_));
+    let own = |mark: &Mark| matches!(mark, Mark::Image(_) | Mark::Series(_));
     if panel.marks.iter().any(own) {
         axes(out, placed, h, v);
     }
@@ -131,6 +132,7 @@ fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
                 series(out, figure, values, order, bar, h, v);
                 order += 1;
             }
+            Mark::Space(values) => space(out, panel, values, r),
             Mark::Plotly(_) => {
                 let words = "(this trace is drawn by plotly only)";
                 label(out, r.x + r.w / 2.0, r.y + r.h / 2.0, "middle", 12, words);
@@ -326,12 +328,36 @@ fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
 }
 
 fn legend(out: &mut String, panel: &Panel, r: Rect) {
-    for (i, series) in panel.series().enumerate() {
-        let ink = series.ink.unwrap_or(SERIES[i % SERIES.len()]);
+    for (i, (name, ink)) in panel.names().into_iter().enumerate() {
         let y = r.y + 8.0 + i as f64 * 18.0;
         let x = r.x + r.w + 14.0;
         let _ = write!(out, "<path d=\"M{x:.1} {y:.1}h16\" stroke=\"{ink}\" stroke-width=\"4\"/>");
-        label(out, x + 22.0, y + 4.0, "start", 12, &series.name);
+        label(out, x + 22.0, y + 4.0, "start", 12, name);
+    }
+}
+
+/// Lines and dots in three dimensions as the eye sees them.
+fn space(out: &mut String, panel: &Panel, space: &Space, r: Rect) {
+    let scale = r.w.min(r.h) / 2.0 / reach(panel.spaces().flat_map(|space| &space.places));
+    let at = |place| {
+        let (x, y) = project(place);
+        (r.x + r.w / 2.0 + scale * x, r.y + r.h / 2.0 - scale * y)
+    };
+    let (mut path, mut pen) = (String::new(), 'M');
+    for (x, y) in space.path(&space.places).into_iter().map(at) {
+        if x.is_finite() && y.is_finite() {
+            let _ = write!(path, "{pen}{x:.1} {y:.1}");
+            pen = 'L';
+        } else {
+            pen = 'M';
+        }
+    }
+    let (ink, width) = (space.ink, space.width);
+    let _ =
+        write!(out, "<path d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"{width}\"/>");
+    for (x, y) in space.tips(&space.places).iter().map(|tip| at(*tip)) {
+        let radius = space.dot() / 2.0;
+        let _ = write!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{ink}\"/>");
     }
 }
 

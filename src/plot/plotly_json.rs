@@ -7,6 +7,7 @@ use super::encode;
 use super::figure::{Figure, merge};
 use super::panel::{Axis, Image, Mark, Series, Style};
 use super::scale::{AXIS, GRID, SERIES, TEXT};
+use super::space;
 use super::ticks::{self, Orientation};
 
 /// Larger matrices tell the numbers of row and column on hovering, not their labels: a text a cell
@@ -16,24 +17,40 @@ const HOVER_TEXTS: usize = 40_000;
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
     let page = figure.page();
-    let mut traces = Vec::new();
+    let (mut traces, mut moving) = (Vec::new(), Vec::new());
     let mut layout = base_layout(figure, &page);
     for (i, placed) in page.panels.iter().enumerate() {
         let first = page.panels.iter().position(|p| p.facets_of == placed.facets_of);
         let matches = first.filter(|&first| placed.facets_of > 0 && first < i);
+        let marks = placed.panel.marks.iter().enumerate();
+        moving.extend(marks.filter_map(|(k, mark)| match mark {
+            Mark::Space(space) if space.moves.is_some() => {
+                Some((traces.len() + k, space, placed.panel.flat))
+            }
+            _ => None,
+        }));
         panel(&page, placed, i, matches, &mut traces, &mut layout);
+    }
+    if let Some(film) = &figure.film {
+        let (sliders, menus) = film.controls(&page);
+        layout.insert("sliders".to_owned(), sliders);
+        layout.insert("updatemenus".to_owned(), menus);
     }
     for trace in &mut traces {
         merge(trace, figure.trace_patch.clone());
     }
     let mut layout = Value::Object(layout);
     merge(&mut layout, figure.layout_patch.clone());
-    json!({
+    let mut json = json!({
         "data": traces,
         "layout": layout,
         // plotly.js 4 offers to upload the figure unless told not to.
         "config": {"displaylogo": false, "responsive": false, "showSendToCloud": false},
-    })
+    });
+    if let Some(film) = &figure.film {
+        json["frames"] = film.frames(&moving);
+    }
+    json
 }
 
 fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
@@ -124,13 +141,27 @@ fn panel(
                 order += 1;
                 series(values, order - 1, &panel.x, panel.has_legend().then_some(i))
             }
+            Mark::Space(values) => {
+                let mut trace = values.trace(panel.flat);
+                let named = panel.has_legend() && !values.name.is_empty();
+                trace["showlegend"] = json!(named);
+                // A legend that nothing is in would hide all others.
+                if named {
+                    trace["legend"] = json!(numbered("legend", i));
+                }
+                trace
+            }
             Mark::Plotly(value) => value.clone(),
         };
         match trace["type"].as_str() {
             Some("scatter3d" | "surface" | "mesh3d") => {
                 let scene = numbered("scene", i);
                 trace["scene"] = json!(scene);
-                layout.insert(scene, json!({"domain": {"x": across, "y": up}}));
+                let mut own = space::scene();
+                let places = panel.spaces().flat_map(|space| space.places.iter().copied());
+                space::fit(&mut own, &places.collect::<Vec<_>>());
+                own["domain"] = json!({"x": across, "y": up});
+                layout.insert(scene, own);
             }
             Some("pie" | "sankey" | "table") => trace["domain"] = json!({"x": across, "y": up}),
             Some("scatterpolar") => {
@@ -145,6 +176,16 @@ fn panel(
             }
         }
         traces.push(trace);
+    }
+    if panel.has_legend() {
+        layout.insert(
+            numbered("legend", i),
+            json!({
+                "x": (rect.x + rect.w + 10.0) / page.width, "xanchor": "left",
+                "y": 1.0 - rect.y / page.height, "yanchor": "top",
+                "bgcolor": "rgba(0,0,0,0)",
+            }),
+        );
     }
     if !flat {
         return;
@@ -175,22 +216,21 @@ fn panel(
         y["constrain"] = json!("domain");
         y["scaleanchor"] = json!(numbered("x", i));
     }
+    if panel.spaces().next().is_some() {
+        let reach = space::reach(panel.spaces().flat_map(|space| &space.places));
+        for axis in [&mut x, &mut y] {
+            *axis = json!({
+                "visible": false, "range": [-reach, reach], "domain": axis["domain"],
+                "anchor": axis["anchor"],
+            });
+        }
+    }
     if let Some(first) = matches {
         x["matches"] = json!(numbered("x", first));
         y["matches"] = json!(numbered("y", first));
     }
     layout.insert(numbered("xaxis", i), x);
     layout.insert(numbered("yaxis", i), y);
-    if panel.has_legend() {
-        layout.insert(
-            numbered("legend", i),
-            json!({
-                "x": (rect.x + rect.w + 10.0) / page.width, "xanchor": "left",
-                "y": 1.0 - rect.y / page.height, "yanchor": "top",
-                "bgcolor": "rgba(0,0,0,0)",
-            }),
-        );
-    }
 }
 
 fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bool) -> Value {

@@ -327,3 +327,72 @@ fn the_still_picture_is_small_and_whole() -> Result<()> {
     assert!(!parts.contains("NaN"));
     Ok(())
 }
+
+#[test]
+fn animations_have_frames_a_slider_and_a_picture() {
+    let truth = Tensor::new(&[[1f32, 0., 0.], [0., 1., 0.]], &Device::Cpu).unwrap();
+    let start = Tensor::new(&[[[0f32, 0., 1.]], [[1., 0., 0.]]], &Device::Cpu).unwrap();
+    let names = ["a", "b"].map(|name| (name.to_owned(), start.clone())).to_vec();
+    let figure = plot_recovery(&truth, &[0, 10], names.clone()).unwrap();
+    let json: Value = serde_json::from_str(&figure.to_json()).unwrap();
+    assert_eq!(json["frames"][1]["name"], "10");
+    // Panel a: sphere, truth, atoms; panel b: the same.
+    assert_eq!(json["frames"][0]["traces"], serde_json::json!([2, 5]));
+    assert_eq!(json["layout"]["sliders"][0]["steps"][1]["args"][0], serde_json::json!(["10"]));
+    // The figure begins at the last frame.
+    assert_eq!(json["data"][2]["x"], json["frames"][1]["data"][0]["x"]);
+    assert_ne!(json["data"][2]["x"], json["frames"][0]["data"][0]["x"]);
+    assert_eq!(json["data"][5]["type"], "scatter");
+    let picture = figure.animated_picture().unwrap();
+    assert_eq!(picture.frames(), 2);
+    assert!(picture.bytes().starts_with(b"\x89PNG") && figure.to_svg().contains("<circle"));
+    let one = plot_recovery(&truth, &[0, 10], names[..1].to_vec()).unwrap();
+    let json: Value = serde_json::from_str(&one.to_json()).unwrap();
+    assert_eq!(json["data"][2]["type"], "scatter3d");
+    assert_eq!(json["frames"][0]["data"][0]["z"], serde_json::json!([0.0, 1.0, null]));
+    assert!(grid([one], 1).unwrap_err().to_string().contains("without frames"));
+    let still = plot_directions(&truth).unwrap();
+    assert!(still.animated_picture().unwrap_err().to_string().contains("plot_recovery"));
+    assert!(plot_recovery(&truth, &[0], names.clone()).is_err());
+    assert!(plot_recovery(&truth, &[], vec![]).is_err());
+    let flat = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
+    assert!(plot_directions(&flat).unwrap_err().to_string().contains("[n, 3]"));
+    let nan = Tensor::new(&[[0f32, f32::NAN, 1.]], &Device::Cpu).unwrap();
+    assert!(plot_directions(&nan).unwrap_err().to_string().contains("flat index 1"));
+}
+
+#[test]
+fn samples_show_which_directions_are_active() {
+    let truth = Tensor::new(&[[1f32, 0., 0.], [0., 1., 0.]], &Device::Cpu).unwrap();
+    let x = Tensor::new(&[[0.5f32, 0., 0.], [0., 0., 0.]], &Device::Cpu).unwrap();
+    let codes = crate::sae::Codes::new(2, [vec![(0, 0.5)], vec![]]).unwrap();
+    let figure = plot_samples(&truth, &x, &codes).unwrap();
+    let json: Value = serde_json::from_str(&figure.to_json()).unwrap();
+    // Sphere, inactive, active, sample: one arrow has three coordinates.
+    let arrows: Vec<usize> = json["data"].as_array().unwrap()[1..4]
+        .iter()
+        .map(|trace| trace["x"].as_array().unwrap().len() / 3)
+        .collect();
+    assert_eq!(arrows, [1, 1, 1]);
+    assert_eq!(json["data"][5]["x"].as_array().unwrap().len(), 6);
+    let other = crate::sae::Codes::new(3, [vec![], vec![]]).unwrap();
+    assert!(plot_samples(&truth, &x, &other).is_err());
+}
+
+#[test]
+fn heat_maps_leave_out_columns_without_numbers() {
+    let map = |values: &[[f64; 2]; 1]| Tensor::new(values, &Device::Cpu).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let maps = vec![
+        ("whole".to_owned(), map(&[[1., 2.]])),
+        ("half".to_owned(), map(&[[3., f64::NAN]])),
+        ("none".to_owned(), map(&[[f64::NAN; 2]])),
+    ];
+    let figure = plot_heat_maps(maps, names(&["r"]), names(&["a", "b"])).unwrap();
+    let json: Value = serde_json::from_str(&figure.to_json()).unwrap();
+    assert_eq!(json["data"][1]["z"]["shape"], "1, 1");
+    assert_eq!(json["data"].as_array().unwrap().len(), 2);
+    let wrong = vec![("m".to_owned(), map(&[[1., 2.]]))];
+    assert!(plot_heat_maps(wrong, names(&["r"]), names(&["a"])).is_err());
+    assert!(plot_heat_maps(vec![], vec![], vec![]).is_err());
+}

@@ -33,6 +33,13 @@ class Errors(KernelTest):
         self.assertEqual(reply.text("stderr"), "")
         self.assertEqual(self.ok("kept_over_error").results()[0]["text/plain"], "6")
 
+    def test_what_cannot_be_kept_is_named_by_its_cell(self):
+        reply = self.fails("let unkept = |x: i32| x + 1;", "Error")
+        self.assertIn("`unkept` is a closure", reply.content["evalue"])
+        # Evcxr then checks the cell; the library must not be checked with it.
+        text = "\n".join(reply.content["traceback"]) + reply.text("stderr")
+        self.assertNotIn("Checking eigenlens", text)
+
     def test_library_errors_say_what_was_expected(self):
         reply = self.fails("Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?.matmul(&Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?)?;", "Error")
         self.assertIn("shape mismatch", reply.content["evalue"])

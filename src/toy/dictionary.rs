@@ -1,0 +1,134 @@
+//! A trained dictionary, and what keeps its codes sparse.
+
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::notebook::MimeBundle;
+use crate::sae::{Activation, Architecture, Codes, Sae, SaeWeights};
+use crate::{Error, Result};
+
+/// What keeps a dictionary's codes sparse.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sparsity {
+    /// The loss has `λ Σᵢ cᵢ` added to `‖x − x̂‖²`, both averaged over samples. At λ = 0 it is a plain
+    /// autoencoder: nothing asks for sparse codes.
+    ///
+    /// Code that averages the squared error over the m dimensions as well needs λ/m for the same.
+    L1(f64),
+    /// Each sample keeps its k largest codes.
+    TopK(usize),
+    /// A batch of B samples keeps its k·B largest codes. Where there is no batch, a code is kept
+    /// above the running mean of the smallest that training kept (Bussmann, Leask and Nanda, 2024).
+    BatchTopK(usize),
+}
+
+impl Sparsity {
+    pub(super) fn check(self, size: usize) -> Result<()> {
+        match self {
+            Self::L1(penalty) if !(penalty >= 0.0 && penalty.is_finite()) => {
+                Err(Error::invalid("the L1 penalty", "finite and not negative", penalty))
+            }
+            Self::TopK(k) | Self::BatchTopK(k) if k == 0 || k > size => {
+                let expected = format!("from 1 to {size}, the atoms of the dictionary");
+                Err(Error::invalid("k", expected, k))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Sparsity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::L1(penalty) => write!(f, "λ = {penalty}"),
+            Self::TopK(k) => write!(f, "top {k}"),
+            Self::BatchTopK(k) => write!(f, "batch top {k}"),
+        }
+    }
+}
+
+/// One autoencoder of a [`DictionaryGrid`](super::DictionaryGrid): `c = act(E x + e)`,
+/// `x̂ = Σ cᵢ dᵢ` with atoms dᵢ of length 1. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Dictionary {
+    sparsity: Sparsity,
+    tied: bool,
+    sae: Sae,
+    atoms: Tensor,
+}
+
+impl Dictionary {
+    /// From rows of encoder and decoder, `size × dims` each.
+    pub(super) fn new(
+        sparsity: Sparsity,
+        (encoder, bias, decoder): (Option<&[f32]>, &[f32], &[f32]),
+        threshold: f32,
+    ) -> Result<Self> {
+        let (size, cpu) = (bias.len(), Device::Cpu);
+        let dims = decoder.len() / size.max(1);
+        let atoms = Tensor::from_slice(decoder, (size, dims), &cpu)?;
+        let rows = Tensor::from_slice(encoder.unwrap_or(decoder), (size, dims), &cpu)?;
+        let zeros = Tensor::zeros(dims, DType::F32, &cpu)?;
+        let mut weights = SaeWeights::new(rows, atoms.t()?.contiguous()?, zeros);
+        weights.encoder_bias = Some(Tensor::from_slice(bias, size, &cpu)?);
+        let activation = match sparsity {
+            Sparsity::L1(_) => Activation::Relu,
+            Sparsity::TopK(k) => Activation::TopK { k, relu: true },
+            Sparsity::BatchTopK(_) => {
+                weights.thresholds = Some(Tensor::full(threshold, size, &cpu)?);
+                Activation::JumpRelu
+            }
+        };
+        let architecture = Architecture { activation, centred: false, ..Architecture::standard() };
+        Ok(Self { sparsity, tied: encoder.is_none(), sae: Sae::new(architecture, weights)?, atoms })
+    }
+
+    /// What keeps its codes sparse.
+    pub fn sparsity(&self) -> Sparsity {
+        self.sparsity
+    }
+
+    /// The number of atoms.
+    pub fn size(&self) -> usize {
+        self.sae.features()
+    }
+
+    /// The atoms, rows of length 1, `[size, dims]`.
+    pub fn atoms(&self) -> Tensor {
+        self.atoms.clone()
+    }
+
+    /// The same as an autoencoder of the `sae` module, which can be saved.
+    pub fn sae(&self) -> Sae {
+        self.sae.clone()
+    }
+
+    /// The codes of samples `[n, dims]`.
+    ///
+    /// # Errors
+    /// Samples of another width, or with NaN.
+    pub fn encode(&self, x: &Tensor) -> Result<Codes> {
+        self.sae.encode(x)
+    }
+
+    /// The sums that codes stand for, `[n, dims]`.
+    ///
+    /// # Errors
+    /// Codes of another number of atoms.
+    pub fn decode(&self, codes: &Codes) -> Result<Tensor> {
+        self.sae.decode(codes)
+    }
+
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Dictionary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.tied { "tied" } else { "untied" };
+        write!(f, "dictionary of {} atoms, {}, {kind}", self.size(), self.sparsity)
+    }
+}

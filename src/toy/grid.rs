@@ -1,0 +1,362 @@
+//! Dictionaries of several sizes and sparsities, trained together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::adam::Adam;
+use super::dictionary::{Dictionary, Sparsity};
+use super::step::{Block, Found, Stack, Step};
+use super::streams::{ATOMS, SHUFFLE};
+use crate::error::check_sizes;
+use crate::linalg::check_finite;
+use crate::notebook::{MimeBundle, Progress};
+use crate::random::Rng;
+use crate::train::{History, cosine};
+use crate::{Error, Result};
+
+/// How fast the threshold of batch-top-k codes forgets.
+const FORGET: f32 = 0.01;
+
+/// How [`DictionaryGrid::fit`] trains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GridOptions {
+    /// Rows of the grid; L1 penalties of 0.03, 0.1, 0.3 and 1.
+    pub sparsities: Vec<Sparsity>,
+    /// Columns of the grid, numbers of atoms; 6, 12 and 24.
+    pub sizes: Vec<usize>,
+    /// Whether the encoder is the decoder's transpose; true.
+    pub tied: bool,
+    /// Passes over the samples; 20.
+    pub epochs: usize,
+    /// Samples a step; 256.
+    pub batch: usize,
+    /// Learning rate of the first step, falling to zero along a cosine; 3e-3.
+    pub learning_rate: f64,
+    /// Epochs from one snapshot of the atoms to the next; 0 for none, which is the default.
+    pub snapshot: usize,
+    /// Seed of the first atoms and of the shuffling; 0.
+    pub seed: u64,
+}
+
+impl Default for GridOptions {
+    fn default() -> Self {
+        Self {
+            sparsities: [0.03, 0.1, 0.3, 1.0].map(Sparsity::L1).to_vec(),
+            sizes: vec![6, 12, 24],
+            tied: true,
+            epochs: 20,
+            batch: 256,
+            learning_rate: 3e-3,
+            snapshot: 0,
+            seed: 0,
+        }
+    }
+}
+
+impl GridOptions {
+    /// L1 penalties times sizes.
+    pub fn l1(
+        penalties: impl IntoIterator<Item = f64>,
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        Self::of(penalties.into_iter().map(Sparsity::L1), sizes)
+    }
+
+    /// Sparsities of any kind times sizes.
+    pub fn of(
+        sparsities: impl IntoIterator<Item = Sparsity>,
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let (sparsities, sizes) = (sparsities.into_iter().collect(), sizes.into_iter().collect());
+        Self { sparsities, sizes, ..Self::default() }
+    }
+
+    fn check(&self) -> Result<()> {
+        check_sizes(&[
+            ("the number of sparsities", self.sparsities.len()),
+            ("the number of sizes", self.sizes.len()),
+            ("the number of epochs", self.epochs),
+            ("the batch", self.batch),
+        ])?;
+        for &size in &self.sizes {
+            check_sizes(&[("the size of a dictionary", size)])?;
+            self.sparsities.iter().try_for_each(|sparsity| sparsity.check(size))?;
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            // Atoms have length 1: a longer step could turn them into anything.
+            let found = self.learning_rate;
+            return Err(Error::invalid("the learning rate", "above 0 and at most 1", found));
+        }
+        Ok(())
+    }
+
+    /// The members, row by row.
+    fn blocks(&self) -> Vec<Block> {
+        let row = |&sparsity| self.sizes.iter().map(move |&size| Block { sparsity, size });
+        self.sparsities.iter().flat_map(row).collect()
+    }
+}
+
+/// Sparse autoencoders of every sparsity and size of a grid, trained together on the same batches.
+/// A cheap handle.
+///
+/// Each minimises its own `‖x − x̂‖² + λ ‖c‖₁`, averaged over samples, by Adam; atoms have length 1.
+/// A step is a batch of matrix products over the grid. Members of one size begin with the same
+/// atoms, so that they differ by their sparsity alone, and a member learns the same in a grid as by
+/// itself.
+///
+/// ```
+/// use eigenlens::prelude::*;
+/// # fn main() -> Result<()> {
+/// let world = Superposition::new(SuperpositionConfig::new(6, 3, 1.5), 0)?;
+/// let samples = world.sample(2_000, 1)?;
+/// let options = GridOptions { epochs: 5, ..GridOptions::l1([0.1, 0.3], [6, 12]) };
+/// let grid = DictionaryGrid::fit(&samples.x(), &options)?;
+/// assert_eq!(grid.dictionary(1, 0)?.atoms().dims(), [6, 3]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DictionaryGrid(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: GridOptions,
+    dictionaries: Vec<Dictionary>,
+    history: History,
+    /// Epoch and decoders of all members.
+    snapshots: Vec<(usize, Vec<f32>)>,
+    dims: usize,
+}
+
+impl DictionaryGrid {
+    /// Trains on samples `x`, `[n, dims]`. When Stop is pressed, the grid has what was learnt so far
+    /// and its history is marked as interrupted. The same seed gives the same grid.
+    ///
+    /// # Errors
+    /// Samples that are no matrix, none, or hold NaN; an empty grid, a negative penalty, a k above the
+    /// size, a rate at which the loss diverges.
+    pub fn fit(x: &Tensor, options: &GridOptions) -> Result<Self> {
+        options.check()?;
+        let (n, dims) = match *x.dims() {
+            [n, dims] if n > 0 && dims > 0 => (n, dims),
+            _ => return Err(Error::shape("the samples", "[n, dims], none of them 0", x.dims())),
+        };
+        check_finite("the samples", &x.to_dtype(DType::F32)?)?;
+        let samples: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let blocks = options.blocks();
+        let batch = options.batch.min(n);
+        let mut stack = start(&blocks, dims, options)?;
+        let mut step = Step::new(blocks.clone(), dims, batch, options.tied);
+        let mut adam = Adam::new(&stack, dims);
+        let mut thresholds: Vec<Option<f32>> = vec![None; blocks.len()];
+        let names = member_names(options);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut history = History::new("epoch", &names);
+        let mut snapshots = Vec::new();
+        if options.snapshot > 0 {
+            snapshots.push((0, stack.decoder.clone()));
+        }
+        let mut shuffle = Rng::stream(options.seed, SHUFFLE);
+        let steps = options.epochs * n.div_ceil(batch);
+        let mut progress = Progress::new("training dictionaries", steps as u64, "step");
+        let mut buffer = vec![0f32; batch * dims];
+        let mut done = 0;
+        'training: for epoch in 1..=options.epochs {
+            let mut losses = vec![0f64; blocks.len()];
+            for rows in shuffle.permutation(n).chunks(batch) {
+                let x = &mut buffer[..rows.len() * dims];
+                for (target, &row) in x.chunks_mut(dims).zip(rows) {
+                    target.copy_from_slice(&samples[row as usize * dims..][..dims]);
+                }
+                let found = step.run(&stack, x);
+                for ((loss, block), found) in losses.iter_mut().zip(&blocks).zip(&found) {
+                    *loss += found.loss(block.sparsity);
+                }
+                if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
+                    let what = format!("the learning rate ({})", names[bad]);
+                    let expected = "small enough for the loss to stay finite";
+                    return Err(Error::invalid(what, expected, options.learning_rate));
+                }
+                for (threshold, found) in thresholds.iter_mut().zip(&found) {
+                    *threshold = match (*threshold, found.least) {
+                        (Some(old), Some(new)) => Some(old + FORGET * (new - old)),
+                        (old, new) => new.or(old),
+                    };
+                }
+                let rate = options.learning_rate * cosine(done, steps);
+                adam.update(&mut stack, &mut step.gradients, rate);
+                done += 1;
+                if progress.advance(1) && done < steps {
+                    history.interrupted = true;
+                    break 'training;
+                }
+            }
+            losses.iter_mut().for_each(|loss| *loss /= n as f64);
+            history.push(&losses)?;
+            let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+            progress.note(format!("loss {best:.4} at best"));
+            if options.snapshot > 0 && epoch % options.snapshot == 0 {
+                snapshots.push((epoch, stack.decoder.clone()));
+            }
+        }
+        let dictionaries = cut(&stack, &blocks, &thresholds, dims)?;
+        Ok(Self(Arc::new(Inner {
+            options: options.clone(),
+            dictionaries,
+            history,
+            snapshots,
+            dims,
+        })))
+    }
+
+    /// How it was trained.
+    pub fn options(&self) -> GridOptions {
+        self.0.options.clone()
+    }
+
+    /// Mean loss of every member in each epoch, a column a member (`λ = 0.1, 12 atoms`).
+    pub fn history(&self) -> History {
+        self.0.history.clone()
+    }
+
+    /// The member of the grid's row (sparsity) and column (size).
+    ///
+    /// # Errors
+    /// A row or column that is not there.
+    pub fn dictionary(&self, sparsity: usize, size: usize) -> Result<Dictionary> {
+        Ok(self.0.dictionaries[self.index(sparsity, size)?].clone())
+    }
+
+    /// All members, row by row.
+    pub fn dictionaries(&self) -> Vec<Dictionary> {
+        self.0.dictionaries.clone()
+    }
+
+    /// What tells the members apart, row by row.
+    pub fn names(&self) -> Vec<String> {
+        member_names(&self.0.options)
+    }
+
+    /// Epochs of the snapshots.
+    pub fn snapshot_epochs(&self) -> Vec<usize> {
+        self.0.snapshots.iter().map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// The atoms of one member over training, `[snapshots, size, dims]`.
+    ///
+    /// # Errors
+    /// A member that is not there, or training without [`GridOptions::snapshot`].
+    pub fn snapshots(&self, sparsity: usize, size: usize) -> Result<Tensor> {
+        let index = self.index(sparsity, size)?;
+        if self.0.snapshots.is_empty() {
+            let expected = "above 0 in the options of the fit, to see atoms over training";
+            return Err(Error::invalid("`snapshot`", expected, 0));
+        }
+        let rows = |member: &Dictionary| member.size() * self.0.dims;
+        let start: usize = self.0.dictionaries[..index].iter().map(rows).sum();
+        let own = self.0.dictionaries[index].size();
+        let atoms = |(_, all): &(usize, Vec<f32>)| all[start..][..own * self.0.dims].to_vec();
+        let values: Vec<f32> = self.0.snapshots.iter().flat_map(atoms).collect();
+        let shape = (self.0.snapshots.len(), own, self.0.dims);
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// Name and atoms over training of every member, for `plot_recovery`.
+    ///
+    /// # Errors
+    /// Training without [`GridOptions::snapshot`].
+    pub fn all_snapshots(&self) -> Result<Vec<(String, Tensor)>> {
+        let width = self.0.options.sizes.len();
+        let member = |(i, name)| Ok((name, self.snapshots(i / width, i % width)?));
+        self.names().into_iter().enumerate().map(member).collect()
+    }
+
+    fn index(&self, sparsity: usize, size: usize) -> Result<usize> {
+        let GridOptions { sparsities, sizes, .. } = &self.0.options;
+        if sparsity >= sparsities.len() || size >= sizes.len() {
+            let expected = format!("below {} and {}", sparsities.len(), sizes.len());
+            return Err(Error::invalid(
+                "the row and column of the grid",
+                expected,
+                format!("{sparsity}, {size}"),
+            ));
+        }
+        Ok(sparsity * sizes.len() + size)
+    }
+
+    /// Shows what it is as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for DictionaryGrid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GridOptions { sparsities, sizes, tied, .. } = &self.0.options;
+        let kind = if *tied { "tied" } else { "untied" };
+        let rows: Vec<String> = sparsities.iter().map(Sparsity::to_string).collect();
+        write!(
+            f,
+            "{} {kind} dictionaries in {} dimensions: {} × {sizes:?} atoms, {} epochs{}",
+            self.0.dictionaries.len(),
+            self.0.dims,
+            rows.join(", "),
+            self.0.history.len(),
+            if self.0.history.interrupted { ", stopped early" } else { "" },
+        )
+    }
+}
+
+impl Found {
+    fn loss(&self, sparsity: Sparsity) -> f64 {
+        match sparsity {
+            Sparsity::L1(penalty) => self.squares + penalty * self.sum,
+            _ => self.squares,
+        }
+    }
+}
+
+fn member_names(options: &GridOptions) -> Vec<String> {
+    let name = |block: Block| format!("{}, {} atoms", block.sparsity, block.size);
+    options.blocks().into_iter().map(name).collect()
+}
+
+/// Random atoms of length 1, the encoder their transpose, no bias.
+fn start(blocks: &[Block], dims: usize, options: &GridOptions) -> Result<Stack> {
+    let mut decoder = Vec::new();
+    for block in blocks {
+        let mut rng = Rng::stream(options.seed, ATOMS + block.size as u64);
+        let gaussian = rng.normal((block.size, dims), &Device::Cpu)?;
+        let atoms = gaussian.broadcast_div(&gaussian.sqr()?.sum_keepdim(1)?.sqrt()?)?;
+        decoder.extend(atoms.flatten_all()?.to_vec1::<f32>()?);
+    }
+    let encoder = if options.tied { Vec::new() } else { decoder.clone() };
+    Ok(Stack { encoder, bias: vec![0.0; decoder.len() / dims], decoder })
+}
+
+/// The members of a stack.
+fn cut(
+    stack: &Stack,
+    blocks: &[Block],
+    thresholds: &[Option<f32>],
+    dims: usize,
+) -> Result<Vec<Dictionary>> {
+    let mut start = 0;
+    let place = |block: &Block| {
+        start += block.size;
+        start - block.size
+    };
+    let starts: Vec<usize> = blocks.iter().map(place).collect();
+    let members = blocks.par_iter().zip(starts).zip(thresholds);
+    let member = |((block, start), threshold): ((&Block, usize), &Option<f32>)| {
+        let rows = start * dims..(start + block.size) * dims;
+        let encoder = (!stack.encoder.is_empty()).then(|| &stack.encoder[rows.clone()]);
+        let bias = &stack.bias[start..start + block.size];
+        let weights = (encoder, bias, &stack.decoder[rows.clone()]);
+        Dictionary::new(block.sparsity, weights, threshold.unwrap_or(0.0))
+    };
+    members.map(member).collect()
+}
