@@ -1,6 +1,9 @@
 //! Checkpoints of every family against a plain evaluation in f64: loops over the tensors of the
 //! file, by the formulas of the papers, with nothing of the model's own code.
 
+// Plain loops, as the formulas have their indices.
+#![allow(clippy::needless_range_loop)]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
