@@ -28,7 +28,10 @@ does the work that often and answers with the seconds it took. WORK is one of
   f32; matrices by a batched product, which took half as long as einsum;
 - mixture: one step of gradient ascent on the soft share of points in a band, by autograd;
 - separability: the mutual information of rotated points in 40 x 40 bins, at one angle; counts by
-  bincount.
+  bincount;
+- smollm2-prefill: all logits of a window of tokens, by transformers' Llama of SmolLM2-135M's shape;
+- smollm2-decode: tokens after a prompt from it, greedily, with kept keys and values;
+- smollm2-load: reading the GGUF file that `eigenlens fetch smollm2` brings.
 
 All is eager; AdamW is the fused one, PyTorch's fastest.
 """
@@ -37,6 +40,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -488,6 +492,47 @@ class Separability:
         (joint * ((joint + 1e-4) / (product + 1e-4)).log()).sum().item()
 
 
+class SmolLM2:
+    """transformers' model of SmolLM2-135M's shape, and what it is asked to do."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=49_152, hidden_size=576, intermediate_size=1_536, num_hidden_layers=30,
+            num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True,
+            max_position_embeddings=8_192, eos_token_id=None, bos_token_id=None, pad_token_id=0,
+        )
+        self.model = LlamaForCausalLM(config).eval()
+        self.tokens = torch.randint(49_152, (1, sizes["length"]))
+        self.prompt, self.new = sizes["prompt"], sizes["new"]
+
+
+class SmolLM2Prefill(SmolLM2):
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        self.model(self.tokens, use_cache=False)
+
+
+class SmolLM2Decode(SmolLM2):
+    @torch.inference_mode()
+    def __call__(self) -> None:
+        tokens = self.tokens[:, : self.prompt]
+        options = {"max_new_tokens": self.new, "min_new_tokens": self.new, "do_sample": False}
+        self.model.generate(tokens, attention_mask=torch.ones_like(tokens), **options)
+
+
+class SmolLM2Load:
+    def __init__(self, sizes: Sizes) -> None:
+        home = os.environ.get("EIGENLENS_HOME") or Path.home() / ".cache" / "eigenlens"
+        self.file = next((Path(home) / "data" / "smollm2").glob("*.gguf"))
+
+    def __call__(self) -> None:
+        from transformers import LlamaForCausalLM
+
+        LlamaForCausalLM.from_pretrained(self.file.parent, gguf_file=self.file.name)
+
+
 WORKS: dict[str, Callable[[Sizes], Work]] = {
     "image": lambda sizes: ImageTraining(sizes, noise=0.0),
     "image-noise": lambda sizes: ImageTraining(sizes, noise=0.4),
@@ -503,6 +548,9 @@ WORKS: dict[str, Callable[[Sizes], Work]] = {
     "scan": Scan,
     "mixture": MixtureAscent,
     "separability": Separability,
+    "smollm2-prefill": SmolLM2Prefill,
+    "smollm2-decode": SmolLM2Decode,
+    "smollm2-load": SmolLM2Load,
 }
 
 

@@ -172,7 +172,10 @@ fn speeds() -> Result<Vec<Row>> {
     pytorch::rows(works, &sizes)
 }
 
-fn again(times: usize, run: impl Fn() -> eigenlens::Result<()>) -> eigenlens::Result<()> {
+pub(crate) fn again(
+    times: usize,
+    run: impl Fn() -> eigenlens::Result<()>,
+) -> eigenlens::Result<()> {
     (0..times).try_for_each(|_| run())
 }
 

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! cargo bench                  all parts
-//! cargo bench -- training      one of them: notebook, language, training, geometry, dictionaries
+//! cargo bench -- training      one of them: notebook, language, smollm2, training, geometry,
+//!                              dictionaries
 //! ```
 //!
 //! Prints a table. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook.
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook; smollm2 needs
+//!   transformers and gguf there, and `eigenlens fetch smollm2`.
 
 mod dictionaries;
 mod geometry;
@@ -17,6 +19,7 @@ mod memory;
 mod notebook;
 mod pytorch;
 mod report;
+mod smollm2;
 mod training;
 
 use std::error::Error;
@@ -30,9 +33,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
+    ("smollm2", smollm2::rows),
     ("training", training::rows),
     ("geometry", geometry::rows),
     ("dictionaries", dictionaries::rows),

@@ -89,17 +89,13 @@ TOKENS = "[...document.querySelectorAll('.jp-OutputArea span[title][style*=backg
 
 class Notebook(unittest.TestCase):
     def test_figures_are_drawn_offline_in_light_and_dark(self):
-        with self.executed("bilinear/1_image") as browser:
-            figures = self.figures(browser)
-            self.assertGreaterEqual(figures, 5)
-            for theme in ("Light", "Dark"):
-                self.theme(browser, theme)
-                for number in range(figures):
-                    browser.evaluate(
-                        f"document.querySelectorAll('.js-plotly-plot')[{number}].scrollIntoView({{block: 'center'}})"
-                    )
-                    time.sleep(0.7)
-                    browser.screenshot(PICTURES / f"{theme.lower()}-{number:02}.png")
+        self.look_at_figures("bilinear/1_image", 5)
+
+    def test_clouds_and_their_bands_are_drawn(self):
+        self.look_at_figures("multidim/1_reducibility", 6)
+
+    def test_scenes_in_space_are_drawn(self):
+        self.look_at_figures("toy/1_disentanglement", 9)
 
     def test_examples_of_features_are_readable_in_light_and_dark_and_tell_their_values(self):
         with self.executed("bilinear/2_language") as browser:
@@ -157,12 +153,27 @@ class Notebook(unittest.TestCase):
             browser.close()
             lab.close()
 
+    def look_at_figures(self, name, least):
+        """Runs a notebook, and leaves pictures of all its figures in both themes."""
+        with self.executed(name) as browser:
+            figures = self.figures(browser)
+            self.assertGreaterEqual(figures, least)
+            for theme in ("Light", "Dark"):
+                self.theme(browser, theme)
+                for number in range(figures):
+                    browser.evaluate(
+                        f"document.querySelectorAll('.js-plotly-plot')[{number}].scrollIntoView({{block: 'center'}})"
+                    )
+                    time.sleep(0.7)
+                    stem = name.split("/")[1]
+                    browser.screenshot(PICTURES / f"{stem}-{theme.lower()}-{number:02}.png")
+
     def figures(self, browser):
         """The number of plotly's figures, all of which have marks."""
         browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
         browser.wait(
             "[...document.querySelectorAll('.js-plotly-plot')].every(p => p.querySelector("
-            "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path'))",
+            "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path, canvas'))",
             30,
             "marks in every figure",
         )

@@ -1,7 +1,7 @@
 //! Autoencoders in single files of `torch.save`.
 
 use super::loader::companion;
-use super::{Architecture, Draft, Place, Request, SaeWeights, llama_scope, turned};
+use super::{Architecture, Draft, Place, Request, SaeWeights, input_first, output_first};
 use crate::model::HookPoint;
 use crate::store::pickle::Value;
 use crate::store::{Loaded, Tensors};
@@ -25,7 +25,7 @@ fn plain() -> Architecture {
 pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
     let (_, _, tensors) = open(place, request)?;
     let mut tensors = tensors.rename(|name| Some(name.replace("_linear.", ".")));
-    let (_, _, weights) = llama_scope::linear(&mut tensors)?;
+    let weights = output_first(&mut tensors, "decoder.bias")?;
     tensors.finish("only the tensors of a Goodfire autoencoder")?;
     let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
     Ok(Draft::new(plain(), weights).at(None, point))
@@ -34,7 +34,7 @@ pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
 /// `encoder.weight` `[m, d]`, `decoder.weight` `[d, m]`, and biases.
 pub(super) fn read_deepseek(place: &Place, request: &Request) -> Result<Draft> {
     let (_, _, mut tensors) = open(place, request)?;
-    let (_, _, weights) = llama_scope::linear(&mut tensors)?;
+    let weights = output_first(&mut tensors, "decoder.bias")?;
     tensors.finish("only the tensors of a DeepSeek-R1 autoencoder")?;
     let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
     Ok(Draft::new(plain(), weights).at(None, point))
@@ -113,17 +113,6 @@ pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
         model = text("model_name");
     }
     Ok(Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model))
-}
-
-fn input_first(tensors: &mut Tensors) -> Result<SaeWeights> {
-    let [d, m] = tensors.matrix("W_enc")?;
-    let mut weights = SaeWeights::new(
-        turned(&tensors.take("W_enc", &[d, m])?)?,
-        turned(&tensors.take("W_dec", &[m, d])?)?,
-        tensors.take("b_dec", &[d])?,
-    );
-    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
-    Ok(weights)
 }
 
 #[cfg(test)]

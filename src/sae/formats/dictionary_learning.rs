@@ -8,7 +8,8 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 use super::{
-    Architecture, Draft, Place, Point, Request, SaeWeights, check_size, checked_k, turned,
+    Architecture, Draft, Place, Point, Request, SaeWeights, check_size, checked_k, input_first,
+    output_first,
 };
 use crate::model::HookPoint;
 use crate::sae::{Activation, Gate};
@@ -81,12 +82,12 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let (architecture, weights) = match class.as_str() {
         // Trainers write the first name for both; the tensors tell.
         "AutoEncoder" | "AutoEncoderNew" if tensors.shape("decoder.bias").is_some() => {
-            let weights = linear(&mut tensors, "decoder.bias")?;
+            let weights = output_first(&mut tensors, "decoder.bias")?;
             (Architecture { centred: false, ..Architecture::standard() }, weights)
         }
-        "AutoEncoder" => (Architecture::standard(), linear(&mut tensors, "bias")?),
+        "AutoEncoder" => (Architecture::standard(), output_first(&mut tensors, "bias")?),
         "AutoEncoderTopK" => {
-            let mut weights = linear(&mut tensors, "b_dec")?;
+            let mut weights = output_first(&mut tensors, "b_dec")?;
             let m = weights.decoder.dims()[1];
             let k = top_k(&mut tensors, &mut trainer, m)?;
             // Its encoder uses the threshold only when it is asked to: Sae::by_threshold.
@@ -95,16 +96,16 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
             (Architecture::top_k(k), weights)
         }
         "BatchTopKSAE" => {
-            let weights = linear(&mut tensors, "b_dec")?;
+            let weights = output_first(&mut tensors, "b_dec")?;
             above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
         }
         "MatryoshkaBatchTopKSAE" => {
-            let weights = matrices(&mut tensors)?;
+            let weights = input_first(&mut tensors)?;
             tensors.forget(|name| name == "group_sizes");
             above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
         }
         "JumpReluAutoEncoder" => {
-            let mut weights = matrices(&mut tensors)?;
+            let mut weights = input_first(&mut tensors)?;
             weights.thresholds = Some(tensors.take("threshold", &[weights.decoder.dims()[1]])?);
             (Architecture { centred: false, ..Architecture::jump_relu() }, weights)
         }
@@ -145,30 +146,6 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     });
     let draft = Draft::new(architecture, weights).at(hook, point).of_model(model);
     Ok(notes.into_iter().fold(draft, Draft::note))
-}
-
-/// Weights of the classes that store both matrices with the output first; `bias` is the name of b.
-fn linear(tensors: &mut Tensors, bias: &str) -> Result<SaeWeights> {
-    let [m, d] = tensors.matrix("encoder.weight")?;
-    let mut weights = SaeWeights::new(
-        tensors.take("encoder.weight", &[m, d])?,
-        tensors.take("decoder.weight", &[d, m])?,
-        tensors.take(bias, &[d])?,
-    );
-    weights.encoder_bias = Some(tensors.take("encoder.bias", &[m])?);
-    Ok(weights)
-}
-
-/// Weights of the classes that store both matrices with the input first.
-fn matrices(tensors: &mut Tensors) -> Result<SaeWeights> {
-    let [d, m] = tensors.matrix("W_enc")?;
-    let mut weights = SaeWeights::new(
-        turned(&tensors.take("W_enc", &[d, m])?)?,
-        turned(&tensors.take("W_dec", &[m, d])?)?,
-        tensors.take("b_dec", &[d])?,
-    );
-    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
-    Ok(weights)
 }
 
 /// k, which configuration and tensors must say alike.

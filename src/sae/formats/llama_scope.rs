@@ -5,19 +5,18 @@
 //! first release has one threshold in unscaled units, the second one for each feature, as
 //! logarithms and in scaled units, and says s nowhere.
 
-use candle_core::Tensor;
-use serde_json::json;
-
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size};
+use super::{Architecture, Draft, Place, Request, check_expansion, check_size, output_first};
 use crate::Result;
 use crate::sae::Normalization;
 use crate::sae::origin::Note;
-use crate::store::Tensors;
+use crate::store::Fields;
+use candle_core::Tensor;
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut fields = place.fields("hyperparams.json")?;
     let mut tensors = place.tensors("checkpoints/final.safetensors", &request.device)?;
-    let (d, m, mut weights) = linear(&mut tensors)?;
+    let mut weights = output_first(&mut tensors, "decoder.bias")?;
+    let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
     tensors.finish("only the tensors of a Llama Scope autoencoder")?;
     check_size(&mut fields, "d_model", d, "encoder.weight")?;
     check_size(&mut fields, "d_sae", m, "encoder.weight")?;
@@ -37,67 +36,58 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     }
     let scale = (d as f64).sqrt() / norm;
     weights.thresholds = Some(Tensor::full((threshold * scale) as f32, m, &request.device)?);
-    let hook = fields.text_if("hook_point_in")?;
-    let out = fields.text_if("hook_point_out")?;
-    if out.is_some() && out != hook {
-        let found = json!(out);
-        return Err(fields.wrong("hook_point_out", "the same as `hook_point_in`", &found));
-    }
-    fields.finish(&["expansion_factor", "sparsity_include_decoder_norm", "top_k"])?;
+    let hook = hook(&mut fields)?;
+    let weighed = fields.flag_if("sparsity_include_decoder_norm")?.unwrap_or_default();
+    fields.finish(&["expansion_factor", "top_k"])?;
+    let lengths = weights.decoder.sqr()?.sum(0)?.sqrt()?;
+    let off = (lengths - 1.0)?.abs()?.max_all()?.to_scalar::<f32>()?;
     let architecture = Architecture {
         normalization: Normalization::Scale(scale),
         centred: false,
         ..Architecture::jump_relu()
     };
-    Ok(Draft::new(architecture, weights).at(hook, None))
+    let draft = Draft::new(architecture, weights).at(hook, None);
+    Ok(match weighed && off > 1e-2 {
+        true => draft.note(
+            "it was trained with decoder lengths weighing in, and they are not one: SAELens leaves \
+             them out, and so is it done here",
+        ),
+        false => draft,
+    })
 }
 
 pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
     let mut fields = place.fields("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
-    let (d, m, mut weights) = linear(&mut tensors)?;
+    let mut weights = output_first(&mut tensors, "decoder.bias")?;
+    let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
     weights.thresholds = Some(tensors.take("log_jumprelu_threshold", &[m])?.exp()?);
     tensors.finish("only the tensors of a Llama Scope R1 autoencoder")?;
     check_size(&mut fields, "d_model", d, "encoder.weight")?;
-    if let Some(expansion) = fields.size_if("expansion_factor")?
-        && expansion * d != m
-    {
-        let expected = format!("one for {m} features, as `encoder.weight` has them,");
-        return Err(fields.wrong("expansion_factor", &expected, &expansion.into()));
-    }
+    check_expansion(&mut fields, d, m, "encoder.weight")?;
     fields.expect("act_fn", "jumprelu")?;
     fields.expect("norm_activation", "dataset-wise")?;
-    let hook = fields.text_if("hook_point_in")?;
-    let out = fields.text_if("hook_point_out")?;
-    if out.is_some() && out != hook {
-        let found = json!(out);
-        return Err(fields.wrong("hook_point_out", "the same as `hook_point_in`", &found));
-    }
+    let hook = hook(&mut fields)?;
     fields.finish(&[])?;
     let architecture = Architecture { centred: false, ..Architecture::jump_relu() };
-    let draft = Draft::new(architecture, weights).at(hook, None);
-    Ok(match request.scale {
-        Some(_) => draft,
-        None => {
-            let mut draft = draft;
-            draft.origin.notes.push(Note::ScaleMissing(
-                "its inputs must be scaled by √d over the data set's mean length, which is in no \
-                 file: its numbers are wrong until Sae::with_input_scale gives that factor"
-                    .to_owned(),
-            ));
-            draft
-        }
-    })
+    let mut draft = Draft::new(architecture, weights).at(hook, None);
+    if request.scale.is_none() {
+        draft.origin.notes.push(Note::ScaleMissing(
+            "its inputs must be scaled by √d over the data set's mean length, which is in no \
+             file: its numbers are wrong until Sae::with_input_scale gives that factor"
+                .to_owned(),
+        ));
+    }
+    Ok(draft)
 }
 
-/// d, m, and the weights, stored with the output first.
-pub(super) fn linear(tensors: &mut Tensors) -> Result<(usize, usize, SaeWeights)> {
-    let [m, d] = tensors.matrix("encoder.weight")?;
-    let mut weights = SaeWeights::new(
-        tensors.take("encoder.weight", &[m, d])?,
-        tensors.take("decoder.weight", &[d, m])?,
-        tensors.take("decoder.bias", &[d])?,
-    );
-    weights.encoder_bias = Some(tensors.take("encoder.bias", &[m])?);
-    Ok((d, m, weights))
+/// The place that it reads and predicts.
+fn hook(fields: &mut Fields) -> Result<Option<String>> {
+    let hook = fields.text_if("hook_point_in")?;
+    match fields.text_if("hook_point_out")? {
+        Some(out) if Some(&out) != hook.as_ref() => {
+            Err(fields.wrong("hook_point_out", "the same as `hook_point_in`", &out.into()))
+        }
+        _ => Ok(hook),
+    }
 }

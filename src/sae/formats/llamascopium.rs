@@ -6,7 +6,9 @@
 
 use candle_core::Tensor;
 
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, turned};
+use super::{
+    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k, turned,
+};
 use crate::sae::{Activation, Encoder, Normalization, Rescale};
 use crate::{Error, Result};
 
@@ -17,12 +19,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
     let [d, m] = tensors.matrix("W_E")?;
     check_size(&mut fields, "d_model", d, "W_E")?;
-    if let Some(expansion) = fields.number_if("expansion_factor")?
-        && expansion * d as f64 != m as f64
-    {
-        let expected = format!("one for {m} features, as `W_E` has them,");
-        return Err(fields.wrong("expansion_factor", &expected, &expansion.into()));
-    }
+    check_expansion(&mut fields, d, m, "W_E")?;
     fields.expect("sae_type", "sae")?;
     let hook = fields.text_if("hook_point_in")?;
     let out = fields.text_if("hook_point_out")?;

@@ -4,7 +4,9 @@
 //! Files whose names end in `-tfm` carry the language model too, and `autoencoder.` before every
 //! name. There is no encoder's bias.
 
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k};
+use super::{
+    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k,
+};
 use crate::Result;
 use crate::sae::Normalization;
 
@@ -20,12 +22,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let [m, d] = tensors.matrix("encoder.weight")?;
     check_size(&mut fields, "n_inputs", d, "encoder.weight")?;
     check_size(&mut fields, "n_latents", m, "encoder.weight")?;
-    if let Some(expansion) = fields.size_if("expansion_factor")?
-        && expansion * d != m
-    {
-        let expected = format!("one for {m} features, as `encoder.weight` has them,");
-        return Err(fields.wrong("expansion_factor", &expected, &expansion.into()));
-    }
+    check_expansion(&mut fields, d, m, "encoder.weight")?;
     let k = checked_k(&mut fields, "k", m)?;
     let normalization = match fields.flag_if("standardize")?.unwrap_or_default() {
         true => Normalization::LayerNorm,

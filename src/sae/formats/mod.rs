@@ -31,7 +31,7 @@ use self::place::Place;
 use super::origin::Note;
 use super::{Architecture, Normalization, Origin, Sae, SaeWeights};
 use crate::model::HookPoint;
-use crate::store::Fields;
+use crate::store::{Fields, Tensors};
 use crate::{Error, Result};
 
 /// A way of storing autoencoders, with its files, names and maths.
@@ -209,6 +209,41 @@ fn check_size(fields: &mut Fields, name: &str, found: usize, tensor: &str) -> Re
         }
         _ => Ok(()),
     }
+}
+
+/// Features for each dimension, where they are given, against what the tensors say.
+fn check_expansion(fields: &mut Fields, d: usize, m: usize, tensor: &str) -> Result<()> {
+    match fields.number_if("expansion_factor")? {
+        Some(said) if said * d as f64 != m as f64 => {
+            let expected = format!("one for {m} features, as `{tensor}` has them,");
+            Err(fields.wrong("expansion_factor", &expected, &said.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `encoder.weight` `[m, d]`, `encoder.bias`, `decoder.weight` `[d, m]`, and b under the name `bias`.
+fn output_first(tensors: &mut Tensors, bias: &str) -> Result<SaeWeights> {
+    let [m, d] = tensors.matrix("encoder.weight")?;
+    let mut weights = SaeWeights::new(
+        tensors.take("encoder.weight", &[m, d])?,
+        tensors.take("decoder.weight", &[d, m])?,
+        tensors.take(bias, &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("encoder.bias", &[m])?);
+    Ok(weights)
+}
+
+/// `W_enc` `[d, m]`, `b_enc`, `W_dec` `[m, d]` and `b_dec`.
+fn input_first(tensors: &mut Tensors) -> Result<SaeWeights> {
+    let [d, m] = tensors.matrix("W_enc")?;
+    let mut weights = SaeWeights::new(
+        turned(&tensors.take("W_enc", &[d, m])?)?,
+        turned(&tensors.take("W_dec", &[m, d])?)?,
+        tensors.take("b_dec", &[d])?,
+    );
+    weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
+    Ok(weights)
 }
 
 /// The transpose `[m, d]` of a stored matrix `[d, m]`.
