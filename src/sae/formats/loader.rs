@@ -256,7 +256,12 @@ fn unrecognised(place: &Place, names: &[&str]) -> Error {
         }
         _ => names.iter().take(8).map(|name| (*name).to_owned()).collect::<Vec<_>>(),
     };
-    let found = if names.is_empty() { "none of their files".to_owned() } else { names.join(", ") };
+    let found = match (names.is_empty(), place.fields("config.json")) {
+        // Of the hub, the reason may be the network.
+        (true, Err(reason)) => format!("none of their files ({reason})"),
+        (true, Ok(_)) => "none of their files beside config.json".to_owned(),
+        (false, _) => names.join(", "),
+    };
     let expected = "an autoencoder of a family that is known here (SaeLoader::family names one)";
     Error::format(&path, expected, found)
 }
