@@ -173,7 +173,7 @@ class Notebook(unittest.TestCase):
         browser.wait("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0", 60, "a figure")
         browser.wait(
             "[...document.querySelectorAll('.js-plotly-plot')].every(p => p.querySelector("
-            "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path, canvas'))",
+            "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path, .main-svg image, canvas'))",
             30,
             "marks in every figure",
         )
