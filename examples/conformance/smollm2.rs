@@ -5,7 +5,7 @@ use std::path::Path;
 
 use eigenlens::candle::{D, DType, Device, IndexOp, Tensor};
 use eigenlens::data::text::Tokenizer;
-use eigenlens::linalg::eigvalsh;
+use eigenlens::linalg::{eigh, eigvalsh, lstsq, svd};
 use eigenlens::model::{Decoder, HookPoint, Hooks};
 use eigenlens::{Error, Result};
 use serde_json::Value;
@@ -179,9 +179,118 @@ fn geometry(
         let power = power.iter().map(|own| own / total).collect();
         let shares = numbers(&case["fourier_power_k1_k2_k3"])?;
         same(report, &format!("geometry {layer} Fourier power"), shares, power)?;
+        orders(case, &format!("geometry {layer}"), &x, &days, report)?;
+        let intervals = reference.input("interval", report)?.to_vec1::<i64>()?;
+        let found = held_out(&point.to_dtype(DType::F64)?, &days, &intervals)?;
+        let expected = case["heldout_interval_r2_5pcs"].as_f64().into_iter().collect();
+        same(report, &format!("geometry {layer} held-out intervals"), expected, vec![found])?;
     }
-    report.skip("smollm2 geometry.json probes and orders", "not supported yet");
     Ok(())
+}
+
+/// `[cos, sin]` of the place of each row's day in a week in some order, `[rows, 2]`.
+fn wave(days: &[i64], places: &[usize]) -> Result<Tensor> {
+    let turn = |day: &i64| TAU * places[*day as usize] as f64 / 7.;
+    let values = days.iter().flat_map(|day| [turn(day).cos(), turn(day).sin()]).collect();
+    Ok(Tensor::from_vec(values, (days.len(), 2), &Device::Cpu)?)
+}
+
+/// Squares of the columns of `aᵀ b`, summed over a's columns.
+fn squares(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
+    Ok(a.t()?.matmul(b)?.sqr()?.sum(0)?.to_vec1()?)
+}
+
+/// The days' circular order, by probes from principal components, by power, and by angle.
+fn orders(case: &Value, name: &str, x: &Tensor, days: &[i64], report: &mut Report) -> Result<()> {
+    let week: Vec<usize> = (0..7).collect();
+    let mut all = vec![vec![0]];
+    for place in 1..7 {
+        let longer = |order: &Vec<usize>| {
+            (1..=order.len()).map(|at| [&order[..at], &[place], &order[at..]].concat()).collect()
+        };
+        all = all.iter().flat_map(|order| -> Vec<Vec<usize>> { longer(order) }).collect();
+    }
+    // An order and its mirror image are one.
+    all.retain(|order| order[1] < order[6]);
+    let waves: Vec<Tensor> = all.iter().map(|order| wave(days, order)).collect::<Result<_>>()?;
+    let true_wave = wave(days, &week)?;
+    let rank = |own: f64, values: &[f64]| {
+        1. + values.iter().filter(|other| **other > own + 1e-9).count() as f64
+    };
+    let eigen = eigh(&x.matmul(&x.t()?)?)?;
+    let (rows, probes) = (days.len(), &case["probe_r2_by_number_of_pcs"]);
+    for (count, expected) in probes.as_object().into_iter().flatten() {
+        let k = count.parse::<usize>().unwrap_or_default();
+        let components = eigen.vectors.narrow(1, rows - k, k)?.contiguous()?;
+        // Half of the rows' number is the square of each wave.
+        let r2 = |wave: &Tensor| -> Result<Vec<f64>> {
+            Ok(squares(&components, wave)?.iter().map(|own| own / (rows as f64 / 2.)).collect())
+        };
+        let own = r2(&true_wave)?;
+        let mean = |both: Vec<f64>| (both[0] + both[1]) / 2.;
+        let null: Vec<f64> = waves.iter().map(|wave| r2(wave).map(mean)).collect::<Result<_>>()?;
+        let found = vec![
+            own[0],
+            own[1],
+            null.iter().sum::<f64>() / null.len() as f64,
+            rank((own[0] + own[1]) / 2., &null),
+        ];
+        let names = ["cos", "sin", "null_mean", "rank_of_360"];
+        let expected = names.iter().filter_map(|name| expected[*name].as_f64()).collect();
+        same(report, &format!("{name} probes of {k} PCs"), expected, found)?;
+    }
+    let power = |wave: &Tensor| -> Result<f64> { Ok(squares(x, wave)?.iter().sum()) };
+    let powers: Vec<f64> = waves.iter().map(power).collect::<Result<_>>()?;
+    let mut means = Vec::new();
+    for day in 0..7 {
+        let own: Vec<u32> = (0..rows as u32).filter(|row| days[*row as usize] == day).collect();
+        means.push(x.index_select(&Tensor::new(own, &Device::Cpu)?, 0)?.mean(0)?);
+    }
+    let means = Tensor::stack(&means, 0)?;
+    let sum = |x: &Tensor| -> Result<f64> { Ok(x.sqr()?.sum_all()?.to_scalar()?) };
+    let found = vec![rank(power(&true_wave)?, &powers), rows as f64 / 7. * sum(&means)? / sum(x)?];
+    let names = ["rank_of_true_order_by_k1_power", "between_day_variance_fraction"];
+    let expected = names.iter().filter_map(|name| case[*name].as_f64()).collect();
+    same(report, &format!("{name} order and variance of days"), expected, found)?;
+    let plane = eigh(&means.matmul(&means.t()?)?)?.vectors.narrow(1, 5, 2)?.to_vec2::<f64>()?;
+    let scale = eigh(&means.matmul(&means.t()?)?)?.values.to_vec1::<f64>()?;
+    let angle = |day: &usize| {
+        let [a, b] = [plane[*day][1] * scale[6].sqrt(), plane[*day][0] * scale[5].sqrt()];
+        b.atan2(a)
+    };
+    let mut order = week;
+    order.sort_by(|a, b| angle(a).total_cmp(&angle(b)));
+    let start = order.iter().position(|day| *day == 0).unwrap_or_default();
+    order.rotate_left(start);
+    if order[1] > order[6] {
+        order[1..].reverse();
+    }
+    let expected = numbers(&case["order_of_days_in_class_mean_pc12"])?;
+    let found = order.iter().map(|day| *day as f64).collect();
+    same(report, &format!("{name} order of days in the plane"), expected, found)
+}
+
+/// R² of the week's wave, for each interval by a probe from five principal components of the
+/// others.
+fn held_out(points: &Tensor, days: &[i64], intervals: &[i64]) -> Result<f64> {
+    let wave = wave(days, &[0, 1, 2, 3, 4, 5, 6])?;
+    let mut error = 0.;
+    for left_out in 1..=7 {
+        let rows = |own: bool| -> Result<Tensor> {
+            let kept =
+                (0..days.len() as u32).filter(|row| (intervals[*row as usize] == left_out) == own);
+            Ok(Tensor::new(kept.collect::<Vec<_>>(), &Device::Cpu)?)
+        };
+        let part = |x: &Tensor, own| -> Result<Tensor> { Ok(x.index_select(&rows(own)?, 0)?) };
+        let mean = part(points, false)?.mean_keepdim(0)?;
+        let centred = part(points, false)?.broadcast_sub(&mean)?;
+        let directions = svd(&centred)?.v.narrow(1, 0, 5)?.contiguous()?;
+        let probe = lstsq(&centred.matmul(&directions)?, &part(&wave, false)?)?;
+        let found =
+            part(points, true)?.broadcast_sub(&mean)?.matmul(&directions)?.matmul(&probe)?;
+        error += (found - part(&wave, true)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+    }
+    Ok(1. - error / wave.sqr()?.sum_all()?.to_scalar::<f64>()?)
 }
 
 fn check(report: &mut Report, what: &str, good: bool) {
