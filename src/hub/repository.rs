@@ -142,16 +142,15 @@ impl Repository {
     /// # Errors
     /// A file that is there and cannot be read; a hub that cannot be asked.
     pub(crate) fn read_if(&self, name: &str) -> Result<Option<Content>> {
-        match self.read(name) {
-            Ok(content) => Ok(Some(content)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(Error::Io { source, .. })
-                if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&source.kind()) =>
-            {
-                Ok(None)
-            }
-            Err(other) => Err(other),
-        }
+        if_there(self.read(name))
+    }
+
+    /// Whether there is a file `name`; nothing of it is read.
+    ///
+    /// # Errors
+    /// As [`Repository::read_if`].
+    pub(crate) fn has(&self, name: &str) -> Result<bool> {
+        Ok(if_there(self.open(name))?.is_some())
     }
 
     fn content<T: From<Bytes>>(
@@ -179,6 +178,20 @@ impl Repository {
         };
         let bytes = read(&path)?;
         Ok(Content { path, bytes, source })
+    }
+}
+
+/// Nothing where a file is not there.
+fn if_there<T>(found: Result<Content<T>>) -> Result<Option<Content<T>>> {
+    match found {
+        Ok(content) => Ok(Some(content)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(Error::Io { source, .. })
+            if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&source.kind()) =>
+        {
+            Ok(None)
+        }
+        Err(other) => Err(other),
     }
 }
 

@@ -64,7 +64,7 @@ impl Place {
     }
 
     pub(super) fn has(&self, name: &str) -> Result<bool> {
-        Ok(self.repository.read_if(&self.name(name))?.is_some())
+        self.repository.has(&self.name(name))
     }
 
     fn name(&self, name: &str) -> String {
