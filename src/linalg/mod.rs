@@ -25,6 +25,7 @@
 
 mod eigen;
 mod fused;
+pub(crate) mod lanczos;
 mod matmul;
 mod matrix;
 mod qr;

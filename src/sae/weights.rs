@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::Architecture;
 use crate::{Error, Result};
 
-/// The weights of an [`Sae`] of m features of d-dimensional activations, all f32.
+/// The weights of an [`Sae`](super::Sae) of m features of d-dimensional activations, all f32.
 #[derive(Debug, Clone)]
 pub struct SaeWeights {
     /// E `[m, d]`, or E₁ above E₂ `[2m, d]` where the encoder has two maps. Matching pursuit has

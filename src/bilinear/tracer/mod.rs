@@ -9,9 +9,12 @@
 //! (i, j) is how strongly input features i and j act together on the output feature. After Pearce,
 //! Dooms, Rigg, Oramas and Sharkey (2024), section 5.
 
+mod forms;
 mod outliers;
+mod pairs;
 mod statistic;
 mod strongest;
+mod top;
 
 use crate::notebook::MimeBundle;
 use candle_core::Tensor;
@@ -20,6 +23,7 @@ use std::fmt;
 pub use outliers::Outlier;
 pub use statistic::Statistic;
 pub use strongest::Strongest;
+pub use top::Top;
 
 use super::{interactions, symmetrise};
 use crate::linalg::{matmul, matmul_tn};
@@ -47,7 +51,13 @@ pub struct Tracer {
     input: Sae,
     output: Sae,
     directions: Directions,
+    accuracy: f64,
 }
+
+/// How far statistics may be off, relative to themselves, if nothing else is asked for.
+const ACCURACY: f64 = 1e-4;
+/// Below this, iterations in f32 prove nothing: every eigenvalue is computed, in f64.
+const FINEST: f64 = 2e-6;
 
 impl Tracer {
     /// The MLP of `layer` between an autoencoder of its input and one of its output.
@@ -90,6 +100,7 @@ impl Tracer {
             input: input.clone(),
             output: output.clone(),
             directions: Directions::default(),
+            accuracy: ACCURACY,
         })
     }
 
@@ -116,6 +127,18 @@ impl Tracer {
     /// The same with other output directions.
     pub fn with_directions(self, directions: Directions) -> Self {
         Self { directions, ..self }
+    }
+
+    /// The same with statistics that are right within `accuracy` times themselves; 1e-4 otherwise.
+    /// Below 2e-6, as with 0, all eigenvalues are computed in f64, which takes far longer.
+    ///
+    /// # Errors
+    /// An accuracy that is negative or not a number.
+    pub fn with_accuracy(self, accuracy: f64) -> Result<Self> {
+        if !(accuracy >= 0.0 && accuracy.is_finite()) {
+            return Err(Error::invalid("the accuracy", "zero or positive", accuracy));
+        }
+        Ok(Self { accuracy, ..self })
     }
 
     /// The autoencoder of the MLP's input.
@@ -148,30 +171,32 @@ impl Tracer {
     /// No feature, or one that the output autoencoder does not have; a bilinear encoder, which has
     /// no direction a feature.
     pub fn interactions(&self, features: impl IntoIterator<Item = usize>) -> Result<Tensor> {
-        let features = self.checked(features)?;
+        self.interactions_of(&self.directions(&self.checked(features)?)?)
+    }
+
+    /// The directions of output features, `[features, d_model]`.
+    fn directions(&self, features: &[u32]) -> Result<Tensor> {
         let rows = Tensor::new(features, self.out.device())?;
-        let directions = match self.directions {
+        match self.directions {
             Directions::Encoder if self.output.is_bilinear() => {
                 let found = "bilinear: take the decoder's directions";
-                return Err(Error::invalid("the output encoder", "linear", found));
+                Err(Error::invalid("the output encoder", "linear", found))
             }
-            Directions::Encoder => self.output.w_enc().index_select(&rows, 0)?,
-            Directions::Decoder => self.output.w_dec().index_select(&rows, 1)?.t()?.contiguous()?,
-        };
-        self.interactions_of(&directions)
+            Directions::Encoder => Ok(self.output.w_enc().index_select(&rows, 0)?),
+            Directions::Decoder => {
+                Ok(self.output.w_dec().index_select(&rows, 1)?.t()?.contiguous()?)
+            }
+        }
+    }
+
+    /// The directions of all of them.
+    fn all_directions(&self) -> Result<Tensor> {
+        self.directions(&self.checked(0..self.features())?)
     }
 
     /// Interaction matrices of output directions `[n, d_model]`, `[n, d_model, d_model]`.
     fn interactions_of(&self, directions: &Tensor) -> Result<Tensor> {
         interactions(&matmul(directions, &self.out)?, &self.left, &self.right)
-    }
-
-    /// The mean of all output features' directions, `[1, d_model]`.
-    fn mean_direction(&self) -> Result<Tensor> {
-        Ok(match self.directions {
-            Directions::Encoder => self.output.w_enc().mean_keepdim(0)?,
-            Directions::Decoder => self.output.w_dec().mean_keepdim(1)?.t()?.contiguous()?,
-        })
     }
 
     /// The interaction of input features for an output feature, `Dᵀ S D`, symmetric,
@@ -239,16 +264,25 @@ pub(super) mod tests {
     use crate::sae::{Architecture, SaeWeights};
 
     pub(in crate::bilinear::tracer) fn tracer() -> Tracer {
-        let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
+        of_width(8, 12)
+    }
+
+    /// One whose eigenvalues are found by iteration.
+    pub(in crate::bilinear::tracer) fn wide() -> Tracer {
+        of_width(72, 100)
+    }
+
+    fn of_width(d: usize, hidden: usize) -> Tracer {
+        let config = Config { vocab: 11, ..Config::bilinear(2, 2, d, hidden) };
         let model = Decoder::random(config, 5, &Device::Cpu).unwrap();
-        let (input, output) = (sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(1), 2));
+        let (input, output) = (sae(HookPoint::MlpIn(1), 1, d), sae(HookPoint::MlpOut(1), 2, d));
         Tracer::new(&model, 1, &input, &output).unwrap()
     }
 
-    pub(in crate::bilinear::tracer) fn sae(point: HookPoint, seed: u64) -> Sae {
+    fn sae(point: HookPoint, seed: u64, d: usize) -> Sae {
         let mut rng = Rng::seed(seed);
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
-        let weights = SaeWeights::new(normal(&[16, 8]), normal(&[8, 16]), normal(&[8]));
+        let weights = SaeWeights::new(normal(&[2 * d, d]), normal(&[d, 2 * d]), normal(&[d]));
         Sae::new(Architecture::signed_top_k(3), weights).unwrap().at(point)
     }
 
@@ -284,7 +318,7 @@ pub(super) mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let config = Config { vocab: 11, ..Config::bilinear(2, 2, 8, 12) };
-        let (input, output) = (sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(1), 2));
+        let (input, output) = (sae(HookPoint::MlpIn(1), 1, 8), sae(HookPoint::MlpOut(1), 2, 8));
         let message = |config: Config, layer, input: &Sae, output: &Sae| {
             let model = Decoder::random(config, 5, &Device::Cpu).unwrap();
             Tracer::new(&model, layer, input, output).unwrap_err().to_string()

@@ -2,8 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Tracer;
-use crate::linalg::eigvalsh_within;
+use super::forms::Forms;
+use super::{FINEST, Tracer};
+use crate::bilinear::symmetrise;
+use crate::linalg::{eigvalsh_within, lanczos};
 use crate::notebook::Progress;
 use crate::{Error, Result};
 
@@ -27,20 +29,26 @@ pub enum Statistic {
 impl Tracer {
     /// The statistic of every output feature, `[features]`.
     ///
+    /// Truncated eigenvalues come from block Lanczos without any matrix being formed, each right
+    /// within [`Tracer::with_accuracy`] by a bound of its own, in f32; where k is above d_model / 8,
+    /// where d_model is below 64 and for features that the iteration does not settle, from all
+    /// eigenvalues, in f64, as the effective rank.
+    ///
     /// # Errors
     /// k of zero or above d_model; [`Error::Interrupted`] when Stop is pressed.
     pub fn compute(&self, statistic: Statistic) -> Result<Tensor> {
-        let d = self.output.d_model();
         let values = match statistic {
             Statistic::TruncatedEigenvalues { k } => {
-                if k == 0 || k > d {
-                    return Err(Error::invalid("k", format!("between 1 and {d}"), k));
+                self.check_truncated(k)?;
+                let all: Vec<usize> = (0..self.features()).collect();
+                match self.iterates(k) {
+                    true => {
+                        let label = "truncated eigenvalues of output features";
+                        let mut progress = Progress::new(label, all.len() as u64, "feature");
+                        self.truncated(&Forms::new(self)?, &all, k, &mut progress)?
+                    }
+                    false => self.spectra(|values| sum_of_largest(values, k))?,
                 }
-                self.spectra(|values| {
-                    let mut sizes: Vec<f64> = values.iter().map(|value| value.abs()).collect();
-                    sizes.sort_by(|a, b| b.total_cmp(a));
-                    sizes[..k].iter().sum()
-                })?
             }
             Statistic::EffectiveRank => self.spectra(|values| {
                 let sum: f64 = values.iter().map(|value| value.abs()).sum();
@@ -54,21 +62,37 @@ impl Tracer {
         Ok(Tensor::from_vec(values, count, self.out.device())?)
     }
 
-    /// The `count` output features with the largest statistic, and the statistic, from the largest
-    /// down.
-    ///
-    /// # Errors
-    /// As [`Tracer::compute`]; more features than there are.
-    pub fn top(&self, count: usize, statistic: Statistic) -> Result<Vec<(usize, f32)>> {
-        if count > self.features() {
-            let expected = format!("at most {}, the output features", self.features());
-            return Err(Error::invalid("the number of features", expected, count));
+    pub(super) fn check_truncated(&self, k: usize) -> Result<()> {
+        let d = self.output.d_model();
+        match (1..=d).contains(&k) {
+            true => Ok(()),
+            false => Err(Error::invalid("k", format!("between 1 and {d}"), k)),
         }
-        let values: Vec<f32> = self.compute(statistic)?.to_vec1()?;
-        let mut all: Vec<(usize, f32)> = values.into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1));
-        all.truncate(count);
-        Ok(all)
+    }
+
+    /// Whether the k largest eigenvalues are better found by iteration than among all of them.
+    pub(super) fn iterates(&self, k: usize) -> bool {
+        self.accuracy >= FINEST && lanczos::is_worth_it(self.output.d_model(), k)
+    }
+
+    /// Sums of the k largest `|λ|` of some features.
+    pub(super) fn truncated(
+        &self,
+        forms: &Forms,
+        which: &[usize],
+        k: usize,
+        progress: &mut Progress,
+    ) -> Result<Vec<f64>> {
+        let found = lanczos::largest(forms, which, k, self.accuracy, progress)?;
+        let sum = |(feature, found): (&usize, Option<lanczos::Largest>)| match found {
+            Some(found) => Ok(found.sum()),
+            None => {
+                let matrix = symmetrise(&self.interaction(*feature)?)?;
+                let values: Vec<f64> = eigvalsh_within(&matrix)?.to_dtype(DType::F64)?.to_vec1()?;
+                Ok(sum_of_largest(&values, k))
+            }
+        };
+        which.iter().zip(found).map(sum).collect()
     }
 
     fn spectra(&self, of: impl Fn(&[f64]) -> f64) -> Result<Vec<f64>> {
@@ -98,7 +122,7 @@ impl Tracer {
             Ok(())
         };
         // A matrix is linear in its direction.
-        let mean = self.interactions_of(&self.mean_direction()?)?;
+        let mean = self.interactions_of(&self.all_directions()?.mean_keepdim(0)?)?;
         let mean = mean.squeeze(0)?.to_dtype(DType::F64)?;
         let mut variance = mean.zeros_like()?;
         each(&mut |q| {
@@ -135,9 +159,16 @@ impl Tracer {
     }
 }
 
+/// The sum of the k largest magnitudes.
+fn sum_of_largest(values: &[f64], k: usize) -> f64 {
+    let mut sizes: Vec<f64> = values.iter().map(|value| value.abs()).collect();
+    sizes.sort_by(|a, b| b.total_cmp(a));
+    sizes[..k].iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::tracer;
+    use super::super::tests::{tracer, wide};
     use super::*;
     use crate::bilinear::symmetrise;
     use crate::linalg::eigvalsh;
@@ -176,14 +207,26 @@ mod tests {
     }
 
     #[test]
-    fn the_top_features_come_first() {
-        let tracer = tracer();
-        let statistic = Statistic::TruncatedEigenvalues { k: 1 };
-        let top = tracer.top(16, statistic).unwrap();
-        assert!(top.is_sorted_by(|a, b| a.1 >= b.1));
-        assert_eq!(tracer.top(3, statistic).unwrap(), top[..3]);
-        assert!(tracer.top(17, statistic).unwrap_err().to_string().contains("at most 16"));
-        let zero = tracer.compute(Statistic::TruncatedEigenvalues { k: 9 }).unwrap_err();
-        assert!(zero.to_string().contains("between 1 and 8"), "{zero}");
+    fn a_k_that_cannot_be_is_refused() {
+        for k in [0, 9] {
+            let refused = tracer().compute(Statistic::TruncatedEigenvalues { k }).unwrap_err();
+            assert!(refused.to_string().contains("between 1 and 8"), "{refused}");
+        }
+        assert!(tracer().with_accuracy(-1.0).unwrap_err().to_string().contains("accuracy"));
+    }
+
+    #[test]
+    fn iteration_and_all_eigenvalues_agree() {
+        let tracer = wide();
+        for k in [1, 2, 5] {
+            assert!(tracer.iterates(k));
+            let statistic = Statistic::TruncatedEigenvalues { k };
+            let found: Vec<f32> = tracer.compute(statistic).unwrap().to_vec1().unwrap();
+            let exact = tracer.clone().with_accuracy(0.0).unwrap();
+            let exact: Vec<f32> = exact.compute(statistic).unwrap().to_vec1().unwrap();
+            for (found, exact) in found.iter().zip(exact) {
+                assert!((found / exact - 1.0).abs() < 1e-4, "k {k}: {found} {exact}");
+            }
+        }
     }
 }

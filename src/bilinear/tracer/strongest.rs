@@ -4,12 +4,10 @@ use crate::notebook::MimeBundle;
 use candle_core::{Device, Tensor};
 use std::fmt;
 
-use super::Tracer;
+use super::{Tracer, pairs};
 use crate::linalg::matmul_tn;
 use crate::{Error, Result};
 
-/// Rows of the projected matrix that are looked at a time.
-const ROWS: usize = 512;
 /// Interactions that are printed.
 const SHOWN: usize = 12;
 
@@ -40,22 +38,7 @@ impl Tracer {
             return Err(Error::invalid("the number of interactions", expected, count));
         }
         let half = self.half_projected(feature)?;
-        let mut entries: Vec<(usize, usize, f32)> = Vec::new();
-        for start in (0..m).step_by(ROWS) {
-            let columns = self.input.w_dec().narrow(1, start, ROWS.min(m - start))?;
-            let block: Vec<f32> =
-                matmul_tn(&columns.contiguous()?, &half)?.flatten_all()?.to_vec1()?;
-            let place = |(at, value)| (start + at / m, at % m, value);
-            entries.extend(block.into_iter().enumerate().map(place));
-            let order = |a: &(usize, usize, f32), b: &(usize, usize, f32)| {
-                b.2.abs().total_cmp(&a.2.abs()).then((a.0, a.1).cmp(&(b.0, b.1)))
-            };
-            if entries.len() > count {
-                entries.select_nth_unstable_by(count - 1, order);
-                entries.truncate(count);
-            }
-            entries.sort_by(order);
-        }
+        let entries = pairs::largest(self.input.w_dec(), &half, count)?;
         let mut inputs: Vec<usize> = entries.iter().flat_map(|(i, j, _)| [*i, *j]).collect();
         inputs.sort_unstable();
         inputs.dedup();

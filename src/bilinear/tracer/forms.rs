@@ -1,0 +1,133 @@
+//! The quadratic forms of output features, without their matrices.
+
+use candle_core::{D, DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::Tracer;
+use crate::Result;
+use crate::linalg::lanczos::Symmetric;
+use crate::linalg::{Operand, ProductInto, matmul, matmul_nt};
+
+/// Output features' weights $w = P^\top o$ on the hidden neurons, and the maps they share:
+///
+/// $$S v = \tfrac12 \bigl(L^\top (w \circ R v) + R^\top (w \circ L v)\bigr),$$
+///
+/// which for many features and vectors are two products with `[L; R]` and `[R; L]`, 8 d h
+/// operations a vector, where forming one S takes 2 d² h.
+pub(super) struct Forms {
+    /// `[L; R]`, `[2h, d]`.
+    both: Tensor,
+    /// `½ [R; L]`, `[2h, d]`.
+    swapped: Tensor,
+    /// `[features, h]`.
+    weights: Tensor,
+    /// The three on the host, where products are written into memory that is there.
+    host: Option<[Vec<f32>; 3]>,
+}
+
+impl Forms {
+    /// The forms of all output features.
+    pub(super) fn new(tracer: &Tracer) -> Result<Self> {
+        let weights = matmul(&tracer.all_directions()?, &tracer.out)?;
+        let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
+        let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
+        let host = match both.device() {
+            Device::Cpu => {
+                let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+                Some([values(&both)?, values(&swapped)?, values(&weights)?])
+            }
+            _ => None,
+        };
+        Ok(Self { both, swapped, weights, host })
+    }
+
+    /// `‖S‖²`, the sum of the squares of a feature's entries, of every feature: `w G wᵀ` with
+    ///
+    /// $$G = \tfrac12 \bigl(LL^\top \circ RR^\top + LR^\top \circ (LR^\top)^\top\bigr),$$
+    ///
+    /// each rounded up by as much as f32 may have lost.
+    pub(super) fn squares(&self) -> Result<Vec<f64>> {
+        let h = self.both.dim(0)? / 2;
+        let (left, right) = (self.both.narrow(0, 0, h)?, self.both.narrow(0, h, h)?);
+        let cross = matmul_nt(&left, &right)?;
+        let own = (matmul_nt(&left, &left)? * matmul_nt(&right, &right)?)?;
+        let gram = ((own + (&cross * cross.t()?)?)? * 0.5)?;
+        let size = gram.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+        let through = matmul(&self.weights, &gram)?;
+        let wide = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64);
+        let weights = wide(&self.weights)?;
+        let forms = (wide(&through)? * &weights)?.sum(D::Minus1)?.to_vec1::<f64>()?;
+        let lengths = weights.sqr()?.sum(D::Minus1)?.to_vec1::<f64>()?;
+        let lost = 8.0 * f64::from(f32::EPSILON) * f64::from(size);
+        Ok(forms.iter().zip(lengths).map(|(form, length)| form.max(0.0) + lost * length).collect())
+    }
+}
+
+impl Symmetric for Forms {
+    fn size(&self) -> usize {
+        self.both.dims()[1]
+    }
+
+    fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Result<Vec<f32>> {
+        let (double, d) = self.both.dims2()?;
+        let (h, rows) = (double / 2, which.len() * block);
+        let Some([both, swapped, weights]) = &self.host else {
+            let device = self.both.device();
+            let vectors = Tensor::from_slice(vectors, (rows, d), device)?;
+            let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
+            let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
+            let hidden = matmul_nt(&vectors, &self.swapped)?.reshape(((), block, 2, h))?;
+            let weighed = hidden.broadcast_mul(&weights.reshape(((), 1, 1, h))?)?;
+            let products = matmul(&weighed.reshape((rows, double))?, &self.both)?;
+            return Ok(products.flatten_all()?.to_vec1()?);
+        };
+        let map = |values| Operand::new(values, double, d);
+        let mut hidden = vec![0f32; rows * double];
+        let vectors = Operand::new(vectors, rows, d);
+        ProductInto::NT.write_slice(&mut hidden, vectors, map(swapped), true);
+        hidden.par_chunks_mut(block * double).zip(which).for_each(|(hidden, which)| {
+            let weights = &weights[which * h..][..h];
+            for hidden in hidden.chunks_mut(h) {
+                hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
+            }
+        });
+        let mut products = vec![0f32; rows * d];
+        let hidden = Operand::new(&hidden, rows, double);
+        ProductInto::NN.write_slice(&mut products, hidden, map(both), true);
+        Ok(products)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::tracer;
+    use super::*;
+    use crate::bilinear::symmetrise;
+    use crate::random::Rng;
+
+    #[test]
+    fn products_and_squares_are_those_of_the_matrices() {
+        let tracer = tracer();
+        let forms = Forms::new(&tracer).unwrap();
+        let elsewhere = Forms { host: None, ..Forms::new(&tracer).unwrap() };
+        let vectors = Rng::seed(1).normal((6, 8), &Device::Cpu).unwrap();
+        let flat: Vec<f32> = vectors.flatten_all().unwrap().to_vec1().unwrap();
+        let found = forms.products(&[9, 0, 4], 2, &flat).unwrap();
+        let generic = elsewhere.products(&[9, 0, 4], 2, &flat).unwrap();
+        let squares = forms.squares().unwrap();
+        for (at, feature) in [9, 0, 4].into_iter().enumerate() {
+            let s = symmetrise(&tracer.interaction(feature).unwrap()).unwrap();
+            let own = vectors.narrow(0, 2 * at, 2).unwrap();
+            let expected = own.matmul(&s).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let size = s.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            for ((found, generic), expected) in
+                found[16 * at..].iter().zip(&generic[16 * at..]).zip(expected)
+            {
+                assert!((found - expected).abs() < 1e-5 * size.sqrt());
+                assert!((generic - expected).abs() < 1e-5 * size.sqrt());
+            }
+            let share = squares[feature] / f64::from(size);
+            assert!((1.0 - 1e-7..1.001).contains(&share), "{share}");
+        }
+    }
+}

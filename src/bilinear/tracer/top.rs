@@ -1,0 +1,180 @@
+//! The output features with the largest statistic.
+
+use std::fmt;
+
+use super::forms::Forms;
+use super::{Statistic, Tracer};
+use crate::notebook::{MimeBundle, Progress};
+use crate::{Error, Result};
+
+/// Features that are looked at together.
+const TOGETHER: usize = 128;
+/// Features that are printed.
+const SHOWN: usize = 12;
+
+/// The output features with the largest statistic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Top {
+    /// Features and their statistic, from the largest down.
+    pub entries: Vec<(usize, f32)>,
+    /// How many features' statistic was computed. All others are certain to be smaller than the
+    /// last of `entries`.
+    pub refined: usize,
+    /// How many features there are.
+    pub features: usize,
+}
+
+impl Tracer {
+    /// The `count` output features with the largest statistic.
+    ///
+    /// For truncated eigenvalues most features need not be looked at. The k largest of eigenvalues
+    /// whose squares add up to ‖S‖² add up to at most √k ‖S‖, and `‖S‖²` of all features takes three
+    /// matrix products. Features are refined in the order of that bound, until the bounds of all
+    /// that are left lie below the `count`-th value found: values are approached from below, so no
+    /// feature that is left out can belong to the top. Among those refined, two that differ by less
+    /// than [`Tracer::with_accuracy`] may change places.
+    ///
+    /// # Errors
+    /// As [`Tracer::compute`]; more features than there are.
+    pub fn top(&self, count: usize, statistic: Statistic) -> Result<Top> {
+        let features = self.features();
+        if count > features {
+            let expected = format!("at most {features}, the output features");
+            return Err(Error::invalid("the number of features", expected, count));
+        }
+        match statistic {
+            Statistic::TruncatedEigenvalues { k } => {
+                self.check_truncated(k)?;
+                if self.iterates(k) {
+                    return self.certified(count, k);
+                }
+            }
+            Statistic::EffectiveRank | Statistic::Kurtosis => {}
+        }
+        let values: Vec<f32> = self.compute(statistic)?.to_vec1()?;
+        let mut top = Top { entries: Vec::new(), refined: 0, features };
+        top.merge(count, values.into_iter().enumerate());
+        Ok(top)
+    }
+
+    fn certified(&self, count: usize, k: usize) -> Result<Top> {
+        let features = self.features();
+        let forms = Forms::new(self)?;
+        let bounds: Vec<f64> =
+            forms.squares()?.iter().map(|square| (k as f64 * square).sqrt()).collect();
+        let mut order: Vec<usize> = (0..features).collect();
+        order.sort_by(|a, b| bounds[*b].total_cmp(&bounds[*a]));
+        let mut top = Top { entries: Vec::new(), refined: 0, features };
+        let label = "top output features";
+        let mut progress = Progress::new(label, features as u64, "feature");
+        for group in order.chunks(TOGETHER) {
+            let bar = match top.entries.get(count.wrapping_sub(1)) {
+                Some((_, least)) => f64::from(*least),
+                None if count == 0 => f64::INFINITY,
+                None => 0.0,
+            };
+            let asked: Vec<usize> =
+                group.iter().copied().filter(|feature| bounds[*feature] >= bar).collect();
+            if asked.is_empty() {
+                break;
+            }
+            let values = self.truncated(&forms, &asked, k, &mut progress)?;
+            let values = values.into_iter().map(|value| value as f32);
+            top.merge(count, asked.into_iter().zip(values));
+        }
+        Ok(top)
+    }
+}
+
+impl Top {
+    /// Takes more features in, and keeps the first `count`.
+    fn merge(&mut self, count: usize, more: impl ExactSizeIterator<Item = (usize, f32)>) {
+        self.refined += more.len();
+        self.entries.extend(more);
+        self.entries.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        self.entries.truncate(count);
+    }
+
+    /// The features alone, from the largest down.
+    pub fn indices(&self) -> Vec<usize> {
+        self.entries.iter().map(|(feature, _)| *feature).collect()
+    }
+
+    /// Shows the table as the value of a cell.
+    pub fn evcxr_display(&self) {
+        MimeBundle::text(self.to_string()).show_as_result();
+    }
+}
+
+impl fmt::Display for Top {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, refined, features } = self;
+        writeln!(
+            f,
+            "top {} of {features} output features, {refined} of them refined",
+            entries.len()
+        )?;
+        for (feature, value) in entries.iter().take(SHOWN) {
+            writeln!(f, "{feature:>8}  {value:.4}")?;
+        }
+        if entries.len() > SHOWN {
+            writeln!(f, "       … {} more", entries.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Tensor;
+
+    use super::super::tests::{tracer, wide};
+    use super::*;
+
+    #[test]
+    fn the_top_features_come_first() {
+        let statistic = Statistic::TruncatedEigenvalues { k: 1 };
+        let tracer = tracer();
+        let top = tracer.top(16, statistic).unwrap();
+        assert!(top.entries.is_sorted_by(|a, b| a.1 >= b.1) && top.refined == 16);
+        assert_eq!(tracer.top(3, statistic).unwrap().entries, top.entries[..3]);
+        assert!(tracer.top(17, statistic).unwrap_err().to_string().contains("at most 16"));
+        assert!(tracer.top(3, Statistic::TruncatedEigenvalues { k: 9 }).is_err());
+    }
+
+    /// Directions of very different lengths: most features can be left out.
+    #[test]
+    fn what_is_left_out_is_below_what_is_found() {
+        let plain = wide();
+        let lengths: Vec<f32> = (0..144).map(|i| ((i * 89) % 144 + 1) as f32).collect();
+        let scale = Tensor::new(lengths, plain.out.device()).unwrap();
+        let mut weights = plain.output.weights().clone();
+        weights.encoder = weights.encoder.broadcast_mul(&scale.unsqueeze(1).unwrap()).unwrap();
+        let architecture = plain.output.architecture().clone();
+        let output = crate::sae::Sae::new(architecture, weights).unwrap();
+        let steep = Tracer { output, ..plain.clone() };
+        assert_eq!(
+            steep.top(1, Statistic::TruncatedEigenvalues { k: 2 }).unwrap().refined,
+            TOGETHER
+        );
+        for tracer in [plain, steep] {
+            for (count, k) in [(1, 2), (5, 1), (12, 3), (144, 2), (0, 2)] {
+                let statistic = Statistic::TruncatedEigenvalues { k };
+                let top = tracer.top(count, statistic).unwrap();
+                let exact = tracer.clone().with_accuracy(0.0).unwrap();
+                let exact = exact.top(count, statistic).unwrap();
+                assert_eq!(top.entries.len(), count);
+                for (found, exact) in top.entries.iter().zip(&exact.entries) {
+                    assert!((found.1 / exact.1 - 1.0).abs() < 1e-4, "{top} {exact:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_report_says_how_many_were_refined() {
+        let top = wide().top(2, Statistic::TruncatedEigenvalues { k: 2 }).unwrap();
+        assert!(top.to_string().contains(&format!("{} of them refined", top.refined)));
+        assert_eq!(top.indices(), [top.entries[0].0, top.entries[1].0]);
+    }
+}

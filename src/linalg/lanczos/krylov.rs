@@ -1,0 +1,158 @@
+//! The growing basis of one matrix.
+
+use faer::Mat;
+
+use super::ritz::{self, Largest};
+use crate::random::Rng;
+
+/// What is left of a product, as a share of its length, when it is rounding and no direction.
+const LOST: f32 = 1e-6;
+/// Up to so many basis vectors, eigenvalues are looked at after every step.
+const SMALL: usize = 16;
+
+pub(super) struct Krylov {
+    /// Which of the matrices it is.
+    pub(super) place: usize,
+    pub(super) result: Option<Largest>,
+    d: usize,
+    /// Vectors a block.
+    block: usize,
+    /// Orthonormal rows `[m, d]`; the last block has not been multiplied.
+    basis: Vec<f32>,
+    /// T, of all but the last block: a row of `columns[i]` holds `T[..=i, i]`.
+    columns: Vec<Vec<f64>>,
+    /// The number of basis vectors at which eigenvalues are looked at next.
+    look: usize,
+}
+
+impl Krylov {
+    /// A basis that begins with `start`, rows `[block, d]`.
+    pub(super) fn new(place: usize, start: &[f32], d: usize) -> Self {
+        let block = start.len() / d;
+        let mut new =
+            Self { place, result: None, d, block, basis: Vec::new(), columns: Vec::new(), look: 0 };
+        for row in start.chunks(d) {
+            new.push(row.to_vec(), length(row));
+        }
+        new
+    }
+
+    /// The vectors that are to be multiplied next.
+    pub(super) fn last(&self) -> &[f32] {
+        &self.basis[self.basis.len() - self.block * self.d..]
+    }
+
+    /// Takes the products of [`Krylov::last`]; whether that was the last step, with the `k` largest
+    /// eigenvalues as the result or without one.
+    pub(super) fn grow(&mut self, products: &[f32], k: usize, accuracy: f64) -> bool {
+        let (d, block) = (self.d, self.block);
+        let known = self.basis.len() / d;
+        let mut rest = products.to_vec();
+        let mut inner = vec![0f32; known * block];
+        for _ in 0..2 {
+            self.take_out(&mut rest, &mut inner);
+        }
+        let first = known - block;
+        for (own, inner) in inner.chunks(known).enumerate() {
+            let column = inner[..=first + own].iter().map(|value| f64::from(*value)).collect();
+            self.columns.push(column);
+        }
+        // B, from the new directions of what is left.
+        let mut coupling = Mat::zeros(block, block);
+        for (column, (row, product)) in rest.chunks(d).zip(products.chunks(d)).enumerate() {
+            let along = self.push(row.to_vec(), length(product));
+            for (line, value) in along.into_iter().enumerate() {
+                coupling[(line, column)] = f64::from(value);
+            }
+        }
+        if known >= self.look && known > block {
+            let found = ritz::of(&self.columns, &coupling, k);
+            self.look = if known < SMALL { known } else { known + known / 8 };
+            if found.bound <= accuracy * found.sum() {
+                self.result = Some(found);
+                return true;
+            }
+        }
+        2 * (known + 2 * block) > d
+    }
+
+    /// Takes the components along the basis out of `rest`, and adds them to `inner`
+    /// `[rows of rest, m]`.
+    fn take_out(&self, rest: &mut [f32], inner: &mut [f32]) {
+        let known = self.basis.len() / self.d;
+        for (rest, inner) in rest.chunks_mut(self.d).zip(inner.chunks_mut(known)) {
+            let found: Vec<f32> =
+                self.basis.chunks(self.d).map(|vector| dot(vector, rest)).collect();
+            for ((vector, found), inner) in self.basis.chunks(self.d).zip(&found).zip(inner) {
+                subtract(rest, *found, vector);
+                *inner += found;
+            }
+        }
+    }
+
+    /// Adds a vector's direction to the basis. Returns its components along the new block so far,
+    /// itself included: a column of B. Where nothing but rounding is left of a product that was
+    /// `long`, a random direction takes its place.
+    fn push(&mut self, vector: Vec<f32>, long: f32) -> Vec<f32> {
+        let (d, block) = (self.d, self.block);
+        let within = (self.basis.len() / d) % block;
+        let start = self.basis.len() - within * d;
+        let mut vector = vector;
+        let mut column = vec![0f32; block];
+        for _ in 0..2 {
+            for (own, column) in self.basis[start..].chunks(d).zip(&mut column) {
+                let along = dot(own, &vector);
+                subtract(&mut vector, along, own);
+                *column += along;
+            }
+        }
+        let rest = length(&vector);
+        column[within] = rest;
+        match rest > LOST * long {
+            true => vector.iter_mut().for_each(|value| *value /= rest),
+            false => vector = self.random(),
+        }
+        self.basis.extend(vector);
+        column
+    }
+
+    /// A random direction orthogonal to the basis.
+    fn random(&self) -> Vec<f32> {
+        let mut rng = Rng::stream(super::SEED, 1 + self.basis.len() as u64);
+        let mut vector = vec![0f32; self.d];
+        rng.add_normal(&mut vector, 1.0);
+        let mut unused = vec![0f32; self.basis.len() / self.d];
+        for _ in 0..3 {
+            if !unused.is_empty() {
+                self.take_out(&mut vector, &mut unused);
+            }
+            let length = length(&vector);
+            vector.iter_mut().for_each(|value| *value /= length);
+        }
+        vector
+    }
+}
+
+/// Lanes of a sum that the compiler adds side by side.
+const LANES: usize = 16;
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}
+
+/// In f64: squares of small entries would vanish.
+fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() as f32
+}
+
+fn subtract(target: &mut [f32], factor: f32, vector: &[f32]) {
+    target.iter_mut().zip(vector).for_each(|(target, value)| *target -= factor * value);
+}

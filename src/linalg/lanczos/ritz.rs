@@ -1,0 +1,75 @@
+//! Eigenvalues from a Krylov basis, and how far they can be off.
+
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::{Mat, Par};
+
+/// How many eigenvalues more than asked for may help to bound the error.
+const FURTHER: usize = 12;
+
+/// The largest eigenvalues of a matrix.
+#[derive(Debug, Clone)]
+pub(crate) struct Largest {
+    /// By magnitude, from the largest down.
+    pub(crate) values: Vec<f64>,
+    /// How far the sum of their magnitudes can be below the true one.
+    ///
+    /// θ approaches eigenvalues from within, so none is too large by more than rounding. How far
+    /// below one is: each θᵢ has an eigenvalue within rᵢ, and where the spectrum is so dense that
+    /// it is not the one that belongs to it, that one was never seen further than about as far
+    /// again, so `2 Σ rᵢ`. For any p ≥ k, with gap the distance from the p-th |θ| to the next one with
+    /// its residual, `Σ_{i ≤ p} rᵢ² / gap`: errors of eigenvalues are quadratic in those of vectors.
+    /// The smallest of these is taken.
+    pub(crate) bound: f64,
+}
+
+impl Largest {
+    /// The sum of the magnitudes.
+    pub(crate) fn sum(&self) -> f64 {
+        self.values.iter().map(|value| value.abs()).sum()
+    }
+}
+
+/// The `k` largest eigenvalues of T, whose upper triangle `columns` hold, with the coupling B
+/// to the block that follows.
+pub(super) fn of(columns: &[Vec<f64>], coupling: &Mat<f64>, k: usize) -> Largest {
+    let (m, block) = (columns.len(), coupling.nrows());
+    let t = Mat::from_fn(m, m, |i, j| columns[i.max(j)][i.min(j)]);
+    let mut values = Diag::zeros(m);
+    let mut vectors = Mat::zeros(m, m);
+    let scratch =
+        self_adjoint_evd_scratch::<f64>(m, ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    let solved = self_adjoint_evd(
+        t.as_ref(),
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    );
+    if solved.is_err() {
+        // Nothing is known: the basis grows on.
+        return Largest { values: vec![0.0; k], bound: f64::INFINITY };
+    }
+    let residual = |i: usize| {
+        let last = |column: usize| vectors[(m - block + column, i)];
+        let square = |line: usize| {
+            (0..block).map(|column| coupling[(line, column)] * last(column)).sum::<f64>().powi(2)
+        };
+        (0..block).map(square).sum::<f64>().sqrt()
+    };
+    let mut pairs: Vec<(f64, f64)> = (0..m).map(|i| (values[i], residual(i))).collect();
+    pairs.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
+    let mut bound = 2.0 * pairs[..k].iter().map(|(_, residual)| residual).sum::<f64>();
+    let mut squares = 0.0;
+    for (p, pair) in pairs.windows(2).enumerate().take(k + FURTHER) {
+        let [(value, residual), (next, beyond)] = [pair[0], pair[1]];
+        squares += residual * residual;
+        let gap = value.abs() - next.abs() - beyond;
+        if p + 1 >= k && gap > 0.0 {
+            bound = bound.min(squares / gap);
+        }
+    }
+    Largest { values: pairs[..k].iter().map(|(value, _)| *value).collect(), bound }
+}

@@ -1,0 +1,100 @@
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::linalg::{eigvalsh, matmul, matmul_nt, qr};
+
+/// Matrices that are held whole.
+struct Whole(Vec<Tensor>);
+
+impl Symmetric for Whole {
+    fn size(&self) -> usize {
+        self.0[0].dims()[0]
+    }
+
+    fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Result<Vec<f32>> {
+        let d = self.size();
+        let mut all = Vec::new();
+        for (which, vectors) in which.iter().zip(vectors.chunks(block * d)) {
+            let vectors = Tensor::from_slice(vectors, (block, d), &Device::Cpu)?;
+            all.extend(matmul(&vectors, &self.0[*which])?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(all)
+    }
+}
+
+/// A matrix of these eigenvalues.
+fn with_spectrum(values: &[f32], seed: u64) -> Tensor {
+    let d = values.len();
+    let q = qr(&Rng::seed(seed).normal((d, d), &Device::Cpu).unwrap()).unwrap().q;
+    let scaled = q.broadcast_mul(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+    matmul_nt(&scaled, &q).unwrap()
+}
+
+fn spectrum(of: impl Fn(usize) -> f32) -> Vec<f32> {
+    (0..96).map(of).collect()
+}
+
+fn exact(matrix: &Tensor, k: usize) -> f64 {
+    let symmetric = ((matrix + matrix.t().unwrap()).unwrap() * 0.5).unwrap();
+    let values: Vec<f32> = eigvalsh(&symmetric).unwrap().to_vec1().unwrap();
+    let mut sizes: Vec<f64> = values.iter().map(|value| f64::from(value.abs())).collect();
+    sizes.sort_by(|a, b| b.total_cmp(a));
+    sizes[..k].iter().sum()
+}
+
+/// Power laws, equal eigenvalues, such of opposite signs, near ties at the end of what is asked
+/// for, low rank, zero, tiny and huge.
+fn spectra() -> Vec<(&'static str, Vec<f32>)> {
+    let sign = |i: usize| if i.is_multiple_of(3) { -1.0 } else { 1.0 };
+    vec![
+        ("power law", spectrum(|i| sign(i) / (1.0 + i as f32))),
+        ("equal pair", spectrum(|i| if i < 2 { 2.0 } else { 1.0 / (1.0 + i as f32) })),
+        ("opposite pair", spectrum(|i| [3.0, -3.0].get(i).copied().unwrap_or(0.5))),
+        ("three equal", spectrum(|i| if i < 3 { -1.0 } else { 0.3 })),
+        ("near ties", spectrum(|i| sign(i) * (1.0 - 1e-4 * i as f32).max(0.9))),
+        ("all equal", spectrum(|_| 0.7)),
+        ("rank one", spectrum(|i| if i == 0 { -4.0 } else { 0.0 })),
+        ("zero", spectrum(|_| 0.0)),
+        ("flat", spectrum(|i| 1.0 - 2.0 * i as f32 / 95.0)),
+        ("tiny", spectrum(|i| 1e-25 / (1.0 + i as f32))),
+        ("huge", spectrum(|i| 1e25 / (1.0 + i as f32))),
+    ]
+}
+
+#[test]
+fn sums_are_right_within_their_bound_for_every_spectrum() {
+    let spectra = spectra();
+    let matrices: Vec<Tensor> =
+        spectra.iter().zip(0..).map(|((_, values), seed)| with_spectrum(values, seed)).collect();
+    let which: Vec<usize> = (0..matrices.len()).collect();
+    for (k, accuracy) in [(1, 1e-4), (2, 1e-4), (2, 1e-3), (4, 1e-5), (10, 1e-4)] {
+        let mut progress = Progress::silent();
+        let whole = Whole(matrices.clone());
+        let found = largest(&whole, &which, k, accuracy, &mut progress).unwrap();
+        let mut solved = 0;
+        for (((name, _), matrix), found) in spectra.iter().zip(&matrices).zip(found) {
+            let Some(found) = found else { continue };
+            solved += 1;
+            let expected = exact(matrix, k);
+            // f32 products, each right to about 1e-6.
+            let room = found.bound + 4e-6 * expected;
+            assert!((found.sum() - expected).abs() <= room, "{name}, {k}: {found:?} {expected}");
+            assert!(found.bound <= accuracy * found.sum(), "{name}: {found:?}");
+            assert!(found.values.is_sorted_by(|a, b| a.abs() >= b.abs()));
+        }
+        assert!(solved >= 4, "k {k} at {accuracy}: {solved} of {} solved", which.len());
+    }
+}
+
+#[test]
+fn the_order_asked_for_is_kept_when_more_are_asked_for_than_fit_together() {
+    let matrices: Vec<Tensor> = (0..5)
+        .map(|i| with_spectrum(&spectrum(|j| (i + 1) as f32 / (1.0 + j as f32)), i))
+        .collect();
+    let which: Vec<usize> = (0..600).map(|i| (7 * i) % 5).collect();
+    let found = largest(&Whole(matrices), &which, 2, 1e-4, &mut Progress::silent()).unwrap();
+    for (which, found) in which.iter().zip(found) {
+        let sum = found.unwrap().sum();
+        assert!((sum / (1.5 * (which + 1) as f64) - 1.0).abs() < 1e-4, "{which}: {sum}");
+    }
+}
