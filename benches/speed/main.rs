@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! cargo bench                  all parts
-//! cargo bench -- training      one of them: notebook, language, smollm2, training, geometry,
-//!                              dictionaries
+//! cargo bench -- training      one of them: notebook, language, tracer, smollm2, training,
+//!                              geometry, dictionaries
 //! ```
 //!
 //! Prints a table. Environment variables:
@@ -20,6 +20,7 @@ mod notebook;
 mod pytorch;
 mod report;
 mod smollm2;
+mod tracer;
 mod training;
 
 use std::error::Error;
@@ -33,9 +34,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
+    ("tracer", tracer::rows),
     ("smollm2", smollm2::rows),
     ("training", training::rows),
     ("geometry", geometry::rows),

@@ -33,23 +33,41 @@ pub(crate) fn rows<'a>(
     works: impl IntoIterator<Item = Work<'a>>,
     sizes: &[(&str, usize)],
 ) -> Result<Vec<Row>> {
+    let works = works.into_iter().map(|work| (work.each, work));
+    measured(works, sizes)
+}
+
+/// The same where PyTorch does only `theirs` of the unit at a time, to end in time.
+pub(crate) fn sampled_rows<'a>(
+    works: impl IntoIterator<Item = Work<'a>>,
+    theirs: usize,
+    sizes: &[(&str, usize)],
+) -> Result<Vec<Row>> {
+    measured(works.into_iter().map(|work| (theirs, work)), sizes)
+}
+
+fn measured<'a>(
+    works: impl Iterator<Item = (usize, Work<'a>)>,
+    sizes: &[(&str, usize)],
+) -> Result<Vec<Row>> {
     let mut pytorch = Baseline::start(sizes)?;
     let mut rows = Vec::new();
-    for work in works {
-        rows.extend(work.measure(pytorch.as_mut())?);
+    for (theirs, work) in works {
+        rows.extend(work.measure(theirs, pytorch.as_mut())?);
     }
     Ok(rows)
 }
 
 impl Work<'_> {
     /// Rows of our speed, PyTorch's, and ours over PyTorch's.
-    fn measure(self, mut pytorch: Option<&mut Baseline>) -> Result<Vec<Row>> {
+    fn measure(self, each_theirs: usize, mut pytorch: Option<&mut Baseline>) -> Result<Vec<Row>> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
         if let Some(pytorch) = &mut pytorch {
             pytorch.seconds(self.request, 1)?;
         }
         let count = (self.each * self.times) as f64;
+        let count_theirs = (each_theirs * self.times) as f64;
         for _ in 0..TURNS {
             std::thread::sleep(REST);
             let start = Instant::now();
@@ -57,7 +75,7 @@ impl Work<'_> {
             ours.push(count / start.elapsed().as_secs_f64());
             if let Some(pytorch) = &mut pytorch {
                 std::thread::sleep(REST);
-                theirs.push(count / pytorch.seconds(self.request, self.times)?);
+                theirs.push(count_theirs / pytorch.seconds(self.request, self.times)?);
             }
         }
         let ratios: Vec<f64> =

@@ -17,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) size: String,
     /// The result, in `unit`.
     pub(crate) value: f64,
-    /// `s`, `MB`, something a second such as `tokens/s`, or `×` for a ratio.
+    /// `s`, `MB`, something a second such as `tokens/s`, `×` for a ratio, or what it counts.
     pub(crate) unit: String,
 }
 
@@ -47,6 +47,7 @@ fn digits(value: f64) -> String {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
         size if size >= 1.0 => 2,
+        size if size > 0.0 && size < 1e-3 => return format!("{value:.1e}"),
         _ => 3,
     };
     format!("{value:.places$}")

@@ -85,6 +85,8 @@ fn interactions(
     report: &mut Report,
 ) -> Result<()> {
     let name = |tensor: &str| format!("{prefix}.{tensor}");
+    // Statistics to the last digit.
+    let tracer = &tracer.clone().with_accuracy(0.0)?;
     let shown = reference.input(&name("q"), report)?.dim(0)?;
     reference.compare(&name("q"), &tracer.interactions(0..shown)?, report)?;
     let projected =

@@ -1,5 +1,7 @@
 //! The quadratic forms of output features, without their matrices.
 
+use std::cell::RefCell;
+
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
@@ -23,6 +25,9 @@ pub(super) struct Forms {
     weights: Tensor,
     /// The three on the host, where products are written into memory that is there.
     host: Option<[Vec<f32>; 3]>,
+    /// The last vectors that all forms were multiplied with, and what the weights are multiplied by
+    /// for them.
+    same: RefCell<Option<(Vec<f32>, Tensor)>>,
 }
 
 impl Forms {
@@ -38,7 +43,7 @@ impl Forms {
             }
             _ => None,
         };
-        Ok(Self { both, swapped, weights, host })
+        Ok(Self { both, swapped, weights, host, same: RefCell::new(None) })
     }
 
     /// `‖S‖²`, the sum of the squares of a feature's entries, of every feature: `w G wᵀ` with
@@ -96,6 +101,33 @@ impl Symmetric for Forms {
         ProductInto::NN.write_slice(&mut products, hidden, map(both), true);
         Ok(products)
     }
+
+    /// For one vector v, Sv is linear in w: `w Mᵥ` with `Mᵥ = ½ (diag(Rv) L + diag(Lv) R)`, `[h, d]`,
+    /// a quarter of the operations.
+    fn products_with_same(&self, which: &[usize], vectors: &[f32]) -> Result<Vec<f32>> {
+        let (double, d) = self.both.dims2()?;
+        let (h, device) = (double / 2, self.both.device());
+        let known = self.same.borrow().clone().filter(|(known, _)| known == vectors);
+        let maps = match known {
+            Some((_, maps)) => maps,
+            None => {
+                let rows = Tensor::from_slice(vectors, ((), d), device)?;
+                let hidden = matmul_nt(&rows, &self.swapped)?;
+                let map = |row: usize| -> Result<Tensor> {
+                    let all = self.both.broadcast_mul(&hidden.get(row)?.unsqueeze(1)?)?;
+                    Ok((all.narrow(0, 0, h)? + all.narrow(0, h, h)?)?)
+                };
+                // Side by side, `[h, block · d]`.
+                let maps = (0..hidden.dim(0)?).map(map).collect::<Result<Vec<_>>>()?;
+                let maps = Tensor::cat(&maps, 1)?.contiguous()?;
+                *self.same.borrow_mut() = Some((vectors.to_vec(), maps.clone()));
+                maps
+            }
+        };
+        let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
+        let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
+        Ok(matmul(&weights, &maps)?.flatten_all()?.to_vec1()?)
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +145,11 @@ mod tests {
         let vectors = Rng::seed(1).normal((6, 8), &Device::Cpu).unwrap();
         let flat: Vec<f32> = vectors.flatten_all().unwrap().to_vec1().unwrap();
         let found = forms.products(&[9, 0, 4], 2, &flat).unwrap();
+        for shared in [&flat[..16], &flat[16..32]] {
+            let same = forms.products_with_same(&[3, 9], shared).unwrap();
+            let plain = forms.products(&[3, 9], 2, &[shared, shared].concat()).unwrap();
+            assert!(same.iter().zip(plain).all(|(a, b)| (a - b).abs() < 1e-4 * b.abs().max(0.01)));
+        }
         let generic = elsewhere.products(&[9, 0, 4], 2, &flat).unwrap();
         let squares = forms.squares().unwrap();
         for (at, feature) in [9, 0, 4].into_iter().enumerate() {

@@ -41,6 +41,10 @@ pub(crate) trait Symmetric {
     /// Products of matrices with `block` vectors each: `vectors` are rows `[which.len() · block, d]`,
     /// of which the first `block` go with the first of `which`, and so are the results.
     fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Result<Vec<f32>>;
+
+    /// Products of matrices with the same `vectors`, rows `[block, d]`; the results as in
+    /// [`Symmetric::products`].
+    fn products_with_same(&self, which: &[usize], vectors: &[f32]) -> Result<Vec<f32>>;
 }
 
 /// Whether the k largest of d eigenvalues are few enough for [`largest`].
@@ -67,7 +71,17 @@ pub(crate) fn largest(
     let mut done = 0;
     loop {
         let room = (ROWS / block).max(2) - active.len();
-        active.extend(waiting.by_ref().take(room).map(|place| Krylov::new(place, &start, d)));
+        let mut fresh: Vec<Krylov> =
+            waiting.by_ref().take(room).map(|place| Krylov::new(place, &start, d)).collect();
+        if let Some(vectors) = fresh.first().map(|one| one.last().to_vec()) {
+            let asked: Vec<usize> = fresh.iter().map(|one| which[one.place]).collect();
+            let products = matrices.products_with_same(&asked, &vectors)?;
+            fresh.par_iter_mut().zip(products.par_chunks(block * d)).for_each(|(one, products)| {
+                // The first step never ends it.
+                one.grow(products, k, accuracy);
+            });
+            active.extend(fresh);
+        }
         if active.is_empty() {
             return Ok(found);
         }

@@ -20,6 +20,10 @@ impl Symmetric for Whole {
         }
         Ok(all)
     }
+
+    fn products_with_same(&self, which: &[usize], vectors: &[f32]) -> Result<Vec<f32>> {
+        self.products(which, vectors.len() / self.size(), &vectors.repeat(which.len()))
+    }
 }
 
 /// A matrix of these eigenvalues.
