@@ -59,7 +59,7 @@ fn measured<'a>(
 }
 
 impl Work<'_> {
-    /// Rows of our speed, PyTorch's, and ours over PyTorch's.
+    /// Rows of our speed, PyTorch's, ours over PyTorch's, and how far that varies from turn to turn.
     fn measure(self, each_theirs: usize, mut pytorch: Option<&mut Baseline>) -> Result<Vec<Row>> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
@@ -89,8 +89,13 @@ impl Work<'_> {
         };
         let mut rows = vec![row(self.name.to_owned(), ours, self.unit)];
         if !theirs.is_empty() {
+            let extreme =
+                |pick: fn(f64, f64) -> f64| vec![ratios.iter().copied().fold(f64::NAN, pick)];
+            let (lowest, highest) = (extreme(f64::min), extreme(f64::max));
             rows.push(row(format!("{}: PyTorch", self.name), theirs, self.unit));
             rows.push(row(format!("{}: ratio to PyTorch", self.name), ratios, "×"));
+            rows.push(row(format!("{}: lowest ratio", self.name), lowest, "×"));
+            rows.push(row(format!("{}: highest ratio", self.name), highest, "×"));
         }
         Ok(rows)
     }
