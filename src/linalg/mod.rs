@@ -29,12 +29,16 @@ mod matmul;
 mod matrix;
 mod qr;
 mod svd;
+mod tile;
 
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
-pub(crate) use fused::{Kernel, Real, can_fuse, fused};
+pub(crate) use fused::{Kernel, Real, can_fuse, fused, with_values};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};
+#[cfg(test)]
+pub(crate) use tile::kernels as tile_kernels;
+pub(crate) use tile::{Kernel as TileKernel, Packed};

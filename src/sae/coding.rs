@@ -3,12 +3,15 @@
 use candle_core::{D, Device, Tensor};
 use rayon::prelude::*;
 
+use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
 use crate::linalg::{check_finite, matmul_nt};
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.
 const BLOCK: usize = 1 << 24;
+/// Rows whose codes one thread chooses at a time.
+const SHARE: usize = 16;
 /// What is added to a standard deviation before dividing by it.
 const EPSILON: f64 = 1e-5;
 
@@ -22,21 +25,31 @@ impl Sae {
     /// Another width than d; NaN.
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
         let (x, restore) = self.normalized(x)?;
-        let (rows, m) = (x.dim(0)?, self.features());
-        let mut codes = Vec::with_capacity(rows);
-        if let Activation::MatchingPursuit { .. } = self.architecture().activation {
-            let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
-            codes = self.inner().pursue(&x, self.d_model());
-        } else {
-            let step = (BLOCK / m).max(1);
-            for start in (0..rows).step_by(step) {
-                let dense =
-                    self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
-                let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
-                codes.par_extend(dense.par_chunks(m).map(|row| self.inner().select(row)));
+        let parts = match self.architecture().activation {
+            Activation::MatchingPursuit { .. } => {
+                let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
+                self.inner().pursue(&x, self.d_model())
             }
+            _ if self.scans(&x) => self.scan(&x)?,
+            _ => self.choose(&x)?,
+        };
+        Ok(Codes::join(self.features(), parts).restoring(restore))
+    }
+
+    /// Codes of rows `x`, chosen from all their activations.
+    pub(super) fn choose(&self, x: &Tensor) -> Result<Vec<Part>> {
+        let (rows, m) = (x.dim(0)?, self.features());
+        let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
+        for start in (0..rows).step_by(step) {
+            let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
+            let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+            parts.par_extend(dense.par_chunks(m * SHARE).map(|rows| {
+                let mut part = Part::default();
+                rows.chunks(m).for_each(|h| part.push_unsorted(self.inner().select(h)));
+                part
+            }));
         }
-        Ok(Codes::new(m, codes)?.restoring(restore))
+        Ok(parts)
     }
 
     /// What each feature says to activations `x` `[…, d]` before a code's few are chosen,

@@ -21,6 +21,7 @@ mod origin;
 mod properties;
 mod quality;
 mod registry;
+mod scan;
 mod select;
 mod top_k;
 mod weights;

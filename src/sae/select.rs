@@ -3,39 +3,28 @@
 use rayon::prelude::*;
 
 use super::autoencoder::Inner;
+use super::codes::Part;
 use super::{Activation, Rescale};
 
 impl Inner {
     /// Indices and values of the code of a row `h` `[features]`.
     pub(super) fn select(&self, h: &[f32]) -> Vec<(u32, f32)> {
         let entries = || (0..).zip(h.iter().copied());
-        let weigh = |i: u32| self.lengths.get(i as usize).copied().unwrap_or(1.0);
         match self.architecture.activation {
-            Activation::Relu => entries().filter(|(_, h)| *h > 0.0).collect(),
-            Activation::JumpRelu => {
-                let above = |(i, h): &(u32, f32)| {
-                    let h = h * if self.architecture.rescale == Rescale::None {
-                        1.0
-                    } else {
-                        weigh(*i)
-                    };
-                    h > self.thresholds[*i as usize] && h > 0.0
-                };
-                entries().filter(above).map(|(i, h)| (i, self.kept(i, h))).collect()
+            Activation::Relu | Activation::JumpRelu | Activation::Gated => {
+                entries().filter_map(|(i, h)| Some((i, self.admit(i, h)?))).collect()
             }
-            Activation::TopK { k, relu } => {
-                let mut kept = match self.architecture.rescale {
+            Activation::TopK { k, .. } => {
+                let kept = match self.architecture.rescale {
                     Rescale::None => largest(h, k),
                     _ => {
-                        let weighed: Vec<f32> = entries().map(|(i, h)| h * weigh(i)).collect();
+                        let weighed: Vec<f32> =
+                            entries().map(|(i, h)| h * self.weight(i)).collect();
                         let kept = largest(&weighed, k).into_iter();
-                        kept.map(|(i, _)| (i, self.kept(i, h[i as usize]))).collect()
+                        kept.map(|(i, _)| (i, h[i as usize])).collect()
                     }
                 };
-                if relu {
-                    kept.retain(|(_, value)| *value > 0.0);
-                }
-                kept
+                kept.into_iter().filter_map(|(i, h)| Some((i, self.admit(i, h)?))).collect()
             }
             Activation::AbsTopK { k } => {
                 let weighed = entries().map(|(i, h)| self.kept(i, h)).collect::<Vec<f32>>();
@@ -51,18 +40,47 @@ impl Inner {
                 });
                 best.filter(|(_, value)| *value > 0.0).collect()
             }
-            Activation::Gated => {
-                let Some(gate) = &self.gate else { return Vec::new() };
-                let open = |(i, h): (u32, f32)| {
-                    let at = i as usize;
-                    let value = h * gate.gains[at] + gate.magnitude[at];
-                    (h + gate.bias[at] > 0.0 && value > 0.0).then_some((i, value))
-                };
-                entries().filter_map(open).collect()
-            }
             // It has no h.
             Activation::MatchingPursuit { .. } => Vec::new(),
         }
+    }
+
+    /// The code's value for h of feature i, unless it is left out for its size; for top-k, of one
+    /// that is among the k largest.
+    pub(super) fn admit(&self, i: u32, h: f32) -> Option<f32> {
+        let at = i as usize;
+        let (value, open) = match self.architecture.activation {
+            Activation::Relu => (h, h > 0.0),
+            Activation::JumpRelu => {
+                (self.kept(i, h), h * self.weight(i) > self.thresholds[at] && h > 0.0)
+            }
+            Activation::Gated => {
+                let gate = self.gate.as_ref()?;
+                let value = h * gate.gains[at] + gate.magnitude[at];
+                (value, h + gate.bias[at] > 0.0 && value > 0.0)
+            }
+            Activation::TopK { relu, .. } => {
+                let value = self.kept(i, h);
+                (value, !relu || value > 0.0)
+            }
+            _ => (self.kept(i, h), true),
+        };
+        open.then_some(value)
+    }
+
+    /// What h of feature i must exceed for [`Inner::admit`] to let it in; not all that do come in.
+    pub(super) fn bar(&self, i: u32) -> f32 {
+        let at = i as usize;
+        match (self.architecture.activation, self.architecture.rescale) {
+            (Activation::JumpRelu, Rescale::None) => self.thresholds[at].max(0.0),
+            (Activation::Gated, _) => self.gate.as_ref().map_or(0.0, |gate| -gate.bias[at]),
+            _ => 0.0,
+        }
+    }
+
+    /// What h of feature i is multiplied with before it is compared.
+    fn weight(&self, i: u32) -> f32 {
+        self.lengths.get(i as usize).copied().unwrap_or(1.0)
     }
 
     /// The code's value for h of feature i.
@@ -74,7 +92,7 @@ impl Inner {
     }
 
     /// Matching pursuit of `rows`, each `[d]`.
-    pub(super) fn pursue(&self, rows: &[f32], d: usize) -> Vec<Vec<(u32, f32)>> {
+    pub(super) fn pursue(&self, rows: &[f32], d: usize) -> Vec<Part> {
         let Activation::MatchingPursuit { threshold, steps, stop_on_repeat } =
             self.architecture.activation
         else {
@@ -108,7 +126,9 @@ impl Inner {
                     break;
                 }
             }
-            code
+            let mut part = Part::default();
+            part.push_unsorted(code);
+            part
         };
         rows.par_chunks(d).map(pursue).collect()
     }
@@ -120,29 +140,66 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Index and value of the k largest entries.
 pub(super) fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
-    let room = (2 * k).max(64);
-    let mut kept: Vec<(u32, f32)> = Vec::with_capacity(room);
-    let keep_best = |kept: &mut Vec<(u32, f32)>| {
-        if kept.len() > k {
-            kept.select_nth_unstable_by(k - 1, |(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
-            kept.truncate(k);
-        }
-    };
-    // Most entries fall short of the k-th best so far: a comparison each.
-    let mut bar = f32::NEG_INFINITY;
+    let mut best = Best::new(k, f32::NAN);
     for (i, value) in row.iter().enumerate() {
-        // Of equal entries the earlier is kept, and NaN counts as large: it must not get lost.
-        if kept.len() >= k && *value <= bar {
+        if best.misses(*value) {
             continue;
         }
-        kept.push((i as u32, *value));
-        if kept.len() == room {
-            keep_best(&mut kept);
-            bar = kept[k - 1].1;
+        best.offer(i as u32, *value);
+    }
+    best.into_entries()
+}
+
+/// The k largest of entries that come one by one, in ascending order of their indices.
+///
+/// Of equal entries the earlier is kept, and NaN counts as large: it must not get lost.
+#[derive(Debug)]
+pub(super) struct Best {
+    k: usize,
+    kept: Vec<(u32, f32)>,
+    /// Most entries fall short of the k-th best so far: a comparison each. NaN as long as there are
+    /// too few to say.
+    bar: f32,
+}
+
+impl Best {
+    /// Entries up to `bar` do not count.
+    pub(super) fn new(k: usize, bar: f32) -> Self {
+        Self { k, kept: Vec::with_capacity((2 * k).max(64)), bar }
+    }
+
+    /// Whether it is sure that `value` is not among the k largest.
+    pub(super) fn misses(&self, value: f32) -> bool {
+        value <= self.bar
+    }
+
+    /// What a value must exceed to be among them, as far as is known.
+    pub(super) fn bar(&self) -> f32 {
+        self.bar
+    }
+
+    /// Takes in an entry.
+    pub(super) fn offer(&mut self, i: u32, value: f32) {
+        self.kept.push((i, value));
+        if self.kept.len() == self.kept.capacity() {
+            self.cut();
+            self.bar = self.kept[self.k - 1].1;
         }
     }
-    keep_best(&mut kept);
-    kept
+
+    fn cut(&mut self) {
+        if self.kept.len() > self.k {
+            let by_size = |(i, a): &(u32, f32), (j, b): &(u32, f32)| b.total_cmp(a).then(i.cmp(j));
+            self.kept.select_nth_unstable_by(self.k - 1, by_size);
+            self.kept.truncate(self.k);
+        }
+    }
+
+    /// The k largest, in no order.
+    pub(super) fn into_entries(mut self) -> Vec<(u32, f32)> {
+        self.cut();
+        self.kept
+    }
 }
 
 #[cfg(test)]
