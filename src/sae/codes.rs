@@ -149,17 +149,21 @@ impl Codes {
 
     /// Features and values of a row, in ascending order of features; empty past the last row.
     pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = (u32, f32)> {
-        let (indices, values) = self.entries_of(row);
-        indices.iter().copied().zip(values.iter().copied())
-    }
-
-    /// The same as two slices.
-    pub(super) fn entries_of(&self, row: usize) -> (&[u32], &[f32]) {
         let range = match self.offsets.get(row..=row + 1) {
             Some(&[start, end]) => start..end,
             _ => 0..0,
         };
-        (&self.indices[range.clone()], &self.values[range])
+        self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
+    }
+
+    /// Where each row begins and the last ends, and the features of all rows.
+    pub(super) fn layout(&self) -> (&[usize], &[u32]) {
+        (&self.offsets, &self.indices)
+    }
+
+    /// The values of all rows.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// The activation of `feature` in every row.

@@ -144,20 +144,14 @@ impl Sae {
             })?),
         };
         let bias: Vec<f32> = self.b_dec().to_vec1()?;
-        let divide = self.architecture().rescale == Rescale::Kept;
-        let mut out = vec![0f32; codes.rows() * d];
-        out.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
-            out.copy_from_slice(&bias);
-            for (feature, value) in codes.row(row) {
-                let feature = feature as usize;
-                let value = if divide { value / self.inner().lengths[feature] } else { value };
-                let column = &self.inner().columns[feature * d..][..d];
-                out.iter_mut().zip(column).for_each(|(out, entry)| *out += value * entry);
-            }
-            if let Some([factor, shift]) = restore.as_ref().map(|restore| restore[row]) {
-                out.iter_mut().for_each(|out| *out = *out * factor + shift);
-            }
+        let own = self.inner();
+        let divided: Option<Vec<f32>> = (self.architecture().rescale == Rescale::Kept).then(|| {
+            let entries = codes.layout().1.iter().zip(codes.values());
+            entries.map(|(feature, value)| value / own.lengths[*feature as usize]).collect()
         });
+        let values = divided.as_deref().unwrap_or(codes.values());
+        let line = |row: usize| restore.as_ref().map(|restore| restore[row]);
+        let out = own.columns.sums(codes, values, &bias, line);
         Ok(Tensor::from_vec(out, (codes.rows(), d), self.w_dec().device())?)
     }
 

@@ -11,6 +11,7 @@ mod buffer;
 mod check;
 mod codes;
 mod coding;
+mod columns;
 mod fit;
 mod fold;
 pub(crate) mod formats;

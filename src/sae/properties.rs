@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::codes::Part;
 use super::*;
-use crate::linalg::{TileKernel, tile_kernels};
+use crate::linalg::tile_kernels;
 use crate::random::Rng;
 
 /// Every architecture that an autoencoder can have, and some that are rare.

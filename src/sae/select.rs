@@ -102,15 +102,13 @@ impl Inner {
             let mut rest = row.to_vec();
             let mut code: Vec<(u32, f32)> = Vec::new();
             for _ in 0..steps {
-                if dot(&rest, &rest).sqrt() < threshold {
+                if length(&rest) < threshold {
                     break;
                 }
-                let scores = self.columns.chunks(d).map(|column| dot(&rest, column).max(0.0));
-                let scores: Vec<f32> = scores.collect();
+                let scores = self.columns.products(&rest).into_iter();
+                let scores: Vec<f32> = scores.map(|score| score.max(0.0)).collect();
                 let Some(&(best, score)) = largest(&scores, 1).first() else { break };
-                rest.iter_mut()
-                    .zip(&self.columns[best as usize * d..])
-                    .for_each(|(rest, entry)| *rest -= score * entry);
+                self.columns.add(best as usize, -score, &mut rest);
                 let repeated = match code.iter_mut().find(|(own, _)| *own == best) {
                     Some((_, value)) => {
                         *value += score;
@@ -134,8 +132,8 @@ impl Inner {
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32
+fn length(x: &[f32]) -> f32 {
+    (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() as f32).sqrt()
 }
 
 /// Index and value of the k largest entries.
@@ -180,6 +178,8 @@ impl Best {
 
     /// Takes in an entry.
     pub(super) fn offer(&mut self, i: u32, value: f32) {
+        // What processors make of ∞ · 0 has a sign, by which it would be the smallest.
+        let value = if value.is_nan() { f32::NAN } else { value };
         self.kept.push((i, value));
         if self.kept.len() == self.kept.capacity() {
             self.cut();
@@ -226,6 +226,8 @@ mod tests {
             found.sort_by(|(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
             assert_eq!(found, sorted, "{k} of {n}");
         }
-        assert!(largest(&[1.0, f32::NAN, 2.0], 1)[0].1.is_nan());
+        for nan in [f32::NAN, -f32::NAN] {
+            assert!(largest(&[1.0, nan, 2.0], 1)[0].1.is_nan());
+        }
     }
 }
