@@ -7,10 +7,10 @@
 use super::matmul::{Operand, ProductInto};
 
 /// Rows whose entries lie side by side: two vectors of AVX2.
-const WIDE: usize = 16;
+pub(super) const WIDE: usize = 16;
 /// Rows a that are multiplied at a time: with these, all sums are in registers.
 #[cfg(target_arch = "x86_64")]
-const TALL: usize = 6;
+pub(super) const TALL: usize = 6;
 /// Terms of a sum at a time: more of a panel than this does not stay in the cache.
 #[cfg(target_arch = "x86_64")]
 const DEPTH: usize = 1024;
@@ -121,7 +121,7 @@ impl Packed {
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(_) => {
-                let block = self.depth.div_ceil(self.depth.div_ceil(DEPTH).max(1)).max(1);
+                let block = block(self.depth);
                 for start in (0..self.depth).step_by(block) {
                     let terms = start..self.depth.min(start + block);
                     for (panel, x) in self.values.chunks(WIDE * self.depth).enumerate() {
@@ -182,6 +182,37 @@ pub(crate) fn kernels() -> Vec<Kernel> {
     return Avx2::detect().map(Kernel::Avx2).into_iter().chain([Kernel::Faer]).collect();
     #[cfg(not(target_arch = "x86_64"))]
     vec![Kernel::Faer]
+}
+
+/// Products with x of as many rows as are given, each as exactly what [`Packed::multiply`] makes of
+/// the two by the loop of this file.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn products<const N: usize>(_: Avx2, a: [&[f32]; N], x: &[f32]) -> [f32; N] {
+    // SAFETY: the processor has what it uses, or there were no `Avx2`.
+    unsafe { products_fused(a, x) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn products_fused<const N: usize>(a: [&[f32]; N], x: &[f32]) -> [f32; N] {
+    let block = block(x.len());
+    let mut sums = [0f32; N];
+    for start in (0..x.len()).step_by(block) {
+        let x = &x[start..x.len().min(start + block)];
+        let a = a.map(|row| &row[start..][..x.len()]);
+        let mut own = [0f32; N];
+        for (k, x) in x.iter().enumerate() {
+            own.iter_mut().zip(a).for_each(|(sum, row)| *sum = row[k].mul_add(*x, *sum));
+        }
+        sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+    }
+    sums
+}
+
+/// Terms of a sum that are summed on their own.
+#[cfg(target_arch = "x86_64")]
+fn block(depth: usize) -> usize {
+    depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod properties;
 mod quality;
 mod registry;
 mod scan;
+mod screen;
 mod select;
 mod top_k;
 mod weights;

@@ -292,7 +292,7 @@ fn codes_from_tiles_are_those_of_all_activations_ties_included() {
                 }
                 let expected = rows(&sae, sae.choose(&x).unwrap());
                 for kernel in tile_kernels() {
-                    let found = rows(&sae, sae.scan_by(kernel, &x).unwrap());
+                    let found = rows(&sae, sae.scan_by(kernel, false, &x).unwrap());
                     assert_eq!(found, expected, "{architecture}, {kernel:?}, {d}, {m}, {count}");
                 }
             }
@@ -312,7 +312,7 @@ fn codes_from_tiles_are_the_largest_in_f64() {
             let (e, b) = (wide(sae.w_enc()), wide(sae.b_dec()));
             let bias = sae.encoder_bias().map(wide).unwrap();
             for kernel in tile_kernels() {
-                let codes = rows(&sae, sae.scan_by(kernel, &x).unwrap());
+                let codes = rows(&sae, sae.scan_by(kernel, false, &x).unwrap());
                 for (x, code) in wide(&x).chunks(d).zip(codes) {
                     // What x − b is in f32, as far as rounding goes.
                     let term = |i: usize, j: usize| e[i * d + j] * f64::from((x[j] - b[j]) as f32);
@@ -336,6 +336,57 @@ fn codes_from_tiles_are_the_largest_in_f64() {
 }
 
 #[test]
+fn what_a_screen_chooses_is_what_tiles_choose_bit_for_bit() {
+    for (seed, [d, m, count, k]) in
+        [[1, 64, 1, 1], [5, 300, 33, 3], [64, 900, 40, 14], [1030, 130, 20, 2]]
+            .into_iter()
+            .enumerate()
+    {
+        for relu in [false, true] {
+            let activation = Activation::TopK { k, relu };
+            let architecture = Architecture { activation, ..Architecture::standard() };
+            let mut sae = random(&architecture, [d, m, d], false, seed as u64);
+            for case in 0..5 {
+                let mut rng = Rng::seed(10 * seed as u64 + case);
+                let mut x = rng.normal((count, d), &Device::Cpu).unwrap();
+                let mut weights = sae.weights().clone();
+                match case {
+                    0 => {}
+                    // Few values: ties.
+                    1 => {
+                        let whole = |tensor: &Tensor| tensor.round().unwrap();
+                        x = whole(&x);
+                        weights.encoder = whole(&weights.encoder);
+                        weights.bias = whole(&weights.bias);
+                        weights.encoder_bias = weights.encoder_bias.as_ref().map(whole);
+                    }
+                    // Features that hardly differ: what rounding tells apart.
+                    2 => {
+                        let one = rng.normal((1, d), &Device::Cpu).unwrap();
+                        let change = rng.normal((m, d), &Device::Cpu).unwrap();
+                        let change = ((change * 2e-7).unwrap() + 1.0).unwrap();
+                        weights.encoder = change.broadcast_mul(&one).unwrap();
+                        weights.encoder_bias = None;
+                    }
+                    // One dimension far larger than all others.
+                    3 => {
+                        let large = Tensor::full(3e4f32, (count, 1), &Device::Cpu).unwrap();
+                        x = x.slice_assign(&[0..count, 0..1], &large).unwrap();
+                    }
+                    _ => x = (x * 1e-7).unwrap(),
+                }
+                sae = Sae::new(architecture.clone(), weights).unwrap();
+                for kernel in tile_kernels() {
+                    let found = rows(&sae, sae.scan_by(kernel, true, &x).unwrap());
+                    let expected = rows(&sae, sae.scan_by(kernel, false, &x).unwrap());
+                    assert_eq!(found, expected, "{kernel:?}, {d}, {m}, case {case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn in_tiles_nan_is_not_lost() {
     let architecture = Architecture { encoder: Encoder::Bilinear, ..Architecture::signed_top_k(2) };
     let mut weights = random(&architecture, [2, 60, 2], false, 3).weights().clone();
@@ -350,7 +401,7 @@ fn in_tiles_nan_is_not_lost() {
     let sae = Sae::new(architecture, weights).unwrap();
     let x = Tensor::full(8f32, (20, 2), &Device::Cpu).unwrap();
     for kernel in tile_kernels() {
-        for code in rows(&sae, sae.scan_by(kernel, &x).unwrap()) {
+        for code in rows(&sae, sae.scan_by(kernel, false, &x).unwrap()) {
             let features: Vec<u32> = code.iter().map(|(feature, _)| *feature).collect();
             assert!(
                 features == [7, 50] && code.iter().all(|(_, value)| value.is_nan()),

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::autoencoder::Inner;
 use super::codes::Part;
+use super::screen::Screen;
 use super::select::Best;
 use super::{Activation, Encoder, Rescale, Sae};
 use crate::Result;
@@ -18,6 +19,8 @@ use crate::linalg::{Packed, TileKernel, with_values};
 const ROWS: usize = 128;
 /// Rows from which on this is faster than a product of all.
 const FROM: usize = 16;
+/// Rows from which on a screen is worth its making.
+const SCREEN_FROM: usize = 1024;
 /// Activations that are compared together.
 const LANES: usize = 16;
 
@@ -37,42 +40,63 @@ impl Sae {
 
     /// The codes of rows `x` `[rows, d]` as the encoder sees them, not yet centred.
     pub(super) fn scan(&self, x: &Tensor) -> Result<Vec<Part>> {
-        self.scan_by(TileKernel::best(), x)
+        self.scan_by(TileKernel::best(), x.dims()[0] >= SCREEN_FROM, x)
     }
 
-    pub(super) fn scan_by(&self, kernel: TileKernel, x: &Tensor) -> Result<Vec<Part>> {
+    /// The same by a certain kernel, and with a [`Screen`] where that is possible and wanted.
+    pub(super) fn scan_by(
+        &self,
+        kernel: TileKernel,
+        screen: bool,
+        x: &Tensor,
+    ) -> Result<Vec<Part>> {
         let values = |tensor: &Tensor| tensor.to_vec1::<f32>();
         let bias = self.encoder_bias().map(values).transpose()?;
         let shift = self.architecture().centred.then(|| values(self.b_dec())).transpose()?;
-        let d = self.d_model();
+        let (sae, m, d) = (self.inner(), self.features(), self.d_model());
         with_values(self.w_enc(), |encoder| {
-            let scan =
-                Scan { sae: self.inner(), m: self.features(), d, encoder, bias, shift, kernel };
+            let scan = Scan { sae, m, d, encoder, bias, shift, kernel };
+            let screen = if screen { Screen::new(&scan) } else { None };
             with_values(x, |x| {
                 let share = (x.len() / d).div_ceil(rayon::current_num_threads());
                 let rows = share.next_multiple_of(LANES).min(ROWS);
-                x.par_chunks(rows * d).map(|x| scan.codes(x)).collect()
+                let screened = |x| screen.as_ref().and_then(|screen| screen.codes(x));
+                let codes = |x| screened(x).unwrap_or_else(|| scan.codes(x));
+                x.par_chunks(rows * d).map(codes).collect()
             })
         })?
     }
 }
 
 /// What all rows have in common.
-struct Scan<'a> {
-    sae: &'a Inner,
-    m: usize,
-    d: usize,
-    encoder: &'a [f32],
-    bias: Option<Vec<f32>>,
-    shift: Option<Vec<f32>>,
-    kernel: TileKernel,
+pub(super) struct Scan<'a> {
+    pub(super) sae: &'a Inner,
+    pub(super) m: usize,
+    pub(super) d: usize,
+    pub(super) encoder: &'a [f32],
+    pub(super) bias: Option<Vec<f32>>,
+    pub(super) shift: Option<Vec<f32>>,
+    pub(super) kernel: TileKernel,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     fn codes(&self, x: &[f32]) -> Part {
         let x = Packed::new(self.kernel, x, self.d, self.shift.as_deref());
-        let (tall, width) = (self.kernel.tall(), x.width());
-        let mut chosen = Chosen::new(self.sae, x.rows(), width);
+        let chosen = Chosen::new(self.sae, &vec![0.0; x.rows()], x.width());
+        let chosen = self.choose(chosen, |start, count, tile| {
+            x.multiply(&self.encoder[start * self.d..][..count * self.d], tile);
+        });
+        chosen.into_part()
+    }
+
+    /// Shows all features to `chosen`, with what `multiply` writes for rows of the encoder: which is
+    /// the first, how many, and where to.
+    pub(super) fn choose(
+        &self,
+        mut chosen: Chosen<'a>,
+        multiply: impl Fn(usize, usize, &mut [f32]),
+    ) -> Chosen<'a> {
+        let (tall, width) = (self.kernel.tall(), chosen.bars.len());
         let (mut tile, mut gate) = (vec![0f32; tall * width], Vec::new());
         if self.sae.architecture.encoder.maps() == 2 {
             gate.resize(tall * width, 0f32);
@@ -82,7 +106,7 @@ impl Scan<'_> {
             for (start, tile) in [(first, &mut tile), (self.m + first, &mut gate)] {
                 if !tile.is_empty() {
                     let tile = &mut tile[..count * width];
-                    x.multiply(&self.encoder[start * self.d..][..count * self.d], tile);
+                    multiply(start, count, tile);
                     self.add_bias(start, tile, width);
                 }
             }
@@ -97,7 +121,7 @@ impl Scan<'_> {
                 chosen.look(feature, h);
             }
         }
-        chosen.into_part()
+        chosen
     }
 
     fn add_bias(&self, start: usize, tile: &mut [f32], width: usize) {
@@ -109,7 +133,7 @@ impl Scan<'_> {
 }
 
 /// What a few rows' codes keep of the features seen so far.
-struct Chosen<'a> {
+pub(super) struct Chosen<'a> {
     sae: &'a Inner,
     /// What each row's activation must exceed to be looked at, and more than any for the rows that
     /// fill a tile.
@@ -125,16 +149,19 @@ enum Rows {
 }
 
 impl<'a> Chosen<'a> {
-    fn new(sae: &'a Inner, rows: usize, width: usize) -> Self {
-        let (bar, rows) = match sae.architecture.activation {
+    /// For as many rows as there are `slacks`: activations will be known to within these. Other
+    /// than 0 they may be for top-k alone.
+    pub(super) fn new(sae: &'a Inner, slacks: &[f32], width: usize) -> Self {
+        let (mut bars, rows) = match sae.architecture.activation {
             Activation::TopK { k, relu } => {
                 // Where only positive ones are kept, the others need not compete.
-                let bar = if relu { 0.0 } else { f32::NAN };
-                (bar, Rows::Largest((0..rows).map(|_| Best::new(k, bar)).collect()))
+                let bar = |slack: &f32| if relu { -slack } else { f32::NAN };
+                let best = |slack: &f32| Best::new(k, bar(slack)).within(2.0 * slack);
+                let rows = Rows::Largest(slacks.iter().map(best).collect());
+                (slacks.iter().map(bar).collect(), rows)
             }
-            _ => (0.0, Rows::Above(vec![Vec::new(); rows])),
+            _ => (vec![0.0; slacks.len()], Rows::Above(vec![Vec::new(); slacks.len()])),
         };
-        let mut bars = vec![bar; rows.count()];
         bars.resize(width, f32::INFINITY);
         Self { sae, bars, rows }
     }
@@ -177,27 +204,30 @@ impl<'a> Chosen<'a> {
 
     fn into_part(self) -> Part {
         let mut part = Part::default();
+        let relu = self.sae.keeps_positive();
         match self.rows {
-            Rows::Largest(rows) => {
-                let relu =
-                    matches!(self.sae.architecture.activation, Activation::TopK { relu: true, .. });
-                for row in rows {
-                    let mut row = row.into_entries();
-                    row.sort_unstable_by_key(|(feature, _)| *feature);
-                    part.push(row.into_iter().filter(|(_, value)| !relu || *value > 0.0));
-                }
-            }
+            Rows::Largest(rows) => rows.into_iter().for_each(|row| push(&mut part, row, relu)),
             Rows::Above(rows) => rows.into_iter().for_each(|row| part.push(row)),
         }
         part
     }
-}
 
-impl Rows {
-    fn count(&self) -> usize {
-        match self {
-            Self::Largest(rows) => rows.len(),
-            Self::Above(rows) => rows.len(),
+    /// For top-k, the entries of each row that may be among the largest, in order.
+    pub(super) fn into_entries(self) -> Vec<Vec<(u32, f32)>> {
+        match self.rows {
+            Rows::Largest(rows) => rows.into_iter().map(sorted).collect(),
+            Rows::Above(rows) => rows,
         }
     }
+}
+
+fn sorted(row: Best) -> Vec<(u32, f32)> {
+    let mut row = row.into_entries();
+    row.sort_unstable_by_key(|(feature, _)| *feature);
+    row
+}
+
+/// Appends a row's largest, with `relu` the positive ones.
+pub(super) fn push(part: &mut Part, row: Best, relu: bool) {
+    part.push(sorted(row).into_iter().filter(|(_, value)| !relu || *value > 0.0));
 }

@@ -68,6 +68,11 @@ impl Inner {
         open.then_some(value)
     }
 
+    /// Whether it is top-k that leaves out what is not positive.
+    pub(super) fn keeps_positive(&self) -> bool {
+        matches!(self.architecture.activation, Activation::TopK { relu: true, .. })
+    }
+
     /// What h of feature i must exceed for [`Inner::admit`] to let it in; not all that do come in.
     pub(super) fn bar(&self, i: u32) -> f32 {
         let at = i as usize;
@@ -154,7 +159,11 @@ pub(super) fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
 #[derive(Debug)]
 pub(super) struct Best {
     k: usize,
+    /// Entries that fall short of the k-th largest by less than this are kept too.
+    slack: f32,
     kept: Vec<(u32, f32)>,
+    /// How many entries are kept before the best are chosen among them.
+    room: usize,
     /// Most entries fall short of the k-th best so far: a comparison each. NaN as long as there are
     /// too few to say.
     bar: f32,
@@ -163,7 +172,13 @@ pub(super) struct Best {
 impl Best {
     /// Entries up to `bar` do not count.
     pub(super) fn new(k: usize, bar: f32) -> Self {
-        Self { k, kept: Vec::with_capacity((2 * k).max(64)), bar }
+        let room = (2 * k).max(64);
+        Self { k, slack: 0.0, kept: Vec::with_capacity(room), room, bar }
+    }
+
+    /// The same, of entries that are known to within half of `slack`.
+    pub(super) fn within(self, slack: f32) -> Self {
+        Self { slack, ..self }
     }
 
     /// Whether it is sure that `value` is not among the k largest.
@@ -181,9 +196,9 @@ impl Best {
         // What processors make of ∞ · 0 has a sign, by which it would be the smallest.
         let value = if value.is_nan() { f32::NAN } else { value };
         self.kept.push((i, value));
-        if self.kept.len() == self.kept.capacity() {
+        if self.kept.len() == self.room {
             self.cut();
-            self.bar = self.kept[self.k - 1].1;
+            self.room = self.room.max(2 * self.kept.len());
         }
     }
 
@@ -191,11 +206,19 @@ impl Best {
         if self.kept.len() > self.k {
             let by_size = |(i, a): &(u32, f32), (j, b): &(u32, f32)| b.total_cmp(a).then(i.cmp(j));
             self.kept.select_nth_unstable_by(self.k - 1, by_size);
-            self.kept.truncate(self.k);
+            self.bar = self.kept[self.k - 1].1 - self.slack;
+            let mut end = self.k;
+            for next in self.k..self.kept.len() {
+                if self.kept[next].1 > self.bar {
+                    self.kept.swap(end, next);
+                    end += 1;
+                }
+            }
+            self.kept.truncate(end);
         }
     }
 
-    /// The k largest, in no order.
+    /// The k largest and what is kept with them, in no order.
     pub(super) fn into_entries(mut self) -> Vec<(u32, f32)> {
         self.cut();
         self.kept
