@@ -25,6 +25,8 @@ mod registry;
 mod scan;
 mod screen;
 mod select;
+#[cfg(test)]
+mod tiled;
 mod top_k;
 mod weights;
 

@@ -18,7 +18,7 @@ use crate::linalg::{Packed, TileKernel, with_values};
 /// Rows that one thread encodes at a time.
 const ROWS: usize = 128;
 /// Rows from which on this is faster than a product of all.
-const FROM: usize = 16;
+const FROM: usize = 8;
 /// Rows from which on a screen is worth its making.
 const SCREEN_FROM: usize = 1024;
 /// Activations that are compared together.
