@@ -18,6 +18,7 @@ does the work that often and answers with the seconds it took. WORK is one of
 - encoding: top-k codes of activations: a matrix product and topk;
 - decoding: what such codes stand for, with embedding_bag: a product of the codes with zeros filled
   in took 30 times as long;
+- encoding-batch, decoding-batch: the same for another autoencoder and more activations;
 - features: a buffer of such a model's activations, and training an autoencoder on it: top-k codes,
   decoder with columns of length one and no gradient along them, Adam (rate 1e-3); the error's
   share of the variance and the features that fired;
@@ -311,10 +312,11 @@ class LanguageTraining:
 class Encoding:
     """Codes of activations, and where they are not zero."""
 
-    def __init__(self, sizes: Sizes) -> None:
-        self.x = torch.randn(sizes["sae_rows"], sizes["sae_d_model"])
-        self.encoder = torch.randn(sizes["sae_features"], sizes["sae_d_model"])
-        self.bias, self.k = torch.randn(sizes["sae_d_model"]), sizes["sae_k"]
+    def __init__(self, sizes: Sizes, of: str = "sae") -> None:
+        d = sizes[f"{of}_d_model"]
+        self.x = torch.randn(sizes[f"{of}_rows"], d)
+        self.encoder = torch.randn(sizes[f"{of}_features"], d)
+        self.bias, self.k = torch.randn(d), sizes[f"{of}_k"]
 
     def codes(self) -> tuple[Tensor, Tensor]:
         values, indices = functional.linear(self.x - self.bias, self.encoder).topk(
@@ -330,8 +332,8 @@ class Encoding:
 class Decoding:
     """Weighted sums of the decoder's columns, which lie in memory one after the other."""
 
-    def __init__(self, sizes: Sizes) -> None:
-        encoding = Encoding(sizes)
+    def __init__(self, sizes: Sizes, of: str = "sae") -> None:
+        encoding = Encoding(sizes, of)
         self.values, self.indices = encoding.codes()
         self.columns, self.bias = torch.randn_like(encoding.encoder), encoding.bias
 
@@ -543,6 +545,8 @@ WORKS: dict[str, Callable[[Sizes], Work]] = {
     "language": LanguageTraining,
     "encoding": Encoding,
     "decoding": Decoding,
+    "encoding-batch": lambda sizes: Encoding(sizes, "batch"),
+    "decoding-batch": lambda sizes: Decoding(sizes, "batch"),
     "features": FeatureTraining,
     "dictionaries": Dictionaries,
     "scan": Scan,

@@ -15,6 +15,8 @@ const GENERATION: [usize; 2] = [28, 100];
 const ACTIVATIONS: usize = 4_096;
 /// The autoencoder that does it: width, features, and how many a code keeps.
 const SAE: [usize; 3] = [768, 12_288, 32];
+/// A second one, for more activations: width, features, how many a code keeps, and activations.
+const BATCH: [usize; 4] = [1_024, 8_192, 30, 8_192];
 /// Where the smaller autoencoders are, of which one is trained.
 const LAYER: usize = 2;
 /// Output features that the tracer scans.
@@ -44,6 +46,10 @@ fn speeds() -> Result<Vec<Row>> {
     let sae = random_sae(HookPoint::MlpOut(LAYER), [sae_features, sae_width], sae_k)?;
     let x = Rng::seed(1).normal((ACTIVATIONS, sae_width), cpu)?;
     let codes = sae.encode(&x)?;
+    let [batch_width, batch_features, batch_k, batch_rows] = BATCH;
+    let batch_sae = random_sae(HookPoint::MlpOut(LAYER), [batch_features, batch_width], batch_k)?;
+    let batch_x = Rng::seed(2).normal((batch_rows, batch_width), cpu)?;
+    let batch_codes = batch_sae.encode(&batch_x)?;
     let features = sae_fit.expansion * config.d_model;
     let inputs = random_sae(HookPoint::MlpIn(LAYER), [features, config.d_model], sae_fit.k)?;
     let outputs = random_sae(HookPoint::MlpOut(LAYER), [OUTPUTS, config.d_model], sae_fit.k)?;
@@ -106,6 +112,24 @@ fn speeds() -> Result<Vec<Row>> {
             run: &|times| again(times, || sae.decode(&codes).map(drop)),
         },
         Work {
+            name: "autoencoder, encoding a batch",
+            request: "encoding-batch",
+            size: format!("{}, {batch_rows} tokens", top_k(batch_width, batch_features, batch_k)),
+            unit: "tokens/s",
+            each: batch_rows,
+            times: 1,
+            run: &|times| again(times, || batch_sae.encode(&batch_x).map(drop)),
+        },
+        Work {
+            name: "autoencoder, decoding a batch",
+            request: "decoding-batch",
+            size: format!("{}, {batch_rows} tokens", top_k(batch_width, batch_features, batch_k)),
+            unit: "tokens/s",
+            each: batch_rows,
+            times: 10,
+            run: &|times| again(times, || batch_sae.decode(&batch_codes).map(drop)),
+        },
+        Work {
             name: "tracer scan, truncated eigenvalues",
             request: "scan",
             size: format!(
@@ -162,6 +186,10 @@ fn speeds() -> Result<Vec<Row>> {
         ("sae_d_model", sae_width),
         ("sae_features", sae_features),
         ("sae_k", sae_k),
+        ("batch_rows", batch_rows),
+        ("batch_d_model", batch_width),
+        ("batch_features", batch_features),
+        ("batch_k", batch_k),
         ("outputs", OUTPUTS),
         ("fit_layer", LAYER),
         ("fit_features", features),

@@ -9,7 +9,7 @@ use candle_core::{
 };
 use faer::traits::ComplexField;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// f32 or f64.
 pub(crate) trait Real: WithDType + ComplexField {
@@ -128,6 +128,16 @@ pub(crate) fn can_fuse(x: &Tensor) -> bool {
 /// `kernel` of `x`, f32 or f64 on the CPU.
 pub(crate) fn fused<K: Kernel>(x: &Tensor, kernel: K) -> Result<Tensor> {
     Ok(x.contiguous()?.apply_op1(Fused(kernel))?)
+}
+
+/// What `look` makes of the values of an f32 tensor on the CPU, row by row.
+pub(crate) fn with_values<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => Ok(look(dense(values, layout)?)),
+        _ => Err(Error::invalid("a tensor", "f32 on the CPU", tensor.dtype().as_str())),
+    }
 }
 
 struct Fused<K>(K);

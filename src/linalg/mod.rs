@@ -23,6 +23,8 @@
 //! # }
 //! ```
 
+#[cfg(target_arch = "x86_64")]
+mod coarse;
 mod eigen;
 mod fused;
 pub(crate) mod lanczos;
@@ -30,12 +32,20 @@ mod matmul;
 mod matrix;
 mod qr;
 mod svd;
+mod tile;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use coarse::{Coarse, CoarsePacked, less};
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
-pub(crate) use fused::{Kernel, Real, can_fuse, fused};
+pub(crate) use fused::{Kernel, Real, can_fuse, fused, with_values};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};
+#[cfg(test)]
+pub(crate) use tile::kernels as tile_kernels;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tile::{Avx2, products};
+pub(crate) use tile::{Kernel as TileKernel, Packed};

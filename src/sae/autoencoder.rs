@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::columns::Columns;
 use super::origin::Origin;
 use super::{Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights};
 use crate::linalg::check_finite;
@@ -34,8 +35,8 @@ pub struct Sae(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) architecture: Architecture,
     pub(super) weights: SaeWeights,
-    /// The decoder's columns as rows, on the host, for sparse sums.
-    pub(super) columns: Vec<f32>,
+    /// The decoder's columns on the host, for sparse sums.
+    pub(super) columns: Columns,
     /// Their lengths, where they weigh in.
     pub(super) lengths: Vec<f32>,
     pub(super) thresholds: Vec<f32>,
@@ -84,11 +85,11 @@ impl Sae {
         let host = |tensor: &Tensor| -> Result<Vec<f32>> {
             Ok(tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
         };
-        let columns = host(&weights.decoder.t()?)?;
+        let (columns, d) = (host(&weights.decoder.t()?)?, weights.decoder.dims()[0]);
         let lengths = match architecture.rescale {
             Rescale::None => Vec::new(),
             _ => {
-                let columns = columns.chunks(weights.decoder.dims()[0]);
+                let columns = columns.chunks(d);
                 let square = |x: &f32| f64::from(*x) * f64::from(*x);
                 columns.map(|own| own.iter().map(square).sum::<f64>().sqrt() as f32).collect()
             }
@@ -103,7 +104,7 @@ impl Sae {
             Ok::<_, Error>(HostGate { bias, gains, magnitude: host(magnitude)? })
         });
         let gate = gate.transpose()?;
-        let origin = Origin::default();
+        let (columns, origin) = (Columns::new(&columns, d), Origin::default());
         let inner = Inner { architecture, weights, columns, lengths, thresholds, gate, origin };
         Ok(Self(Arc::new(inner)))
     }

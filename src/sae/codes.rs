@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::{Error, Result};
 
@@ -13,11 +14,37 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Codes {
     width: usize,
-    offsets: Arc<[usize]>,
-    indices: Arc<[u32]>,
-    values: Arc<[f32]>,
+    offsets: Arc<Vec<usize>>,
+    indices: Arc<Vec<u32>>,
+    values: Arc<Vec<f32>>,
     /// For each row the factor and the shift that undo its normalisation.
     restore: Option<Arc<[[f32; 2]]>>,
+}
+
+/// Codes of a few rows that follow each other, as one thread makes them.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Where each row ends.
+    ends: Vec<usize>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Part {
+    /// Appends a row: features, each named once and in ascending order, and their values.
+    pub(super) fn push(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
+        for (feature, value) in row {
+            self.indices.push(feature);
+            self.values.push(value);
+        }
+        self.ends.push(self.indices.len());
+    }
+
+    /// Appends a row whose features are in any order.
+    pub(super) fn push_unsorted(&mut self, mut row: Vec<(u32, f32)>) {
+        row.sort_unstable_by_key(|(feature, _)| *feature);
+        self.push(row);
+    }
 }
 
 impl Codes {
@@ -26,7 +53,7 @@ impl Codes {
     /// # Errors
     /// A feature that is not below `width`, or named twice in a row.
     pub fn new(width: usize, rows: impl IntoIterator<Item = Vec<(u32, f32)>>) -> Result<Self> {
-        let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
+        let mut part = Part::default();
         for mut row in rows {
             row.sort_unstable_by_key(|(feature, _)| *feature);
             if let Some((feature, _)) = row.last().filter(|(feature, _)| *feature as usize >= width)
@@ -36,14 +63,38 @@ impl Codes {
             if let Some(pair) = row.windows(2).find(|pair| pair[0].0 == pair[1].0) {
                 return Err(Error::invalid("a row's features", "named once each", pair[0].0));
             }
-            for (feature, value) in row {
-                indices.push(feature);
-                values.push(value);
-            }
-            offsets.push(indices.len());
+            part.push(row);
         }
+        Ok(Self::join(width, vec![part]))
+    }
+
+    /// The codes of all rows, from those of consecutive ones. Features are below `width`.
+    pub(super) fn join(width: usize, parts: Vec<Part>) -> Self {
+        let mut offsets = vec![0];
+        for part in &parts {
+            let start = offsets[offsets.len() - 1];
+            offsets.extend(part.ends.iter().map(|end| start + end));
+        }
+        let entries = offsets[offsets.len() - 1];
+        let (mut indices, mut values) = (vec![0u32; entries], vec![0f32; entries]);
+        let (mut rest, mut copies) = ((&mut indices[..], &mut values[..]), Vec::new());
+        for part in &parts {
+            let (indices, values) = rest;
+            let (indices, more_indices) = indices.split_at_mut(part.indices.len());
+            let (values, more_values) = values.split_at_mut(part.values.len());
+            copies.push((part, indices, values));
+            rest = (more_indices, more_values);
+        }
+        copies.into_par_iter().for_each(|(part, indices, values)| {
+            indices.copy_from_slice(&part.indices);
+            values.copy_from_slice(&part.values);
+        });
+        Self::of(width, offsets, indices, values)
+    }
+
+    fn of(width: usize, offsets: Vec<usize>, indices: Vec<u32>, values: Vec<f32>) -> Self {
         let (offsets, indices, values) = (offsets.into(), indices.into(), values.into());
-        Ok(Self { width, offsets, indices, values, restore: None })
+        Self { width, offsets, indices, values, restore: None }
     }
 
     /// The same codes, of rows that were normalised.
@@ -77,8 +128,8 @@ impl Codes {
             }
             offsets.push(indices.len());
         }
-        let (offsets, indices, values) = (offsets.into(), indices.into(), values.into());
-        Self { offsets, indices, values, width: self.width, restore: self.restore.clone() }
+        let restore = self.restore.clone();
+        Self { restore, ..Self::of(self.width, offsets, indices, values) }
     }
 
     /// Number of rows.
@@ -103,6 +154,16 @@ impl Codes {
             _ => 0..0,
         };
         self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
+    }
+
+    /// Where each row begins and the last ends, and the features of all rows.
+    pub(super) fn layout(&self) -> (&[usize], &[u32]) {
+        (&self.offsets, &self.indices)
+    }
+
+    /// The values of all rows.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// The activation of `feature` in every row.

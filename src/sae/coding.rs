@@ -3,12 +3,15 @@
 use candle_core::{D, Device, Tensor};
 use rayon::prelude::*;
 
+use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
 use crate::linalg::{check_finite, matmul_nt};
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.
 const BLOCK: usize = 1 << 24;
+/// Rows whose codes one thread chooses at a time.
+const SHARE: usize = 16;
 /// What is added to a standard deviation before dividing by it.
 const EPSILON: f64 = 1e-5;
 
@@ -22,21 +25,31 @@ impl Sae {
     /// Another width than d; NaN.
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
         let (x, restore) = self.normalized(x)?;
-        let (rows, m) = (x.dim(0)?, self.features());
-        let mut codes = Vec::with_capacity(rows);
-        if let Activation::MatchingPursuit { .. } = self.architecture().activation {
-            let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
-            codes = self.inner().pursue(&x, self.d_model());
-        } else {
-            let step = (BLOCK / m).max(1);
-            for start in (0..rows).step_by(step) {
-                let dense =
-                    self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
-                let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
-                codes.par_extend(dense.par_chunks(m).map(|row| self.inner().select(row)));
+        let parts = match self.architecture().activation {
+            Activation::MatchingPursuit { .. } => {
+                let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
+                self.inner().pursue(&x, self.d_model())
             }
+            _ if self.scans(&x) => self.scan(&x)?,
+            _ => self.choose(&x)?,
+        };
+        Ok(Codes::join(self.features(), parts).restoring(restore))
+    }
+
+    /// Codes of rows `x`, chosen from all their activations.
+    pub(super) fn choose(&self, x: &Tensor) -> Result<Vec<Part>> {
+        let (rows, m) = (x.dim(0)?, self.features());
+        let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
+        for start in (0..rows).step_by(step) {
+            let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
+            let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+            parts.par_extend(dense.par_chunks(m * SHARE).map(|rows| {
+                let mut part = Part::default();
+                rows.chunks(m).for_each(|h| part.push_unsorted(self.inner().select(h)));
+                part
+            }));
         }
-        Ok(Codes::new(m, codes)?.restoring(restore))
+        Ok(parts)
     }
 
     /// What each feature says to activations `x` `[…, d]` before a code's few are chosen,
@@ -131,20 +144,14 @@ impl Sae {
             })?),
         };
         let bias: Vec<f32> = self.b_dec().to_vec1()?;
-        let divide = self.architecture().rescale == Rescale::Kept;
-        let mut out = vec![0f32; codes.rows() * d];
-        out.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
-            out.copy_from_slice(&bias);
-            for (feature, value) in codes.row(row) {
-                let feature = feature as usize;
-                let value = if divide { value / self.inner().lengths[feature] } else { value };
-                let column = &self.inner().columns[feature * d..][..d];
-                out.iter_mut().zip(column).for_each(|(out, entry)| *out += value * entry);
-            }
-            if let Some([factor, shift]) = restore.as_ref().map(|restore| restore[row]) {
-                out.iter_mut().for_each(|out| *out = *out * factor + shift);
-            }
+        let own = self.inner();
+        let divided: Option<Vec<f32>> = (self.architecture().rescale == Rescale::Kept).then(|| {
+            let entries = codes.layout().1.iter().zip(codes.values());
+            entries.map(|(feature, value)| value / own.lengths[*feature as usize]).collect()
         });
+        let values = divided.as_deref().unwrap_or(codes.values());
+        let line = |row: usize| restore.as_ref().map(|restore| restore[row]);
+        let out = own.columns.sums(codes, values, &bias, line);
         Ok(Tensor::from_vec(out, (codes.rows(), d), self.w_dec().device())?)
     }
 

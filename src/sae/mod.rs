@@ -11,6 +11,7 @@ mod buffer;
 mod check;
 mod codes;
 mod coding;
+mod columns;
 mod fit;
 mod fold;
 pub(crate) mod formats;
@@ -21,7 +22,11 @@ mod origin;
 mod properties;
 mod quality;
 mod registry;
+mod scan;
+mod screen;
 mod select;
+#[cfg(test)]
+mod tiled;
 mod top_k;
 mod weights;
 
