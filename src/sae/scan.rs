@@ -189,13 +189,13 @@ impl<'a> Chosen<'a> {
                 }
                 match &mut self.rows {
                     Rows::Largest(rows) => {
-                        rows[row].offer(feature, *h);
-                        *bar = rows[row].bar();
+                        let Some(best) = rows.get_mut(row) else { break };
+                        best.offer(feature, *h);
+                        *bar = best.bar();
                     }
                     Rows::Above(rows) => {
-                        if let Some(value) = self.sae.admit(feature, *h) {
-                            rows[row].push((feature, value));
-                        }
+                        let Some(kept) = rows.get_mut(row) else { break };
+                        kept.extend(self.sae.admit(feature, *h).map(|value| (feature, value)));
                     }
                 }
             }
