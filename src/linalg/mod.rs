@@ -25,6 +25,7 @@
 
 mod eigen;
 mod fused;
+mod lanes;
 mod matmul;
 mod matrix;
 mod qr;
@@ -33,6 +34,7 @@ mod svd;
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use fused::{Kernel, Real, can_fuse, fused};
+pub(crate) use lanes::{add_scaled, dot, squares, wide};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::check_finite;

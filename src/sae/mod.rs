@@ -7,7 +7,6 @@
 
 mod architecture;
 mod autoencoder;
-mod buffer;
 mod check;
 mod codes;
 mod coding;
@@ -22,14 +21,13 @@ mod properties;
 mod quality;
 mod registry;
 mod select;
-mod top_k;
 mod weights;
 
 pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
 pub use autoencoder::Sae;
 pub use check::Check;
 pub use codes::Codes;
-pub use fit::SaeOptions;
+pub use fit::{Objective, SaeOptions};
 pub use formats::{Family, SaeLoader};
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
