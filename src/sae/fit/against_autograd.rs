@@ -112,8 +112,7 @@ impl Case {
     }
 
     fn tensors(&self, dtype: DType) -> (Tensors, Tensor, Tensor) {
-        let mut tensors =
-            Tensors::new(self.setup.clone(), &self.weights, &Device::Cpu).unwrap();
+        let mut tensors = Tensors::new(self.setup.clone(), &self.weights, &Device::Cpu).unwrap();
         let wide = |var: &Var| Var::from_tensor(&var.to_dtype(dtype).unwrap()).unwrap();
         tensors.weights = tensors.weights.iter().map(wide).collect();
         tensors.adam = AdamW::new(tensors.weights.clone(), AdamWOptions::default()).unwrap();

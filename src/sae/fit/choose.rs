@@ -98,14 +98,7 @@ impl Rule<'_> {
 
     /// Writes the `k` largest of the features `dead` to `rows`, with their signs or the positive
     /// ones.
-    pub(super) fn choose_dead(
-        &self,
-        h: &[f32],
-        m: usize,
-        dead: &[u32],
-        k: usize,
-        rows: &mut Rows,
-    ) {
+    pub(super) fn choose_dead(&self, h: &[f32], m: usize, dead: &[u32], k: usize, rows: &mut Rows) {
         let signed = matches!(self, Self::TopK { relu: false, .. });
         rows.resize_with(h.len() / m, Vec::new);
         rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {

@@ -129,7 +129,10 @@ mod tests {
         // About the means 2 and 3: 1 + 1 + 9 + 9 and 1 + 9 + 4 + 0.
         let row = metrics.row(2, 1);
         assert!((row.nmse - 5.0 / 34.0).abs() < 1e-12 && row.l0 == 1.5);
-        assert_eq!((row.dead, metrics.dead(2, 1), metrics.dead(2, 2)), (1.0 / 3.0, vec![1], vec![]));
+        assert_eq!(
+            (row.dead, metrics.dead(2, 1), metrics.dead(2, 2)),
+            (1.0 / 3.0, vec![1], vec![])
+        );
         assert_eq!(metrics.threshold(), 1.5);
         assert_eq!(metrics.row(2, 1).dead, 1.0 / 3.0);
     }

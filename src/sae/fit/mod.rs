@@ -1,5 +1,7 @@
 //! Training an autoencoder on a model's activations.
 
+#[cfg(test)]
+mod against_autograd;
 mod choose;
 mod host;
 mod metrics;
@@ -11,8 +13,6 @@ mod sums;
 mod tensors;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod against_autograd;
 mod update;
 
 use std::collections::HashMap;
@@ -193,11 +193,8 @@ impl Engine {
                 for (i, (weight, (mean, square))) in host.weights.iter().zip(moments).enumerate() {
                     let own = [("parameter", &weight.values), ("mean", mean), ("square", square)];
                     for (name, values) in own {
-                        let tensor = Tensor::from_slice(
-                            values,
-                            &*weight.shape,
-                            &candle_core::Device::Cpu,
-                        )?;
+                        let tensor =
+                            Tensor::from_slice(values, &*weight.shape, &candle_core::Device::Cpu)?;
                         all.insert(format!("{name}.{i}"), tensor);
                     }
                 }
@@ -225,7 +222,8 @@ impl Engine {
                 for (i, (weight, (mean, square))) in
                     host.weights.iter_mut().zip(moments).enumerate()
                 {
-                    let own = [("parameter", &mut weight.values), ("mean", mean), ("square", square)];
+                    let own =
+                        [("parameter", &mut weight.values), ("mean", mean), ("square", square)];
                     for (name, values) in own {
                         let tensor = take(&format!("{name}.{i}"), &weight.shape)?;
                         *values = tensor.flatten_all()?.to_vec1()?;

@@ -191,12 +191,14 @@ impl SaeOptions {
             check_rate("the penalty", penalty)?;
         }
         if !self.relu && self.objective != Objective::TopK {
-            let expected = format!("true for {}: only top-k keeps negative entries", self.objective);
+            let expected =
+                format!("true for {}: only top-k keeps negative entries", self.objective);
             return Err(Error::invalid("relu", expected, false));
         }
         match &self.objective {
             Objective::JumpRelu { bandwidth, threshold, .. } => {
-                for (what, value) in [("the bandwidth", *bandwidth), ("the threshold", *threshold)] {
+                for (what, value) in [("the bandwidth", *bandwidth), ("the threshold", *threshold)]
+                {
                     if !value.is_finite() || value <= 0.0 {
                         return Err(Error::invalid(what, "a finite number above 0", value));
                     }

@@ -194,7 +194,8 @@ fn through(
             errors.copy_within((at - 1) * out..at * out, at * out);
         }
         let error = &mut errors[at * out..][..out];
-        while let Some(entry) = row.get(next).filter(|entry| ends.len() == 1 || group(entry) == at) {
+        while let Some(entry) = row.get(next).filter(|entry| ends.len() == 1 || group(entry) == at)
+        {
             add_scaled(error, entry.value, direction(entry));
             next += 1;
         }

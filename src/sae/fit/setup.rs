@@ -233,12 +233,16 @@ impl Setup {
             Architecture { activation, centred, transcoder, ..Architecture::standard() };
         let [point, target] = points;
         let hook_out = target.map(|target| target.to_string());
-        Ok(Sae::new(architecture, own)?.with_origin(Origin { point, hook_out, ..Origin::default() }))
+        Ok(Sae::new(architecture, own)?.with_origin(Origin {
+            point,
+            hook_out,
+            ..Origin::default()
+        }))
     }
 }
 
 /// The rows of a matrix, each divided by its length.
-fn unit_rows(matrix: Tensor) -> Result<Vec<f32>> {
+pub(super) fn unit_rows(matrix: Tensor) -> Result<Vec<f32>> {
     let lengths = matrix.sqr()?.sum_keepdim(1)?.sqrt()?;
     Ok(matrix.broadcast_div(&lengths)?.flatten_all()?.to_vec1()?)
 }

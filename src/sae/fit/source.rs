@@ -262,13 +262,11 @@ mod tests {
 
     #[test]
     fn a_buffer_beyond_memory_is_named() {
-        let (model, text) = (model(), text());
-        let options = SaeOptions { buffer: usize::MAX / 4, ..options() };
+        let (model, buffer) = (model(), usize::MAX / 4);
         let column =
             &mut Column { point: HookPoint::MlpOut(1), width: 0, values: Vec::new(), scale: 1.0 };
         let found = Tensor::zeros((1, 1, 8), DType::F32, model.device()).unwrap();
-        let error = column.put(&found, &[0], &[0], options.buffer).unwrap_err();
+        let error = column.put(&found, &[0], &[0], buffer).unwrap_err();
         assert!(error.to_string().contains("small enough for memory"), "{error}");
-        drop(text);
     }
 }

@@ -4,10 +4,10 @@
 
 use candle_core::{D, DType, Device, Tensor, Var};
 
+use super::Objective;
 use super::choose::{Rows, near};
 use super::setup::{BIAS, Chosen, DECODER, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
-use super::Objective;
 use crate::Result;
 use crate::linalg::{matmul, matmul_nt};
 use crate::train::{AdamW, AdamWOptions, Optimizer, gradients};
@@ -68,7 +68,8 @@ impl Tensors {
         let host = |tensor: &Tensor| -> Result<Vec<f32>> {
             Ok(tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
         };
-        let extras = self.weights[EXTRAS..].iter().map(|own| host(own)).collect::<Result<Vec<_>>>()?;
+        let extras =
+            self.weights[EXTRAS..].iter().map(|own| host(own)).collect::<Result<Vec<_>>>()?;
         let extras: Vec<&[f32]> = extras.iter().map(Vec::as_slice).collect();
         let exponentials = self.setup.exponentials(&extras);
         let rule = self.setup.rule(&extras, &exponentials);
