@@ -3,11 +3,11 @@
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 
+use super::Objective;
 use super::host::Host;
-use super::setup::{Moment, Setup, Weight};
+use super::setup::{Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use super::tensors::Tensors;
-use super::{Objective, Outcome};
 use crate::train::finite_difference::assert_gradients;
 use crate::train::{AdamW, AdamWOptions, gradients};
 

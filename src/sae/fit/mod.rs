@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod against_autograd;
 mod choose;
+mod engine;
 mod host;
 mod metrics;
 mod options;
@@ -15,15 +16,10 @@ mod tensors;
 mod tests;
 mod update;
 
-use std::collections::HashMap;
-
-use candle_core::{DType, Tensor};
-
-use self::host::Host;
+use self::engine::Engine;
 use self::metrics::Metrics;
-use self::setup::{Moment, Outcome, Setup, Weight};
-use self::source::{Batch, Source};
-use self::tensors::Tensors;
+use self::setup::{Moment, Setup};
+use self::source::Source;
 use super::Sae;
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
@@ -94,10 +90,7 @@ impl Sae {
         let setup = Setup::new(options, source.widths())?;
         let start = setup.start(&source, options.seed)?;
         let mut metrics = Metrics::new(setup.m, setup.widths[1]);
-        let mut engine = match model.device().is_cpu() {
-            true => Engine::Host(Host::new(setup.clone(), start)),
-            false => Engine::Tensors(Tensors::new(setup.clone(), &start, model.device())?),
-        };
+        let mut engine = Engine::new(&setup, start, model.device())?;
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked = SaeOptions { checkpoint: None, ..options.clone() };
@@ -153,90 +146,5 @@ impl Sae {
         let scales = source.scales();
         let sae = setup.finish(&weights, scales, metrics.threshold(), points, model.device())?;
         Ok((sae, history))
-    }
-}
-
-/// Where the weights are while they change.
-enum Engine {
-    Host(Host),
-    Tensors(Tensors),
-}
-
-impl Engine {
-    fn step(&mut self, batch: Batch<'_>, moment: &Moment<'_>) -> Result<Outcome> {
-        match self {
-            Self::Host(host) => Ok(host.step(batch, moment)),
-            Self::Tensors(tensors) => tensors.step(batch, moment),
-        }
-    }
-
-    /// The weights as they are now.
-    fn weights(&self) -> Result<Vec<Weight>> {
-        match self {
-            Self::Host(host) => Ok(host.weights.clone()),
-            Self::Tensors(tensors) => {
-                let weight = |var: &candle_core::Var| {
-                    let values = var.as_detached_tensor().to_dtype(DType::F32)?.flatten_all()?;
-                    Ok(Weight { shape: var.dims().to_vec(), values: values.to_vec1()? })
-                };
-                tensors.weights.iter().map(weight).collect()
-            }
-        }
-    }
-
-    /// Weights and moments, by name.
-    fn state(&self) -> Result<HashMap<String, Tensor>> {
-        let mut all = HashMap::new();
-        match self {
-            Self::Host(host) => {
-                let moments = host.means.iter().zip(&host.squares);
-                for (i, (weight, (mean, square))) in host.weights.iter().zip(moments).enumerate() {
-                    let own = [("parameter", &weight.values), ("mean", mean), ("square", square)];
-                    for (name, values) in own {
-                        let tensor =
-                            Tensor::from_slice(values, &*weight.shape, &candle_core::Device::Cpu)?;
-                        all.insert(format!("{name}.{i}"), tensor);
-                    }
-                }
-            }
-            Self::Tensors(tensors) => {
-                all.extend(tensors.adam.state()?.1);
-                for (i, weight) in tensors.weights.iter().enumerate() {
-                    all.insert(format!("parameter.{i}"), weight.as_detached_tensor());
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// Takes over what [`Engine::state`] gave after `step` steps.
-    fn restore(
-        &mut self,
-        step: usize,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()> {
-        match self {
-            Self::Host(host) => {
-                host.steps = step;
-                let moments = host.means.iter_mut().zip(&mut host.squares);
-                for (i, (weight, (mean, square))) in
-                    host.weights.iter_mut().zip(moments).enumerate()
-                {
-                    let own =
-                        [("parameter", &mut weight.values), ("mean", mean), ("square", square)];
-                    for (name, values) in own {
-                        let tensor = take(&format!("{name}.{i}"), &weight.shape)?;
-                        *values = tensor.flatten_all()?.to_vec1()?;
-                    }
-                }
-                Ok(())
-            }
-            Self::Tensors(tensors) => {
-                for (i, weight) in tensors.weights.iter().enumerate() {
-                    weight.set(&take(&format!("parameter.{i}"), weight.dims())?)?;
-                }
-                tensors.adam.restore(step, take)
-            }
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! Fits of every kind.
 
-use candle_core::{Device, IndexOp};
+use candle_core::{Device, IndexOp, Tensor};
 
-use super::setup::unit_rows;
+use super::host::Host;
+use super::setup::{Weight, unit_rows};
+use super::source::Batch;
+use super::tensors::Tensors;
 use super::*;
 use crate::model::Config;
 use crate::random::Rng;
@@ -219,7 +222,7 @@ fn the_auxiliary_loss_revives_dead_features() {
         let without = dead_in_the_end(objective.clone(), 0.0);
         let with = dead_in_the_end(objective, 1.0 / 32.0);
         println!("{without} {with}");
-        assert!(without > 0.45 && with < 0.3, "{without} {with}");
+        assert!(without > 0.45 && with < 0.35, "{without} {with}");
     }
 }
 
