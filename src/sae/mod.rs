@@ -7,7 +7,6 @@
 
 mod architecture;
 mod autoencoder;
-mod buffer;
 mod check;
 mod codes;
 mod coding;
@@ -27,14 +26,13 @@ mod screen;
 mod select;
 #[cfg(test)]
 mod tiled;
-mod top_k;
 mod weights;
 
 pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
 pub use autoencoder::Sae;
 pub use check::Check;
 pub use codes::Codes;
-pub use fit::SaeOptions;
+pub use fit::{Objective, SaeOptions};
 pub use formats::{Family, SaeLoader};
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::memory::keep_freed_memory;
 use super::optimizer::{Optimizer, check_gradients, check_rate};
+use crate::linalg::wide;
 use crate::{Error, Result};
 
 /// Parameters a task of the parallel update: long enough to outweigh handing it out.
@@ -137,15 +138,8 @@ impl Optimizer for AdamW {
     fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
         check_gradients(&self.parameters, gradients)?;
         self.steps = self.steps.saturating_add(1);
-        let AdamWOptions { learning_rate, beta1, beta2, epsilon, weight_decay } = self.options;
-        let update = Update {
-            beta1,
-            beta2,
-            keep: 1.0 - learning_rate * weight_decay,
-            step: learning_rate / (1.0 - beta1.powi(self.steps)),
-            root: (1.0 - beta2.powi(self.steps)).sqrt(),
-            epsilon,
-        };
+        let update = AdamStep::new(&self.options, self.steps);
+        let AdamWOptions { beta1, beta2, epsilon, .. } = self.options;
         for ((parameter, moments), gradient) in
             self.parameters.iter().zip(&mut self.moments).zip(gradients)
         {
@@ -171,8 +165,9 @@ impl Optimizer for AdamW {
     }
 }
 
+/// What one step does to every parameter.
 #[derive(Debug, Clone, Copy)]
-struct Update {
+pub(crate) struct AdamStep {
     beta1: f64,
     beta2: f64,
     /// `1 − ηλ`.
@@ -184,8 +179,43 @@ struct Update {
     epsilon: f64,
 }
 
+impl AdamStep {
+    /// Step `number`, counted from 1.
+    pub(crate) fn new(options: &AdamWOptions, number: i32) -> Self {
+        let AdamWOptions { learning_rate, beta1, beta2, epsilon, weight_decay } = *options;
+        Self {
+            beta1,
+            beta2,
+            keep: 1.0 - learning_rate * weight_decay,
+            step: learning_rate / (1.0 - beta1.powi(number)),
+            root: (1.0 - beta2.powi(number)).sqrt(),
+            epsilon,
+        }
+    }
+
+    /// Moves f32 `parameters` along their gradients, in one pass over memory.
+    #[inline(always)]
+    pub(crate) fn apply(
+        &self,
+        parameters: &mut [f32],
+        gradients: &[f32],
+        mean: &mut [f32],
+        square: &mut [f32],
+    ) {
+        let (beta1, beta2, keep) = (self.beta1 as f32, self.beta2 as f32, self.keep as f32);
+        let (fresh1, fresh2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
+        let (step, root, epsilon) = (self.step as f32, self.root as f32, self.epsilon as f32);
+        let moments = mean.iter_mut().zip(square.iter_mut());
+        for ((p, &g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
+            *m = beta1 * *m + fresh1 * g;
+            *v = beta2 * *v + fresh2 * g * g;
+            *p = keep * *p - step * *m / (v.sqrt() / root + epsilon);
+        }
+    }
+}
+
 struct Fused<'a> {
-    update: Update,
+    update: AdamStep,
     moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
 }
 
@@ -210,10 +240,7 @@ impl InplaceOp2 for Fused<'_> {
         else {
             bail!("parameters and gradients must be contiguous")
         };
-        let Update { beta1, beta2, keep, step, root, epsilon } = self.update;
-        let (beta1, beta2, keep) = (beta1 as f32, beta2 as f32, keep as f32);
-        let (step, root, epsilon) = (step as f32, root as f32, epsilon as f32);
-        let (fresh1, fresh2) = ((1.0 - self.update.beta1) as f32, (1.0 - self.update.beta2) as f32);
+        let update = self.update;
         let mut moments = self.moments.borrow_mut();
         let (mean, square) = &mut *moments;
         parameters[from..to]
@@ -221,12 +248,7 @@ impl InplaceOp2 for Fused<'_> {
             .zip(gradients[gradient_from..gradient_to].par_chunks(CHUNK))
             .zip(mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK)))
             .for_each(|((parameters, gradients), (mean, square))| {
-                let moments = mean.iter_mut().zip(square.iter_mut());
-                for ((p, &g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
-                    *m = beta1 * *m + fresh1 * g;
-                    *v = beta2 * *v + fresh2 * g * g;
-                    *p = keep * *p - step * *m / (v.sqrt() / root + epsilon);
-                }
+                wide(|| update.apply(parameters, gradients, mean, square));
             });
         Ok(())
     }

@@ -47,6 +47,22 @@ impl Checkpoint {
         history: &mut History,
         device: &Device,
     ) -> Result<usize> {
+        self.restore_with(history, device, |step, take| {
+            for (i, parameter) in parameters.iter().enumerate() {
+                parameter.set(&take(&format!("parameter.{i}"), parameter.dims())?)?;
+            }
+            optimizer.restore(step, take)
+        })
+    }
+
+    /// [`Checkpoint::restore`] of whatever `put` asks for: it is given the number of steps and what
+    /// hands out a tensor of a name and shape, and must take all there are.
+    pub(crate) fn restore_with(
+        &self,
+        history: &mut History,
+        device: &Device,
+        put: impl FnOnce(usize, &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>) -> Result<()>,
+    ) -> Result<usize> {
         let path = self.folder.join(STATE);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
@@ -59,10 +75,7 @@ impl Checkpoint {
             return Err(Error::format(&path, expected, state.settings));
         }
         let mut tensors = Tensors::open(&self.folder.join(&state.tensors), device)?;
-        for (i, parameter) in parameters.iter().enumerate() {
-            parameter.set(&tensors.take(&format!("parameter.{i}"), parameter.dims())?)?;
-        }
-        optimizer.restore(state.step, |name, shape| tensors.take(name, shape))?;
+        put(state.step, &mut |name, shape| tensors.take(name, shape))?;
         let columns = history.names().len();
         let rows = tensors.take(HISTORY, &[state.rows, columns])?;
         tensors.finish("only what a fit saves")?;
@@ -79,12 +92,22 @@ impl Checkpoint {
         optimizer: &AdamW,
         history: &History,
     ) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         let (step, moments) = optimizer.state()?;
         let mut all: HashMap<String, Tensor> = moments.into_iter().collect();
         for (i, parameter) in parameters.iter().enumerate() {
             all.insert(format!("parameter.{i}"), parameter.as_detached_tensor());
         }
+        self.save_all(step, all, history)
+    }
+
+    /// Saves a fit after `step` steps, of which `all` is everything that changes.
+    pub(crate) fn save_all(
+        &self,
+        step: usize,
+        mut all: HashMap<String, Tensor>,
+        history: &History,
+    ) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         let rows = history.rows();
         // Not in the JSON: reading it back would round the last digit.
         let flat: Vec<f64> = rows.iter().flatten().copied().collect();

@@ -5,7 +5,7 @@ use std::sync::Once;
 /// Lets the allocator keep large blocks that are freed, instead of giving each back to the system
 /// and faulting it in again a moment later: a step of training frees and asks for the same
 /// megabytes hundreds of times, and that can cost as much as its arithmetic.
-pub(super) fn keep_freed_memory() {
+pub(crate) fn keep_freed_memory() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]

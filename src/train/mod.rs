@@ -30,12 +30,15 @@ mod muon;
 mod optimizer;
 mod schedule;
 
+pub(crate) use adamw::AdamStep;
 pub use adamw::{AdamW, AdamWOptions};
 pub(crate) use checkpoint::Checkpoint;
 pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
+pub(crate) use memory::keep_freed_memory;
 pub use muon::{Muon, MuonOptions};
+pub(crate) use optimizer::check_rate;
 pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
 pub use schedule::{cosine, warmup};
 

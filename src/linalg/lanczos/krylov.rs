@@ -3,6 +3,7 @@
 use faer::Mat;
 
 use super::ritz::{self, Largest};
+use crate::linalg::{add_scaled, dot, squares, wide};
 use crate::random::Rng;
 
 /// What is left of a product, as a share of its length, when it is rounding and no direction.
@@ -80,14 +81,16 @@ impl Krylov {
     /// `[rows of rest, m]`.
     fn take_out(&self, rest: &mut [f32], inner: &mut [f32]) {
         let known = self.basis.len() / self.d;
-        for (rest, inner) in rest.chunks_mut(self.d).zip(inner.chunks_mut(known)) {
-            let found: Vec<f32> =
-                self.basis.chunks(self.d).map(|vector| dot(vector, rest)).collect();
-            for ((vector, found), inner) in self.basis.chunks(self.d).zip(&found).zip(inner) {
-                subtract(rest, *found, vector);
-                *inner += found;
+        wide(|| {
+            for (rest, inner) in rest.chunks_mut(self.d).zip(inner.chunks_mut(known)) {
+                let found: Vec<f32> =
+                    self.basis.chunks(self.d).map(|vector| dot(vector, rest)).collect();
+                for ((vector, found), inner) in self.basis.chunks(self.d).zip(&found).zip(inner) {
+                    add_scaled(rest, -found, vector);
+                    *inner += found;
+                }
             }
-        }
+        });
     }
 
     /// Adds a vector's direction to the basis. Returns its components along the new block so far,
@@ -102,7 +105,7 @@ impl Krylov {
         for _ in 0..2 {
             for (own, column) in self.basis[start..].chunks(d).zip(&mut column) {
                 let along = dot(own, &vector);
-                subtract(&mut vector, along, own);
+                add_scaled(&mut vector, -along, own);
                 *column += along;
             }
         }
@@ -133,26 +136,7 @@ impl Krylov {
     }
 }
 
-/// Lanes of a sum that the compiler adds side by side.
-const LANES: usize = 16;
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a.zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f32>() + tail
-}
-
 /// In f64: squares of small entries would vanish.
 fn length(vector: &[f32]) -> f32 {
-    vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() as f32
-}
-
-fn subtract(target: &mut [f32], factor: f32, vector: &[f32]) {
-    target.iter_mut().zip(vector).for_each(|(target, value)| *target -= factor * value);
+    squares(vector).sqrt() as f32
 }

@@ -1,0 +1,91 @@
+//! Sums over rows of a matrix, eight entries at a time where the processor can.
+
+/// Runs `work` as compiled for AVX2 where the processor has it: the library itself is compiled for
+/// every processor of its kind. What `work` calls must be inlined for that.
+#[inline(always)]
+pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has just said that it has both.
+            return unsafe { with_avx2(work) };
+        }
+    }
+    work()
+}
+
+/// Sums that run side by side in [`dot`]: enough to hide how long an addition takes.
+const LANES: usize = 32;
+
+/// `Σ a b`, in an order that depends on the length alone.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
+}
+
+/// `to ← to + by · row`.
+#[inline(always)]
+pub(crate) fn add_scaled(to: &mut [f32], by: f32, row: &[f32]) {
+    for (to, entry) in to.iter_mut().zip(row) {
+        *to += by * entry;
+    }
+}
+
+/// `Σ a²` in f64.
+#[inline(always)]
+pub(crate) fn squares(a: &[f32]) -> f64 {
+    let mut sums = [0f64; 8];
+    let a = a.chunks_exact(8);
+    let rest: f64 = a.remainder().iter().map(|a| f64::from(*a) * f64::from(*a)).sum();
+    for a in a {
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum += f64::from(*a) * f64::from(*a);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::random::Rng;
+
+    #[test]
+    fn sums_are_those_of_plain_loops() {
+        for n in [0, 1, 7, 8, 31, 32, 33, 100, 769] {
+            let draw = |seed| -> Vec<f32> {
+                Rng::seed(seed).normal(n, &Device::Cpu).unwrap().to_vec1().unwrap()
+            };
+            let (a, b) = (draw(1), draw(2));
+            let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!((f64::from(wide(|| dot(&a, &b))) - plain).abs() < 1e-4, "{n}");
+            let square: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
+            assert!((wide(|| squares(&a)) - square).abs() < 1e-9, "{n}");
+            let mut sum = a.clone();
+            wide(|| add_scaled(&mut sum, -2.0, &b));
+            let gap = |(sum, (a, b)): (&f32, (&f32, &f32))| (sum - (a - 2.0 * b)).abs();
+            assert!(sum.iter().zip(a.iter().zip(&b)).map(gap).all(|gap| gap < 1e-5));
+        }
+    }
+}

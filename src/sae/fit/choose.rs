@@ -1,0 +1,236 @@
+//! Which features are in the codes of a batch.
+
+use rayon::prelude::*;
+
+use crate::sae::select::largest;
+
+/// One feature in the code of one activation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Entry {
+    pub(super) feature: u32,
+    /// What the encoder says.
+    pub(super) h: f32,
+    /// What the code holds; 0 where only a threshold is near.
+    pub(super) value: f32,
+    /// The squared error's gradient with respect to `value`.
+    pub(super) pull: f32,
+}
+
+/// The codes of a batch, a row an activation.
+pub(super) type Rows = Vec<Vec<Entry>>;
+
+/// How codes come from h `[n, m]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule<'a> {
+    Relu,
+    TopK { k: usize, relu: bool },
+    BatchTopK { k: usize },
+    JumpRelu { thresholds: &'a [f32], bandwidth: f32 },
+    Gated { bias: &'a [f32], gains: &'a [f32], magnitude: &'a [f32] },
+}
+
+/// NaN counts as positive: it must not get lost.
+fn positive(h: f32) -> bool {
+    h > 0.0 || h.is_nan()
+}
+
+fn entry((feature, h): (u32, f32)) -> Entry {
+    Entry { feature, h, value: h, pull: 0.0 }
+}
+
+fn entries(h: &[f32]) -> impl Iterator<Item = Entry> {
+    (0..).zip(h.iter().copied()).map(entry)
+}
+
+impl Rule<'_> {
+    /// Writes the codes of `h` to `rows`; the smallest value of all where a batch was chosen from
+    /// together.
+    pub(super) fn choose(&self, h: &[f32], m: usize, rows: &mut Rows) -> Option<f32> {
+        rows.resize_with(h.len() / m, Vec::new);
+        if let Self::BatchTopK { k } = *self {
+            return largest_of_all(h, m, k * rows.len(), rows);
+        }
+        rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
+            row.clear();
+            self.choose_row(h, row);
+        });
+        None
+    }
+
+    fn choose_row(&self, h: &[f32], row: &mut Vec<Entry>) {
+        match *self {
+            Self::Relu => row.extend(entries(h).filter(|entry| positive(entry.h))),
+            Self::TopK { k, relu } => {
+                let kept = largest(h, k).into_iter().filter(|(_, h)| !relu || positive(*h));
+                row.extend(kept.map(entry));
+            }
+            Self::BatchTopK { .. } => {}
+            Self::JumpRelu { thresholds, bandwidth } => {
+                row.extend(entries(h).zip(thresholds).filter_map(|(entry, threshold)| {
+                    let above = entry.h - threshold;
+                    match positive(above) {
+                        true => Some(entry),
+                        false => near(above, bandwidth).then_some(Entry { value: 0.0, ..entry }),
+                    }
+                }));
+            }
+            Self::Gated { bias, gains, magnitude } => row.extend(entries(h).filter_map(|entry| {
+                let at = entry.feature as usize;
+                let value = entry.h * gains[at] + magnitude[at];
+                let open = positive(entry.h + bias[at]) && positive(value);
+                open.then_some(Entry { value, ..entry })
+            })),
+        }
+    }
+
+    /// Writes what a gated autoencoder's gate lets through of `h` to `rows`.
+    pub(super) fn choose_open(&self, h: &[f32], m: usize, rows: &mut Rows) {
+        let Self::Gated { bias, .. } = *self else { return };
+        rows.resize_with(h.len() / m, Vec::new);
+        rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
+            row.clear();
+            row.extend(entries(h).filter_map(|entry| {
+                let value = entry.h + bias[entry.feature as usize];
+                positive(value).then_some(Entry { value, ..entry })
+            }));
+        });
+    }
+
+    /// Writes the `k` largest of the features `dead` to `rows`, with their signs or the positive
+    /// ones.
+    pub(super) fn choose_dead(&self, h: &[f32], m: usize, dead: &[u32], k: usize, rows: &mut Rows) {
+        let signed = matches!(self, Self::TopK { relu: false, .. });
+        rows.resize_with(h.len() / m, Vec::new);
+        rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
+            let own: Vec<f32> = dead.iter().map(|feature| h[*feature as usize]).collect();
+            let kept = largest(&own, k).into_iter().filter(|(_, h)| signed || positive(*h));
+            row.clear();
+            row.extend(kept.map(|(at, h)| entry((dead[at as usize], h))));
+        });
+    }
+
+    /// The loss's gradient with respect to h of an entry of the codes, with the penalty `lambda` of
+    /// one feature of one activation.
+    pub(super) fn slope(&self, entry: &Entry, lambda: f32) -> f32 {
+        match *self {
+            Self::Relu => entry.pull + lambda,
+            Self::TopK { .. } | Self::BatchTopK { .. } => entry.pull,
+            Self::JumpRelu { .. } if entry.value == 0.0 => 0.0,
+            Self::JumpRelu { .. } => entry.pull,
+            Self::Gated { gains, .. } => entry.pull * gains[entry.feature as usize],
+        }
+    }
+
+    /// The gradient with respect to log θ through the straight-through estimators.
+    pub(super) fn threshold_slope(&self, entry: &Entry, lambda: f32) -> f32 {
+        match *self {
+            Self::JumpRelu { thresholds, bandwidth } => {
+                let threshold = thresholds[entry.feature as usize];
+                match near(entry.h - threshold, bandwidth) {
+                    true => -(threshold * entry.pull + lambda) * threshold / bandwidth,
+                    false => 0.0,
+                }
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// Whether the rectangle around a threshold reaches what is that much above it.
+pub(super) fn near(above: f32, bandwidth: f32) -> bool {
+    above.abs() < 0.5 * bandwidth
+}
+
+/// The `count` largest positive entries of a batch, of equal ones the first; the smallest of them.
+fn largest_of_all(h: &[f32], m: usize, count: usize, rows: &mut Rows) -> Option<f32> {
+    let bar = smallest_of_largest(h, m, count);
+    rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
+        row.clear();
+        row.extend(entries(h).filter(|entry| key(entry.h) >= bar));
+    });
+    let kept: usize = rows.iter().map(Vec::len).sum();
+    let mut surplus = kept.saturating_sub(count);
+    for row in rows.iter_mut().rev() {
+        for at in (0..row.len()).rev() {
+            if surplus > 0 && key(row[at].h) == bar {
+                row.remove(at);
+                surplus -= 1;
+            }
+        }
+    }
+    rows.iter().flatten().map(|entry| entry.h).min_by(f32::total_cmp)
+}
+
+/// A number that ascends with h, 0 for what is not positive.
+fn key(h: f32) -> u32 {
+    if positive(h) { h.to_bits() & 0x7fff_ffff } else { 0 }
+}
+
+/// The key of the `count`-th largest positive entry, or the least above 0 if there are fewer.
+fn smallest_of_largest(h: &[f32], m: usize, count: usize) -> u32 {
+    /// Low bits that the first pass leaves out.
+    const REST: u32 = 16;
+    let chunk = h.len().div_ceil(rayon::current_num_threads()).max(m);
+    let counts = h.par_chunks(chunk).map(|part| {
+        let mut counts = vec![0usize; 1 << (31 - REST)];
+        part.iter().for_each(|h| counts[(key(*h) >> REST) as usize] += usize::from(positive(*h)));
+        counts
+    });
+    let counts = counts.collect::<Vec<_>>();
+    let mut above = 0;
+    for bin in (0..1u32 << (31 - REST)).rev() {
+        let own: usize = counts.iter().map(|counts| counts[bin as usize]).sum();
+        if above + own >= count {
+            let inside = h.par_iter().map(|h| key(*h)).filter(|key| *key > 0 && key >> REST == bin);
+            let mut inside: Vec<u32> = inside.collect();
+            let (_, bar, _) = inside.select_nth_unstable_by(count - above - 1, |a, b| b.cmp(a));
+            return *bar;
+        }
+        above += own;
+    }
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Rng;
+
+    #[test]
+    fn the_largest_of_a_batch_are_those_of_a_sort() {
+        let mut rng = Rng::seed(4);
+        for (n, m, k, steps) in [(7, 24, 3, 1e6), (40, 50, 4, 20.0), (3, 5, 5, 2.0), (5, 8, 2, 1.0)]
+        {
+            // Few different values: ties.
+            let h: Vec<f32> =
+                (0..n * m).map(|_| (steps * (rng.unit() - 0.4)).floor() / steps).collect();
+            let mut sorted: Vec<usize> = (0..n * m).filter(|at| h[*at] > 0.0).collect();
+            sorted.sort_by(|a, b| h[*b].total_cmp(&h[*a]).then(a.cmp(b)));
+            sorted.truncate(k * n);
+            let mut rows = Rows::new();
+            let smallest = Rule::BatchTopK { k }.choose(&h, m, &mut rows);
+            assert_eq!(smallest, sorted.last().map(|at| h[*at]));
+            sorted.sort_unstable();
+            let found = rows.iter().enumerate().flat_map(|(row, entries)| {
+                entries.iter().map(move |entry| row * m + entry.feature as usize)
+            });
+            assert_eq!(found.collect::<Vec<_>>(), sorted, "{k} of {n} × {m}");
+        }
+        let mut rows = Rows::new();
+        Rule::BatchTopK { k: 1 }.choose(&[f32::NAN, 1.0, 2.0, 0.5], 2, &mut rows);
+        assert!(rows[0][0].h.is_nan() && rows[1][0].h == 2.0);
+    }
+
+    #[test]
+    fn dead_features_are_chosen_among_themselves() {
+        let h = [9.0, 1.0, -3.0, 2.0, 9.0, -1.0, -3.0, -2.0];
+        let mut rows = Rows::new();
+        let chosen = |rows: &Rows| -> Vec<Vec<u32>> {
+            rows.iter().map(|row| row.iter().map(|entry| entry.feature).collect()).collect()
+        };
+        Rule::TopK { k: 1, relu: true }.choose_dead(&h, 4, &[1, 2, 3], 1, &mut rows);
+        assert_eq!(chosen(&rows), [vec![3], vec![]]);
+        Rule::TopK { k: 1, relu: false }.choose_dead(&h, 4, &[1, 2, 3], 1, &mut rows);
+        assert_eq!(chosen(&rows), [vec![3], vec![1]]);
+    }
+}

@@ -1,0 +1,238 @@
+//! A reconstruction of a batch and its gradients, through sparse codes.
+
+use rayon::prelude::*;
+
+use super::choose::{Entry, Rows};
+use crate::linalg::{Operand, ProductInto, add_scaled, dot, squares, wide};
+
+/// From this share of features in a code on, products of dense matrices are faster.
+const DENSE_FROM: f64 = 1.0 / 8.0;
+/// Rows that are summed at a time: the order of a sum must not hang on the number of threads.
+const BLOCK: usize = 64;
+
+/// A reconstruction `D f + b` and its error. Of nested dictionaries there are several: group l adds
+/// the features that dictionary l has beyond the one before.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) rows: Rows,
+    /// `[n, groups, d_out]`: for each group the sum of the errors of all dictionaries that it is in.
+    pub(super) errors: Vec<f32>,
+    /// What a squared error's gradient is multiplied by: 2/n times its weight.
+    pub(super) factor: f32,
+    /// Whether the decoder is moved by it.
+    pub(super) trains_decoder: bool,
+    /// For each feature its entries, by row; empty if the codes are dense.
+    starts: Vec<usize>,
+    terms: Vec<Term>,
+    /// Whether the codes are handled as a matrix.
+    pub(super) dense: bool,
+    /// Ends of the nested dictionaries.
+    ends: Vec<usize>,
+}
+
+/// What an entry adds to the gradients of its feature's rows of decoder and encoder.
+#[derive(Debug, Clone, Copy, Default)]
+struct Term {
+    row: u32,
+    decoder: f32,
+    encoder: f32,
+}
+
+/// Sizes that the parts of a step share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes<'a> {
+    pub(super) n: usize,
+    pub(super) m: usize,
+    pub(super) out: usize,
+    /// Ends of the nested dictionaries.
+    pub(super) ends: &'a [usize],
+}
+
+/// Matrices `[n, m]` for dense codes.
+#[derive(Debug, Default)]
+pub(super) struct Matrices {
+    pub(super) codes: Vec<f32>,
+    pub(super) pulls: Vec<f32>,
+}
+
+impl Part {
+    /// Reconstructs from `start`, which writes what there is without any feature less what is to be
+    /// explained, and takes the gradients with respect to the codes' values. The sums of the squared
+    /// errors of all dictionaries, and of the whole one.
+    pub(super) fn reconstruct(
+        &mut self,
+        decoder: &[f32],
+        sizes: Sizes<'_>,
+        matrices: &mut Matrices,
+        start: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> [f64; 2] {
+        let Sizes { n, m, out, ends } = sizes;
+        let entries: usize = self.rows.iter().map(Vec::len).sum();
+        self.dense = ends.len() == 1 && entries as f64 > DENSE_FROM * (n * m) as f64;
+        let (width, factor) = (ends.len() * out, self.factor);
+        self.ends.clear();
+        self.ends.extend_from_slice(ends);
+        self.errors.resize(n * width, 0.0);
+        let rows = self.rows.par_iter_mut().zip(self.errors.par_chunks_mut(width)).enumerate();
+        if !self.dense {
+            let sums: Vec<[f64; 2]> = rows
+                .map(|(at, (row, errors))| {
+                    start(at, &mut errors[..out]);
+                    wide(|| through(row, errors, decoder, ends, factor))
+                })
+                .collect();
+            return sums.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]]);
+        }
+        rows.for_each(|(at, (_, errors))| start(at, errors));
+        self.scatter(matrices, m, |entry| entry.value);
+        let codes = Operand::new(&matrices.codes, n, m);
+        let decoder = Operand::new(decoder, m, out);
+        ProductInto::NN.adding().write_slice(&mut self.errors, codes, decoder, true);
+        matrices.pulls.resize(n * m, 0.0);
+        let errors = Operand::new(&self.errors, n, out);
+        ProductInto::NT.write_slice(&mut matrices.pulls, errors, decoder, true);
+        self.rows.par_iter_mut().zip(matrices.pulls.par_chunks(m)).for_each(|(row, pulls)| {
+            row.iter_mut().for_each(|entry| entry.pull = factor * pulls[entry.feature as usize]);
+        });
+        let sums: Vec<f64> = self.errors.par_chunks(out).map(|row| wide(|| squares(row))).collect();
+        let sum = sums.iter().sum();
+        [sum, sum]
+    }
+
+    fn scatter(&self, matrices: &mut Matrices, m: usize, value: impl Fn(&Entry) -> f32 + Sync) {
+        matrices.codes.resize(self.rows.len() * m, 0.0);
+        matrices.codes.par_chunks_mut(m).zip(&self.rows).for_each(|(codes, row)| {
+            codes.fill(0.0);
+            row.iter().for_each(|entry| codes[entry.feature as usize] = value(entry));
+        });
+    }
+
+    /// Adds the gradients of encoder and decoder, for dense codes; `slope` is that of an entry's h.
+    pub(super) fn add_dense(
+        &self,
+        centred: &[f32],
+        sizes: Sizes<'_>,
+        matrices: &mut Matrices,
+        [encoder, decoder]: [&mut Vec<f32>; 2],
+        slope: impl Fn(&Entry) -> f32 + Sync,
+    ) {
+        let Sizes { n, m, out, .. } = sizes;
+        if self.trains_decoder {
+            self.scatter(matrices, m, |entry| self.factor * entry.value);
+            let codes = Operand::new(&matrices.codes, n, m);
+            let errors = Operand::new(&self.errors, n, out);
+            ProductInto::TN.adding().write_slice(decoder, codes, errors, true);
+        }
+        self.scatter(matrices, m, slope);
+        let slopes = Operand::new(&matrices.codes, n, m);
+        let centred = Operand::new(centred, n, centred.len() / n);
+        ProductInto::TN.adding().write_slice(encoder, slopes, centred, true);
+    }
+
+    /// Puts the entries of each feature together, for sparse codes.
+    pub(super) fn group(&mut self, m: usize, slope: impl Fn(&Entry) -> f32) {
+        self.starts.clear();
+        self.starts.resize(m + 1, 0);
+        for entry in self.rows.iter().flatten() {
+            self.starts[entry.feature as usize + 1] += 1;
+        }
+        for feature in 0..m {
+            self.starts[feature + 1] += self.starts[feature];
+        }
+        self.terms.resize(self.starts[m], Term::default());
+        let mut next = self.starts.clone();
+        let factor = if self.trains_decoder { self.factor } else { 0.0 };
+        for (row, entries) in (0u32..).zip(&self.rows) {
+            for entry in entries {
+                let place = &mut next[entry.feature as usize];
+                let (decoder, encoder) = (factor * entry.value, slope(entry));
+                self.terms[*place] = Term { row, decoder, encoder };
+                *place += 1;
+            }
+        }
+    }
+
+    /// Adds the gradients of one feature's rows, `[d]` and `[d_out]`, for sparse codes.
+    #[inline(always)]
+    pub(super) fn add_feature(
+        &self,
+        feature: usize,
+        centred: &[f32],
+        encoder: &mut [f32],
+        decoder: &mut [f32],
+    ) {
+        let (d, out) = (encoder.len(), decoder.len());
+        let group = self.ends.partition_point(|end| *end <= feature);
+        for term in &self.terms[self.starts[feature]..self.starts[feature + 1]] {
+            let row = term.row as usize;
+            if term.decoder != 0.0 {
+                let errors = &self.errors[(row * self.ends.len() + group) * out..][..out];
+                add_scaled(decoder, term.decoder, errors);
+            }
+            if term.encoder != 0.0 {
+                add_scaled(encoder, term.encoder, &centred[row * d..][..d]);
+            }
+        }
+    }
+}
+
+/// One row forth and back. Entries come in the order of the groups.
+#[inline(always)]
+fn through(
+    row: &mut [Entry],
+    errors: &mut [f32],
+    decoder: &[f32],
+    ends: &[usize],
+    factor: f32,
+) -> [f64; 2] {
+    let out = errors.len() / ends.len();
+    let direction = |entry: &Entry| &decoder[entry.feature as usize * out..][..out];
+    let group = |entry: &Entry| ends.partition_point(|end| *end <= entry.feature as usize);
+    let (mut all, mut last, mut next) = (0.0, 0.0, 0);
+    for at in 0..ends.len() {
+        if at > 0 {
+            errors.copy_within((at - 1) * out..at * out, at * out);
+        }
+        let error = &mut errors[at * out..][..out];
+        while let Some(entry) = row.get(next).filter(|entry| ends.len() == 1 || group(entry) == at)
+        {
+            add_scaled(error, entry.value, direction(entry));
+            next += 1;
+        }
+        last = squares(error);
+        all += last;
+    }
+    for at in (1..ends.len()).rev() {
+        let (before, after) = errors.split_at_mut(at * out);
+        add_scaled(&mut before[(at - 1) * out..], 1.0, &after[..out]);
+    }
+    for entry in row {
+        let at = if ends.len() == 1 { 0 } else { group(entry) };
+        entry.pull = factor * dot(&errors[at * out..][..out], direction(entry));
+    }
+    [all, last]
+}
+
+/// `Σ wᵢ rowᵢ` of a matrix with rows of `width`.
+pub(super) fn weighed_sum(
+    matrix: &[f32],
+    width: usize,
+    weight: impl Fn(usize) -> f64 + Sync,
+) -> Vec<f64> {
+    let sum = |(block, rows): (usize, &[f32])| {
+        let mut sum = vec![0f64; width];
+        wide(|| {
+            for (at, row) in rows.chunks(width).enumerate() {
+                let weight = weight(block * BLOCK + at);
+                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+            }
+        });
+        sum
+    };
+    let blocks = matrix.par_chunks(BLOCK * width).enumerate().map(sum).collect::<Vec<_>>();
+    let mut total = vec![0f64; width];
+    for block in blocks {
+        total.iter_mut().zip(block).for_each(|(total, sum)| *total += sum);
+    }
+    total
+}

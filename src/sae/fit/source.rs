@@ -1,0 +1,272 @@
+//! A model's activations in random order.
+
+use candle_core::{DType, Tensor};
+
+use super::SaeOptions;
+use crate::data::text::Tokens;
+use crate::model::{Decoder, HookPoint};
+use crate::random::Rng;
+use crate::{Error, Result};
+
+/// Windows of text that go through the model at a time.
+const WINDOWS: usize = 16;
+
+/// A buffer of activations on the host, all of which are fresh and in random order after each
+/// filling. Each is handed out once.
+pub(super) struct Source<'a> {
+    model: &'a Decoder,
+    text: &'a Tokens,
+    options: &'a SaeOptions,
+    /// How often the buffer was filled.
+    fills: usize,
+    /// What is read, and what a transcoder predicts.
+    columns: Vec<Column>,
+    next: usize,
+}
+
+/// The activations at one hook point.
+struct Column {
+    point: HookPoint,
+    width: usize,
+    values: Vec<f32>,
+    /// What they were divided by.
+    scale: f32,
+}
+
+/// Some activations, `[rows, d]`, and what is to be made of them, `[rows, d_out]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub(super) rows: usize,
+    pub(super) x: &'a [f32],
+    pub(super) target: &'a [f32],
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(
+        model: &'a Decoder,
+        point: HookPoint,
+        text: &'a Tokens,
+        options: &'a SaeOptions,
+    ) -> Result<Self> {
+        let skip = &options.skip_tokens;
+        if !skip.is_empty() && text.as_slice().iter().all(|token| skip.contains(token)) {
+            let expected = "tokens that the text has others beside";
+            return Err(Error::invalid("skip_tokens", expected, format!("{skip:?}")));
+        }
+        let column = |point| Column { point, width: 0, values: Vec::new(), scale: 1.0 };
+        let columns = [Some(point), options.target].into_iter().flatten().map(column).collect();
+        let mut source = Self { model, text, options, fills: 0, columns, next: 0 };
+        source.fill()?;
+        if options.objective.penalty().is_some() {
+            source.columns.iter_mut().try_for_each(Column::rescale)?;
+        }
+        Ok(source)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let SaeOptions { buffer, length, skip_tokens, seed, .. } = self.options;
+        // A stream of its own for each filling, so that a fit can go on from any; stream 0 draws
+        // the first weights.
+        self.fills += 1;
+        let mut rng = Rng::stream(*seed, self.fills as u64);
+        let order = rng.permutation(*buffer);
+        let points: Vec<HookPoint> = self.columns.iter().map(|column| column.point).collect();
+        let mut filled = 0;
+        while filled < *buffer {
+            let windows = match skip_tokens.is_empty() {
+                true => (*buffer - filled).div_ceil((*length).max(1)).min(WINDOWS),
+                false => WINDOWS,
+            };
+            let tokens = self.text.draw(windows, *length, &mut rng, self.model.device())?;
+            let cache = self.model.activations(&tokens, &points)?;
+            let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
+            let kept = (0..tokens.len()).filter(|row| !skip_tokens.contains(&tokens[*row]));
+            let kept: Vec<usize> = kept.take(*buffer - filled).collect();
+            let places = &order[filled..filled + kept.len()];
+            for column in &mut self.columns {
+                column.put(cache.get(column.point)?, &kept, places, *buffer)?;
+            }
+            filled += kept.len();
+        }
+        self.next = 0;
+        Ok(())
+    }
+
+    /// Goes on where a fit stands after its first `steps` steps.
+    pub(super) fn skip(&mut self, steps: usize) -> Result<()> {
+        let per_fill = self.options.buffer.div_ceil(self.options.batch);
+        if steps >= per_fill {
+            self.fills = steps / per_fill;
+            self.fill()?;
+        }
+        self.next = steps % per_fill * self.options.batch;
+        Ok(())
+    }
+
+    /// The activations of the next step.
+    pub(super) fn next(&mut self) -> Result<Batch<'_>> {
+        if self.next == self.options.buffer {
+            self.fill()?;
+        }
+        let rows = self.options.batch.min(self.options.buffer - self.next);
+        let start = self.next;
+        self.next += rows;
+        let part = |column: &'_ Column| start * column.width..(start + rows) * column.width;
+        let [x, target] = [self.input(), self.output()];
+        Ok(Batch { rows, x: &x.values[part(x)], target: &target.values[part(target)] })
+    }
+
+    fn input(&self) -> &Column {
+        &self.columns[0]
+    }
+
+    fn output(&self) -> &Column {
+        &self.columns[self.columns.len() - 1]
+    }
+
+    /// Widths of what is read and what is predicted.
+    pub(super) fn widths(&self) -> [usize; 2] {
+        [self.input().width, self.output().width]
+    }
+
+    /// What the activations read and predicted were divided by.
+    pub(super) fn scales(&self) -> [f32; 2] {
+        [self.input().scale, self.output().scale]
+    }
+
+    /// Means of what is read and what is predicted.
+    pub(super) fn means(&self) -> [Vec<f32>; 2] {
+        [self.input().mean(), self.output().mean()]
+    }
+}
+
+impl Column {
+    /// Writes the rows `kept` of a model's activation to `places` of the buffer.
+    fn put(&mut self, found: &Tensor, kept: &[usize], places: &[u32], rows: usize) -> Result<()> {
+        let found = found.flatten(0, 1)?.flatten_from(1)?.to_dtype(DType::F32)?;
+        let width = found.dim(1)?;
+        if self.values.is_empty() {
+            self.width = width;
+            let size = rows.checked_mul(width);
+            if size.is_none_or(|size| self.values.try_reserve_exact(size).is_err()) {
+                let expected = format!("small enough for memory, 4 · {width} bytes for each of it");
+                return Err(Error::invalid("the buffer", expected, rows));
+            }
+            self.values.resize(rows * width, 0.0);
+        }
+        let found: Vec<f32> = found.flatten_all()?.to_vec1()?;
+        for (row, place) in kept.iter().zip(places) {
+            let to = &mut self.values[*place as usize * width..][..width];
+            for (to, from) in to.iter_mut().zip(&found[row * width..]) {
+                *to = from / self.scale;
+            }
+        }
+        Ok(())
+    }
+
+    /// Divides by `√(mean ‖x‖²/d)`, now and at every filling.
+    fn rescale(&mut self) -> Result<()> {
+        let square = self.values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let scale = (square / self.values.len() as f64).sqrt() as f32;
+        if !scale.is_normal() {
+            let what = format!("the root mean square of the activations at {}", self.point);
+            return Err(Error::invalid(what, "a finite number above 0", scale));
+        }
+        self.scale = scale;
+        self.values.iter_mut().for_each(|x| *x /= scale);
+        Ok(())
+    }
+
+    fn mean(&self) -> Vec<f32> {
+        let mut sums = vec![0f64; self.width];
+        for row in self.values.chunks(self.width) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        let rows = (self.values.len() / self.width) as f64;
+        sums.into_iter().map(|sum| (sum / rows) as f32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sae::fit::tests::{model, options, text};
+    use crate::sae::{Objective, SaeOptions};
+
+    fn all(options: &SaeOptions, fills: usize) -> Vec<Vec<f32>> {
+        let (model, text) = (model(), text());
+        let mut source = Source::new(&model, HookPoint::MlpOut(1), &text, options).unwrap();
+        let mut rows = Vec::new();
+        while rows.len() < fills * options.buffer {
+            let batch = source.next().unwrap();
+            assert_eq!(batch.x.len(), batch.rows * 8);
+            rows.extend(batch.x.chunks(8).map(<[f32]>::to_vec));
+        }
+        rows
+    }
+
+    #[test]
+    fn it_holds_what_it_says_and_mixes_windows() {
+        let options = SaeOptions { buffer: 250, batch: 64, ..options() };
+        let rows = all(&options, 2);
+        assert_eq!(rows.len(), 500);
+        // The same text in order: neighbours in a window lie far apart after shuffling.
+        let (model, text) = (model(), text());
+        let mut rng = Rng::stream(options.seed, 1);
+        let order = rng.permutation(250);
+        let tokens = text.draw(16, 8, &mut rng, model.device()).unwrap();
+        let cache = model.activations(&tokens, &[HookPoint::MlpOut(1)]).unwrap();
+        let plain = cache.get(HookPoint::MlpOut(1)).unwrap().flatten(0, 1).unwrap();
+        for (row, expected) in plain.to_vec2::<f32>().unwrap().iter().enumerate() {
+            assert_eq!(&rows[order[row] as usize], expected);
+        }
+        let apart = order.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) > 8).count();
+        assert!(apart > 200, "{apart}");
+    }
+
+    #[test]
+    fn tokens_that_are_skipped_are_in_no_batch() {
+        let (model, text) = (model(), text());
+        let kept = all(&SaeOptions { skip_tokens: (1..9).collect(), ..options() }, 1);
+        // MlpOut(1) after a first position depends on its token alone: with all but token 0 left
+        // out, what is at a first position is always the same.
+        let first = Tensor::new(&[[0u32]], model.device()).unwrap();
+        let cache = model.activations(&first, &[HookPoint::MlpOut(1)]).unwrap();
+        let first: Vec<f32> =
+            cache.get(HookPoint::MlpOut(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let near = |row: &&Vec<f32>| row.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(kept.iter().any(|row| near(&row)));
+        for token in 1..9u32 {
+            let other = Tensor::new(&[[token]], model.device()).unwrap();
+            let cache = model.activations(&other, &[HookPoint::MlpOut(1)]).unwrap();
+            let other: Vec<f32> =
+                cache.get(HookPoint::MlpOut(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let near = |row: &&Vec<f32>| row.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(!kept.iter().any(|row| near(&row)), "{token}");
+        }
+        let none = SaeOptions { skip_tokens: (0..9).collect(), ..options() };
+        let Err(error) = Source::new(&model, HookPoint::MlpOut(1), &text, &none) else {
+            panic!("nothing is left")
+        };
+        assert!(error.to_string().contains("skip_tokens"), "{error}");
+    }
+
+    #[test]
+    fn penalised_kinds_see_activations_of_one_size() {
+        let options =
+            SaeOptions { objective: Objective::Standard { l1: 1.0 }, buffer: 200, ..options() };
+        let rows = all(&options, 1);
+        let square = rows.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        assert!((square / (200.0 * 8.0) - 1.0).abs() < 1e-5, "{square}");
+    }
+
+    #[test]
+    fn a_buffer_beyond_memory_is_named() {
+        let (model, buffer) = (model(), usize::MAX / 4);
+        let column =
+            &mut Column { point: HookPoint::MlpOut(1), width: 0, values: Vec::new(), scale: 1.0 };
+        let found = Tensor::zeros((1, 1, 8), DType::F32, model.device()).unwrap();
+        let error = column.put(&found, &[0], &[0], buffer).unwrap_err();
+        assert!(error.to_string().contains("small enough for memory"), "{error}");
+    }
+}

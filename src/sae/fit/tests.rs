@@ -1,0 +1,262 @@
+//! Fits of every kind.
+
+use candle_core::{Device, IndexOp, Tensor};
+
+use super::host::Host;
+use super::setup::{Weight, unit_rows};
+use super::source::Batch;
+use super::tensors::Tensors;
+use super::*;
+use crate::model::Config;
+use crate::random::Rng;
+use crate::sae::{Activation, Check};
+
+pub(super) fn model() -> Decoder {
+    let config = Config { vocab: 9, context: 16, ..Config::bilinear(2, 2, 8, 16) };
+    let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+    for var in model.variables() {
+        var.set(&(var.as_tensor() * 20.0).unwrap()).unwrap();
+    }
+    model
+}
+
+pub(super) fn text() -> Tokens {
+    let mut rng = Rng::seed(3);
+    Tokens::from((0..400).map(|_| rng.below(9) as u32).collect::<Vec<_>>())
+}
+
+pub(super) fn options() -> SaeOptions {
+    SaeOptions {
+        expansion: 4,
+        k: 3,
+        steps: 120,
+        batch: 64,
+        buffer: 256,
+        length: 8,
+        learning_rate: 0.01,
+        report: 40,
+        ..SaeOptions::default()
+    }
+}
+
+const POINT: HookPoint = HookPoint::MlpOut(1);
+
+fn kinds() -> Vec<SaeOptions> {
+    let objectives = [
+        Objective::TopK,
+        Objective::Standard { l1: 0.3 },
+        Objective::BatchTopK,
+        Objective::JumpRelu { l0: 0.1, bandwidth: 0.5, threshold: 0.3 },
+        Objective::Gated { l1: 0.3 },
+        Objective::Matryoshka { prefixes: vec![8, 16] },
+    ];
+    let autoencoders =
+        objectives.into_iter().map(|objective| SaeOptions { objective, ..options() });
+    let target = Some(HookPoint::MlpOut(1));
+    let transcoders = [Objective::TopK, Objective::Standard { l1: 0.1 }, Objective::BatchTopK];
+    let transcoders =
+        transcoders.into_iter().map(|objective| SaeOptions { objective, target, ..options() });
+    let signed = SaeOptions { relu: false, ..options() };
+    autoencoders.chain(transcoders).chain([signed]).collect()
+}
+
+fn place(options: &SaeOptions) -> HookPoint {
+    if options.target.is_some() { HookPoint::MlpIn(1) } else { POINT }
+}
+
+fn all_weights(sae: &Sae) -> Vec<Vec<f32>> {
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    sae.weights().tensors().into_iter().map(flat).collect()
+}
+
+/// A fit of every kind on the same few tokens, and what its autoencoder makes of them.
+fn fit(options: &SaeOptions) -> (Sae, History, Check) {
+    let (model, text) = (model(), text());
+    let (sae, history) = Sae::fit(&model, place(options), &text, options).unwrap();
+    let tokens = text.windows(40, options.length, model.device()).unwrap();
+    let points = [Some(place(options)), options.target].into_iter().flatten();
+    let cache = model.activations(&tokens, &points.collect::<Vec<_>>()).unwrap();
+    let x = cache.get(place(options)).unwrap();
+    let target = options.target.map_or(x, |target| cache.get(target).unwrap());
+    let check = sae.check_against(x, target).unwrap();
+    (sae, history, check)
+}
+
+#[test]
+fn every_kind_explains_more_as_it_learns_and_does_so_afterwards() {
+    for options in kinds() {
+        let options = SaeOptions { steps: 400, ..options };
+        let (sae, history, check) = fit(&options);
+        let (nmse, l0) = (history.column("nmse").unwrap(), history.last("l0").unwrap());
+        let last = nmse[nmse.len() - 1];
+        let told = format!("{}\n{history}\n{check}", sae.architecture());
+        println!("{told}");
+        assert!(last < 0.6 * nmse[0] && last < 0.4, "{told}");
+        assert!(check.fvu < 1.5 * last + 0.02 && check.fvu > 0.4 * last, "{told}");
+        assert!(check.l0 < 1.4 * l0 && check.l0 > 0.7 * l0, "{told}");
+        let decoder = sae.w_dec().t().unwrap().to_vec2::<f32>().unwrap();
+        let square = |row: &Vec<f32>| row.iter().map(|x| x * x).sum::<f32>();
+        assert!(decoder.iter().all(|row| (square(row) - 1.0).abs() < 1e-5));
+        let expected = match options.objective {
+            Objective::Standard { .. } => Activation::Relu,
+            Objective::TopK => Activation::TopK { k: 3, relu: options.relu },
+            Objective::Gated { .. } => Activation::Gated,
+            _ => Activation::JumpRelu,
+        };
+        assert_eq!(sae.architecture().activation, expected);
+        assert_eq!(sae.architecture().transcoder, options.target.is_some());
+        assert_eq!(sae.point().unwrap(), place(&options));
+        let hook_out = options.target.map(|target| target.to_string());
+        assert_eq!(sae.origin().hook_out, hook_out);
+    }
+}
+
+#[test]
+fn a_seed_repeats_a_fit_exactly() {
+    for options in kinds() {
+        let run = |seed| {
+            let options = SaeOptions { seed, steps: 40, dead_after: 1, ..options.clone() };
+            let (sae, history, _) = fit(&options);
+            (all_weights(&sae), history)
+        };
+        let found = run(0);
+        assert_eq!(run(0), found);
+        assert_ne!(run(1).0, found.0);
+    }
+}
+
+#[test]
+fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, text) = (model(), text());
+    for (at, options) in kinds().into_iter().enumerate() {
+        let fit = |end, checkpoint| {
+            // Rows of the history fall into the middle of a buffer and its last, smaller batch, and
+            // some features are dead.
+            let (batch, report, steps) = (100, 10, 80);
+            let options = SaeOptions {
+                batch,
+                report,
+                steps,
+                checkpoint,
+                dead_after: 1,
+                warmup: 20,
+                skip_tokens: vec![2],
+                ..options.clone()
+            };
+            let point = place(&options);
+            let (sae, history) = Sae::fit_until(&model, point, &text, &options, end).unwrap();
+            (all_weights(&sae), history)
+        };
+        let undisturbed = fit(80, None);
+        for cut in [10, 25, 60] {
+            let place = Some(folder.path().join(format!("{at}-{cut}")));
+            fit(cut, place.clone());
+            assert_eq!(fit(80, place), undisturbed);
+        }
+    }
+}
+
+#[test]
+fn steps_with_and_without_a_graph_lose_the_same() {
+    let (model, text) = (model(), text());
+    for options in kinds() {
+        let mut source = Source::new(&model, place(&options), &text, &options).unwrap();
+        let setup = Setup::new(&options, source.widths()).unwrap();
+        let start = setup.start(&source, 0).unwrap();
+        let mut tensors = Tensors::new(setup.clone(), &start, &Device::Cpu).unwrap();
+        let mut host = Host::new(setup, start);
+        let dead = [3, 8, 9, 20, 31];
+        for step in 0..12 {
+            let batch = source.next().unwrap();
+            let moment = Moment { learning_rate: 0.01, penalty: 0.2, dead: &dead };
+            let (a, b) = (host.step(batch, &moment), tensors.step(batch, &moment).unwrap());
+            let gap = |a: f64, b: f64| (a - b).abs() / b;
+            assert!(gap(a.loss, b.loss) < 1e-3, "{options:?}, step {step}: {a:?}, {b:?}");
+            assert!(gap(a.error, b.error) < 1e-3 && gap(a.active as f64, b.active as f64) < 0.02);
+        }
+        let decoder = tensors.weights[setup::DECODER].i(5).unwrap();
+        let square = decoder.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!((square - 1.0).abs() < 1e-5);
+    }
+}
+
+/// The share of 64 features that are in no code at the end of training on sums of three of 48 directions, where
+/// half of the features begin with an encoder too short to be among the largest.
+fn dead_in_the_end(objective: Objective, auxiliary: f64) -> f64 {
+    let options = SaeOptions { objective, auxiliary, k: 3, expansion: 4, ..options() };
+    let setup = Setup::new(&options, [16, 16]).unwrap();
+    let mut rng = Rng::seed(6);
+    let mut directions =
+        |count: usize| unit_rows(rng.normal((count, 16), &Device::Cpu).unwrap()).unwrap();
+    let (truth, decoder) = (directions(48), directions(64));
+    let mut encoder = decoder.clone();
+    encoder[..32 * 16].iter_mut().for_each(|entry| *entry *= 0.02);
+    let matrix = |values| Weight { shape: vec![64, 16], values };
+    let mut weights =
+        vec![matrix(encoder), matrix(decoder), Weight { shape: vec![16], values: vec![0.0; 16] }];
+    if setup.encoder_bias() {
+        weights.push(Weight { shape: vec![64], values: vec![0.0; 64] });
+    }
+    let (mut host, mut metrics) = (Host::new(setup, weights), Metrics::new(64, 16));
+    for step in 0..400 {
+        let mut x = vec![0f32; 128 * 16];
+        for row in x.chunks_mut(16) {
+            for _ in 0..3 {
+                let (at, size) = (rng.below(48), 0.5 + rng.unit());
+                row.iter_mut().zip(&truth[at * 16..]).for_each(|(x, entry)| *x += size * entry);
+            }
+        }
+        let dead = metrics.dead(step, 10);
+        let moment = Moment { learning_rate: 0.01, penalty: 0.0, dead: &dead };
+        let batch = Batch { rows: 128, x: &x, target: &x };
+        let outcome = host.step(batch, &moment);
+        metrics.add(batch, &outcome, step + 1);
+    }
+    metrics.dead(400, 100).len() as f64 / 64.0
+}
+
+#[test]
+fn the_auxiliary_loss_revives_dead_features() {
+    for objective in [Objective::TopK, Objective::BatchTopK] {
+        let without = dead_in_the_end(objective.clone(), 0.0);
+        let with = dead_in_the_end(objective, 1.0 / 32.0);
+        println!("{without} {with}");
+        assert!(without > 0.45 && with < 0.35, "{without} {with}");
+    }
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let message = |point, options: SaeOptions| {
+        Sae::fit(&model(), point, &text(), &options).unwrap_err().to_string()
+    };
+    let point = HookPoint::MlpIn(0);
+    let of = |objective| message(point, SaeOptions { objective, ..options() });
+    assert!(message(point, SaeOptions { k: 33, ..options() }).contains("at most 32"));
+    assert!(message(point, SaeOptions { batch: 0, ..options() }).contains("the batch"));
+    assert!(message(point, SaeOptions { length: 17, ..options() }).contains("at most 16"));
+    assert!(message(HookPoint::MlpIn(2), options()).contains("never fires"));
+    assert!(of(Objective::Standard { l1: f64::NAN }).contains("the penalty"));
+    assert!(of(Objective::Gated { l1: -1.0 }).contains("the penalty"));
+    let jump = |bandwidth, threshold| of(Objective::JumpRelu { l0: 1.0, bandwidth, threshold });
+    assert!(jump(0.0, 1.0).contains("the bandwidth") && jump(1.0, 0.0).contains("the threshold"));
+    let nested = |prefixes: &[usize]| of(Objective::Matryoshka { prefixes: prefixes.to_vec() });
+    assert!(nested(&[]).contains("ascend") && nested(&[8, 8]).contains("ascend"));
+    assert!(nested(&[4, 33]).contains("a prefix must be at most 32"));
+    let signed = SaeOptions { relu: false, objective: Objective::BatchTopK, ..options() };
+    assert!(message(point, signed).contains("only top-k"));
+    let auxiliary = SaeOptions { auxiliary: f64::INFINITY, ..options() };
+    assert!(message(point, auxiliary).contains("auxiliary loss"));
+    assert!(
+        message(point, SaeOptions { auxiliary_k: Some(0), ..options() }).contains("at least 1")
+    );
+    let target = Some(HookPoint::MlpOut(7));
+    assert!(message(point, SaeOptions { target, ..options() }).contains("never fires"));
+    let buffer = usize::MAX;
+    assert!(message(point, SaeOptions { buffer, ..options() }).contains("the buffer"));
+    let skip_tokens = (0..9).collect();
+    assert!(message(point, SaeOptions { skip_tokens, ..options() }).contains("skip_tokens"));
+    let fast = SaeOptions { learning_rate: 1e30, ..options() };
+    assert!(message(point, fast).contains("the learning rate"));
+}
