@@ -5,10 +5,10 @@ use candle_core::{Device, Tensor};
 use super::choose::{Rows, Rule};
 use super::source::Source;
 use super::{Objective, SaeOptions};
-use crate::Result;
 use crate::model::HookPoint;
 use crate::random::Rng;
 use crate::sae::{Activation, Architecture, Gate, Origin, Sae, SaeWeights};
+use crate::{Error, Result};
 
 /// A weight, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +79,11 @@ pub(super) type Exponentials = Vec<f32>;
 
 impl Setup {
     pub(super) fn new(options: &SaeOptions, widths: [usize; 2]) -> Result<Self> {
-        let m = widths[0] * options.expansion;
+        let m = widths[0].checked_mul(options.expansion).filter(|m| u32::try_from(*m).is_ok());
+        let m = m.ok_or_else(|| {
+            let expected = format!("small enough for less than 2³² features of {}", widths[0]);
+            Error::invalid("the expansion", expected, options.expansion)
+        })?;
         options.check_features(m)?;
         Ok(Self {
             objective: options.objective.clone(),

@@ -253,6 +253,8 @@ fn bad_options_are_refused() {
     );
     let target = Some(HookPoint::MlpOut(7));
     assert!(message(point, SaeOptions { target, ..options() }).contains("never fires"));
+    let expansion = usize::MAX;
+    assert!(message(point, SaeOptions { expansion, ..options() }).contains("the expansion"));
     let buffer = usize::MAX;
     assert!(message(point, SaeOptions { buffer, ..options() }).contains("the buffer"));
     let skip_tokens = (0..9).collect();
