@@ -12,6 +12,8 @@ pub mod geometry;
 pub mod gguf;
 pub mod hub;
 pub mod linalg;
+#[doc = include_str!("../docs/methods.md")]
+pub mod methods {}
 pub mod model;
 pub mod notebook;
 pub mod plot;

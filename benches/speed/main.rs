@@ -10,7 +10,7 @@
 //! Prints a table. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
 //! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook; smollm2 needs
-//!   transformers and gguf there, and `eigenlens fetch smollm2`.
+//!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`.
 
 mod dictionaries;
 mod geometry;

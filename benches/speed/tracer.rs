@@ -14,7 +14,7 @@ use crate::{Result, median};
 /// d_model and d_hidden.
 const SIZE: [usize; 2] = [1_024, 3_072];
 /// Output features that a scan of ours goes over, and one of PyTorch's.
-const FEATURES: [usize; 2] = [512, 32];
+const FEATURES: [usize; 2] = [512, 8];
 /// Output features that the top is sought among, and how many make it.
 const TOP: [usize; 2] = [8_192, 10];
 /// Features whose statistic is compared with f64.

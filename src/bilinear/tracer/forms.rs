@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Tracer;
 use crate::Result;
 use crate::linalg::lanczos::Symmetric;
-use crate::linalg::{Operand, ProductInto, matmul, matmul_nt};
+use crate::linalg::{Packed, TileKernel, matmul, matmul_nt};
 
 /// Output features' weights $w = P^\top o$ on the hidden neurons, and the maps they share:
 ///
@@ -23,8 +23,8 @@ pub(super) struct Forms {
     swapped: Tensor,
     /// `[features, h]`.
     weights: Tensor,
-    /// The three on the host, where products are written into memory that is there.
-    host: Option<[Vec<f32>; 3]>,
+    /// The three on the host.
+    host: Option<Host>,
     /// The last vectors that all forms were multiplied with, and what the weights are multiplied by
     /// for them.
     same: RefCell<Option<(Vec<f32>, Tensor)>>,
@@ -37,10 +37,7 @@ impl Forms {
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
         let host = match both.device() {
-            Device::Cpu => {
-                let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-                Some([values(&both)?, values(&swapped)?, values(&weights)?])
-            }
+            Device::Cpu => Some(Host::new(&both, &swapped, &weights)?),
             _ => None,
         };
         Ok(Self { both, swapped, weights, host, same: RefCell::new(None) })
@@ -68,6 +65,55 @@ impl Forms {
     }
 }
 
+/// Rows that one thread multiplies at a time.
+const ROWS: usize = 96;
+
+/// Weights on the host, laid out for the many products that they take part in.
+struct Host {
+    /// `½ [R; L]`, as rows.
+    swapped: Packed,
+    /// `[L; R]`, as columns, with zeros where `swapped` has them.
+    both: Packed,
+    weights: Vec<f32>,
+}
+
+impl Host {
+    fn new(both: &Tensor, swapped: &Tensor, weights: &Tensor) -> Result<Self> {
+        let ((double, d), kernel) = (both.dims2()?, TileKernel::best());
+        let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let swapped = Packed::new(kernel, &values(swapped)?, d, None);
+        let columns = both.t()?.pad_with_zeros(1, 0, swapped.width() - double)?;
+        let both = Packed::new(kernel, &values(&columns)?, swapped.width(), None);
+        Ok(Self { swapped, both, weights: values(weights)? })
+    }
+
+    /// [`Symmetric::products`] for vectors `[…, d]`.
+    fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Vec<f32> {
+        let (d, double) = (self.both.rows(), self.swapped.rows());
+        let (h, wide, width) = (double / 2, self.swapped.width(), self.both.width());
+        let mut products = vec![0f32; vectors.len()];
+        let chunks = products.par_chunks_mut(ROWS * d).zip(vectors.par_chunks(ROWS * d));
+        chunks.enumerate().for_each(|(chunk, (products, vectors))| {
+            let rows = vectors.len() / d;
+            let mut hidden = vec![0f32; rows * wide];
+            self.swapped.multiply(vectors, &mut hidden);
+            for (row, hidden) in hidden.chunks_mut(wide).enumerate() {
+                let feature = which[(chunk * ROWS + row) / block];
+                let weights = &self.weights[feature * h..][..h];
+                for hidden in hidden[..double].chunks_mut(h) {
+                    hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
+                }
+            }
+            let mut wide = vec![0f32; rows * width];
+            self.both.multiply(&hidden, &mut wide);
+            for (product, wide) in products.chunks_mut(d).zip(wide.chunks(width)) {
+                product.copy_from_slice(&wide[..d]);
+            }
+        });
+        products
+    }
+}
+
 impl Symmetric for Forms {
     fn size(&self) -> usize {
         self.both.dims()[1]
@@ -76,30 +122,17 @@ impl Symmetric for Forms {
     fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Result<Vec<f32>> {
         let (double, d) = self.both.dims2()?;
         let (h, rows) = (double / 2, which.len() * block);
-        let Some([both, swapped, weights]) = &self.host else {
-            let device = self.both.device();
-            let vectors = Tensor::from_slice(vectors, (rows, d), device)?;
-            let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
-            let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
-            let hidden = matmul_nt(&vectors, &self.swapped)?.reshape(((), block, 2, h))?;
-            let weighed = hidden.broadcast_mul(&weights.reshape(((), 1, 1, h))?)?;
-            let products = matmul(&weighed.reshape((rows, double))?, &self.both)?;
-            return Ok(products.flatten_all()?.to_vec1()?);
-        };
-        let map = |values| Operand::new(values, double, d);
-        let mut hidden = vec![0f32; rows * double];
-        let vectors = Operand::new(vectors, rows, d);
-        ProductInto::NT.write_slice(&mut hidden, vectors, map(swapped), true);
-        hidden.par_chunks_mut(block * double).zip(which).for_each(|(hidden, which)| {
-            let weights = &weights[which * h..][..h];
-            for hidden in hidden.chunks_mut(h) {
-                hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
-            }
-        });
-        let mut products = vec![0f32; rows * d];
-        let hidden = Operand::new(&hidden, rows, double);
-        ProductInto::NN.write_slice(&mut products, hidden, map(both), true);
-        Ok(products)
+        if let Some(host) = &self.host {
+            return Ok(host.products(which, block, vectors));
+        }
+        let device = self.both.device();
+        let vectors = Tensor::from_slice(vectors, (rows, d), device)?;
+        let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
+        let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
+        let hidden = matmul_nt(&vectors, &self.swapped)?.reshape(((), block, 2, h))?;
+        let weighed = hidden.broadcast_mul(&weights.reshape(((), 1, 1, h))?)?;
+        let products = matmul(&weighed.reshape((rows, double))?, &self.both)?;
+        Ok(products.flatten_all()?.to_vec1()?)
     }
 
     /// For one vector v, Sv is linear in w: `w Mᵥ` with `Mᵥ = ½ (diag(Rv) L + diag(Lv) R)`, `[h, d]`,
