@@ -12,7 +12,7 @@ pub mod geometry;
 pub mod gguf;
 pub mod hub;
 pub mod linalg;
-#[doc = include_str!("../docs/methods.md")]
+#[doc = include_str!("methods.md")]
 pub mod methods {}
 pub mod model;
 pub mod notebook;
