@@ -20,7 +20,7 @@ pub use crate::plot::{
     plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter, stack,
 };
 pub use crate::random::Rng;
-pub use crate::sae::{Codes, Registry, Sae, SaeLoader, SaeOptions};
+pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};
 pub use crate::toy::{
     DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,
 };
