@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::eval::compile::RECORD;
 use crate::install::clone::clone_tree;
 use crate::install::library;
+use crate::install::python::clean;
 use crate::install::state::{Checkout, State, digest, lock, lock_shared, write_file};
 use crate::install::steps::Step;
 use crate::install::toolchain::{Toolchain, output};
@@ -185,7 +186,7 @@ impl Template {
         self.write_manifest(checkout)?;
         self.compile(toolchain, step)?;
         step.note("running a first cell");
-        output(Command::new(program).arg("warm").arg(&self.folder))
+        output(clean(Command::new(program).arg("warm").arg(&self.folder)))
             .context("the library was built, but a first cell that uses it did not run")?;
         let ready = Ready {
             library: fingerprint,
@@ -265,7 +266,9 @@ impl Template {
             "lld" => flags.push_str(" -Clink-arg=-fuse-ld=lld"),
             _ => {}
         }
-        command
+        // As in a kernel: build scripts that look at the environment would have cargo compile half of
+        // the library again at the first `:dep` otherwise.
+        clean(&mut command)
             .args(["build", "--locked", "--color=never", "--target", &toolchain.host])
             .current_dir(self.cells())
             .env("CARGO_TARGET_DIR", "target")
