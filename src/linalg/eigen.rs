@@ -139,24 +139,38 @@ impl Problem {
                 a[(row, column)] = 0.5 * (below + above);
             }
         }
-        let wanted = matches!(compute, ComputeEigenvectors::Yes);
-        let mut values = Diag::zeros(n);
-        let mut vectors = Mat::zeros(if wanted { n } else { 0 }, if wanted { n } else { 0 });
-        let scratch = self_adjoint_evd_scratch::<f64>(n, compute, par, Default::default());
-        self_adjoint_evd(
-            a.as_ref(),
-            values.as_mut(),
-            wanted.then(|| vectors.as_mut()),
-            par,
-            MemStack::new(&mut MemBuffer::new(scratch)),
-            Default::default(),
-        )
-        .map_err(|_| Error::invalid(self.what, "one whose iteration converges", "none"))?;
+        let (values, mut vectors) = eigenpairs(a.as_ref(), compute, par)
+            .ok_or_else(|| Error::invalid(self.what, "one whose iteration converges", "none"))?;
         let signs = column_signs(vectors.as_ref());
         flip_columns(&mut vectors, &signs);
-        let values = (0..n).map(|i| values[i]).collect();
         Ok((values, row_major(vectors.as_ref())))
     }
+}
+
+/// Eigenvalues of a symmetric matrix in ascending order, and eigenvectors as columns, or none if
+/// they are not asked for; nothing where the iteration does not converge. What is above the
+/// diagonal is not looked at.
+pub(super) fn eigenpairs(
+    a: MatRef<'_, f64>,
+    vectors: ComputeEigenvectors,
+    par: Par,
+) -> Option<(Vec<f64>, Mat<f64>)> {
+    let n = a.nrows();
+    let (mut values, mut found) = (Diag::zeros(n), None);
+    if matches!(vectors, ComputeEigenvectors::Yes) {
+        found = Some(Mat::zeros(n, n));
+    }
+    let scratch = self_adjoint_evd_scratch::<f64>(n, vectors, par, Default::default());
+    self_adjoint_evd(
+        a,
+        values.as_mut(),
+        found.as_mut().map(Mat::as_mut),
+        par,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .ok()?;
+    Some(((0..n).map(|i| values[i]).collect(), found.unwrap_or_else(Mat::new)))
 }
 
 #[cfg(test)]

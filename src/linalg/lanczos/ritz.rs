@@ -1,9 +1,9 @@
 //! Eigenvalues from a Krylov basis, and how far they can be off.
 
-use faer::diag::Diag;
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::linalg::evd::ComputeEigenvectors;
 use faer::{Mat, Par};
+
+use crate::linalg::eigen::eigenpairs;
 
 /// The largest eigenvalues of a matrix.
 #[derive(Debug, Clone)]
@@ -30,22 +30,10 @@ impl Largest {
 pub(super) fn of(columns: &[Vec<f64>], coupling: &Mat<f64>, k: usize) -> Largest {
     let (m, block) = (columns.len(), coupling.nrows());
     let t = Mat::from_fn(m, m, |i, j| columns[i.max(j)][i.min(j)]);
-    let mut values = Diag::zeros(m);
-    let mut vectors = Mat::zeros(m, m);
-    let scratch =
-        self_adjoint_evd_scratch::<f64>(m, ComputeEigenvectors::Yes, Par::Seq, Default::default());
-    let solved = self_adjoint_evd(
-        t.as_ref(),
-        values.as_mut(),
-        Some(vectors.as_mut()),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    );
-    if solved.is_err() {
+    let Some((values, vectors)) = eigenpairs(t.as_ref(), ComputeEigenvectors::Yes, Par::Seq) else {
         // Nothing is known: the basis grows on.
         return Largest { values: vec![0.0; k], bound: f64::INFINITY };
-    }
+    };
     let residual = |i: usize| {
         let last = |column: usize| vectors[(m - block + column, i)];
         let square = |line: usize| {
@@ -53,7 +41,8 @@ pub(super) fn of(columns: &[Vec<f64>], coupling: &Mat<f64>, k: usize) -> Largest
         };
         (0..block).map(square).sum::<f64>().sqrt()
     };
-    let mut pairs: Vec<(f64, f64)> = (0..m).map(|i| (values[i], residual(i))).collect();
+    let mut pairs: Vec<(f64, f64)> =
+        values.into_iter().enumerate().map(|(i, value)| (value, residual(i))).collect();
     pairs.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
     let bound = 2.0 * pairs[..k].iter().map(|(_, residual)| residual).sum::<f64>();
     Largest { values: pairs[..k].iter().map(|(value, _)| *value).collect(), bound }
