@@ -1,5 +1,8 @@
 //! Sums over rows of a matrix, eight entries at a time where the processor can.
 
+#[cfg(target_arch = "x86_64")]
+use super::tile::Avx2;
+
 /// Runs `work` as compiled for AVX2 where the processor has it: the library itself is compiled for
 /// every processor of its kind. What `work` calls must be inlined for that.
 #[inline(always)]
@@ -10,7 +13,7 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
         fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if Avx2::detect().is_some() {
             // SAFETY: the processor has just said that it has both.
             return unsafe { with_avx2(work) };
         }

@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::Codes;
+#[cfg(target_arch = "x86_64")]
+use crate::linalg::Avx2;
 
 /// Dimensions that are summed together: as many as stay in registers. Of all columns these make a
 /// block that outer caches hold while the rows of a batch come by, so that memory is read once
@@ -98,7 +100,7 @@ struct Sums<'a> {
 impl Sums<'_> {
     fn write(&self, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if Avx2::detect().is_some() {
             // SAFETY: the processor has what it uses.
             return unsafe { self.write_avx2(out) };
         }
