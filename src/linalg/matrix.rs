@@ -39,6 +39,11 @@ pub(super) fn values(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
     }
 }
 
+/// The rows of a matrix, each divided by its length.
+pub(crate) fn unit_rows(matrix: &Tensor) -> Result<Tensor> {
+    Ok(matrix.broadcast_div(&matrix.sqr()?.sum_keepdim(1)?.sqrt()?)?)
+}
+
 /// One `rows × columns` matrix.
 pub(super) fn matrix(what: &str, tensor: &Tensor) -> Result<Mat<f64>> {
     let [rows, columns] = *tensor.dims() else {

@@ -43,7 +43,7 @@ pub(crate) use fused::{Kernel, Real, can_fuse, fused, with_values};
 pub(crate) use lanes::{add_scaled, dot, squares, wide};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
-pub(crate) use matrix::check_finite;
+pub(crate) use matrix::{check_finite, unit_rows};
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::streams::{COMPONENTS, RANDOM};
-use crate::linalg::{check_finite, eigh, matmul, matmul_nt, matmul_tn};
+use crate::linalg::{check_finite, eigh, matmul, matmul_nt, matmul_tn, unit_rows};
 use crate::notebook::Progress;
 use crate::random::Rng;
 use crate::{Error, Result};
@@ -150,10 +150,6 @@ fn orthogonal(w: &Tensor) -> Result<Tensor> {
     let roots = spectrum.values.sqrt()?;
     let inverse = matmul_nt(&spectrum.vectors.broadcast_div(&roots)?, &spectrum.vectors)?;
     matmul(&inverse, w)
-}
-
-fn unit_rows(matrix: &Tensor) -> Result<Tensor> {
-    Ok(matrix.broadcast_div(&matrix.sqr()?.sum_keepdim(1)?.sqrt()?)?)
 }
 
 #[cfg(test)]

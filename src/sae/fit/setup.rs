@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use super::choose::{Rows, Rule};
 use super::source::Source;
 use super::{Objective, SaeOptions};
+use crate::linalg::unit_rows;
 use crate::model::HookPoint;
 use crate::random::Rng;
 use crate::sae::{Activation, Architecture, Gate, Origin, Sae, SaeWeights};
@@ -112,10 +113,13 @@ impl Setup {
     pub(super) fn start(&self, source: &Source<'_>, seed: u64) -> Result<Vec<Weight>> {
         let ([d, out], m) = (self.widths, self.m);
         let mut rng = Rng::stream(seed, 0);
-        let decoder = unit_rows(rng.normal((out, m), &Device::Cpu)?.t()?.contiguous()?)?;
+        let rows = |matrix: &Tensor| -> Result<Vec<f32>> {
+            Ok(unit_rows(matrix)?.flatten_all()?.to_vec1()?)
+        };
+        let decoder = rows(&rng.normal((out, m), &Device::Cpu)?.t()?.contiguous()?)?;
         let [input, bias] = source.means();
         let (encoder, offset) = if self.transcoder {
-            let encoder = unit_rows(rng.normal((m, d), &Device::Cpu)?)?;
+            let encoder = rows(&rng.normal((m, d), &Device::Cpu)?)?;
             let said = encoder.chunks(d).map(|row| {
                 let products = row.iter().zip(&input).map(|(e, x)| f64::from(e * x));
                 -products.sum::<f64>() as f32
@@ -243,10 +247,4 @@ impl Setup {
             ..Origin::default()
         }))
     }
-}
-
-/// The rows of a matrix, each divided by its length.
-pub(super) fn unit_rows(matrix: Tensor) -> Result<Vec<f32>> {
-    let lengths = matrix.sqr()?.sum_keepdim(1)?.sqrt()?;
-    Ok(matrix.broadcast_div(&lengths)?.flatten_all()?.to_vec1()?)
 }

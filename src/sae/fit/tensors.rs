@@ -9,7 +9,7 @@ use super::choose::{Rows, near};
 use super::setup::{BIAS, Chosen, DECODER, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use crate::Result;
-use crate::linalg::{matmul, matmul_nt};
+use crate::linalg::{matmul, matmul_nt, unit_rows};
 use crate::train::{AdamW, AdamWOptions, Optimizer, gradients};
 
 /// Weights on a device.
@@ -45,8 +45,7 @@ impl Tensors {
         self.adam.set_learning_rate(moment.learning_rate);
         self.adam.step(&found)?;
         let moved = self.weights[DECODER].as_detached_tensor();
-        let lengths = moved.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-        self.weights[DECODER].set(&moved.broadcast_div(&lengths)?)?;
+        self.weights[DECODER].set(&unit_rows(&moved)?)?;
         Ok(outcome)
     }
 

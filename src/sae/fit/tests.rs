@@ -3,10 +3,11 @@
 use candle_core::{Device, IndexOp, Tensor};
 
 use super::host::Host;
-use super::setup::{Weight, unit_rows};
+use super::setup::Weight;
 use super::source::Batch;
 use super::tensors::Tensors;
 use super::*;
+use crate::linalg::unit_rows;
 use crate::model::Config;
 use crate::random::Rng;
 use crate::sae::{Activation, Check};
@@ -187,8 +188,10 @@ fn dead_in_the_end(objective: Objective, auxiliary: f64) -> f64 {
     let options = SaeOptions { objective, auxiliary, k: 3, expansion: 4, ..options() };
     let setup = Setup::new(&options, [16, 16]).unwrap();
     let mut rng = Rng::seed(6);
-    let mut directions =
-        |count: usize| unit_rows(rng.normal((count, 16), &Device::Cpu).unwrap()).unwrap();
+    let mut directions = |count: usize| -> Vec<f32> {
+        let rows = unit_rows(&rng.normal((count, 16), &Device::Cpu).unwrap()).unwrap();
+        rows.flatten_all().unwrap().to_vec1().unwrap()
+    };
     let (truth, decoder) = (directions(48), directions(64));
     let mut encoder = decoder.clone();
     encoder[..32 * 16].iter_mut().for_each(|entry| *entry *= 0.02);
