@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Tracer;
 use crate::Result;
 use crate::linalg::lanczos::Symmetric;
-use crate::linalg::{Packed, TileKernel, matmul, matmul_nt};
+use crate::linalg::{Packed, TileKernel, matmul, matmul_nt, with_values};
 
 /// Output features' weights $w = P^\top o$ on the hidden neurons, and the maps they share:
 ///
@@ -23,10 +23,9 @@ pub(super) struct Forms {
     swapped: Tensor,
     /// `[features, h]`.
     weights: Tensor,
-    /// The three on the host.
+    /// The maps on the host.
     host: Option<Host>,
-    /// The last vectors that all forms were multiplied with, and what the weights are multiplied by
-    /// for them.
+    /// The last vectors that all forms were multiplied with, and their [`Forms::maps`].
     same: RefCell<Option<(Vec<f32>, Tensor)>>,
 }
 
@@ -37,10 +36,30 @@ impl Forms {
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
         let host = match both.device() {
-            Device::Cpu => Some(Host::new(&both, &swapped, &weights)?),
+            Device::Cpu => Some(Host::new(&both, &swapped)?),
             _ => None,
         };
         Ok(Self { both, swapped, weights, host, same: RefCell::new(None) })
+    }
+
+    /// The weights of some features.
+    fn weights_of(&self, which: &[usize]) -> Result<Tensor> {
+        let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
+        Ok(self.weights.index_select(&Tensor::new(which, self.weights.device())?, 0)?)
+    }
+
+    /// What weights are multiplied by for the products with some vectors, side by side,
+    /// `[h, block · d]`.
+    fn maps(&self, vectors: &[f32]) -> Result<Tensor> {
+        let (double, d) = self.both.dims2()?;
+        let rows = Tensor::from_slice(vectors, ((), d), self.both.device())?;
+        let hidden = matmul_nt(&rows, &self.swapped)?;
+        let map = |row: usize| -> Result<Tensor> {
+            let all = self.both.broadcast_mul(&hidden.get(row)?.unsqueeze(1)?)?;
+            Ok((all.narrow(0, 0, double / 2)? + all.narrow(0, double / 2, double / 2)?)?)
+        };
+        let maps = (0..hidden.dim(0)?).map(map).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&maps, 1)?.contiguous()?)
     }
 
     /// `‖S‖²`, the sum of the squares of a feature's entries, of every feature: `w G wᵀ` with
@@ -68,27 +87,33 @@ impl Forms {
 /// Rows that one thread multiplies at a time.
 const ROWS: usize = 96;
 
-/// Weights on the host, laid out for the many products that they take part in.
+/// The maps on the host, laid out for the many products that they take part in.
 struct Host {
     /// `½ [R; L]`, as rows.
     swapped: Packed,
     /// `[L; R]`, as columns, with zeros where `swapped` has them.
     both: Packed,
-    weights: Vec<f32>,
 }
 
 impl Host {
-    fn new(both: &Tensor, swapped: &Tensor, weights: &Tensor) -> Result<Self> {
+    fn new(both: &Tensor, swapped: &Tensor) -> Result<Self> {
         let ((double, d), kernel) = (both.dims2()?, TileKernel::best());
-        let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        let swapped = Packed::new(kernel, &values(swapped)?, d, None);
+        let packed = |rows: &Tensor, depth: usize| {
+            with_values(rows, |rows| Packed::new(kernel, rows, depth, None))
+        };
+        let swapped = packed(swapped, d)?;
         let columns = both.t()?.pad_with_zeros(1, 0, swapped.width() - double)?;
-        let both = Packed::new(kernel, &values(&columns)?, swapped.width(), None);
-        Ok(Self { swapped, both, weights: values(weights)? })
+        Ok(Self { both: packed(&columns, swapped.width())?, swapped })
     }
 
-    /// [`Symmetric::products`] for vectors `[…, d]`.
-    fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Vec<f32> {
+    /// [`Symmetric::products`] of features with `weights` and vectors `[…, d]`.
+    fn products(
+        &self,
+        weights: &[f32],
+        which: &[usize],
+        block: usize,
+        vectors: &[f32],
+    ) -> Vec<f32> {
         let (d, double) = (self.both.rows(), self.swapped.rows());
         let (h, wide, width) = (double / 2, self.swapped.width(), self.both.width());
         let mut products = vec![0f32; vectors.len()];
@@ -99,7 +124,7 @@ impl Host {
             self.swapped.multiply(vectors, &mut hidden);
             for (row, hidden) in hidden.chunks_mut(wide).enumerate() {
                 let feature = which[(chunk * ROWS + row) / block];
-                let weights = &self.weights[feature * h..][..h];
+                let weights = &weights[feature * h..][..h];
                 for hidden in hidden[..double].chunks_mut(h) {
                     hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
                 }
@@ -123,14 +148,14 @@ impl Symmetric for Forms {
         let (double, d) = self.both.dims2()?;
         let (h, rows) = (double / 2, which.len() * block);
         if let Some(host) = &self.host {
-            return Ok(host.products(which, block, vectors));
+            return with_values(&self.weights, |weights| {
+                host.products(weights, which, block, vectors)
+            });
         }
-        let device = self.both.device();
-        let vectors = Tensor::from_slice(vectors, (rows, d), device)?;
-        let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
-        let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
+        let vectors = Tensor::from_slice(vectors, (rows, d), self.both.device())?;
         let hidden = matmul_nt(&vectors, &self.swapped)?.reshape(((), block, 2, h))?;
-        let weighed = hidden.broadcast_mul(&weights.reshape(((), 1, 1, h))?)?;
+        let weights = self.weights_of(which)?.reshape(((), 1, 1, h))?;
+        let weighed = hidden.broadcast_mul(&weights)?;
         let products = matmul(&weighed.reshape((rows, double))?, &self.both)?;
         Ok(products.flatten_all()?.to_vec1()?)
     }
@@ -138,28 +163,13 @@ impl Symmetric for Forms {
     /// For one vector v, Sv is linear in w: `w Mᵥ` with `Mᵥ = ½ (diag(Rv) L + diag(Lv) R)`, `[h, d]`,
     /// a quarter of the operations.
     fn products_with_same(&self, which: &[usize], vectors: &[f32]) -> Result<Vec<f32>> {
-        let (double, d) = self.both.dims2()?;
-        let (h, device) = (double / 2, self.both.device());
-        let known = self.same.borrow().clone().filter(|(known, _)| known == vectors);
-        let maps = match known {
-            Some((_, maps)) => maps,
-            None => {
-                let rows = Tensor::from_slice(vectors, ((), d), device)?;
-                let hidden = matmul_nt(&rows, &self.swapped)?;
-                let map = |row: usize| -> Result<Tensor> {
-                    let all = self.both.broadcast_mul(&hidden.get(row)?.unsqueeze(1)?)?;
-                    Ok((all.narrow(0, 0, h)? + all.narrow(0, h, h)?)?)
-                };
-                // Side by side, `[h, block · d]`.
-                let maps = (0..hidden.dim(0)?).map(map).collect::<Result<Vec<_>>>()?;
-                let maps = Tensor::cat(&maps, 1)?.contiguous()?;
-                *self.same.borrow_mut() = Some((vectors.to_vec(), maps.clone()));
-                maps
-            }
+        let mut same = self.same.borrow_mut();
+        let maps = match same.take() {
+            Some((known, maps)) if known == vectors => maps,
+            _ => self.maps(vectors)?,
         };
-        let which: Vec<u32> = which.iter().map(|which| *which as u32).collect();
-        let weights = self.weights.index_select(&Tensor::new(which, device)?, 0)?;
-        Ok(matmul(&weights, &maps)?.flatten_all()?.to_vec1()?)
+        let (_, maps) = same.insert((vectors.to_vec(), maps));
+        Ok(matmul(&self.weights_of(which)?, maps)?.flatten_all()?.to_vec1()?)
     }
 }
 
