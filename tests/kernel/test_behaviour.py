@@ -227,7 +227,7 @@ class Dependencies(KernelTest):
             )
             source.write_text("pub fn answer() -> i32 { 41 }\n")
             self.ok("let kept_over_dependency = 7;")
-            self.ok(f":dep own = {{ path = {json.dumps(folder)} }}", timeout=300)
+            self.ok(f":dep own = {{ path = {json.dumps(folder)} }}")
             self.assertEqual(self.ok("own::answer()").results()[0]["text/plain"], "41")
             source.write_text("pub fn answer() -> i32 { 42 }\n")
             self.assertEqual(self.ok("own::answer()").results()[0]["text/plain"], "42")
