@@ -236,6 +236,26 @@ impl Tracer {
     }
 }
 
+/// Entries that are printed.
+const SHOWN: usize = 12;
+
+/// Writes a heading and the first entries below it, a line each, and how many more there are.
+fn write_list<T>(
+    f: &mut fmt::Formatter<'_>,
+    heading: impl fmt::Display,
+    entries: &[T],
+    line: impl Fn(&T) -> String,
+) -> fmt::Result {
+    writeln!(f, "{heading}")?;
+    for entry in entries.iter().take(SHOWN) {
+        writeln!(f, "{}", line(entry))?;
+    }
+    if entries.len() > SHOWN {
+        writeln!(f, "       … {} more", entries.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
 impl Tracer {
     /// Shows what it is as the value of a cell.
     pub fn evcxr_display(&self) {

@@ -4,12 +4,9 @@ use crate::notebook::MimeBundle;
 use candle_core::{Device, Tensor};
 use std::fmt;
 
-use super::{Tracer, pairs};
+use super::{Tracer, pairs, write_list};
 use crate::linalg::matmul_tn;
 use crate::{Error, Result};
-
-/// Interactions that are printed.
-const SHOWN: usize = 12;
 
 /// The largest entries of the matrix of [`Tracer::projected`], and what they have in common.
 #[derive(Debug, Clone)]
@@ -60,19 +57,12 @@ impl Strongest {
 impl fmt::Display for Strongest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { feature, entries, inputs, .. } = self;
-        writeln!(
-            f,
-            "output feature {feature}: {} interactions of {} input features",
-            entries.len(),
-            inputs.len()
-        )?;
-        for (row, column, value) in entries.iter().take(SHOWN) {
-            writeln!(f, "{row:>8} × {column:<8} {value:+.4}")?;
-        }
-        if entries.len() > SHOWN {
-            writeln!(f, "       … {} more", entries.len() - SHOWN)?;
-        }
-        Ok(())
+        let (count, inputs) = (entries.len(), inputs.len());
+        let heading =
+            format!("output feature {feature}: {count} interactions of {inputs} input features");
+        write_list(f, heading, entries, |(row, column, value)| {
+            format!("{row:>8} × {column:<8} {value:+.4}")
+        })
     }
 }
 

@@ -3,14 +3,12 @@
 use std::fmt;
 
 use super::forms::Forms;
-use super::{Statistic, Tracer};
+use super::{Statistic, Tracer, write_list};
 use crate::notebook::{MimeBundle, Progress};
 use crate::{Error, Result};
 
 /// Features that are looked at together.
 const TOGETHER: usize = 128;
-/// Features that are printed.
-const SHOWN: usize = 12;
 
 /// The output features with the largest statistic.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,18 +107,10 @@ impl Top {
 impl fmt::Display for Top {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { entries, refined, features } = self;
-        writeln!(
-            f,
-            "top {} of {features} output features, {refined} of them refined",
-            entries.len()
-        )?;
-        for (feature, value) in entries.iter().take(SHOWN) {
-            writeln!(f, "{feature:>8}  {value:.4}")?;
-        }
-        if entries.len() > SHOWN {
-            writeln!(f, "       … {} more", entries.len() - SHOWN)?;
-        }
-        Ok(())
+        let count = entries.len();
+        let heading =
+            format!("top {count} of {features} output features, {refined} of them refined");
+        write_list(f, heading, entries, |(feature, value)| format!("{feature:>8}  {value:.4}"))
     }
 }
 
