@@ -66,11 +66,8 @@ impl Tracer {
         let label = "top output features";
         let mut progress = Progress::new(label, features as u64, "feature");
         for group in order.chunks(TOGETHER) {
-            let bar = match top.entries.get(count.wrapping_sub(1)) {
-                Some((_, least)) => f64::from(*least),
-                None if count == 0 => f64::INFINITY,
-                None => 0.0,
-            };
+            let least = top.entries.last().map_or(f64::INFINITY, |(_, least)| f64::from(*least));
+            let bar = if top.entries.len() < count { 0.0 } else { least };
             let asked: Vec<usize> =
                 group.iter().copied().filter(|feature| bounds[*feature] >= bar).collect();
             if asked.is_empty() {
