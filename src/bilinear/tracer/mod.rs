@@ -12,6 +12,7 @@
 mod forms;
 mod outliers;
 mod pairs;
+mod rank;
 mod statistic;
 mod strongest;
 mod top;
@@ -21,6 +22,7 @@ use candle_core::Tensor;
 use std::fmt;
 
 pub use outliers::Outlier;
+pub use rank::RankEstimate;
 pub use statistic::Statistic;
 pub use strongest::Strongest;
 pub use top::Top;

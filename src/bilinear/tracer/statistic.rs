@@ -18,7 +18,8 @@ pub enum Statistic {
         /// How many.
         k: usize,
     },
-    /// `(Σ|λ|)² / Σλ²`: how many eigenvalues would do the same if they were equal.
+    /// `(Σ|λ|)² / Σλ²`: how many eigenvalues would do the same if they were equal;
+    /// [`Tracer::estimate_effective_rank`] is faster.
     EffectiveRank,
     /// Mean of `z⁴` over the entries of Q, less 3, where `z` compares an entry with the same entry
     /// of all other output features: `z = (q − mean) / standard deviation`. Large where a few
@@ -50,11 +51,7 @@ impl Tracer {
                     false => self.spectra(|values| sum_of_largest(values, k))?,
                 }
             }
-            Statistic::EffectiveRank => self.spectra(|values| {
-                let sum: f64 = values.iter().map(|value| value.abs()).sum();
-                let squares: f64 = values.iter().map(|value| value * value).sum();
-                if squares == 0.0 { 0.0 } else { sum * sum / squares }
-            })?,
+            Statistic::EffectiveRank => self.spectra(effective_rank)?,
             Statistic::Kurtosis => self.kurtosis()?,
         };
         let count = values.len();
@@ -86,13 +83,15 @@ impl Tracer {
         let found = lanczos::largest(forms, which, k, self.accuracy, progress)?;
         let sum = |(feature, found): (&usize, Option<lanczos::Largest>)| match found {
             Some(found) => Ok(found.sum()),
-            None => {
-                let matrix = symmetrise(&self.interaction(*feature)?)?;
-                let values: Vec<f64> = eigvalsh_within(&matrix)?.to_dtype(DType::F64)?.to_vec1()?;
-                Ok(sum_of_largest(&values, k))
-            }
+            None => Ok(sum_of_largest(&self.spectrum(*feature)?, k)),
         };
         which.iter().zip(found).map(sum).collect()
+    }
+
+    /// All eigenvalues of a feature's S.
+    pub(super) fn spectrum(&self, feature: usize) -> Result<Vec<f64>> {
+        let matrix = symmetrise(&self.interaction(feature)?)?;
+        Ok(eigvalsh_within(&matrix)?.to_dtype(DType::F64)?.to_vec1()?)
     }
 
     fn spectra(&self, of: impl Fn(&[f64]) -> f64) -> Result<Vec<f64>> {
@@ -157,6 +156,13 @@ impl Tracer {
         }
         Ok(())
     }
+}
+
+/// `(Σ|λ|)² / Σλ²`, 0 where all are.
+pub(super) fn effective_rank(values: &[f64]) -> f64 {
+    let sum: f64 = values.iter().map(|value| value.abs()).sum();
+    let squares: f64 = values.iter().map(|value| value * value).sum();
+    if squares == 0.0 { 0.0 } else { sum * sum / squares }
 }
 
 /// The sum of the k largest magnitudes.

@@ -2,40 +2,44 @@
 
 use faer::Mat;
 
-use super::ritz::{self, Largest};
 use crate::linalg::{add_scaled, dot, squares, wide};
 use crate::random::Rng;
 
 /// What is left of a product, as a share of its length, when it is rounding and no direction.
 const LOST: f32 = 1e-6;
-/// Up to so many basis vectors, eigenvalues are looked at after every step.
-const SMALL: usize = 16;
-
+/// Below this share, rounding is enough of what is left to lean on the basis: it is taken out again.
+const SMALL: f32 = 1e-2;
 pub(super) struct Krylov {
     /// Which of the matrices it is.
     pub(super) place: usize,
-    pub(super) result: Option<Largest>,
-    d: usize,
+    pub(super) d: usize,
     /// Vectors a block.
-    block: usize,
+    pub(super) block: usize,
     /// Orthonormal rows `[m, d]`; the last block has not been multiplied.
     basis: Vec<f32>,
     /// T, of all but the last block: a row of `columns[i]` holds `T[..=i, i]`.
     columns: Vec<Vec<f64>>,
-    /// The number of basis vectors at which eigenvalues are looked at next.
-    look: usize,
+    /// B, from the last block that was multiplied to the one that follows.
+    pub(super) coupling: Mat<f64>,
+    /// The number of multiplied vectors at which eigenvalues are looked at next.
+    pub(super) look: usize,
 }
 
 impl Krylov {
     /// A basis that begins with `start`, rows `[block, d]`.
     pub(super) fn new(place: usize, start: &[f32], d: usize) -> Self {
         let block = start.len() / d;
-        let mut new =
-            Self { place, result: None, d, block, basis: Vec::new(), columns: Vec::new(), look: 0 };
+        let (basis, columns, coupling) = (Vec::new(), Vec::new(), Mat::new());
+        let mut new = Self { place, d, block, basis, columns, coupling, look: 0 };
         for row in start.chunks(d) {
             new.push(row.to_vec(), length(row));
         }
         new
+    }
+
+    /// How many vectors have been multiplied.
+    pub(super) fn multiplied(&self) -> usize {
+        self.columns.len()
     }
 
     /// The vectors that are to be multiplied next.
@@ -43,9 +47,19 @@ impl Krylov {
         &self.basis[self.basis.len() - self.block * self.d..]
     }
 
-    /// Takes the products of [`Krylov::last`]; whether that was the last step, with the `k` largest
-    /// eigenvalues as the result or without one.
-    pub(super) fn grow(&mut self, products: &[f32], k: usize, accuracy: f64) -> bool {
+    /// T.
+    pub(super) fn projected(&self) -> Mat<f64> {
+        let m = self.columns.len();
+        Mat::from_fn(m, m, |i, j| self.columns[i.max(j)][i.min(j)])
+    }
+
+    /// Whether the next step would make the basis grow beyond half of d.
+    pub(super) fn is_full(&self) -> bool {
+        2 * (self.columns.len() + 2 * self.block) > self.d
+    }
+
+    /// Takes the products of [`Krylov::last`].
+    pub(super) fn grow(&mut self, products: &[f32]) {
         let (d, block) = (self.d, self.block);
         let known = self.basis.len() / d;
         let mut rest = products.to_vec();
@@ -58,7 +72,6 @@ impl Krylov {
             let column = inner[..=first + own].iter().map(|value| f64::from(*value)).collect();
             self.columns.push(column);
         }
-        // B, from the new directions of what is left.
         let mut coupling = Mat::zeros(block, block);
         for (column, (row, product)) in rest.chunks(d).zip(products.chunks(d)).enumerate() {
             let along = self.push(row.to_vec(), length(product));
@@ -66,15 +79,7 @@ impl Krylov {
                 coupling[(line, column)] = f64::from(value);
             }
         }
-        if known >= self.look && known > block {
-            let found = ritz::of(&self.columns, &coupling, k);
-            self.look = if known < SMALL { known } else { known + known / 8 };
-            if found.bound <= accuracy * found.sum() {
-                self.result = Some(found);
-                return true;
-            }
-        }
-        2 * (known + 2 * block) > d
+        self.coupling = coupling;
     }
 
     /// Takes the components along the basis out of `rest`, and adds them to `inner`
@@ -111,28 +116,30 @@ impl Krylov {
         }
         let rest = length(&vector);
         column[within] = rest;
-        match rest > LOST * long {
-            true => vector.iter_mut().for_each(|value| *value /= rest),
-            false => vector = self.random(),
+        if rest > LOST * long {
+            vector.iter_mut().for_each(|value| *value /= rest);
+        } else {
+            let mut rng = Rng::stream(super::SEED, 1 + self.basis.len() as u64);
+            vector.fill(0.0);
+            rng.add_normal(&mut vector, 1.0);
+        }
+        if rest <= SMALL * long {
+            self.make_orthogonal(&mut vector);
         }
         self.basis.extend(vector);
         column
     }
 
-    /// A random direction orthogonal to the basis.
-    fn random(&self) -> Vec<f32> {
-        let mut rng = Rng::stream(super::SEED, 1 + self.basis.len() as u64);
-        let mut vector = vec![0f32; self.d];
-        rng.add_normal(&mut vector, 1.0);
+    /// Makes a vector one of length 1 that is orthogonal to the basis.
+    fn make_orthogonal(&self, vector: &mut [f32]) {
         let mut unused = vec![0f32; self.basis.len() / self.d];
         for _ in 0..3 {
             if !unused.is_empty() {
-                self.take_out(&mut vector, &mut unused);
+                self.take_out(vector, &mut unused);
             }
-            let length = length(&vector);
+            let length = length(vector);
             vector.iter_mut().for_each(|value| *value /= length);
         }
-        vector
     }
 }
 

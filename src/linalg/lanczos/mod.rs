@@ -15,7 +15,10 @@
 //! over spectra full of ties, 12 of 1,316 runs missed their bound, and with one more none of 1,060.
 
 mod krylov;
+mod magnitude;
 mod ritz;
+
+use std::ops::ControlFlow;
 
 use crate::notebook::Progress;
 use crate::random::Rng;
@@ -23,12 +26,15 @@ use crate::{Error, Result};
 use rayon::prelude::*;
 
 use krylov::Krylov;
+pub(crate) use magnitude::Magnitude;
 pub(crate) use ritz::Largest;
 
 /// Products that are computed together: enough rows for a matrix product to be at its best.
 const ROWS: usize = 512;
 /// Vectors a block beyond the eigenvalues asked for.
 const MORE: usize = 1;
+/// Up to so many basis vectors, eigenvalues are looked at after every step.
+const SMALL: usize = 16;
 /// The seed of the vectors to begin with.
 const SEED: u64 = 0;
 
@@ -61,10 +67,58 @@ pub(crate) fn largest(
     accuracy: f64,
     progress: &mut Progress,
 ) -> Result<Vec<Option<Largest>>> {
-    let (d, block) = (matrices.size(), k + MORE);
+    let look = |krylov: &mut Krylov| {
+        let known = krylov.multiplied();
+        if known < krylov.look || known == krylov.block {
+            return ControlFlow::Continue(());
+        }
+        krylov.look = if known < SMALL { known } else { known + known / 8 };
+        let found = ritz::of(krylov, k);
+        match found.bound <= accuracy * found.sum() {
+            true => ControlFlow::Break(found),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    grow_all(matrices, which, k + MORE, look, progress)
+}
+
+/// Estimates of `Σ|λ|` of each of `which`, of which `squares` are `Σλ²`, from `probes` random vectors,
+/// in that order. Where the basis grows to half of d before an estimate settles, there is none.
+pub(crate) fn magnitudes(
+    matrices: &impl Symmetric,
+    which: &[usize],
+    squares: &[f64],
+    probes: usize,
+    progress: &mut Progress,
+) -> Result<Vec<Option<Magnitude>>> {
+    let look = |krylov: &mut Krylov| {
+        let known = krylov.multiplied();
+        if known < krylov.look.max(magnitude::FEWEST * probes) {
+            return ControlFlow::Continue(());
+        }
+        krylov.look = known + magnitude::STEPS * probes;
+        let found = Magnitude::of(krylov, squares[krylov.place]);
+        match found.is_settled() {
+            true => ControlFlow::Break(found),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    grow_all(matrices, which, probes, look, progress)
+}
+
+/// Grows a basis from `block` random vectors for each of `which` until `look` ends it, or without
+/// result before it is beyond half of d.
+fn grow_all<R: Clone + Send>(
+    matrices: &impl Symmetric,
+    which: &[usize],
+    block: usize,
+    look: impl Fn(&mut Krylov) -> ControlFlow<R> + Sync,
+    progress: &mut Progress,
+) -> Result<Vec<Option<R>>> {
+    let d = matrices.size();
     let start = Rng::stream(SEED, 0).normal((block, d), &candle_core::Device::Cpu)?;
     let start: Vec<f32> = start.flatten_all()?.to_vec1()?;
-    let mut found: Vec<Option<Largest>> = vec![None; which.len()];
+    let mut found: Vec<Option<R>> = vec![None; which.len()];
     let mut waiting = 0..which.len();
     let mut active: Vec<Krylov> = Vec::new();
     let mut done = 0;
@@ -75,10 +129,11 @@ pub(crate) fn largest(
         if let Some(vectors) = fresh.first().map(|one| one.last().to_vec()) {
             let asked: Vec<usize> = fresh.iter().map(|one| which[one.place]).collect();
             let products = matrices.products_with_same(&asked, &vectors)?;
-            fresh.par_iter_mut().zip(products.par_chunks(block * d)).for_each(|(one, products)| {
-                // The first step never ends it.
-                one.grow(products, k, accuracy);
-            });
+            // The first step never ends it.
+            fresh
+                .par_iter_mut()
+                .zip(products.par_chunks(block * d))
+                .for_each(|(one, products)| one.grow(products));
             active.extend(fresh);
         }
         if active.is_empty() {
@@ -87,19 +142,22 @@ pub(crate) fn largest(
         let asked: Vec<usize> = active.iter().map(|one| which[one.place]).collect();
         let vectors: Vec<f32> = active.iter().flat_map(Krylov::last).copied().collect();
         let products = matrices.products(&asked, block, &vectors)?;
-        let ended: Vec<bool> = active
+        let ended: Vec<ControlFlow<R>> = active
             .par_iter_mut()
             .zip(products.par_chunks(block * d))
-            .map(|(one, products)| one.grow(products, k, accuracy))
+            .map(|(one, products)| {
+                one.grow(products);
+                look(one)
+            })
             .collect();
         let mut ended = ended.into_iter();
         let before = active.len();
-        active.retain_mut(|one| {
-            let ends = ended.next() == Some(true);
-            if ends {
-                found[one.place] = one.result.take();
+        active.retain(|one| match ended.next() {
+            Some(ControlFlow::Break(result)) => {
+                found[one.place] = Some(result);
+                false
             }
-            !ends
+            _ => !one.is_full(),
         });
         let count = before - active.len();
         done += count;

@@ -1,8 +1,9 @@
 //! Eigenvalues from a Krylov basis, and how far they can be off.
 
+use faer::Par;
 use faer::linalg::evd::ComputeEigenvectors;
-use faer::{Mat, Par};
 
+use super::krylov::Krylov;
 use crate::linalg::eigen::eigenpairs;
 
 /// The largest eigenvalues of a matrix.
@@ -25,11 +26,10 @@ impl Largest {
     }
 }
 
-/// The `k` largest eigenvalues of T, whose upper triangle `columns` hold, with the coupling B
-/// to the block that follows.
-pub(super) fn of(columns: &[Vec<f64>], coupling: &Mat<f64>, k: usize) -> Largest {
-    let (m, block) = (columns.len(), coupling.nrows());
-    let t = Mat::from_fn(m, m, |i, j| columns[i.max(j)][i.min(j)]);
+/// The `k` largest eigenvalues of T.
+pub(super) fn of(krylov: &Krylov, k: usize) -> Largest {
+    let (t, coupling) = (krylov.projected(), &krylov.coupling);
+    let (m, block) = (t.nrows(), coupling.nrows());
     let Some((values, vectors)) = eigenpairs(t.as_ref(), ComputeEigenvectors::Yes, Par::Seq) else {
         // Nothing is known: the basis grows on.
         return Largest { values: vec![0.0; k], bound: f64::INFINITY };

@@ -109,3 +109,40 @@ fn the_order_asked_for_is_kept_when_more_are_asked_for_than_fit_together() {
         assert!((sum / (1.5 * (which + 1) as f64) - 1.0).abs() < 1e-4, "{which}: {sum}");
     }
 }
+
+#[test]
+fn estimated_magnitudes_are_off_by_as_much_as_their_errors_say() {
+    const TIMES: usize = 24;
+    let which: Vec<usize> = (0..TIMES).collect();
+    for (name, values) in spectra() {
+        if ["tiny", "huge"].contains(&name) {
+            continue;
+        }
+        // The same vectors to begin with mean something else to each matrix.
+        let matrices = which.iter().map(|seed| with_spectrum(&values, *seed as u64)).collect();
+        let whole = Whole(matrices);
+        let exact: f64 = values.iter().map(|value| f64::from(value.abs())).sum();
+        let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        for probes in [2, 6] {
+            let mut progress = Progress::silent();
+            let all = [squares; TIMES];
+            let found = magnitudes(&whole, &which, &all, probes, &mut progress).unwrap();
+            let gaps: Vec<[f64; 2]> =
+                found.iter().flatten().map(|found| [found.sum - exact, found.error()]).collect();
+            assert!(gaps.len() == TIMES || name.contains("equal"), "{name}: {}", gaps.len());
+            let mean = |of: fn(&[f64; 2]) -> f64| {
+                (gaps.iter().map(of).sum::<f64>() / gaps.len().max(1) as f64).sqrt()
+            };
+            let typical = mean(|[gap, error]| (gap / error.max(1e-30)).powi(2));
+            assert!(typical < 1.7, "{name}, {probes} probes: {typical}");
+            let (d, c) = (values.len() as f64, 2.0 / probes as f64);
+            let expected = (c * (squares - exact * exact / d)).max(0.0).sqrt();
+            let error = mean(|[_, error]| error * error);
+            let room = 2.0 * c * (squares / d).sqrt();
+            assert!(
+                error <= 2.0 * expected + room,
+                "{name}, {probes}: {error} {expected} {found:?}"
+            );
+        }
+    }
+}
