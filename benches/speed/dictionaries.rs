@@ -29,18 +29,15 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         };
         DictionaryGrid::fit(&samples.x(), &options).map(drop)
     };
-    let work = Work {
-        name: "dictionary grid",
-        request: "dictionaries",
-        size: format!(
+    let work = Work::new("dictionary grid", "dictionaries", &fit)
+        .size(format!(
             "{} penalties, {sizes:?} atoms, {features} features in {dims}, batch {BATCH}",
             PENALTIES.len()
-        ),
-        unit: "samples/s",
-        each: SAMPLES,
-        times: 4,
-        run: &fit,
-    };
+        ))
+        .turn(4, SAMPLES, "samples/s")
+        // Five products with each dictionary: codes, sums, and the gradients of codes and, twice,
+        // of atoms.
+        .flops((10 * dims * PENALTIES.len() * sizes.iter().sum::<usize>()) as f64);
     let sizes = [
         ("toy_samples", SAMPLES),
         ("toy_batch", BATCH),
