@@ -100,7 +100,7 @@ class Fit:
             self.optimiser.step()
             decoder /= decoder.norm(dim=-1, keepdim=True)
             self.steps += 1
-            self.seen_at[result.codes.any(0)] = self.steps
+            self.seen_at[result.fired] = self.steps
             variance = (target - target.mean(0)).square().sum().item()
             return result.error.square().sum().item(), variance
 

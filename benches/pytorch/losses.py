@@ -49,9 +49,43 @@ class Step(torch.autograd.Function):
         return torch.zeros_like(h), (-window * grad / ctx.bandwidth).sum(0), None
 
 
-def keep(h: Tensor, k: int) -> Tensor:
-    values, indices = h.topk(k, dim=-1, sorted=False)
-    return torch.zeros_like(h).scatter(-1, indices, values)
+class Entries(NamedTuple):
+    """The entries of the codes of n activations, by row."""
+
+    rows: Tensor
+    features: Tensor
+    values: Tensor
+    n: int
+
+
+def largest(h: Tensor, k: int, relu: bool, together: bool = False) -> Entries:
+    """The k largest entries of each row of h, or k n of all; of them the positive ones' values."""
+    n, m = h.shape
+    if together:
+        at = h.detach().flatten().topk(k * n, sorted=False).indices.sort().values
+        rows, features = at // m, at % m
+        values = h.flatten().gather(0, at)
+    else:
+        values, features = h.topk(k, dim=-1, sorted=False)
+        rows = torch.arange(n).repeat_interleave(k)
+        values, features = values.flatten(), features.flatten()
+    return Entries(rows, features, functional.relu(values) if relu else values, n)
+
+
+def sums(codes: Entries, decoder: Tensor) -> Tensor:
+    """codes @ decoder. With 16 of 1,536 features and this, a step took half as long as with a
+    matrix of codes."""
+    ends = torch.bincount(codes.rows, minlength=codes.n).cumsum(0)
+    starts = functional.pad(ends[:-1], (1, 0))
+    return functional.embedding_bag(
+        codes.features, decoder, starts, mode="sum", per_sample_weights=codes.values
+    )
+
+
+def within(codes: Entries, start: int, end: int) -> Entries:
+    """The entries of features from start to end."""
+    there = (codes.features >= start) & (codes.features < end)
+    return Entries(codes.rows[there], codes.features[there], codes.values[there], codes.n)
 
 
 def total(error: Tensor) -> Tensor:
@@ -60,7 +94,8 @@ def total(error: Tensor) -> Tensor:
 
 class Outcome(NamedTuple):
     loss: Tensor
-    codes: Tensor
+    # whether each feature is in a code
+    fired: Tensor
     # target - reconstruction, of the whole dictionary
     error: Tensor
 
@@ -78,35 +113,34 @@ def outcome(kind: dict[str, Any], weights: list[Tensor], x: Tensor, target: Tens
         through_gate = opened @ decoder.detach() + bias.detach()
         sparsity = kind["penalty"] * opened.sum(-1).mean()
         error = target - codes @ decoder - bias
-        return Outcome(total(error) + sparsity + total(target - through_gate), codes, error)
+        return Outcome(total(error) + sparsity + total(target - through_gate), codes.any(0), error)
     if extras:
         h = h + extras[0]
     if name == "standard":
         codes = functional.relu(h)
         error = target - codes @ decoder - bias
-        return Outcome(total(error) + kind["penalty"] * codes.sum(-1).mean(), codes, error)
+        sparsity = kind["penalty"] * codes.sum(-1).mean()
+        return Outcome(total(error) + sparsity, codes.any(0), error)
     if name == "jump_relu":
         threshold, bandwidth = extras[1].exp(), kind["bandwidth"]
         codes = Jump.apply(h, threshold, bandwidth)
         count = Step.apply(h, threshold, bandwidth).sum(-1).mean()
         error = target - codes @ decoder - bias
-        return Outcome(total(error) + kind["penalty"] * count, codes, error)
-    if name == "top_k":
-        codes = keep(h, kind["k"])
-        codes = functional.relu(codes) if kind["relu"] else codes
-    else:
-        codes = keep(functional.relu(h).flatten(), kind["k"] * len(h)).view_as(h)
+        return Outcome(total(error) + kind["penalty"] * count, codes.any(0), error)
+    kept = largest(h, kind["k"], kind["relu"], together=name != "top_k")
+    ends = [*kind["prefixes"], len(decoder)]
     error, start, totals = target - bias, 0, []
-    for end in [*kind["prefixes"], len(decoder)]:
+    for end in ends:
         # Each dictionary adds what it has beyond the one before.
-        error = error - codes[:, start:end] @ decoder[start:end]
+        error = error - sums(kept if len(ends) == 1 else within(kept, start, end), decoder)
         totals.append(total(error))
         start = end
     result = torch.stack(totals).sum()
     if len(kind["dead"]) > 0:
         dead = torch.as_tensor(kind["dead"])
-        revived = keep(h[:, dead], min(kind["auxiliary_k"], len(dead)))
-        # Only signed codes have negative entries.
-        revived = functional.relu(revived) if kind["relu"] else revived
-        result = result + kind["auxiliary"] * total(error.detach() - revived @ decoder[dead])
-    return Outcome(result, codes, error)
+        revived = largest(h[:, dead], min(kind["auxiliary_k"], len(dead)), kind["relu"])
+        rest = error.detach() - sums(revived, decoder[dead])
+        result = result + kind["auxiliary"] * total(rest)
+    fired = torch.zeros(len(decoder), dtype=torch.bool)
+    fired[kept.features[kept.values != 0]] = True
+    return Outcome(result, fired, error)

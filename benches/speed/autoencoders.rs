@@ -30,8 +30,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let text = &text()?;
     let features = usual.expansion * config.d_model;
     let size = format!("{features} features, d_model {}, batch {}", config.d_model, usual.batch);
-    // The encoder's product for h, and four sums over a code's k features for each of the result,
-    // codes' gradients, and those of decoder and encoder; and the layers below for the activation.
+    // The encoder's product for h; sums over k features for the result and for the gradients of
+    // codes, decoder and encoder; and the layers that the activation comes through.
     let collecting = 2 * (LAYER + 1) * layer_products(&config);
     let flops = (2 * features + 8 * usual.k) * config.d_model + collecting;
     let works = kinds().into_iter().map(|(name, request, options)| {
@@ -57,7 +57,6 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         ("fit_k", usual.k),
         ("fit_batch", usual.batch),
         ("fit_buffer", usual.buffer),
-        ("fit_length", usual.length),
         ("fit_dead_after", usual.dead_after),
         ("fit_prefix_1", PREFIXES[0]),
         ("fit_prefix_2", PREFIXES[1]),
@@ -93,7 +92,7 @@ fn kinds() -> [(&'static str, &'static str, SaeOptions); 7] {
 }
 
 /// The exponent of a step's time: what fits of one step and of a whole buffer differ by, since both
-/// fill the buffer once.
+/// fill the buffer once, with embeddings, which cost little.
 fn growth_of_step(model: &Decoder, text: &Tokens) -> Result<Row> {
     let usual = SaeOptions::default();
     let d = config().d_model;
@@ -108,7 +107,7 @@ fn growth_of_step(model: &Decoder, text: &Tokens) -> Result<Row> {
                 ..usual.clone()
             };
             let start = Instant::now();
-            Sae::fit(model, HookPoint::MlpOut(LAYER), text, &options)?;
+            Sae::fit(model, HookPoint::Embed, text, &options)?;
             Ok(start.elapsed().as_secs_f64())
         };
         fit(STEPS)?;

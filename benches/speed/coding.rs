@@ -5,7 +5,7 @@ use eigenlens::prelude::*;
 use crate::language::{again, random_sae};
 use crate::pytorch::{self, Work};
 use crate::report::Row;
-use crate::{Result, growth};
+use crate::{Result, growth, largest};
 
 /// Width, features, how many a code keeps, and activations.
 const ONE: [usize; 4] = [768, 12_288, 32, 4_096];
@@ -100,7 +100,7 @@ impl Case {
         let bias = wide(self.sae.b_dec())?;
         let x = wide(&self.x.narrow(0, 0, CHECKED)?)?.broadcast_sub(&bias)?;
         let said = x.matmul(&wide(self.sae.w_enc())?.t()?)?.to_vec2::<f64>()?;
-        let mut largest = 0f64;
+        let mut errors = Vec::new();
         for (row, h) in said.iter().enumerate() {
             let mut kept: Vec<(u32, f32)> = self.codes.row(row).collect();
             kept.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -113,18 +113,18 @@ impl Case {
             }
             for ((feature, value), ranked) in kept.into_iter().zip(all) {
                 for exact in [h[feature as usize], ranked] {
-                    largest = largest.max((f64::from(value) / exact - 1.0).abs());
+                    errors.push((f64::from(value) / exact - 1.0).abs());
                 }
             }
         }
-        Ok(largest)
+        Ok(largest(errors))
     }
 
     /// The largest error of an entry of the first sums `D f + b`, over the largest entry of its sum,
     /// against the same in f64.
     fn decoding_error(&self) -> Result<f64> {
         let (found, bias) = (self.sae.decode(&self.codes)?, wide(self.sae.b_dec())?);
-        let mut largest = 0f64;
+        let mut errors = Vec::new();
         for row in 0..CHECKED {
             let (features, values): (Vec<u32>, Vec<f32>) = self.codes.row(row).unzip();
             let values = Tensor::new(values, &Device::Cpu)?.unsqueeze(1)?;
@@ -134,9 +134,9 @@ impl Case {
             let error = (wide(&found.get(row)?)? - &exact)?;
             let [error, whole] = [error, exact]
                 .map(|entries| Ok::<f64, Error>(entries.abs()?.max_all()?.to_scalar()?));
-            largest = largest.max(error? / whole?);
+            errors.push(error? / whole?);
         }
-        Ok(largest)
+        Ok(largest(errors))
     }
 }
 

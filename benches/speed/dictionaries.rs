@@ -10,7 +10,7 @@ use crate::report::Row;
 const SAMPLES: usize = 8_192;
 /// Samples a step.
 const BATCH: usize = 128;
-/// L1 penalties of the grid; `benches/pytorch_baseline.py` has the same.
+/// L1 penalties of the grid; `benches/pytorch/dictionaries.py` has the same.
 const PENALTIES: [f64; 2] = [0.1, 0.2];
 
 /// Samples a second that every dictionary of a grid is trained on, and how they compare with
@@ -29,7 +29,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         };
         DictionaryGrid::fit(&samples.x(), &options).map(drop)
     };
-    let work = Work::new("dictionary grid", "dictionaries", &fit)
+    let work = Work::new("dictionary grid", "dictionaries", fit)
         .size(format!(
             "{} penalties, {sizes:?} atoms, {features} features in {dims}, batch {BATCH}",
             PENALTIES.len()

@@ -22,10 +22,10 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         Separability::of(&points, binning).map(drop)
     };
     let works = [
-        Work::new("ε-mixture ascent", "mixture", &ascend)
+        Work::new("ε-mixture ascent", "mixture", ascend)
             .size(format!("{POINTS} points"))
             .turn(2_000, 1, "steps/s"),
-        Work::new("separability", "separability", &curve)
+        Work::new("separability", "separability", curve)
             .size(format!("{POINTS} points, 40×40 bins"))
             .turn(1_000, 1, "angles/s"),
     ];

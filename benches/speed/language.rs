@@ -76,7 +76,7 @@ fn speeds() -> Result<Vec<Row>> {
         .turn(2, OUTPUTS, "features/s"),
         // Training comes last: from then on the allocator keeps what is freed, and it would not do
         // so for someone who only reads.
-        Work::new("language training", "language", &train)
+        Work::new("language training", "language", train)
             .size(format!("{transformer}, {}×{} tokens", fit.batch, fit.length))
             .turn(5, fit.batch * fit.length, "tokens/s")
             // Gradients of weights and of what they multiply take as many each.

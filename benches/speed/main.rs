@@ -62,6 +62,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
 }
 
+/// The largest value, 0 of none; NaN if one is.
+fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a })
+}
+
 fn main() -> ExitCode {
     if let Some(code) = memory::measured() {
         return code;

@@ -7,6 +7,7 @@ use eigenlens::linalg::matmul;
 use eigenlens::prelude::*;
 
 use crate::Result;
+use crate::pytorch::REST;
 use crate::report::Row;
 
 /// Rows and columns of both matrices.
@@ -22,6 +23,7 @@ pub(crate) fn operations() -> Result<f64> {
     if let Some(peak) = PEAK.get() {
         return Ok(*peak);
     }
+    std::thread::sleep(REST);
     let draw = |seed| Rng::seed(seed).normal((SIDE, SIDE), &Device::Cpu);
     let (a, b) = (draw(0)?, draw(1)?);
     let mut fastest = f64::INFINITY;

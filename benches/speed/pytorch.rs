@@ -11,7 +11,7 @@ use crate::{Result, median, peak, root};
 const TURNS: usize = 5;
 
 /// Between turns: the threads of the side that has worked keep spinning for a while.
-const REST: Duration = Duration::from_millis(500);
+pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Something that both sides can do.
 pub(crate) struct Work<'a> {

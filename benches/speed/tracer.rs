@@ -9,7 +9,7 @@ use eigenlens::sae::{Architecture, SaeWeights};
 use crate::language::again;
 use crate::pytorch::{self, Work};
 use crate::report::Row;
-use crate::{Result, growth};
+use crate::{Result, growth, largest};
 
 /// d_model and d_hidden.
 const SIZE: [usize; 2] = [1_024, 3_072];
@@ -90,7 +90,7 @@ fn error(kind: Weights, tracer_of_all: &Tracer) -> Result<f64> {
     let exact = tracer(kind, d, hidden, CHECKED)?.with_accuracy(0.0)?.compute(STATISTIC)?;
     let exact: Vec<f32> = exact.to_vec1()?;
     let gaps = found.iter().zip(exact).map(|(found, exact)| f64::from((found / exact - 1.0).abs()));
-    Ok(gaps.fold(0.0, f64::max))
+    Ok(largest(gaps))
 }
 
 fn tracer(kind: Weights, d: usize, hidden: usize, features: usize) -> Result<Tracer> {
