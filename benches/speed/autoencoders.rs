@@ -23,7 +23,8 @@ const STEPS: usize = 8;
 /// Speeds of all kinds, and how a step grows.
 ///
 /// Both sides collect activations and train on each once. Each turn of ours begins with random
-/// weights, when codes of the kinds with a penalty are not sparse yet.
+/// weights, when codes of the kinds with a penalty are not sparse yet, and no feature is dead: the
+/// auxiliary loss waits for `dead_after` steps on both sides, and is not timed.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let (config, usual) = (config(), SaeOptions::default());
     let model = &Decoder::random(config.clone(), 0, &Device::Cpu)?;
