@@ -18,87 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pytorch.losses import outcome
+
 ROWS, WIDTH, OUT, FEATURES = 7, 5, 4, 24
-
-
-class Jump(torch.autograd.Function):
-    """h where it is above its threshold."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-        ctx.save_for_backward(h, threshold)
-        ctx.bandwidth = bandwidth
-        return h * (h > threshold)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        h, threshold = ctx.saved_tensors
-        window = ((h - threshold).abs() < ctx.bandwidth / 2).to(h)
-        smooth = -(threshold / ctx.bandwidth) * window * grad
-        return (h > threshold) * grad, smooth.sum(0), None
-
-
-class Step(torch.autograd.Function):
-    """1 where h is above its threshold."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-        ctx.save_for_backward(h, threshold)
-        ctx.bandwidth = bandwidth
-        return (h > threshold).to(h)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        h, threshold = ctx.saved_tensors
-        window = ((h - threshold).abs() < ctx.bandwidth / 2).to(h)
-        return torch.zeros_like(h), (-window * grad / ctx.bandwidth).sum(0), None
-
-
-def keep(h: Tensor, k: int) -> Tensor:
-    values, indices = h.topk(k, dim=-1)
-    return torch.zeros_like(h).scatter(-1, indices, values)
-
-
-def total(error: Tensor) -> Tensor:
-    return error.square().sum(-1).mean()
-
-
-def loss(kind: dict[str, Any], weights: list[Tensor], x: Tensor, target: Tensor) -> Tensor:
-    encoder, decoder, bias, *extras = weights
-    name, transcoder = kind["kind"], kind["transcoder"]
-    h = functional.linear(x if transcoder else x - bias, encoder)
-    if name == "gated":
-        gate, log_gains, magnitude = extras
-        opening = h + gate
-        codes = functional.relu(h * log_gains.exp() + magnitude) * (opening > 0)
-        opened = functional.relu(opening)
-        through_gate = opened @ decoder.detach() + bias.detach()
-        sparsity = kind["penalty"] * opened.sum(-1).mean()
-        return total(target - codes @ decoder - bias) + sparsity + total(target - through_gate)
-    if extras:
-        h = h + extras[0]
-    if name == "standard":
-        codes = functional.relu(h)
-        return total(target - codes @ decoder - bias) + kind["penalty"] * codes.sum(-1).mean()
-    if name == "jump_relu":
-        threshold, bandwidth = extras[1].exp(), kind["bandwidth"]
-        codes = Jump.apply(h, threshold, bandwidth)
-        count = Step.apply(h, threshold, bandwidth).sum(-1).mean()
-        return total(target - codes @ decoder - bias) + kind["penalty"] * count
-    if name == "top_k":
-        codes = keep(h, kind["k"])
-        codes = functional.relu(codes) if kind["relu"] else codes
-    else:
-        codes = keep(functional.relu(h).flatten(), kind["k"] * len(h)).view_as(h)
-    ends = [*kind["prefixes"], FEATURES]
-    errors = [target - codes[:, :end] @ decoder[:end] - bias for end in ends]
-    result = torch.stack([total(error) for error in errors]).sum()
-    if kind["dead"]:
-        dead = torch.tensor(kind["dead"])
-        revived = keep(h[:, dead], min(kind["auxiliary_k"], len(dead)))
-        revived = functional.relu(revived) if kind["relu"] else revived
-        result = result + kind["auxiliary"] * total(errors[-1].detach() - revived @ decoder[dead])
-    return result
 
 
 def kinds() -> list[dict[str, Any]]:
@@ -152,7 +74,7 @@ def main() -> None:
             extras[1] -= 0.5
         weights = [encoder, decoders[to], biases[to], *extras]
         weights = [weight.clone().requires_grad_() for weight in weights]
-        result = loss(kind, weights, x, target if to else x)
+        result = outcome(kind, weights, x, target if to else x).loss
         gradients = torch.autograd.grad(result, weights)
         kind.pop("shift", None)
         cases.append(

@@ -10,7 +10,7 @@ use crate::report::Row;
 const SAMPLES: usize = 8_192;
 /// Samples a step.
 const BATCH: usize = 128;
-/// L1 penalties of the grid; `benches/pytorch_baseline.py` has the same.
+/// L1 penalties of the grid; `benches/pytorch/dictionaries.py` has the same.
 const PENALTIES: [f64; 2] = [0.1, 0.2];
 
 /// Samples a second that every dictionary of a grid is trained on, and how they compare with
@@ -29,18 +29,15 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         };
         DictionaryGrid::fit(&samples.x(), &options).map(drop)
     };
-    let work = Work {
-        name: "dictionary grid",
-        request: "dictionaries",
-        size: format!(
+    let work = Work::new("dictionary grid", "dictionaries", fit)
+        .size(format!(
             "{} penalties, {sizes:?} atoms, {features} features in {dims}, batch {BATCH}",
             PENALTIES.len()
-        ),
-        unit: "samples/s",
-        each: SAMPLES,
-        times: 4,
-        run: &fit,
-    };
+        ))
+        .turn(4, SAMPLES, "samples/s")
+        // Five products with each dictionary: codes, sums, and the gradients of codes and, twice,
+        // of atoms.
+        .flops((10 * dims * PENALTIES.len() * sizes.iter().sum::<usize>()) as f64);
     let sizes = [
         ("toy_samples", SAMPLES),
         ("toy_batch", BATCH),

@@ -22,24 +22,12 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         Separability::of(&points, binning).map(drop)
     };
     let works = [
-        Work {
-            name: "ε-mixture ascent",
-            request: "mixture",
-            size: format!("{POINTS} points"),
-            unit: "steps/s",
-            each: 1,
-            times: 2_000,
-            run: &ascend,
-        },
-        Work {
-            name: "separability",
-            request: "separability",
-            size: format!("{POINTS} points, 40×40 bins"),
-            unit: "angles/s",
-            each: 1,
-            times: 1_000,
-            run: &curve,
-        },
+        Work::new("ε-mixture ascent", "mixture", ascend)
+            .size(format!("{POINTS} points"))
+            .turn(2_000, 1, "steps/s"),
+        Work::new("separability", "separability", curve)
+            .size(format!("{POINTS} points, 40×40 bins"))
+            .turn(1_000, 1, "angles/s"),
     ];
     pytorch::rows(works, &[("points", POINTS)])
 }

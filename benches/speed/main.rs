@@ -3,20 +3,25 @@
 //!
 //! ```text
 //! cargo bench                  all parts
-//! cargo bench -- training      one of them: notebook, language, tracer, smollm2, training,
-//!                              geometry, dictionaries
+//! cargo bench -- training      one of them: notebook, language, autoencoders, tracer, smollm2,
+//!                              training, geometry, dictionaries
 //! ```
 //!
-//! Prints a table. Environment variables:
-//! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`;
+//! Prints a table, a row a computation. Environment variables:
+//! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`,
+//!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
 //! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook; smollm2 needs
 //!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`.
 
+mod autoencoders;
+mod coding;
 mod dictionaries;
 mod geometry;
+mod growth;
 mod language;
 mod memory;
 mod notebook;
+mod peak;
 mod pytorch;
 mod report;
 mod smollm2;
@@ -34,9 +39,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
+    ("autoencoders", autoencoders::rows),
     ("tracer", tracer::rows),
     ("smollm2", smollm2::rows),
     ("training", training::rows),
@@ -54,6 +60,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
+}
+
+/// The largest value, 0 of none; NaN if one is.
+fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a })
 }
 
 fn main() -> ExitCode {
@@ -85,6 +96,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    rows.extend(peak::row());
     print!("\n{}", report::table(&rows));
     if let Some(path) = std::env::var_os("EIGENLENS_BENCH_JSON").filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);

@@ -72,7 +72,7 @@ fn row(name: String, size: String, work: &str, folder: &Path) -> Result<Row> {
         return Err(format!("{name}: the process ended with {}", output.status).into());
     };
     let size = format!("{size}, over {before:.0} MB before");
-    Ok(Row { name, size, value: peak - before, unit: "MB".to_owned() })
+    Ok(Row::new(name, size, peak - before, "MB"))
 }
 
 /// In a process that [`VARIABLE`] names work to: does it, and prints the memory before it and the

@@ -4,28 +4,58 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::report::Row;
-use crate::{Result, median, root};
+use crate::report::{Row, Spread};
+use crate::{Result, median, peak, root};
 
 /// Turns that each side has; what is reported is the median.
 const TURNS: usize = 5;
 
 /// Between turns: the threads of the side that has worked keep spinning for a while.
-const REST: Duration = Duration::from_millis(500);
+pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Something that both sides can do.
 pub(crate) struct Work<'a> {
-    pub(crate) name: &'static str,
-    /// What `benches/pytorch_baseline.py` calls it.
-    pub(crate) request: &'static str,
-    pub(crate) size: String,
-    pub(crate) unit: &'static str,
-    /// How many of the unit are done at a time.
-    pub(crate) each: usize,
-    /// How many times make a turn.
-    pub(crate) times: usize,
-    /// Does so many.
-    pub(crate) run: &'a dyn Fn(usize) -> eigenlens::Result<()>,
+    name: &'static str,
+    request: &'static str,
+    size: String,
+    unit: &'static str,
+    each: usize,
+    times: usize,
+    flops: Option<f64>,
+    error: Option<f64>,
+    run: Box<dyn Fn(usize) -> eigenlens::Result<()> + 'a>,
+}
+
+impl<'a> Work<'a> {
+    /// What `benches/pytorch_baseline.py` calls `request`; `run` does ours so many times.
+    pub(crate) fn new(
+        name: &'static str,
+        request: &'static str,
+        run: impl Fn(usize) -> eigenlens::Result<()> + 'a,
+    ) -> Self {
+        let run = Box::new(run);
+        let (size, unit) = (String::new(), "times/s");
+        Self { name, request, size, unit, each: 1, times: 1, flops: None, error: None, run }
+    }
+
+    pub(crate) fn size(self, size: impl Into<String>) -> Self {
+        Self { size: size.into(), ..self }
+    }
+
+    /// `each` of what `unit` counts a second are done at a time, `times` times a turn.
+    pub(crate) fn turn(self, times: usize, each: usize, unit: &'static str) -> Self {
+        Self { times, each, unit, ..self }
+    }
+
+    /// Operations on floating-point numbers that one of the unit takes done the plain way.
+    pub(crate) fn flops(self, flops: impl Into<Option<f64>>) -> Self {
+        Self { flops: flops.into(), ..self }
+    }
+
+    /// The largest relative error of our result.
+    pub(crate) fn error(self, error: f64) -> Self {
+        Self { error: Some(error), ..self }
+    }
 }
 
 /// Speeds of `works` here and in PyTorch, which gets `sizes` by name.
@@ -53,14 +83,14 @@ fn measured<'a>(
     let mut pytorch = Baseline::start(sizes)?;
     let mut rows = Vec::new();
     for (theirs, work) in works {
-        rows.extend(work.measure(theirs, pytorch.as_mut())?);
+        rows.push(work.measure(theirs, pytorch.as_mut())?);
     }
     Ok(rows)
 }
 
 impl Work<'_> {
-    /// Rows of our speed, PyTorch's, ours over PyTorch's, and how far that varies from turn to turn.
-    fn measure(self, each_theirs: usize, mut pytorch: Option<&mut Baseline>) -> Result<Vec<Row>> {
+    /// Our speed, PyTorch's, and how ours over PyTorch's varies from turn to turn.
+    fn measure(self, each_theirs: usize, mut pytorch: Option<&mut Baseline>) -> Result<Row> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
         if let Some(pytorch) = &mut pytorch {
@@ -80,24 +110,19 @@ impl Work<'_> {
         }
         let ratios: Vec<f64> =
             ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
-        let threads = rayon::current_num_threads();
-        let row = |name: String, values: Vec<f64>, unit: &str| Row {
-            name,
-            size: format!("{}, {threads} threads", self.size),
-            value: median(values),
-            unit: unit.to_owned(),
-        };
-        let mut rows = vec![row(self.name.to_owned(), ours, self.unit)];
+        let size = format!("{}, {} threads", self.size, rayon::current_num_threads());
+        let mut row = Row::new(self.name, size, median(ours), self.unit);
         if !theirs.is_empty() {
-            let extreme =
-                |pick: fn(f64, f64) -> f64| vec![ratios.iter().copied().fold(f64::NAN, pick)];
+            row.pytorch = Some(median(theirs));
+            let extreme = |pick: fn(f64, f64) -> f64| ratios.iter().copied().fold(f64::NAN, pick);
             let (lowest, highest) = (extreme(f64::min), extreme(f64::max));
-            rows.push(row(format!("{}: PyTorch", self.name), theirs, self.unit));
-            rows.push(row(format!("{}: ratio to PyTorch", self.name), ratios, "×"));
-            rows.push(row(format!("{}: lowest ratio", self.name), lowest, "×"));
-            rows.push(row(format!("{}: highest ratio", self.name), highest, "×"));
+            row.ratio = Some(Spread { median: median(ratios), lowest, highest });
         }
-        Ok(rows)
+        if let Some(flops) = self.flops {
+            row.peak_share = Some(row.value * flops / peak::operations()?);
+        }
+        row.error = self.error;
+        Ok(row)
     }
 }
 

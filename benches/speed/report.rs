@@ -1,6 +1,5 @@
 //! Rows of results, as a table and as JSON.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// One result.
+/// One computation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// What was measured.
@@ -17,28 +16,92 @@ pub(crate) struct Row {
     pub(crate) size: String,
     /// The result, in `unit`.
     pub(crate) value: f64,
-    /// `s`, `MB`, something a second such as `tokens/s`, `×` for a ratio, or what it counts.
+    /// `s`, `MB`, something a second such as `tokens/s`, or what it counts.
     pub(crate) unit: String,
+    /// PyTorch's result, in `unit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pytorch: Option<f64>,
+    /// Ours over PyTorch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio: Option<Spread>,
+    /// Operations a second, as a share of what a product of matrices reaches on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_share: Option<f64>,
+    /// The largest relative error found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<f64>,
 }
 
-/// Rows under a heading, in aligned columns.
+/// How a ratio varies from turn to turn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+}
+
+impl Row {
+    /// A result without anything beside it.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        size: impl Into<String>,
+        value: f64,
+        unit: &str,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            size: size.into(),
+            value,
+            unit: unit.to_owned(),
+            pytorch: None,
+            ratio: None,
+            peak_share: None,
+            error: None,
+        }
+    }
+}
+
+const HEADING: [&str; 8] =
+    ["name", "ours", "unit", "PyTorch", "ratio (lowest–highest)", "of GEMM peak", "error", "size"];
+/// The columns of numbers, which end below one another.
+const NUMBERS: [usize; 5] = [1, 3, 4, 5, 6];
+
+/// Rows under a heading, in aligned columns; sizes, which are long, come last.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let heading = ["name", "size", "value", "unit"].map(str::to_owned);
-    let lines: Vec<[String; 4]> =
-        std::iter::once(heading)
-            .chain(rows.iter().map(|row| {
-                [row.name.clone(), row.size.clone(), digits(row.value), row.unit.clone()]
-            }))
-            .collect();
-    let width = |column: usize| {
+    let lines: Vec<[String; 8]> =
+        std::iter::once(HEADING.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let widths: [usize; 8] = std::array::from_fn(|column| {
         lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-    };
-    let (names, sizes, values) = (width(0), width(1), width(2));
+    });
     let mut text = String::new();
-    for [name, size, value, unit] in &lines {
-        let _ = writeln!(text, "{name:names$}  {size:sizes$}  {value:>values$}  {unit}");
+    for line in &lines {
+        let padded =
+            line.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+                match NUMBERS.contains(&column) {
+                    true => format!("{cell:>width$}"),
+                    false => format!("{cell:width$}"),
+                }
+            });
+        text += padded.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
     }
     text
+}
+
+fn cells(row: &Row) -> [String; 8] {
+    let ratio = row.ratio.map(|Spread { median, lowest, highest }| {
+        format!("{} ({}–{})", digits(median), digits(lowest), digits(highest))
+    });
+    [
+        row.name.clone(),
+        digits(row.value),
+        row.unit.clone(),
+        row.pytorch.map(digits).unwrap_or_default(),
+        ratio.unwrap_or_default(),
+        row.peak_share.map(|share| format!("{} %", digits(100.0 * share))).unwrap_or_default(),
+        row.error.map(|error| format!("{error:.1e}")).unwrap_or_default(),
+        row.size.clone(),
+    ]
 }
 
 /// Three digits that count.

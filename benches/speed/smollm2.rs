@@ -19,38 +19,28 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let [length, new] = LENGTHS;
     let tokens = random_tokens(length, model.config().vocab)?;
     let window = Tensor::new(&*tokens, cpu)?.unsqueeze(0)?;
+    // Each is multiplied by once a token; the embedding is, too, as the unembedding.
+    let matrices: usize =
+        model.variables().iter().filter(|var| var.rank() == 2).map(|var| var.elem_count()).sum();
     let works = [
-        Work {
-            name: "SmolLM2-135M, prefill",
-            request: "smollm2-prefill",
-            size: format!("{length} tokens, all logits"),
-            unit: "tokens/s",
-            each: length,
-            times: 2,
-            run: &|times| again(times, || model.logits(&window).map(drop)),
-        },
-        Work {
-            name: "SmolLM2-135M, decode",
-            request: "smollm2-decode",
-            size: format!("{new} tokens after {PROMPT}, greedy"),
-            unit: "tokens/s",
-            each: new,
-            times: 1,
-            run: &|times| {
-                let sampling = Sampling { top_k: Some(1), ..Sampling::default() };
-                let prompt = &tokens[..PROMPT];
-                again(times, || model.generate_tokens(prompt, new, sampling).map(drop))
-            },
-        },
-        Work {
-            name: "SmolLM2-135M, loading",
-            request: "smollm2-load",
-            size: "Q4_1 GGUF to f32".to_owned(),
-            unit: "loads/s",
-            each: 1,
-            times: 1,
-            run: &|times| again(times, || Decoder::from_pretrained(MODEL, cpu).map(drop)),
-        },
+        Work::new("SmolLM2-135M, prefill", "smollm2-prefill", |times| {
+            again(times, || model.logits(&window).map(drop))
+        })
+        .size(format!("{length} tokens, all logits"))
+        .turn(2, length, "tokens/s")
+        .flops(2.0 * matrices as f64),
+        Work::new("SmolLM2-135M, decode", "smollm2-decode", |times| {
+            let sampling = Sampling { top_k: Some(1), ..Sampling::default() };
+            let prompt = &tokens[..PROMPT];
+            again(times, || model.generate_tokens(prompt, new, sampling).map(drop))
+        })
+        .size(format!("{new} tokens after {PROMPT}, greedy"))
+        .turn(1, new, "tokens/s"),
+        Work::new("SmolLM2-135M, loading", "smollm2-load", |times| {
+            again(times, || Decoder::from_pretrained(MODEL, cpu).map(drop))
+        })
+        .size("Q4_1 GGUF to f32")
+        .turn(1, 1, "loads/s"),
     ];
     pytorch::rows(works, &[("length", length), ("new", new), ("prompt", PROMPT)])
 }

@@ -9,7 +9,7 @@ use eigenlens::sae::{Architecture, SaeWeights};
 use crate::language::again;
 use crate::pytorch::{self, Work};
 use crate::report::Row;
-use crate::{Result, median};
+use crate::{Result, growth, largest};
 
 /// d_model and d_hidden.
 const SIZE: [usize; 2] = [1_024, 3_072];
@@ -47,36 +47,19 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         .into_iter()
         .map(|(name, kind)| Ok((name, kind, tracer(kind, d, hidden, ours)?)))
         .collect::<Result<_>>()?;
-    let runs: Vec<_> = tracers
-        .iter()
-        .map(|(.., tracer)| {
-            move |times: usize| again(times, || tracer.compute(STATISTIC).map(drop))
-        })
-        .collect();
     let size =
         format!("d_model {d}, d_hidden {hidden}, {ours} output features ({theirs} in PyTorch)");
-    let works = tracers.iter().zip(&runs).map(|((name, ..), run)| Work {
-        name,
-        request: "scan",
-        size: size.clone(),
-        unit: "features/s",
-        each: ours,
-        times: 1,
-        run,
+    let size = format!("{size}; error of {CHECKED} of them against f64");
+    let works = tracers.iter().map(|(name, kind, tracer)| {
+        let run = |times| again(times, || tracer.compute(STATISTIC).map(drop));
+        let work = Work::new(name, "scan", run).size(&size).turn(1, ours, "features/s");
+        Ok(work.error(error(*kind, tracer)?))
     });
+    let works = works.collect::<Result<Vec<_>>>()?;
     let sizes = [("d_model", d), ("d_hidden", hidden), ("outputs", theirs)];
     let mut rows = pytorch::sampled_rows(works, theirs, &sizes)?;
-    for (name, kind, tracer) in &tracers {
-        rows.push(Row {
-            name: format!("{name}: largest relative error"),
-            size: format!("{CHECKED} features, against f64"),
-            value: error(*kind, tracer)?,
-            unit: "relative".to_owned(),
-        });
-    }
-    drop(runs);
     rows.extend(top()?);
-    rows.extend(growth()?);
+    rows.push(growth()?);
     Ok(rows)
 }
 
@@ -86,43 +69,18 @@ fn top() -> Result<Vec<Row>> {
     let size = format!("top {count} of {features}, d_model {d}, spectra as the embedded model's");
     let start = Instant::now();
     let top = tracer.top(count, STATISTIC)?;
-    let row = |name: &str, value, unit: &str| Row {
-        name: format!("tracer top, {name}"),
-        size: size.clone(),
-        value,
-        unit: unit.to_owned(),
-    };
+    let row = |name: &str, value, unit| Row::new(format!("tracer top, {name}"), &size, value, unit);
     Ok(vec![
         row("time", start.elapsed().as_secs_f64(), "s"),
         row("features refined", top.refined as f64, "features"),
     ])
 }
 
-/// The exponent e with which the time of a feature grows as d_modelᵉ, by least squares of logarithms.
-fn growth() -> Result<Vec<Row>> {
-    let mut points = Vec::new();
-    for d in WIDTHS {
+fn growth() -> Result<Row> {
+    growth::row("tracer scan", "d_model", WIDTHS, "d_hidden 3 d_model", |d| {
         let tracer = tracer(Weights::Falling, d, 3 * d, FEATURES[0])?;
-        tracer.compute(STATISTIC)?;
-        let times = (0..3).map(|_| {
-            let start = Instant::now();
-            tracer.compute(STATISTIC)?;
-            Ok(start.elapsed().as_secs_f64())
-        });
-        let time = median(times.collect::<Result<_>>()?);
-        points.push(((d as f64).ln(), time.ln()));
-    }
-    let mean =
-        |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let along: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    Ok(vec![Row {
-        name: "tracer scan: exponent of growth with d_model".to_owned(),
-        size: format!("d_model {WIDTHS:?}, d_hidden 3 d_model"),
-        value: along / spread,
-        unit: "exponent".to_owned(),
-    }])
+        growth::seconds(|| tracer.compute(STATISTIC).map(drop))
+    })
 }
 
 /// The largest error of the first features.
@@ -132,7 +90,7 @@ fn error(kind: Weights, tracer_of_all: &Tracer) -> Result<f64> {
     let exact = tracer(kind, d, hidden, CHECKED)?.with_accuracy(0.0)?.compute(STATISTIC)?;
     let exact: Vec<f32> = exact.to_vec1()?;
     let gaps = found.iter().zip(exact).map(|(found, exact)| f64::from((found / exact - 1.0).abs()));
-    Ok(gaps.fold(0.0, f64::max))
+    Ok(largest(gaps))
 }
 
 fn tracer(kind: Weights, d: usize, hidden: usize, features: usize) -> Result<Tracer> {

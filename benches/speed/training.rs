@@ -31,43 +31,27 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let images =
         format!("{} images, batch {}, hidden {}", digits.train().len(), fit.batch, config.d_hidden);
     let tensor = format!("rank {RANK} of 10×784×784, hidden {}", config.d_hidden);
+    let [pixels, hidden, classes] = [config.height * config.width, config.d_hidden, config.classes];
+    let products = pixels * hidden + 2 * hidden * hidden + hidden * classes;
+    // Three products a weight and image, two for the embedding, whose input needs no gradient, and
+    // one a weight and test image.
+    let trained = digits.train().len() * (6 * products - 2 * pixels * hidden);
+    let flops = (trained + digits.test().len() * 2 * products) as f64;
     let works = [
-        Work {
-            name: "image training",
-            request: "image",
-            size: images.clone(),
-            unit: "epochs/s",
-            each: 1,
-            times: 3,
-            run: &|epochs| train(epochs, &fit),
-        },
-        Work {
-            name: "image training, noise 0.4",
-            request: "image-noise",
-            size: images,
-            unit: "epochs/s",
-            each: 1,
-            times: 3,
-            run: &|epochs| train(epochs, &noisy),
-        },
-        Work {
-            name: "CPD",
-            request: "cpd",
-            size: tensor.clone(),
-            unit: "steps/s",
-            each: 1,
-            times: 100,
-            run: &|steps| decompose(steps, true),
-        },
-        Work {
-            name: "CPD, Muon in f32",
-            request: "cpd-f32",
-            size: tensor,
-            unit: "steps/s",
-            each: 1,
-            times: 100,
-            run: &|steps| decompose(steps, false),
-        },
+        Work::new("image training", "image", |epochs| train(epochs, &fit))
+            .size(images.clone())
+            .turn(3, 1, "epochs/s")
+            .flops(flops),
+        Work::new("image training, noise 0.4", "image-noise", |epochs| train(epochs, &noisy))
+            .size(images)
+            .turn(3, 1, "epochs/s")
+            .flops(flops),
+        Work::new("CPD", "cpd", |steps| decompose(steps, true))
+            .size(tensor.clone())
+            .turn(100, 1, "steps/s"),
+        Work::new("CPD, Muon in f32", "cpd-f32", |steps| decompose(steps, false))
+            .size(tensor)
+            .turn(100, 1, "steps/s"),
     ];
     pytorch::rows(works, &[("d_hidden", config.d_hidden), ("batch", fit.batch), ("rank", RANK)])
 }
