@@ -22,6 +22,8 @@ const CHECKED: usize = 4;
 /// Widths at which growth is measured.
 const WIDTHS: [usize; 3] = [256, 512, 1_024];
 const STATISTIC: Statistic = Statistic::TruncatedEigenvalues { k: 2 };
+/// Random vectors that effective ranks are estimated from.
+const PROBES: usize = 4;
 
 /// What the singular values of the MLP's maps are like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,9 +55,18 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let works = tracers.iter().map(|(name, kind, tracer)| {
         let run = |times| again(times, || tracer.compute(STATISTIC).map(drop));
         let work = Work::new(name, "scan", run).size(&size).turn(1, ours, "features/s");
-        Ok(work.error(error(*kind, tracer)?))
+        Ok(work.error(error(*kind, STATISTIC, &tracer.compute(STATISTIC)?)?))
     });
-    let works = works.collect::<Result<Vec<_>>>()?;
+    let mut works = works.collect::<Result<Vec<_>>>()?;
+    let (_, kind, falling) = &tracers[1];
+    let ranks = |times| again(times, || falling.estimate_effective_rank(PROBES).map(drop));
+    let estimate = falling.estimate_effective_rank(PROBES)?;
+    works.push(
+        Work::new("tracer effective rank, estimate", "scan", ranks)
+            .size(format!("{PROBES} probes, spectra as the embedded model's, {size}"))
+            .turn(1, ours, "features/s")
+            .error(error(*kind, Statistic::EffectiveRank, &estimate.values)?),
+    );
     let sizes = [("d_model", d), ("d_hidden", hidden), ("outputs", theirs)];
     let mut rows = pytorch::sampled_rows(works, theirs, &sizes)?;
     rows.extend(top()?);
@@ -84,11 +95,10 @@ fn growth() -> Result<Row> {
 }
 
 /// The largest error of the first features.
-fn error(kind: Weights, tracer_of_all: &Tracer) -> Result<f64> {
+fn error(kind: Weights, statistic: Statistic, found: &Tensor) -> Result<f64> {
     let [d, hidden] = SIZE;
-    let found: Vec<f32> = tracer_of_all.compute(STATISTIC)?.to_vec1()?;
-    let exact = tracer(kind, d, hidden, CHECKED)?.with_accuracy(0.0)?.compute(STATISTIC)?;
-    let exact: Vec<f32> = exact.to_vec1()?;
+    let exact = tracer(kind, d, hidden, CHECKED)?.with_accuracy(0.0)?.compute(statistic)?;
+    let (found, exact) = (found.to_vec1::<f32>()?, exact.to_vec1::<f32>()?);
     let gaps = found.iter().zip(exact).map(|(found, exact)| f64::from((found / exact - 1.0).abs()));
     Ok(largest(gaps))
 }

@@ -46,7 +46,7 @@ impl Tracer {
                     true => {
                         let label = "truncated eigenvalues of output features";
                         let mut progress = Progress::new(label, all.len() as u64, "feature");
-                        self.truncated(&Forms::new(self)?, &all, k, &mut progress)?
+                        self.truncated(&Forms::new(self)?, &all, k, 0.0, &mut progress)?.0
                     }
                     false => self.spectra(|values| sum_of_largest(values, k))?,
                 }
@@ -72,20 +72,25 @@ impl Tracer {
         self.accuracy >= FINEST && lanczos::is_worth_it(self.output.d_model(), k)
     }
 
-    /// Sums of the k largest `|λ|` of some features.
+    /// Sums of the k largest `|λ|` of some features, and how many of them are right within the
+    /// accuracy: of the others it is only certain that they are below `bar`.
     pub(super) fn truncated(
         &self,
         forms: &Forms,
         which: &[usize],
         k: usize,
+        bar: f64,
         progress: &mut Progress,
-    ) -> Result<Vec<f64>> {
-        let found = lanczos::largest(forms, which, k, self.accuracy, progress)?;
+    ) -> Result<(Vec<f64>, usize)> {
+        let until = lanczos::Until { accuracy: self.accuracy, bar };
+        let found = lanczos::largest(forms, which, k, until, progress)?;
+        let below = found.iter().flatten().filter(|found| !found.is_within(self.accuracy)).count();
         let sum = |(feature, found): (&usize, Option<lanczos::Largest>)| match found {
             Some(found) => Ok(found.sum()),
             None => Ok(sum_of_largest(&self.spectrum(*feature)?, k)),
         };
-        which.iter().zip(found).map(sum).collect()
+        let sums = which.iter().zip(found).map(sum).collect::<Result<_>>()?;
+        Ok((sums, which.len() - below))
     }
 
     /// All eigenvalues of a feature's S.

@@ -7,16 +7,17 @@ use super::{Statistic, Tracer, write_list};
 use crate::notebook::{MimeBundle, Progress};
 use crate::{Error, Result};
 
-/// Features that are looked at together.
-const TOGETHER: usize = 128;
+/// Features that are looked at together at first, and at most: what the first ones reach is what
+/// others need not be computed below.
+const TOGETHER: [usize; 2] = [64, 1_024];
 
 /// The output features with the largest statistic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Top {
     /// Features and their statistic, from the largest down.
     pub entries: Vec<(usize, f32)>,
-    /// How many features' statistic was computed. All others are certain to be smaller than the
-    /// last of `entries`.
+    /// How many features' statistic was computed to the accuracy asked for. All others are certain to
+    /// be smaller than the last of `entries`.
     pub refined: usize,
     /// How many features there are.
     pub features: usize,
@@ -25,12 +26,13 @@ pub struct Top {
 impl Tracer {
     /// The `count` output features with the largest statistic.
     ///
-    /// For truncated eigenvalues most features need not be looked at. The k largest of eigenvalues
-    /// whose squares add up to ‖S‖² add up to at most √k ‖S‖, and `‖S‖²` of all features takes three
-    /// matrix products. Features are refined in the order of that bound, until the bounds of all
-    /// that are left lie below the `count`-th value found: values are approached from below, so no
-    /// feature that is left out can belong to the top. Among those refined, two that differ by less
-    /// than [`Tracer::with_accuracy`] may change places.
+    /// For truncated eigenvalues most features need not be computed to the end. The k largest of
+    /// eigenvalues whose squares add up to ‖S‖² add up to at most √k ‖S‖, and `‖S‖²` of all features
+    /// takes three matrix products. Features are looked at in the order of that bound, until the
+    /// bounds of all that are left lie below the `count`-th value found; and the iteration leaves a
+    /// feature as soon as what is still missing from its sum, by twice the residual bound, cannot
+    /// lift it there. Among those refined, two that differ by less than [`Tracer::with_accuracy`] may
+    /// change places.
     ///
     /// # Errors
     /// As [`Tracer::compute`]; more features than there are.
@@ -50,7 +52,7 @@ impl Tracer {
             Statistic::EffectiveRank | Statistic::Kurtosis => {}
         }
         let values: Vec<f32> = self.compute(statistic)?.to_vec1()?;
-        let mut top = Top { entries: Vec::new(), refined: 0, features };
+        let mut top = Top { entries: Vec::new(), refined: features, features };
         top.merge(count, values.into_iter().enumerate());
         Ok(top)
     }
@@ -65,7 +67,11 @@ impl Tracer {
         let mut top = Top { entries: Vec::new(), refined: 0, features };
         let label = "top output features";
         let mut progress = Progress::new(label, features as u64, "feature");
-        for group in order.chunks(TOGETHER) {
+        let [mut together, most] = TOGETHER;
+        let mut waiting = order.as_slice();
+        while !waiting.is_empty() {
+            let (group, later) = waiting.split_at(together.min(waiting.len()));
+            (waiting, together) = (later, most.min(2 * together));
             let least = top.entries.last().map_or(f64::INFINITY, |(_, least)| f64::from(*least));
             let bar = if top.entries.len() < count { 0.0 } else { least };
             let asked: Vec<usize> =
@@ -73,9 +79,10 @@ impl Tracer {
             if asked.is_empty() {
                 break;
             }
-            let values = self.truncated(&forms, &asked, k, &mut progress)?;
-            let values = values.into_iter().map(|value| value as f32);
-            top.merge(count, asked.into_iter().zip(values));
+            let (values, refined) = self.truncated(&forms, &asked, k, bar, &mut progress)?;
+            top.refined += refined;
+            // What is below the bar does not get in.
+            top.merge(count, asked.into_iter().zip(values.into_iter().map(|value| value as f32)));
         }
         Ok(top)
     }
@@ -83,8 +90,7 @@ impl Tracer {
 
 impl Top {
     /// Takes more features in, and keeps the first `count`.
-    fn merge(&mut self, count: usize, more: impl ExactSizeIterator<Item = (usize, f32)>) {
-        self.refined += more.len();
+    fn merge(&mut self, count: usize, more: impl Iterator<Item = (usize, f32)>) {
         self.entries.extend(more);
         self.entries.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         self.entries.truncate(count);
@@ -142,7 +148,7 @@ mod tests {
         let steep = Tracer { output, ..plain.clone() };
         assert_eq!(
             steep.top(1, Statistic::TruncatedEigenvalues { k: 2 }).unwrap().refined,
-            TOGETHER
+            TOGETHER[0]
         );
         for tracer in [plain, steep] {
             for (count, k) in [(1, 2), (5, 1), (12, 3), (144, 2), (0, 2)] {

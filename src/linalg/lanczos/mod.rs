@@ -57,14 +57,24 @@ pub(crate) fn is_worth_it(d: usize, k: usize) -> bool {
     d >= 64 && 8 * (k + MORE) <= d
 }
 
+/// When a sum of magnitudes is known well enough.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Until {
+    /// As a share of the sum.
+    pub(crate) accuracy: f64,
+    /// What lies below it is of no interest.
+    pub(crate) bar: f64,
+}
+
 /// The `k` largest eigenvalues by magnitude of each of `which`, in that order. The sum of their
 /// magnitudes is right within `accuracy` times itself, by the bound of [`Largest`]. Where the basis
 /// grows to half of d before that, there is none: those are better computed from their entries.
+/// Matrices whose sum is certain to be below `bar` are left at what is known of them by then.
 pub(crate) fn largest(
     matrices: &impl Symmetric,
     which: &[usize],
     k: usize,
-    accuracy: f64,
+    Until { accuracy, bar }: Until,
     progress: &mut Progress,
 ) -> Result<Vec<Option<Largest>>> {
     let look = |krylov: &mut Krylov| {
@@ -74,7 +84,7 @@ pub(crate) fn largest(
         }
         krylov.look = if known < SMALL { known } else { known + known / 8 };
         let found = ritz::of(krylov, k);
-        match found.bound <= accuracy * found.sum() {
+        match found.is_within(accuracy) || found.is_below(bar) {
             true => ControlFlow::Break(found),
             false => ControlFlow::Continue(()),
         }

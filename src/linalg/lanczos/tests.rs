@@ -81,7 +81,8 @@ fn sums_are_right_within_their_bound_for_every_spectrum() {
     for (k, accuracy) in [(1, 1e-4), (2, 1e-4), (2, 1e-3), (4, 1e-5), (10, 1e-4)] {
         let mut progress = Progress::silent();
         let whole = Whole(matrices.clone());
-        let found = largest(&whole, &which, k, accuracy, &mut progress).unwrap();
+        let until = Until { accuracy, bar: 0.0 };
+        let found = largest(&whole, &which, k, until, &mut progress).unwrap();
         let mut solved = 0;
         for (((name, _), matrix), found) in spectra.iter().zip(&matrices).zip(found) {
             let Some(found) = found else { continue };
@@ -103,7 +104,8 @@ fn the_order_asked_for_is_kept_when_more_are_asked_for_than_fit_together() {
         .map(|i| with_spectrum(&spectrum(|j| (i + 1) as f32 / (1.0 + j as f32)), i))
         .collect();
     let which: Vec<usize> = (0..600).map(|i| (7 * i) % 5).collect();
-    let found = largest(&Whole(matrices), &which, 2, 1e-4, &mut Progress::silent()).unwrap();
+    let until = Until { accuracy: 1e-4, bar: 0.0 };
+    let found = largest(&Whole(matrices), &which, 2, until, &mut Progress::silent()).unwrap();
     for (which, found) in which.iter().zip(found) {
         let sum = found.unwrap().sum();
         assert!((sum / (1.5 * (which + 1) as f64) - 1.0).abs() < 1e-4, "{which}: {sum}");
