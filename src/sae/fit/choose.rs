@@ -144,9 +144,10 @@ pub(super) fn near(above: f32, bandwidth: f32) -> bool {
 /// The `count` largest positive entries of a batch, of equal ones the first; the smallest of them.
 fn largest_of_all(h: &[f32], m: usize, count: usize, rows: &mut Rows) -> Option<f32> {
     let bar = smallest_of_largest(h, m, count);
+    let least = f32::from_bits(bar);
     rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
         row.clear();
-        row.extend(entries(h).filter(|entry| key(entry.h) >= bar));
+        row.extend(entries(h).filter(|entry| entry.h >= least || entry.h.is_nan()));
     });
     let kept: usize = rows.iter().map(Vec::len).sum();
     let mut surplus = kept.saturating_sub(count);
@@ -168,27 +169,39 @@ fn key(h: f32) -> u32 {
 
 /// The key of the `count`-th largest positive entry, or the least above 0 if there are fewer.
 fn smallest_of_largest(h: &[f32], m: usize, count: usize) -> u32 {
-    /// Low bits that the first pass leaves out.
-    const REST: u32 = 16;
-    let chunk = h.len().div_ceil(rayon::current_num_threads()).max(m);
-    let counts = h.par_chunks(chunk).map(|part| {
-        let mut counts = vec![0usize; 1 << (31 - REST)];
-        part.iter().for_each(|h| counts[(key(*h) >> REST) as usize] += usize::from(positive(*h)));
-        counts
-    });
-    let counts = counts.collect::<Vec<_>>();
-    let mut above = 0;
-    for bin in (0..1u32 << (31 - REST)).rev() {
-        let own: usize = counts.iter().map(|counts| counts[bin as usize]).sum();
-        if above + own >= count {
-            let inside = h.par_iter().map(|h| key(*h)).filter(|key| *key > 0 && key >> REST == bin);
-            let mut inside: Vec<u32> = inside.collect();
-            let (_, bar, _) = inside.select_nth_unstable_by(count - above - 1, |a, b| b.cmp(a));
-            return *bar;
-        }
-        above += own;
+    let guess = guess(h, m, count);
+    let mut high = keys_from(h, m, guess);
+    if high.len() < count && guess > 1 {
+        high = keys_from(h, m, 1);
     }
-    1
+    if high.len() < count {
+        return 1;
+    }
+    let (_, bar, _) = high.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+    *bar
+}
+
+/// A key that about twice `count` entries reach, by a few of the rows.
+fn guess(h: &[f32], m: usize, count: usize) -> u32 {
+    /// Rows of which one is looked at.
+    const STEP: usize = 16;
+    let some = h.chunks(m).step_by(STEP);
+    let share = 2 * count * some.len() / (h.len() / m);
+    let mut keys: Vec<u32> = some.flatten().map(|h| key(*h)).filter(|key| *key > 0).collect();
+    match share < keys.len() {
+        true => *keys.select_nth_unstable_by(share, |a, b| b.cmp(a)).1,
+        false => 1,
+    }
+}
+
+/// The keys of at least `bar`, which is above 0.
+fn keys_from(h: &[f32], m: usize, bar: u32) -> Vec<u32> {
+    let least = f32::from_bits(bar);
+    // Not less: NaN counts.
+    let high =
+        |row: &[f32]| row.iter().filter(|h| **h >= least || h.is_nan()).map(|h| key(*h)).collect();
+    let rows: Vec<Vec<u32>> = h.par_chunks(m).map(high).collect();
+    rows.concat()
 }
 
 #[cfg(test)]
