@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +19,11 @@ from pytorch.protocol import Sizes, Work
 # As in benches/speed/autoencoders.rs, and eigenlens' usual options.
 PENALTY = 1.0
 AUXILIARY = 1 / 32
-BANDWIDTH = THRESHOLD = 0.1
+BANDWIDTH, THRESHOLD = 0.1, 2.0
+
+
+# What is read and what is predicted, in random order.
+Source = Callable[[], tuple[Tensor, Tensor]]
 
 
 def kind_of(name: str, sizes: Sizes) -> dict[str, Any]:
@@ -40,8 +46,12 @@ def kind_of(name: str, sizes: Sizes) -> dict[str, Any]:
 class Fit:
     """Buffers of activations, in each of which every activation is trained on once."""
 
-    def __init__(self, sizes: Sizes, name: str) -> None:
+    def __init__(self, sizes: Sizes, name: str, source: Source | None = None) -> None:
         self.sizes, self.model, self.text = sizes, Decoder(sizes), Text(sizes)
+        self.buffer = source or self.collected
+        # A step alone is timed on embeddings, which cost next to nothing.
+        self.of_model = name in {"collected", "transcoder"}
+        name = "top_k" if name == "collected" else name
         self.kind = kind_of(name, sizes)
         self.counted = name in {"top_k", "batch_top_k", "matryoshka", "transcoder"}
         self.scale = 1.0
@@ -68,14 +78,16 @@ class Fit:
         self.rows: list[float] = []
 
     @torch.no_grad()
-    def buffer(self) -> tuple[Tensor, Tensor]:
-        """What is read and what is predicted, in random order."""
+    def collected(self) -> tuple[Tensor, Tensor]:
+        """Of windows of random text."""
         tokens = self.sizes["fit_buffer"]
         parts: list[tuple[Tensor, Tensor]] = []
         while tokens > 0:
-            read, written = self.model.around_mlp(
-                self.sizes["fit_layer"], self.text.draw(self.sizes["batch"])
-            )
+            drawn = self.text.draw(self.sizes["batch"])
+            if self.of_model:
+                read, written = self.model.around_mlp(self.sizes["fit_layer"], drawn)
+            else:
+                read = written = self.model.embed(drawn)
             parts.append((read.flatten(0, 1)[:tokens], written.flatten(0, 1)[:tokens]))
             tokens -= len(parts[-1][0])
         order = torch.randperm(self.sizes["fit_buffer"])
@@ -110,5 +122,35 @@ class Fit:
         self.rows.append(sum(error for error, _ in sums) / sum(variance for _, variance in sums))
 
 
-KINDS = ("top_k", "batch_top_k", "matryoshka", "standard", "jump_relu", "gated", "transcoder")
-WORKS: dict[str, Work] = {f"fit-{name}": functools.partial(Fit, name=name) for name in KINDS}
+class Curve:
+    """A whole training of a top-k autoencoder on activations [n, d_model] from a file that
+    `EIGENLENS_BENCH_ACTIVATIONS` names, from other random weights each time. `found` is the error's
+    share of the variance over each quarter of the steps. The learning rate falls along a cosine."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        path, d = os.environ["EIGENLENS_BENCH_ACTIVATIONS"], sizes["d_model"]
+        count = os.path.getsize(path) // 4
+        self.x = torch.from_file(path, size=count, dtype=torch.float32).view(-1, d)
+        self.found: list[float] = []
+
+    def shuffled(self) -> tuple[Tensor, Tensor]:
+        x = self.x[torch.randperm(len(self.x))]
+        return x, x
+
+    def __call__(self) -> None:
+        fit = Fit(self.sizes, "top_k", self.shuffled)
+        steps, sums = self.sizes["curve_steps"], []
+        while len(sums) < steps:
+            for x in fit.buffer()[0].split(self.sizes["fit_batch"])[: steps - len(sums)]:
+                for group in fit.optimiser.param_groups:
+                    group["lr"] = 1e-3 * (1 + math.cos(math.pi * len(sums) / steps)) / 2
+                sums.append(fit.step(x, x))
+        parts = [sums[i : i + steps // 4] for i in range(0, steps, steps // 4)]
+        self.found = [sum(e for e, _ in part) / sum(v for _, v in part) for part in parts]
+
+
+KINDS = ("top_k", "batch_top_k", "matryoshka", "standard", "jump_relu", "gated")
+PARTS = (*KINDS, "collected", "transcoder")
+WORKS: dict[str, Work] = {f"fit-{name}": functools.partial(Fit, name=name) for name in PARTS}
+WORKS["fit-curve"] = Curve

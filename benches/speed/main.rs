@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! cargo bench                  all parts
-//! cargo bench -- training      one of them: notebook, language, autoencoders, tracer, smollm2,
-//!                              training, geometry, dictionaries
+//! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
+//!                              smollm2, training, geometry, dictionaries
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -15,6 +15,7 @@
 
 mod autoencoders;
 mod coding;
+mod curve;
 mod dictionaries;
 mod geometry;
 mod growth;
@@ -39,10 +40,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
+    ("curve", curve::rows),
     ("tracer", tracer::rows),
     ("smollm2", smollm2::rows),
     ("training", training::rows),

@@ -1,5 +1,6 @@
 //! The same work here and in PyTorch on as many threads, by turns in one run.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,7 +81,7 @@ fn measured<'a>(
     works: impl Iterator<Item = (usize, Work<'a>)>,
     sizes: &[(&str, usize)],
 ) -> Result<Vec<Row>> {
-    let mut pytorch = Baseline::start(sizes)?;
+    let mut pytorch = Baseline::start(sizes, &[])?;
     let mut rows = Vec::new();
     for (theirs, work) in works {
         rows.push(work.measure(theirs, pytorch.as_mut())?);
@@ -94,7 +95,7 @@ impl Work<'_> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
         if let Some(pytorch) = &mut pytorch {
-            pytorch.seconds(self.request, 1)?;
+            pytorch.ask(self.request, 1)?;
         }
         let count = (self.each * self.times) as f64;
         let count_theirs = (each_theirs * self.times) as f64;
@@ -105,7 +106,7 @@ impl Work<'_> {
             ours.push(count / start.elapsed().as_secs_f64());
             if let Some(pytorch) = &mut pytorch {
                 std::thread::sleep(REST);
-                theirs.push(count_theirs / pytorch.seconds(self.request, self.times)?);
+                theirs.push(count_theirs / pytorch.ask(self.request, self.times)?.seconds);
             }
         }
         let ratios: Vec<f64> =
@@ -114,9 +115,7 @@ impl Work<'_> {
         let mut row = Row::new(self.name, size, median(ours), self.unit);
         if !theirs.is_empty() {
             row.pytorch = Some(median(theirs));
-            let extreme = |pick: fn(f64, f64) -> f64| ratios.iter().copied().fold(f64::NAN, pick);
-            let (lowest, highest) = (extreme(f64::min), extreme(f64::max));
-            row.ratio = Some(Spread { median: median(ratios), lowest, highest });
+            row.ratio = Some(Spread::of(ratios));
         }
         if let Some(flops) = self.flops {
             row.peak_share = Some(row.value * flops / peak::operations()?);
@@ -126,22 +125,33 @@ impl Work<'_> {
     }
 }
 
+/// What PyTorch's side says of some work.
+pub(crate) struct Answer {
+    pub(crate) seconds: f64,
+    /// What it found, where the work has a result.
+    pub(crate) found: Vec<f64>,
+}
+
 /// `benches/pytorch_baseline.py`, waiting for requests.
-struct Baseline {
+pub(crate) struct Baseline {
     program: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Baseline {
-    /// None where no Python with PyTorch was named.
-    fn start(sizes: &[(&str, usize)]) -> Result<Option<Baseline>> {
+    /// With more environment variables; none where no Python with PyTorch was named.
+    pub(crate) fn start(
+        sizes: &[(&str, usize)],
+        variables: &[(&str, &OsStr)],
+    ) -> Result<Option<Baseline>> {
         let variable = "EIGENLENS_BENCH_PYTHON";
         let Some(python) = std::env::var_os(variable).filter(|python| !python.is_empty()) else {
             println!("without PyTorch: set {variable} to a Python that has it");
             return Ok(None);
         };
         let mut command = Command::new(&python);
+        command.envs(variables.iter().copied());
         command.arg(root().join("benches/pytorch_baseline.py"));
         let threads = ("threads", rayon::current_num_threads());
         for (name, size) in sizes.iter().chain([&threads]) {
@@ -157,8 +167,8 @@ impl Baseline {
         Ok(Some(Baseline { program, requests, answers: BufReader::new(answers) }))
     }
 
-    /// How long PyTorch took.
-    fn seconds(&mut self, request: &str, times: usize) -> Result<f64> {
+    /// Has PyTorch do some work so many times.
+    pub(crate) fn ask(&mut self, request: &str, times: usize) -> Result<Answer> {
         let mut answer = String::new();
         writeln!(self.requests, "{request} {times}")
             .and_then(|()| self.answers.read_line(&mut answer))
@@ -167,9 +177,15 @@ impl Baseline {
             let status = self.program.wait()?;
             return Err(format!("benches/pytorch_baseline.py ended with {status}").into());
         }
-        answer.trim().parse().map_err(|_| {
-            format!("benches/pytorch_baseline.py answered {answer:?}, not a number").into()
-        })
+        let numbers: Option<Vec<f64>> =
+            answer.split_whitespace().map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([seconds, found @ ..]) => Ok(Answer { seconds: *seconds, found: found.to_vec() }),
+            _ => {
+                let program = "benches/pytorch_baseline.py";
+                Err(format!("{program} answered {answer:?}, not numbers").into())
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Result, median};
 
 /// One computation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +38,14 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) lowest: f64,
     pub(crate) highest: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(ratios: Vec<f64>) -> Self {
+        let extreme = |pick: fn(f64, f64) -> f64| ratios.iter().copied().fold(f64::NAN, pick);
+        let (lowest, highest) = (extreme(f64::min), extreme(f64::max));
+        Self { median: median(ratios), lowest, highest }
+    }
 }
 
 impl Row {
