@@ -23,6 +23,8 @@ pub(super) struct Krylov {
     pub(super) coupling: Mat<f64>,
     /// The number of multiplied vectors at which eigenvalues are looked at next.
     pub(super) look: usize,
+    /// The number at the last look, and what was found to be left then.
+    pub(super) seen: Option<(usize, f64)>,
 }
 
 impl Krylov {
@@ -30,7 +32,7 @@ impl Krylov {
     pub(super) fn new(place: usize, start: &[f32], d: usize) -> Self {
         let block = start.len() / d;
         let (basis, columns, coupling) = (Vec::new(), Vec::new(), Mat::new());
-        let mut new = Self { place, d, block, basis, columns, coupling, look: 0 };
+        let mut new = Self { place, d, block, basis, columns, coupling, look: 0, seen: None };
         for row in start.chunks(d) {
             new.push(row.to_vec(), length(row));
         }

@@ -33,8 +33,6 @@ pub(crate) use ritz::Largest;
 const ROWS: usize = 512;
 /// Vectors a block beyond the eigenvalues asked for.
 const MORE: usize = 1;
-/// Up to so many basis vectors, eigenvalues are looked at after every step.
-const SMALL: usize = 16;
 /// The seed of the vectors to begin with.
 const SEED: u64 = 0;
 
@@ -82,14 +80,32 @@ pub(crate) fn largest(
         if known < krylov.look || known == krylov.block {
             return ControlFlow::Continue(());
         }
-        krylov.look = if known < SMALL { known } else { known + known / 8 };
         let found = ritz::of(krylov, k);
+        let left = found.bound / (accuracy * found.sum());
+        let before = krylov.seen.replace((known, left));
+        // What a bar ends early is worth a look at every turn.
+        krylov.look = known + if bar > 0.0 { known / 8 } else { until_next(before, known, left) };
         match found.is_within(accuracy) || found.is_below(bar) {
             true => ControlFlow::Break(found),
             false => ControlFlow::Continue(()),
         }
     };
     grow_all(matrices, which, k + MORE, look, progress)
+}
+
+/// How many vectors to multiply until the next look at eigenvalues, which at a basis of some size cost
+/// as much as many products: most of those that it will take if the bound goes on falling as it did
+/// since the look `before`. `left` is the bound over what is asked for.
+fn until_next(before: Option<(usize, f64)>, known: usize, left: f64) -> usize {
+    const SHARE: f64 = 0.7;
+    let expected = match before {
+        Some((earlier, more)) if left < more => {
+            (known - earlier) as f64 * left.ln() / (more / left).ln()
+        }
+        _ => 0.0,
+    };
+    // Not finite where there is nothing to go by.
+    ((SHARE * expected) as usize).clamp(known / 8, known / 2)
 }
 
 /// Estimates of `Σ|λ|` of each of `which`, of which `squares` are `Σλ²`, from `probes` random vectors,
