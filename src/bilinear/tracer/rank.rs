@@ -2,14 +2,14 @@
 
 use candle_core::Tensor;
 
-use super::Tracer;
 use super::forms::Forms;
 use super::statistic::effective_rank;
+use super::{Statistic, Tracer};
 use crate::linalg::lanczos;
 use crate::notebook::Progress;
 use crate::{Error, Result};
 
-/// An estimate of a statistic of every output feature.
+/// Estimates of the effective ranks of all output features.
 #[derive(Debug, Clone)]
 pub struct RankEstimate {
     /// `[features]`.
@@ -20,8 +20,8 @@ pub struct RankEstimate {
 }
 
 impl Tracer {
-    /// An estimate of [`Statistic::EffectiveRank`](super::Statistic::EffectiveRank) from `probes`
-    /// random vectors, with standard errors; no matrix is formed.
+    /// Estimates of [`Statistic::EffectiveRank`] from `probes` random vectors, with standard errors; no
+    /// matrix is formed.
     ///
     /// `Σλ²` of all features takes a few matrix products, and `Σ|λ|` is estimated as
     /// $\tfrac db \sum_{i\le b} q_i^\top |S| q_i$ by block Lanczos. With b probes and rank R the
@@ -41,15 +41,16 @@ impl Tracer {
             let expected = format!("between 1 and {most}, an eighth of d_model");
             return Err(Error::invalid("the number of probes", expected, probes));
         }
+        if !lanczos::is_worth_it(d, 0) {
+            let values = self.compute(Statistic::EffectiveRank)?;
+            return Ok(RankEstimate { errors: values.zeros_like()?, values });
+        }
         let all: Vec<usize> = (0..self.features()).collect();
         let mut progress =
             Progress::new("effective ranks of output features", all.len() as u64, "feature");
         let forms = Forms::new(self)?;
         let squares = forms.squares()?;
-        let found = match lanczos::is_worth_it(d, 0) {
-            true => lanczos::magnitudes(&forms, &all, &squares, probes, &mut progress)?,
-            false => vec![None; all.len()],
-        };
+        let found = lanczos::magnitudes(&forms, &all, &squares, probes, &mut progress)?;
         let rank = |feature: usize| -> Result<[f32; 2]> {
             let [value, error] = match (found[feature], squares[feature]) {
                 (Some(found), squares) if squares > 0.0 => {
@@ -72,7 +73,6 @@ impl Tracer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Statistic;
     use super::super::tests::{tracer, wide};
     use super::*;
 

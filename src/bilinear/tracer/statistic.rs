@@ -6,7 +6,7 @@ use super::forms::Forms;
 use super::{FINEST, Tracer};
 use crate::bilinear::symmetrise;
 use crate::linalg::{eigvalsh_within, lanczos};
-use crate::notebook::Progress;
+use crate::notebook::{Progress, interrupted};
 use crate::{Error, Result};
 
 /// A number that says something of an interaction matrix. With Q the matrix as the weights have
@@ -95,6 +95,9 @@ impl Tracer {
 
     /// All eigenvalues of a feature's S.
     pub(super) fn spectrum(&self, feature: usize) -> Result<Vec<f64>> {
+        if interrupted() {
+            return Err(Error::Interrupted { what: "the eigenvalues".to_owned() });
+        }
         let matrix = symmetrise(&self.interaction(feature)?)?;
         Ok(eigvalsh_within(&matrix)?.to_dtype(DType::F64)?.to_vec1()?)
     }
