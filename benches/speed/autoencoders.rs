@@ -1,13 +1,11 @@
 //! Training autoencoders of every objective, beside PyTorch.
 
-use std::time::Instant;
-
 use eigenlens::prelude::*;
 
 use crate::language::{config, layer_products, model_sizes, text};
 use crate::pytorch::{self, Work};
 use crate::report::Row;
-use crate::{Result, growth, median};
+use crate::{Result, growth};
 
 /// The layer whose MLP's output is read, or by a transcoder predicted from its input.
 const LAYER: usize = 2;
@@ -105,7 +103,7 @@ fn growth_of_step(model: &Decoder, text: &Tokens) -> Result<Row> {
     let d = config().d_model;
     let fixed = format!("top-{}, d_model {d}, batch {}", usual.k, usual.batch);
     growth::row("autoencoder training step", "features", EXPANSIONS.map(|by| by * d), &fixed, |m| {
-        let fit = |steps: usize| -> Result<f64> {
+        let fit = |steps: usize| {
             let options = SaeOptions {
                 steps,
                 report: steps,
@@ -113,13 +111,8 @@ fn growth_of_step(model: &Decoder, text: &Tokens) -> Result<Row> {
                 buffer: STEPS * usual.batch,
                 ..usual.clone()
             };
-            let start = Instant::now();
-            Sae::fit(model, HookPoint::Embed, text, &options)?;
-            Ok(start.elapsed().as_secs_f64())
+            growth::seconds(|| Sae::fit(model, HookPoint::Embed, text, &options).map(drop))
         };
-        fit(STEPS)?;
-        let steps = (STEPS - 1) as f64;
-        let times = (0..3).map(|_| Ok((fit(STEPS)? - fit(1)?) / steps));
-        Ok(median(times.collect::<Result<_>>()?))
+        Ok((fit(STEPS)? - fit(1)?) / (STEPS - 1) as f64)
     })
 }

@@ -22,6 +22,7 @@ const GROWING: usize = 1_024;
 
 /// An autoencoder, activations, and their codes.
 struct Case {
+    sizes: [usize; 4],
     sae: Sae,
     x: Tensor,
     codes: Codes,
@@ -30,34 +31,15 @@ struct Case {
 /// Speeds, errors and growth.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let (one, batch) = (Case::new(ONE)?, Case::new(BATCH)?);
-    let encode = |case: &Case, times| again(times, || case.sae.encode(&case.x).map(drop));
-    let decode = |case: &Case, times| again(times, || case.sae.decode(&case.codes).map(drop));
-    let size = |[width, features, k, rows]: [usize; 4]| {
-        format!("top-{k} of {features} features, d_model {width}, {rows} tokens")
-    };
-    let encoding = |[width, features, ..]: [usize; 4]| (2 * width * features) as f64;
-    let decoding = |[width, _, k, _]: [usize; 4]| (2 * width * k) as f64;
     let works = [
-        Work::new("autoencoder, encoding", "encoding", |times| encode(&one, times))
-            .size(size(ONE))
-            .turn(2, ONE[3], "tokens/s")
-            .flops(encoding(ONE))
-            .error(one.encoding_error()?),
-        Work::new("autoencoder, decoding", "decoding", |times| decode(&one, times))
-            .size(size(ONE))
-            .turn(20, ONE[3], "tokens/s")
-            .flops(decoding(ONE))
-            .error(one.decoding_error()?),
-        Work::new("autoencoder, encoding a batch", "encoding-batch", |times| encode(&batch, times))
-            .size(size(BATCH))
-            .turn(1, BATCH[3], "tokens/s")
-            .flops(encoding(BATCH))
-            .error(batch.encoding_error()?),
-        Work::new("autoencoder, decoding a batch", "decoding-batch", |times| decode(&batch, times))
-            .size(size(BATCH))
-            .turn(10, BATCH[3], "tokens/s")
-            .flops(decoding(BATCH))
-            .error(batch.decoding_error()?),
+        one.works([
+            ("autoencoder, encoding", "encoding", 2),
+            ("autoencoder, decoding", "decoding", 20),
+        ])?,
+        batch.works([
+            ("autoencoder, encoding a batch", "encoding-batch", 1),
+            ("autoencoder, decoding a batch", "decoding-batch", 10),
+        ])?,
     ];
     let named = |[d_model, features, k, rows]: [&'static str; 4], sizes: [usize; 4]| {
         [(d_model, sizes[0]), (features, sizes[1]), (k, sizes[2]), (rows, sizes[3])]
@@ -66,7 +48,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         named(["sae_d_model", "sae_features", "sae_k", "sae_rows"], ONE),
         named(["batch_d_model", "batch_features", "batch_k", "batch_rows"], BATCH),
     ];
-    let mut rows = pytorch::rows(works, &sizes.concat())?;
+    let mut rows = pytorch::rows(works.into_iter().flatten(), &sizes.concat())?;
     rows.extend(growths()?);
     Ok(rows)
 }
@@ -87,11 +69,33 @@ fn growths() -> Result<[Row; 2]> {
 }
 
 impl Case {
-    fn new([width, features, k, rows]: [usize; 4]) -> Result<Self> {
+    fn new(sizes: [usize; 4]) -> Result<Self> {
+        let [width, features, k, rows] = sizes;
         let sae = random_sae(HookPoint::MlpOut(0), [features, width], k)?;
         let x = Rng::seed(1).normal((rows, width), &Device::Cpu)?;
         let codes = sae.encode(&x)?;
-        Ok(Self { sae, x, codes })
+        Ok(Self { sizes, sae, x, codes })
+    }
+
+    /// Encoding and decoding, each by its name, what PyTorch calls it, and how often a turn does it.
+    fn works(&self, named: [(&'static str, &'static str, usize); 2]) -> Result<[Work<'_>; 2]> {
+        let [width, features, k, rows] = self.sizes;
+        let size = format!("top-{k} of {features} features, d_model {width}, {rows} tokens");
+        let [encoding, decoding] = named;
+        let encode = |times| again(times, || self.sae.encode(&self.x).map(drop));
+        let decode = |times| again(times, || self.sae.decode(&self.codes).map(drop));
+        Ok([
+            Work::new(encoding.0, encoding.1, encode)
+                .size(&size)
+                .turn(encoding.2, rows, "tokens/s")
+                .flops((2 * width * features) as f64)
+                .error(self.encoding_error()?),
+            Work::new(decoding.0, decoding.1, decode)
+                .size(&size)
+                .turn(decoding.2, rows, "tokens/s")
+                .flops((2 * width * k) as f64)
+                .error(self.decoding_error()?),
+        ])
     }
 
     /// The largest error of an entry of the first codes, against `h = E (x − b)` in f64: of what a

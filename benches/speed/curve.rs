@@ -11,9 +11,8 @@ use crate::{Result, median};
 
 /// The layer whose MLP's output is read.
 const LAYER: usize = 2;
-/// Steps of a training, and activations that PyTorch's are drawn from: none of them comes twice.
+/// Steps of a training.
 const STEPS: usize = 256;
-const POOL: usize = 262_144;
 /// Trainings on either side, each from other random weights.
 const SEEDS: u64 = 3;
 
@@ -25,7 +24,9 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let (point, usual) = (HookPoint::MlpOut(LAYER), SaeOptions::default());
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("activations");
-    fs::write(&path, activations(&model, point, &text, usual.length)?)?;
+    // As many as PyTorch's steps take: none comes twice.
+    let windows = text.windows(STEPS * usual.batch / usual.length, usual.length, &Device::Cpu)?;
+    fs::write(&path, activations(&model, point, &windows)?)?;
 
     let own = [
         ("d_model", model.config().d_model),
@@ -61,9 +62,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     Ok((0..4).map(row).collect())
 }
 
-/// Activations of windows from all over the text, as bytes.
-fn activations(model: &Decoder, point: HookPoint, text: &Tokens, length: usize) -> Result<Vec<u8>> {
-    let windows = text.windows(POOL / length, length, &Device::Cpu)?;
+/// Activations of windows of text, as bytes.
+fn activations(model: &Decoder, point: HookPoint, windows: &Tensor) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for at in (0..windows.dim(0)?).step_by(64) {
         let some = windows.narrow(0, at, 64.min(windows.dim(0)? - at))?;

@@ -9,6 +9,7 @@ use crate::random::Rng;
 const LOST: f32 = 1e-6;
 /// Below this share, rounding is enough of what is left to lean on the basis: it is taken out again.
 const SMALL: f32 = 1e-2;
+
 pub(super) struct Krylov {
     /// Which of the matrices it is.
     pub(super) place: usize,
