@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::svd::{ComputeSvdVectors, svd as faer_svd, svd_scratch};
-use faer::{Mat, Par};
+use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd as faer_svd, svd_scratch};
+use faer::{Mat, Par, Spec};
 
 use super::matrix::{Home, column_signs, flip_columns, matrix, row_major};
 use crate::{Error, Result};
@@ -101,7 +101,11 @@ fn factors(what: &str, tensor: &Tensor) -> Result<Factors> {
     let mut values = Diag::zeros(k);
     let par = Par::rayon(0);
     let thin = ComputeSvdVectors::Thin;
-    let scratch = svd_scratch::<f64>(rows, columns, thin, thin, par, Default::default());
+    let mut settings = Spec::<SvdParams, f64>::default();
+    // By shifted QR at every size: where many singular values are equal, faer's way of dividing large
+    // matrices can lose some of them.
+    settings.recursion_threshold = usize::MAX;
+    let scratch = svd_scratch::<f64>(rows, columns, thin, thin, par, settings);
     faer_svd(
         m.as_ref(),
         values.as_mut(),
@@ -109,7 +113,7 @@ fn factors(what: &str, tensor: &Tensor) -> Result<Factors> {
         Some(v.as_mut()),
         par,
         MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
+        settings,
     )
     .map_err(|_| Error::invalid(what, "one whose iteration converges", "none"))?;
     let signs = column_signs(u.as_ref());
@@ -146,6 +150,25 @@ mod tests {
             assert!(descending.windows(2).all(|pair| pair[0] >= pair[1]));
             let rebuilt = u.broadcast_mul(&values).unwrap().matmul(&v.t().unwrap()).unwrap();
             assert!(gap(&rebuilt, &m) < 1e-12);
+        }
+    }
+
+    /// Half of 300 singular values equal and the others zero, and rows that are two directions again
+    /// and again, up to the rounding of f32.
+    #[test]
+    fn equal_singular_values_are_all_found() {
+        let orthonormal = |columns: usize| crate::linalg::qr(&random(300, columns)).unwrap().q;
+        let (u, v) = (orthonormal(300), orthonormal(150));
+        let half = u.narrow(1, 0, 150).unwrap().matmul(&v.t().unwrap()).unwrap();
+        let two = orthonormal(2).to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap();
+        let two = Tensor::cat(&vec![two.t().unwrap(); 64], 0).unwrap();
+        for (m, value, count) in [(half, 1.0, 150), (two, 8.0, 2)] {
+            let Svd { u, values, v } = svd(&m).unwrap();
+            let rebuilt = u.broadcast_mul(&values).unwrap().matmul(&v.t().unwrap()).unwrap();
+            assert!(gap(&rebuilt, &m) < 1e-12);
+            let values: Vec<f64> = values.to_vec1().unwrap();
+            assert!(values[..count].iter().all(|found| (found - value).abs() < 1e-6 * value));
+            assert!(values[count..].iter().all(|rest| rest.abs() < 1e-6));
         }
     }
 
