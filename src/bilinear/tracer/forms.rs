@@ -86,6 +86,8 @@ impl Forms {
 
 /// Rows that one thread multiplies at a time.
 const ROWS: usize = 96;
+/// Rows that a GPU is given at a time.
+const ELSEWHERE: usize = 8_192;
 
 /// The maps on the host, laid out for the many products that they take part in.
 struct Host {
@@ -142,6 +144,14 @@ impl Host {
 impl Symmetric for Forms {
     fn size(&self) -> usize {
         self.both.dims()[1]
+    }
+
+    fn together(&self) -> usize {
+        match self.host {
+            // A few shares for each thread, so that all end at about the same time.
+            Some(_) => 3 * rayon::current_num_threads().max(2) * ROWS,
+            None => ELSEWHERE,
+        }
     }
 
     fn products(&self, which: &[usize], block: usize, vectors: &[f32]) -> Result<Vec<f32>> {

@@ -46,7 +46,9 @@ impl Tracer {
                     true => {
                         let label = "truncated eigenvalues of output features";
                         let mut progress = Progress::new(label, all.len() as u64, "feature");
-                        self.truncated(&Forms::new(self)?, &all, k, 0.0, &mut progress)?.0
+                        let forms = Forms::new(self)?;
+                        let mut start = lanczos::start(&forms, k)?;
+                        self.truncated(&forms, &all, k, 0.0, &mut start, &mut progress)?.0
                     }
                     false => self.spectra(|values| sum_of_largest(values, k))?,
                 }
@@ -80,10 +82,11 @@ impl Tracer {
         which: &[usize],
         k: usize,
         bar: f64,
+        start: &mut lanczos::Start,
         progress: &mut Progress,
     ) -> Result<(Vec<f64>, usize)> {
         let until = lanczos::Until { accuracy: self.accuracy, bar };
-        let found = lanczos::largest(forms, which, k, until, progress)?;
+        let found = lanczos::largest(forms, which, k, until, start, progress)?;
         let below = found.iter().flatten().filter(|found| !found.is_within(self.accuracy)).count();
         let sum = |(feature, found): (&usize, Option<lanczos::Largest>)| match found {
             Some(found) => Ok(found.sum()),

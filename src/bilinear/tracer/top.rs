@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::forms::Forms;
 use super::{Statistic, Tracer, write_list};
+use crate::linalg::lanczos;
 use crate::notebook::{MimeBundle, Progress};
 use crate::{Error, Result};
 
@@ -60,6 +61,7 @@ impl Tracer {
     fn certified(&self, count: usize, k: usize) -> Result<Top> {
         let features = self.features();
         let forms = Forms::new(self)?;
+        let mut start = lanczos::start(&forms, k)?;
         let bounds: Vec<f64> =
             forms.squares()?.iter().map(|square| (k as f64 * square).sqrt()).collect();
         let mut order: Vec<usize> = (0..features).collect();
@@ -79,7 +81,8 @@ impl Tracer {
             if asked.is_empty() {
                 break;
             }
-            let (values, refined) = self.truncated(&forms, &asked, k, bar, &mut progress)?;
+            let (values, refined) =
+                self.truncated(&forms, &asked, k, bar, &mut start, &mut progress)?;
             top.refined += refined;
             // What is below the bar does not get in.
             top.merge(count, asked.into_iter().zip(values.into_iter().map(|value| value as f32)));

@@ -56,6 +56,15 @@ impl Krylov {
         Mat::from_fn(m, m, |i, j| self.columns[i.max(j)][i.min(j)])
     }
 
+    /// The combination of the multiplied vectors with these coefficients, `[d]`.
+    pub(super) fn along(&self, coefficients: &[f32]) -> Vec<f32> {
+        let mut sum = vec![0f32; self.d];
+        for (vector, by) in self.basis.chunks(self.d).zip(coefficients) {
+            add_scaled(&mut sum, *by, vector);
+        }
+        sum
+    }
+
     /// Whether the next step would make the basis grow beyond half of d.
     pub(super) fn is_full(&self) -> bool {
         2 * (self.columns.len() + 2 * self.block) > self.d

@@ -17,22 +17,21 @@
 mod krylov;
 mod magnitude;
 mod ritz;
-
-use std::ops::ControlFlow;
+mod start;
 
 use crate::notebook::Progress;
-use crate::random::Rng;
 use crate::{Error, Result};
 use rayon::prelude::*;
 
 use krylov::Krylov;
 pub(crate) use magnitude::Magnitude;
 pub(crate) use ritz::Largest;
+pub(crate) use start::Start;
 
-/// Products that are computed together: enough rows for a matrix product to be at its best.
-const ROWS: usize = 512;
 /// Vectors a block beyond the eigenvalues asked for.
 const MORE: usize = 1;
+/// Matrices whose eigenvectors tell what the bases of later ones begin with.
+const PILOTS: usize = 64;
 /// The seed of the vectors to begin with.
 const SEED: u64 = 0;
 
@@ -40,6 +39,9 @@ const SEED: u64 = 0;
 pub(crate) trait Symmetric {
     /// d.
     fn size(&self) -> usize;
+
+    /// How many vectors are best multiplied together.
+    fn together(&self) -> usize;
 
     /// Products of matrices with `block` vectors each: `vectors` are rows `[which.len() · block, d]`,
     /// of which the first `block` go with the first of `which`, and so are the results.
@@ -64,33 +66,54 @@ pub(crate) struct Until {
     pub(crate) bar: f64,
 }
 
+/// What [`largest`] begins with, which learns from one call for the next.
+pub(crate) fn start(matrices: &impl Symmetric, k: usize) -> Result<Start> {
+    Start::random(k + MORE, matrices.size())
+}
+
 /// The `k` largest eigenvalues by magnitude of each of `which`, in that order. The sum of their
 /// magnitudes is right within `accuracy` times itself, by the bound of [`Largest`]. Where the basis
 /// grows to half of d before that, there is none: those are better computed from their entries.
 /// Matrices whose sum is certain to be below `bar` are left at what is known of them by then.
+/// `start` comes from [`start`] with the same k.
 pub(crate) fn largest(
     matrices: &impl Symmetric,
     which: &[usize],
     k: usize,
     Until { accuracy, bar }: Until,
+    start: &mut Start,
     progress: &mut Progress,
 ) -> Result<Vec<Option<Largest>>> {
     let look = |krylov: &mut Krylov| {
         let known = krylov.multiplied();
         if known < krylov.look || known == krylov.block {
-            return ControlFlow::Continue(());
+            return None;
         }
         let found = ritz::of(krylov, k);
         let left = found.bound / (accuracy * found.sum());
         let before = krylov.seen.replace((known, left));
         // What a bar ends early is worth a look at every turn.
         krylov.look = known + if bar > 0.0 { known / 8 } else { until_next(before, known, left) };
-        match found.is_within(accuracy) || found.is_below(bar) {
-            true => ControlFlow::Break(found),
-            false => ControlFlow::Continue(()),
-        }
+        (found.is_within(accuracy) || found.is_below(bar)).then_some(found)
     };
-    grow_all(matrices, which, k + MORE, look, progress)
+    let mut found = Vec::with_capacity(which.len());
+    let mut rest = which;
+    if !start.has_learned() {
+        let (pilots, later) = which.split_at(PILOTS.min(which.len()));
+        let look = |krylov: &mut Krylov| Some((look(krylov)?, ritz::vectors(krylov, k)));
+        let (own, vectors): (Vec<_>, Vec<_>) =
+            grow_all(matrices, pilots, start.vectors(), look, progress)?
+                .into_iter()
+                .map(Option::unzip)
+                .unzip();
+        found.extend(own);
+        if pilots.len() == PILOTS {
+            start.learn(vectors.into_iter().flatten().flatten().collect())?;
+        }
+        rest = later;
+    }
+    found.extend(grow_all(matrices, rest, start.vectors(), look, progress)?);
+    Ok(found)
 }
 
 /// How many vectors to multiply until the next look at eigenvalues, which at a basis of some size cost
@@ -120,38 +143,36 @@ pub(crate) fn magnitudes(
     let look = |krylov: &mut Krylov| {
         let known = krylov.multiplied();
         if known < krylov.look.max(magnitude::FEWEST * probes) {
-            return ControlFlow::Continue(());
+            return None;
         }
         krylov.look = known + magnitude::STEPS * probes;
         let found = Magnitude::of(krylov, squares[krylov.place]);
-        match found.is_settled() {
-            true => ControlFlow::Break(found),
-            false => ControlFlow::Continue(()),
-        }
+        found.is_settled().then_some(found)
     };
-    grow_all(matrices, which, probes, look, progress)
+    let start = Start::random(probes, matrices.size())?;
+    grow_all(matrices, which, start.vectors(), look, progress)
 }
 
-/// Grows a basis from `block` random vectors for each of `which` until `look` ends it, or without
-/// result before it is beyond half of d.
+/// Grows a basis from `start`, rows `[block, d]`, for each of `which` until `look` has a result, or
+/// without one before it is beyond half of d.
 fn grow_all<R: Clone + Send>(
     matrices: &impl Symmetric,
     which: &[usize],
-    block: usize,
-    look: impl Fn(&mut Krylov) -> ControlFlow<R> + Sync,
+    start: &[f32],
+    look: impl Fn(&mut Krylov) -> Option<R> + Sync,
     progress: &mut Progress,
 ) -> Result<Vec<Option<R>>> {
     let d = matrices.size();
-    let start = Rng::stream(SEED, 0).normal((block, d), &candle_core::Device::Cpu)?;
-    let start: Vec<f32> = start.flatten_all()?.to_vec1()?;
+    let block = start.len() / d;
+    let most = (matrices.together() / block).max(2);
     let mut found: Vec<Option<R>> = vec![None; which.len()];
     let mut waiting = 0..which.len();
     let mut active: Vec<Krylov> = Vec::new();
     let mut done = 0;
     loop {
-        let room = (ROWS / block).max(2) - active.len();
+        let room = most - active.len();
         let mut fresh: Vec<Krylov> =
-            waiting.by_ref().take(room).map(|place| Krylov::new(place, &start, d)).collect();
+            waiting.by_ref().take(room).map(|place| Krylov::new(place, start, d)).collect();
         if let Some(vectors) = fresh.first().map(|one| one.last().to_vec()) {
             let asked: Vec<usize> = fresh.iter().map(|one| which[one.place]).collect();
             let products = matrices.products_with_same(&asked, &vectors)?;
@@ -166,9 +187,9 @@ fn grow_all<R: Clone + Send>(
             return Ok(found);
         }
         let asked: Vec<usize> = active.iter().map(|one| which[one.place]).collect();
-        let vectors: Vec<f32> = active.iter().flat_map(Krylov::last).copied().collect();
-        let products = matrices.products(&asked, block, &vectors)?;
-        let ended: Vec<ControlFlow<R>> = active
+        let vectors: Vec<&[f32]> = active.iter().map(Krylov::last).collect();
+        let products = matrices.products(&asked, block, &vectors.concat())?;
+        let results: Vec<Option<R>> = active
             .par_iter_mut()
             .zip(products.par_chunks(block * d))
             .map(|(one, products)| {
@@ -176,14 +197,14 @@ fn grow_all<R: Clone + Send>(
                 look(one)
             })
             .collect();
-        let mut ended = ended.into_iter();
+        let mut results = results.into_iter();
         let before = active.len();
-        active.retain(|one| match ended.next() {
-            Some(ControlFlow::Break(result)) => {
+        active.retain(|one| match results.next().flatten() {
+            Some(result) => {
                 found[one.place] = Some(result);
                 false
             }
-            _ => !one.is_full(),
+            None => !one.is_full(),
         });
         let count = before - active.len();
         done += count;

@@ -1,7 +1,7 @@
 //! Eigenvalues from a Krylov basis, and how far they can be off.
 
-use faer::Par;
 use faer::linalg::evd::ComputeEigenvectors;
+use faer::{Mat, Par};
 
 use super::krylov::Krylov;
 use crate::linalg::eigen::eigenpairs;
@@ -44,12 +44,12 @@ impl Largest {
 
 /// The `k` largest eigenvalues of T.
 pub(super) fn of(krylov: &Krylov, k: usize) -> Largest {
-    let (t, coupling) = (krylov.projected(), &krylov.coupling);
-    let (m, block) = (t.nrows(), coupling.nrows());
-    let Some((values, vectors)) = eigenpairs(t.as_ref(), ComputeEigenvectors::Yes, Par::Seq) else {
+    let Some(Pairs { values, vectors }) = pairs(krylov) else {
         // Nothing is known: the basis grows on.
         return Largest { values: vec![0.0; k], bound: f64::INFINITY };
     };
+    let coupling = &krylov.coupling;
+    let (m, block) = (vectors.nrows(), coupling.nrows());
     let residual = |i: usize| {
         let last = |column: usize| vectors[(m - block + column, i)];
         let square = |line: usize| {
@@ -57,9 +57,28 @@ pub(super) fn of(krylov: &Krylov, k: usize) -> Largest {
         };
         (0..block).map(square).sum::<f64>().sqrt()
     };
-    let mut pairs: Vec<(f64, f64)> =
-        values.into_iter().enumerate().map(|(i, value)| (value, residual(i))).collect();
-    pairs.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
-    let bound = 2.0 * pairs[..k].iter().map(|(_, residual)| residual).sum::<f64>();
-    Largest { values: pairs[..k].iter().map(|(value, _)| *value).collect(), bound }
+    let bound = 2.0 * values[..k].iter().map(|(i, _)| residual(*i)).sum::<f64>();
+    Largest { values: values[..k].iter().map(|(_, value)| *value).collect(), bound }
+}
+
+/// Eigenvectors of those, rows `[k, d]`; none where nothing is known.
+pub(super) fn vectors(krylov: &Krylov, k: usize) -> Vec<f32> {
+    let Some(Pairs { values, vectors }) = pairs(krylov) else { return Vec::new() };
+    let column = |i: usize| (0..vectors.nrows()).map(|row| vectors[(row, i)] as f32).collect();
+    let columns = values[..k].iter().map(|(i, _)| column(*i));
+    columns.flat_map(|column: Vec<f32>| krylov.along(&column)).collect()
+}
+
+/// Eigenvalues of T with the columns of their eigenvectors, by magnitude from the largest down.
+struct Pairs {
+    values: Vec<(usize, f64)>,
+    vectors: Mat<f64>,
+}
+
+fn pairs(krylov: &Krylov) -> Option<Pairs> {
+    let t = krylov.projected();
+    let (values, vectors) = eigenpairs(t.as_ref(), ComputeEigenvectors::Yes, Par::Seq)?;
+    let mut values: Vec<(usize, f64)> = values.into_iter().enumerate().collect();
+    values.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    Some(Pairs { values, vectors })
 }
