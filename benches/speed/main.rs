@@ -12,6 +12,9 @@
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
 //! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook; smollm2 needs
 //!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`.
+//!
+//! The rows of tracer on trained weights need `eigenlens fetch corpus`: the first time, a model is
+//! trained on it for four minutes.
 
 mod autoencoders;
 mod coding;
@@ -27,6 +30,7 @@ mod pytorch;
 mod report;
 mod smollm2;
 mod tracer;
+mod trained;
 mod training;
 
 use std::error::Error;

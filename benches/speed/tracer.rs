@@ -1,7 +1,5 @@
 //! The Tracer's scan at the size of a large model, beside PyTorch's, which is timed on few features.
 
-use std::time::Instant;
-
 use eigenlens::linalg::{matmul, qr, svd};
 use eigenlens::prelude::*;
 use eigenlens::sae::{Architecture, SaeWeights};
@@ -9,14 +7,14 @@ use eigenlens::sae::{Architecture, SaeWeights};
 use crate::language::again;
 use crate::pytorch::{self, Work};
 use crate::report::Row;
-use crate::{Result, growth, largest};
+use crate::{Result, growth, largest, trained};
 
 /// d_model and d_hidden.
 const SIZE: [usize; 2] = [1_024, 3_072];
-/// Output features that a scan of ours goes over, and one of PyTorch's.
-const FEATURES: [usize; 2] = [512, 8];
-/// Output features that the top is sought among, and how many make it.
-const TOP: [usize; 2] = [8_192, 10];
+/// Output features that a scan of ours goes over, over trained weights, and one of PyTorch's.
+const FEATURES: [usize; 3] = [512, 2_048, 8];
+/// How many make it to the top.
+const TOP: usize = 10;
 /// Features whose statistic is compared with f64.
 const CHECKED: usize = 4;
 /// Widths at which growth is measured.
@@ -36,111 +34,164 @@ enum Weights {
     Ties,
 }
 
-/// Speeds, errors and growth.
+/// Speeds, errors and growth. PyTorch has no other way to the top features than a scan over all.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let [d, hidden] = SIZE;
-    let [ours, theirs] = FEATURES;
-    let kinds = [
-        ("tracer scan, random weights", Weights::Random),
-        ("tracer scan, spectra as the embedded model's", Weights::Falling),
-        ("tracer scan, near ties", Weights::Ties),
+    let [ours, over_trained, theirs] = FEATURES;
+    let of = |kind| MlpFeatures::new(kind, d, hidden, ours);
+    let (random, falling) = (of(Weights::Random)?, of(Weights::Falling)?);
+    let ties = of(Weights::Ties)?;
+    let trained = trained::model_and_features(d, hidden)?
+        .map(|(model, sae)| MlpFeatures { model, encoder: sae.weights().encoder.clone() });
+    let some = trained.as_ref().map(|all| all.some(0..over_trained as u32)).transpose()?;
+
+    let (top, refined) = random.top("tracer top, random weights")?;
+    let mut counts = vec![refined];
+    let mut works = vec![
+        random.scan("tracer scan, random weights")?,
+        falling.scan("tracer scan, spectra as the embedded model's")?,
+        ties.scan("tracer scan, near ties")?,
+        falling.ranks("tracer effective rank, estimate")?,
+        top,
     ];
-    let tracers: Vec<(&'static str, Weights, Tracer)> = kinds
-        .into_iter()
-        .map(|(name, kind)| Ok((name, kind, tracer(kind, d, hidden, ours)?)))
-        .collect::<Result<_>>()?;
-    let size =
-        format!("d_model {d}, d_hidden {hidden}, {ours} output features ({theirs} in PyTorch)");
-    let size = format!("{size}; error of {CHECKED} of them against f64");
-    let works = tracers.iter().map(|(name, kind, tracer)| {
-        let run = |times| again(times, || tracer.compute(STATISTIC).map(drop));
-        let work = Work::new(name, "scan", run).size(&size).turn(1, ours, "features/s");
-        Ok(work.error(error(*kind, STATISTIC, &tracer.compute(STATISTIC)?)?))
-    });
-    let mut works = works.collect::<Result<Vec<_>>>()?;
-    let (_, kind, falling) = &tracers[1];
-    let ranks = |times| again(times, || falling.estimate_effective_rank(PROBES).map(drop));
-    let estimate = falling.estimate_effective_rank(PROBES)?;
-    works.push(
-        Work::new("tracer effective rank, estimate", "scan", ranks)
-            .size(format!("{PROBES} probes, spectra as the embedded model's, {size}"))
-            .turn(1, ours, "features/s")
-            .error(error(*kind, Statistic::EffectiveRank, &estimate.values)?),
-    );
+    if let (Some(all), Some(some)) = (&trained, &some) {
+        let (top, refined) = all.top("tracer top, trained weights")?;
+        counts.push(refined);
+        works.extend([
+            some.scan("tracer scan, trained weights")?,
+            some.ranks("tracer effective rank, estimate, trained weights")?,
+            top,
+        ]);
+    }
     let sizes = [("d_model", d), ("d_hidden", hidden), ("outputs", theirs)];
     let mut rows = pytorch::sampled_rows(works, theirs, &sizes)?;
-    rows.extend(top()?);
+    rows.extend(counts);
     rows.push(growth()?);
     Ok(rows)
 }
 
-fn top() -> Result<Vec<Row>> {
-    let ([d, hidden], [features, count]) = (SIZE, TOP);
-    let tracer = tracer(Weights::Falling, d, hidden, features)?;
-    let size = format!("top {count} of {features}, d_model {d}, spectra as the embedded model's");
-    let start = Instant::now();
-    let top = tracer.top(count, STATISTIC)?;
-    let row = |name: &str, value, unit| Row::new(format!("tracer top, {name}"), &size, value, unit);
-    Ok(vec![
-        row("time", start.elapsed().as_secs_f64(), "s"),
-        row("features refined", top.refined as f64, "features"),
-    ])
+/// A model of one layer, and directions of features of its MLP's output, `[features, d]`.
+struct MlpFeatures {
+    model: Decoder,
+    encoder: Tensor,
+}
+
+impl MlpFeatures {
+    /// Those features alone.
+    fn some(&self, which: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let which = Tensor::from_iter(which, &Device::Cpu)?;
+        Ok(Self { model: self.model.clone(), encoder: self.encoder.index_select(&which, 0)? })
+    }
+
+    fn tracer(&self) -> Result<Tracer> {
+        let (features, d) = self.encoder.dims2()?;
+        let sae = |point| -> Result<Sae> {
+            let bias = Tensor::zeros(d, DType::F32, &Device::Cpu)?;
+            // Interactions with the decoder are not measured.
+            let decoder = Tensor::zeros((d, features), DType::F32, &Device::Cpu)?;
+            let weights = SaeWeights::new(self.encoder.clone(), decoder, bias);
+            Ok(Sae::new(Architecture::signed_top_k(1), weights)?.at(point))
+        };
+        let (input, output) = (sae(HookPoint::MlpIn(0))?, sae(HookPoint::MlpOut(0))?);
+        Ok(Tracer::new(&self.model, 0, &input, &output)?)
+    }
+
+    /// The largest error of values that were `found` for features.
+    fn error(&self, statistic: Statistic, found: &[(usize, f32)]) -> Result<f64> {
+        let few = self.some(found.iter().map(|(feature, _)| *feature as u32))?;
+        let exact = few.tracer()?.with_accuracy(0.0)?.compute(statistic)?.to_vec1::<f32>()?;
+        let gap =
+            |((_, found), exact): (&(usize, f32), f32)| f64::from((found / exact - 1.0).abs());
+        Ok(largest(found.iter().zip(exact).map(gap)))
+    }
+
+    fn work<'a>(
+        &self,
+        name: &'static str,
+        run: impl Fn() -> eigenlens::Result<()> + 'a,
+    ) -> Result<Work<'a>> {
+        let ([d, hidden], [.., theirs]) = (SIZE, FEATURES);
+        let features = self.encoder.dim(0)?;
+        let size = format!("d_model {d}, d_hidden {hidden}, {features} output features");
+        Ok(Work::new(name, "scan", move |times| again(times, &run))
+            .size(format!("{size} ({theirs} in PyTorch); error of {CHECKED} of them against f64"))
+            .turn(1, features, "features/s"))
+    }
+
+    fn scan(&self, name: &'static str) -> Result<Work<'static>> {
+        let tracer = self.tracer()?;
+        let found = first(&tracer.compute(STATISTIC)?)?;
+        let error = self.error(STATISTIC, &found)?;
+        Ok(self.work(name, move || tracer.compute(STATISTIC).map(drop))?.error(error))
+    }
+
+    fn ranks(&self, name: &'static str) -> Result<Work<'static>> {
+        let tracer = self.tracer()?;
+        let found = first(&tracer.estimate_effective_rank(PROBES)?.values)?;
+        let error = self.error(Statistic::EffectiveRank, &found)?;
+        let run = move || tracer.estimate_effective_rank(PROBES).map(drop);
+        Ok(self.work(name, run)?.error(error))
+    }
+
+    /// And how many features it goes to the end with.
+    fn top(&self, name: &'static str) -> Result<(Work<'static>, Row)> {
+        let tracer = self.tracer()?;
+        let top = tracer.top(TOP, STATISTIC)?;
+        let error = self.error(STATISTIC, &top.entries[..CHECKED])?;
+        let work = self.work(name, move || tracer.top(TOP, STATISTIC).map(drop))?.error(error);
+        let size = format!("top {TOP} of {} features", top.features);
+        let refined = Row::new(format!("{name}: refined"), size, top.refined as f64, "features");
+        Ok((work, refined))
+    }
+}
+
+/// The first values, with their places.
+fn first(values: &Tensor) -> Result<Vec<(usize, f32)>> {
+    Ok(values.narrow(0, 0, CHECKED)?.to_vec1()?.into_iter().enumerate().collect())
 }
 
 fn growth() -> Result<Row> {
     growth::row("tracer scan", "d_model", WIDTHS, "d_hidden 3 d_model", |d| {
-        let tracer = tracer(Weights::Falling, d, 3 * d, FEATURES[0])?;
+        let tracer = MlpFeatures::new(Weights::Falling, d, 3 * d, FEATURES[0])?.tracer()?;
         growth::seconds(|| tracer.compute(STATISTIC).map(drop))
     })
 }
 
-/// The largest error of the first features.
-fn error(kind: Weights, statistic: Statistic, found: &Tensor) -> Result<f64> {
-    let [d, hidden] = SIZE;
-    let exact = tracer(kind, d, hidden, CHECKED)?.with_accuracy(0.0)?.compute(statistic)?;
-    let (found, exact) = (found.to_vec1::<f32>()?, exact.to_vec1::<f32>()?);
-    let gaps = found.iter().zip(exact).map(|(found, exact)| f64::from((found / exact - 1.0).abs()));
-    Ok(largest(gaps))
-}
-
-fn tracer(kind: Weights, d: usize, hidden: usize, features: usize) -> Result<Tracer> {
-    let cpu = &Device::Cpu;
-    let config = Config { vocab: 64, ..Config::bilinear(1, 8, d, hidden) };
-    let model = Decoder::random(config, 0, cpu)?;
-    // Of more features, the first ones are the same.
-    let mut directions = Rng::seed(0).normal((features, d), cpu)?;
-    let square = qr(&Rng::seed(1).normal((d, d), cpu)?)?.q;
-    for var in model.variables() {
-        let changed = match (kind, var.dims2()?) {
-            (Weights::Falling, shape) if shape == (2 * hidden, d) => {
-                // Random left singular vectors, and right ones that both maps share.
-                matmul(var.as_tensor(), &square.broadcast_mul(&embedded_spectrum(d)?)?)?
-            }
-            (Weights::Ties, shape) if shape == (2 * hidden, d) => {
-                // Both maps orthogonal: eigenvalues are the directions' entries.
-                let zeros = Tensor::zeros((hidden - d, d), DType::F32, cpu)?;
-                Tensor::cat(&[&square, &zeros, &square, &zeros], 0)?
-            }
-            (Weights::Ties, shape) if shape == (d, hidden) => {
-                let zeros = Tensor::zeros((d, hidden - d), DType::F32, cpu)?;
-                Tensor::cat(&[&Tensor::eye(d, DType::F32, cpu)?, &zeros], 1)?
-            }
-            _ => continue,
-        };
-        var.set(&changed)?;
+impl MlpFeatures {
+    fn new(kind: Weights, d: usize, hidden: usize, features: usize) -> Result<Self> {
+        let cpu = &Device::Cpu;
+        let config = Config { vocab: 64, ..Config::bilinear(1, 8, d, hidden) };
+        let model = Decoder::random(config, 0, cpu)?;
+        // Of more features, the first ones are the same.
+        let mut directions = Rng::seed(0).normal((features, d), cpu)?;
+        let square = qr(&Rng::seed(1).normal((d, d), cpu)?)?.q;
+        for var in model.variables() {
+            let changed = match (kind, var.dims2()?) {
+                (Weights::Falling, shape) if shape == (2 * hidden, d) => {
+                    // Random left singular vectors, and right ones that both maps share.
+                    matmul(var.as_tensor(), &square.broadcast_mul(&embedded_spectrum(d)?)?)?
+                }
+                (Weights::Ties, shape) if shape == (2 * hidden, d) => {
+                    // Both maps orthogonal: eigenvalues are the directions' entries.
+                    let zeros = Tensor::zeros((hidden - d, d), DType::F32, cpu)?;
+                    Tensor::cat(&[&square, &zeros, &square, &zeros], 0)?
+                }
+                (Weights::Ties, shape) if shape == (d, hidden) => {
+                    let zeros = Tensor::zeros((d, hidden - d), DType::F32, cpu)?;
+                    Tensor::cat(&[&Tensor::eye(d, DType::F32, cpu)?, &zeros], 1)?
+                }
+                _ => continue,
+            };
+            var.set(&changed)?;
+        }
+        if kind == Weights::Ties {
+            let top: Vec<f32> = (0..8).map(|i| 1.0 - 1e-4 * i as f32).collect();
+            let top = Tensor::new(top, cpu)?.unsqueeze(0)?.repeat((features, 1))?;
+            let rest = Rng::seed(2).uniform(-0.9, 0.9, (features, d - 8), cpu)?;
+            directions = Tensor::cat(&[top, rest], 1)?;
+        }
+        Ok(Self { model, encoder: directions })
     }
-    if kind == Weights::Ties {
-        let top: Vec<f32> = (0..8).map(|i| 1.0 - 1e-4 * i as f32).collect();
-        let top = Tensor::new(top, cpu)?.unsqueeze(0)?.repeat((features, 1))?;
-        let rest = Rng::seed(2).uniform(-0.9, 0.9, (features, d - 8), cpu)?;
-        directions = Tensor::cat(&[top, rest], 1)?;
-    }
-    let sae = |point| -> Result<Sae> {
-        let bias = Tensor::zeros(d, DType::F32, cpu)?;
-        let weights = SaeWeights::new(directions.clone(), directions.t()?.contiguous()?, bias);
-        Ok(Sae::new(Architecture::signed_top_k(1), weights)?.at(point))
-    };
-    Ok(Tracer::new(&model, 0, &sae(HookPoint::MlpIn(0))?, &sae(HookPoint::MlpOut(0))?)?)
 }
 
 /// The singular values of the embedded model's left map in its third layer, over the first, at d
