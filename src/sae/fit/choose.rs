@@ -34,12 +34,15 @@ fn positive(h: f32) -> bool {
     h > 0.0 || h.is_nan()
 }
 
-fn entry((feature, h): (u32, f32)) -> Entry {
-    Entry { feature, h, value: h, pull: 0.0 }
+impl Entry {
+    /// A feature of which the code holds what the encoder says.
+    pub(super) fn new(feature: u32, h: f32) -> Self {
+        Self { feature, h, value: h, pull: 0.0 }
+    }
 }
 
 fn entries(h: &[f32]) -> impl Iterator<Item = Entry> {
-    (0..).zip(h.iter().copied()).map(entry)
+    (0..).zip(h).map(|(feature, h)| Entry::new(feature, *h))
 }
 
 impl Rule<'_> {
@@ -59,40 +62,63 @@ impl Rule<'_> {
 
     fn choose_row(&self, h: &[f32], row: &mut Vec<Entry>) {
         match *self {
-            Self::Relu => row.extend(entries(h).filter(|entry| positive(entry.h))),
             Self::TopK { k, relu } => {
                 let kept = largest(h, k).into_iter().filter(|(_, h)| !relu || positive(*h));
-                row.extend(kept.map(entry));
+                row.extend(kept.map(|(feature, h)| Entry::new(feature, h)));
             }
-            Self::BatchTopK { .. } => {}
-            Self::JumpRelu { thresholds, bandwidth } => {
-                row.extend(entries(h).zip(thresholds).filter_map(|(entry, threshold)| {
-                    let above = entry.h - threshold;
-                    match positive(above) {
-                        true => Some(entry),
-                        false => near(above, bandwidth).then_some(Entry { value: 0.0, ..entry }),
-                    }
-                }));
-            }
-            Self::Gated { bias, gains, magnitude } => row.extend(entries(h).filter_map(|entry| {
-                let at = entry.feature as usize;
-                let value = entry.h * gains[at] + magnitude[at];
-                let open = positive(entry.h + bias[at]) && positive(value);
-                open.then_some(Entry { value, ..entry })
-            })),
+            _ => row.extend(entries(h).filter_map(|entry| self.admit(entry))),
         }
+    }
+
+    /// The entry of a code that h alone decides on, if it has one.
+    #[inline(always)]
+    pub(super) fn admit(&self, entry: Entry) -> Option<Entry> {
+        let at = entry.feature as usize;
+        match *self {
+            Self::Relu => positive(entry.h).then_some(entry),
+            // Those that count their features.
+            Self::TopK { .. } | Self::BatchTopK { .. } => None,
+            Self::JumpRelu { thresholds, bandwidth } => {
+                let above = entry.h - thresholds[at];
+                match positive(above) {
+                    true => Some(entry),
+                    false => near(above, bandwidth).then_some(Entry { value: 0.0, ..entry }),
+                }
+            }
+            Self::Gated { gains, magnitude, .. } => {
+                let value = entry.h * gains[at] + magnitude[at];
+                (self.open(entry).is_some() && positive(value)).then_some(Entry { value, ..entry })
+            }
+        }
+    }
+
+    /// What a gated autoencoder's gate lets through.
+    #[inline(always)]
+    pub(super) fn open(&self, entry: Entry) -> Option<Entry> {
+        let Self::Gated { bias, .. } = *self else { return None };
+        let value = entry.h + bias[entry.feature as usize];
+        positive(value).then_some(Entry { value, ..entry })
+    }
+
+    /// Whether codes of `h` `[n, m]` are better handled as a matrix, by some of the rows.
+    pub(super) fn is_dense(&self, h: &[f32], m: usize) -> bool {
+        /// From this share of features in a code on, products of dense matrices are faster.
+        const SHARE: f64 = 1.0 / 8.0;
+        /// Rows of which one is looked at.
+        const STEP: usize = 16;
+        let rows = h.chunks(m).step_by(STEP);
+        let all = rows.len() * m;
+        let held = |entry: &Entry| self.admit(*entry).or_else(|| self.open(*entry)).is_some();
+        let count = rows.flat_map(entries).filter(held).count();
+        count as f64 > SHARE * all as f64
     }
 
     /// Writes what a gated autoencoder's gate lets through of `h` to `rows`.
     pub(super) fn choose_open(&self, h: &[f32], m: usize, rows: &mut Rows) {
-        let Self::Gated { bias, .. } = *self else { return };
         rows.resize_with(h.len() / m, Vec::new);
         rows.par_iter_mut().zip(h.par_chunks(m)).for_each(|(row, h)| {
             row.clear();
-            row.extend(entries(h).filter_map(|entry| {
-                let value = entry.h + bias[entry.feature as usize];
-                positive(value).then_some(Entry { value, ..entry })
-            }));
+            row.extend(entries(h).filter_map(|entry| self.open(entry)));
         });
     }
 
@@ -105,7 +131,7 @@ impl Rule<'_> {
             let own: Vec<f32> = dead.iter().map(|feature| h[*feature as usize]).collect();
             let kept = largest(&own, k).into_iter().filter(|(_, h)| signed || positive(*h));
             row.clear();
-            row.extend(kept.map(|(at, h)| entry((dead[at as usize], h))));
+            row.extend(kept.map(|(at, h)| Entry::new(dead[at as usize], h)));
         });
     }
 
@@ -118,6 +144,14 @@ impl Rule<'_> {
             Self::JumpRelu { .. } if entry.value == 0.0 => 0.0,
             Self::JumpRelu { .. } => entry.pull,
             Self::Gated { gains, .. } => entry.pull * gains[entry.feature as usize],
+        }
+    }
+
+    /// The same of an entry beside the codes.
+    pub(super) fn slope_beside(&self, entry: &Entry, lambda: f32) -> f32 {
+        match self {
+            Self::Gated { .. } => entry.pull + lambda,
+            _ => entry.pull,
         }
     }
 
@@ -232,6 +266,21 @@ mod tests {
         let mut rows = Rows::new();
         Rule::BatchTopK { k: 1 }.choose(&[f32::NAN, 1.0, 2.0, 0.5], 2, &mut rows);
         assert!(rows[0][0].h.is_nan() && rows[1][0].h == 2.0);
+    }
+
+    #[test]
+    fn codes_are_dense_where_more_than_an_eighth_of_the_features_are_in_them() {
+        let h = |open: usize| -> Vec<f32> {
+            (0..20 * 80).map(|at| if at % 80 < open { 1.0 } else { -1.0 }).collect()
+        };
+        let ones = [1.0; 80];
+        let gated = Rule::Gated { bias: &[-0.5; 80], gains: &ones, magnitude: &[-2.0; 80] };
+        let jump_relu = Rule::JumpRelu { thresholds: &[0.5; 80], bandwidth: 0.1 };
+        for rule in [Rule::Relu, gated, jump_relu] {
+            assert!(!rule.is_dense(&h(10), 80) && rule.is_dense(&h(11), 80), "{rule:?}");
+        }
+        let high = Rule::JumpRelu { thresholds: &[1.5; 80], bandwidth: 0.1 };
+        assert!(!high.is_dense(&h(80), 80) && !Rule::BatchTopK { k: 40 }.is_dense(&h(80), 80));
     }
 
     #[test]

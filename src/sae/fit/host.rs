@@ -1,23 +1,24 @@
 //! A step of training in f32 on the CPU, without a graph.
 //!
-//! What the encoder says is one product of matrices, `h = (x − b) Eᵀ`. The rest touches only the
-//! rows of features that are in a code: with r = x̂ − t, and the entries f of a code,
+//! What the encoder says is one product of matrices, `h = (x − b) Eᵀ`. Where codes are sparse, the rest
+//! touches only the rows of features that are in a code ([`super::sparse`]); where they are not, as at
+//! the start of training with a penalty, matrices are multiplied ([`super::dense`]). With
+//! r = x̂ − t, and the entries f of a code,
 //!
 //! ```text
 //! x̂ = b + Σ fᵢ dᵢ      ∂/∂fᵢ = 2/n r·dᵢ      ∂/∂dᵢ = 2/n Σ fᵢ r      ∂/∂Eᵢ = Σ ∂/∂hᵢ (x − b)
 //! ```
 //!
 //! where the last two sum over the activations whose code has feature i. Each feature's gradients
-//! are summed, made tangent to the sphere, and taken by Adam while they are in the cache. Where
-//! codes are not sparse, as at the start of training with a penalty, matrices are multiplied instead.
+//! are made tangent to the sphere and taken by Adam while they are in the cache.
 
 use rayon::prelude::*;
 
-use super::choose::{Entry, Rule};
-use super::part::{Matrices, Part, Sizes};
-use super::setup::{BIAS, Chosen, DECODER, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
+use super::choose::Rule;
+use super::dense::Dense;
+use super::setup::{BIAS, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
-use super::sums::Sums;
+use super::sparse::Sparse;
 use super::update::Gradients;
 use crate::linalg::{Operand, ProductInto};
 use crate::train::{AdamStep, AdamWOptions, keep_freed_memory};
@@ -38,12 +39,42 @@ pub(super) struct Host {
 #[derive(Debug, Default)]
 struct Scratch {
     centred: Vec<f32>,
-    matrices: Matrices,
-    chosen: Chosen,
-    main: Part,
-    beside: Part,
-    encoder: Vec<f32>,
-    decoder: Vec<f32>,
+    h: Vec<f32>,
+    sparse: Sparse,
+    dense: Dense,
+}
+
+/// What a step is about, as far as it is known before any feature is in a code.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) weights: &'a [Weight],
+    pub(super) rule: &'a Rule<'a>,
+    pub(super) batch: Batch<'a>,
+    pub(super) moment: &'a Moment<'a>,
+    /// x − b, or x, `[n, d]`.
+    pub(super) centred: &'a [f32],
+    /// What the encoder says, `[n, m]`.
+    pub(super) h: &'a [f32],
+}
+
+impl Step<'_> {
+    /// Writes what there is without any feature less what is to be explained, of one activation.
+    pub(super) fn less_target(&self, row: usize, error: &mut [f32]) {
+        let bias = &self.weights[BIAS].values;
+        let target = &self.batch.target[row * bias.len()..];
+        error.iter_mut().zip(bias.iter().zip(target)).for_each(|(error, (b, t))| *error = b - t);
+    }
+
+    /// What the gradients of a squared error are multiplied by.
+    pub(super) fn factor(&self) -> f32 {
+        2.0 / self.batch.rows as f32
+    }
+
+    /// The penalty of one feature of one activation.
+    pub(super) fn lambda(&self) -> f32 {
+        (self.moment.penalty / self.batch.rows as f64) as f32
+    }
 }
 
 impl Host {
@@ -64,20 +95,21 @@ impl Host {
         };
         let adam = AdamStep::new(&options, i32::try_from(self.steps).unwrap_or(i32::MAX));
         let Self { setup, weights, means, squares, scratch, .. } = self;
-        let (outcome, gradients) = gradients(setup, weights, batch, moment, scratch);
+        let (outcome, gradients) = gradients(setup, weights, batch, moment, None, scratch);
         gradients.take(weights, means, squares, adam);
         outcome
     }
 
-    /// What a step finds, and the gradients of all weights.
+    /// What a step finds, and the gradients of all weights, in one way or the other.
     #[cfg(test)]
     pub(super) fn all_gradients(
         &mut self,
         batch: Batch<'_>,
         moment: &Moment<'_>,
+        dense: bool,
     ) -> (Outcome, Vec<Vec<f32>>) {
         let Self { setup, weights, scratch, .. } = self;
-        let (outcome, gradients) = gradients(setup, weights, batch, moment, scratch);
+        let (outcome, gradients) = gradients(setup, weights, batch, moment, Some(dense), scratch);
         let [d, out] = setup.widths;
         let (mut encoder, mut decoder) = (vec![0.0; setup.m * d], vec![0.0; setup.m * out]);
         let rows = encoder.chunks_mut(d).zip(decoder.chunks_mut(out));
@@ -86,97 +118,41 @@ impl Host {
     }
 }
 
+/// With dense codes or sparse ones, or as is faster.
 fn gradients<'a>(
     setup: &Setup,
     weights: &[Weight],
     batch: Batch<'_>,
     moment: &Moment<'_>,
+    dense: Option<bool>,
     scratch: &'a mut Scratch,
 ) -> (Outcome, Gradients<'a>) {
-    let (n, m, [d, out]) = (batch.rows, setup.m, setup.widths);
-    let sizes = Sizes { n, m, out, ends: &setup.ends };
-    let (encoder, decoder) = (&weights[ENCODER].values, &weights[DECODER].values);
-    let bias = &weights[BIAS].values;
+    let (n, m, [d, _]) = (batch.rows, setup.m, setup.widths);
     let extras: Vec<&[f32]> = weights[EXTRAS..].iter().map(|own| &*own.values).collect();
     let exponentials = setup.exponentials(&extras);
-    let rule = setup.rule(&extras, &exponentials);
-    let Scratch { centred, matrices, chosen, main, beside, .. } = scratch;
+    let rule = &setup.rule(&extras, &exponentials);
+    let Scratch { centred, h, sparse, dense: matrices } = scratch;
 
-    center(centred, batch.x, (!setup.transcoder).then_some(bias), d);
-    let said = &mut matrices.codes;
-    said.resize(n * m, 0.0);
-    let rows = Operand::new(centred, n, d);
-    ProductInto::NT.write_slice(said, rows, Operand::new(encoder, m, d), true);
+    center(centred, batch.x, (!setup.transcoder).then_some(&weights[BIAS].values), d);
+    h.resize(n * m, 0.0);
+    let (rows, encoder) = (Operand::new(centred, n, d), &weights[ENCODER].values);
+    ProductInto::NT.write_slice(h, rows, Operand::new(encoder, m, d), true);
     if setup.encoder_bias() {
-        said.par_chunks_mut(m).for_each(|row| {
+        h.par_chunks_mut(m).for_each(|row| {
             row.iter_mut().zip(extras[0]).for_each(|(h, e)| *h += e);
         });
     }
-    chosen.main = std::mem::take(&mut main.rows);
-    chosen.beside = Some(std::mem::take(&mut beside.rows));
-    setup.choose(&rule, said, moment.dead, chosen);
-    main.rows = std::mem::take(&mut chosen.main);
-    let smallest = chosen.smallest;
-
-    let less_target = |row: usize, error: &mut [f32]| {
-        let parts = bias.iter().zip(&batch.target[row * out..][..out]);
-        error.iter_mut().zip(parts).for_each(|(error, (b, t))| *error = b - t);
-    };
-    (main.factor, main.trains_decoder) = (2.0 / n as f32, true);
-    let [mut squares, error] = main.reconstruct(decoder, sizes, matrices, less_target);
-    let gated = matches!(rule, Rule::Gated { .. });
-    // What is beside the codes has one dictionary only: the whole.
-    let whole = Sizes { ends: &setup.ends[setup.ends.len() - 1..], ..sizes };
-    let has_beside = chosen.beside.is_some();
-    if let Some(rows) = chosen.beside.take() {
-        beside.rows = rows;
-        let weight = if gated { 1.0 } else { setup.auxiliary };
-        (beside.factor, beside.trains_decoder) = (2.0 * weight as f32 / n as f32, !gated);
-        let (errors, width) = (&main.errors, setup.ends.len() * out);
-        let [own, _] = beside.reconstruct(decoder, whole, matrices, |row, error| match gated {
-            true => less_target(row, error),
-            // What the codes leave is t − x̂: their error in the whole dictionary.
-            false => error.copy_from_slice(&errors[(row + 1) * width - out..][..out]),
-        });
-        squares += weight * own;
-    }
-
-    let lambda = (moment.penalty / n as f64) as f32;
-    let slope = |entry: &Entry| rule.slope(entry, lambda);
-    let slope_beside = |entry: &Entry| entry.pull + if gated { lambda } else { 0.0 };
-    let mut sums = Sums::new(m);
-    sums.add_codes(main, &rule, lambda);
-    if has_beside {
-        sums.add_beside(beside, slope_beside);
-    }
-    let loss = (squares + moment.penalty * sums.penalised(&setup.objective)) / n as f64;
-    let small = sums.small_gradients(setup, weights, main);
-
-    let Scratch { centred, matrices, main, beside, encoder, decoder, .. } = scratch;
     let centred = &**centred;
-    let dense = main.dense || (has_beside && beside.dense);
-    if dense {
-        for (sum, width) in [(&mut *encoder, d), (&mut *decoder, out)] {
-            sum.clear();
-            sum.resize(m * width, 0.0);
-        }
+    let step = Step { setup, weights, rule, batch, moment, centred, h };
+    let widths = setup.widths;
+    if dense.unwrap_or_else(|| rule.is_dense(h, m)) {
+        let (outcome, small) = matrices.take(&step);
+        let dense = Some([&*matrices.encoder, &*matrices.decoder]);
+        (outcome, Gradients { widths, centred, sparse: Vec::new(), dense, small })
+    } else {
+        let (outcome, small) = sparse.take(&step);
+        (outcome, Gradients { widths, centred, sparse: sparse.parts(), dense: None, small })
     }
-    match main.dense {
-        true => main.add_dense(centred, sizes, matrices, [encoder, decoder], slope),
-        false => main.group(m, slope),
-    }
-    if has_beside {
-        match beside.dense {
-            true => beside.add_dense(centred, whole, matrices, [encoder, decoder], slope_beside),
-            false => beside.group(m, slope_beside),
-        }
-    }
-    let parts = [(true, &*main), (has_beside, &*beside)];
-    let sparse = parts.into_iter().filter(|(there, part)| *there && !part.dense);
-    let sparse = sparse.map(|(_, part)| part).collect();
-    let dense = dense.then_some([&**encoder, &**decoder]);
-    let outcome = Outcome { loss, error, active: sums.active, fired: sums.fired, smallest };
-    (outcome, Gradients { widths: setup.widths, centred, sparse, dense, small })
 }
 
 /// Writes x − b, or x.

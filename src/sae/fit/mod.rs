@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod against_autograd;
 mod choose;
+mod dense;
 mod engine;
 mod host;
 mod metrics;
@@ -10,6 +11,7 @@ mod options;
 mod part;
 mod setup;
 mod source;
+mod sparse;
 mod sums;
 mod tensors;
 #[cfg(test)]

@@ -3,10 +3,8 @@
 use rayon::prelude::*;
 
 use super::choose::{Entry, Rows};
-use crate::linalg::{Operand, ProductInto, add_scaled, dot, squares, wide};
+use crate::linalg::{add_scaled, dot, squares, wide};
 
-/// From this share of features in a code on, products of dense matrices are faster.
-const DENSE_FROM: f64 = 1.0 / 8.0;
 /// Rows that are summed at a time: the order of a sum must not hang on the number of threads.
 const BLOCK: usize = 64;
 
@@ -21,11 +19,9 @@ pub(super) struct Part {
     pub(super) factor: f32,
     /// Whether the decoder is moved by it.
     pub(super) trains_decoder: bool,
-    /// For each feature its entries, by row; empty if the codes are dense.
+    /// For each feature its entries, by row.
     starts: Vec<usize>,
     terms: Vec<Term>,
-    /// Whether the codes are handled as a matrix.
-    pub(super) dense: bool,
     /// Ends of the nested dictionaries.
     ends: Vec<usize>,
 }
@@ -42,17 +38,9 @@ struct Term {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes<'a> {
     pub(super) n: usize,
-    pub(super) m: usize,
     pub(super) out: usize,
     /// Ends of the nested dictionaries.
     pub(super) ends: &'a [usize],
-}
-
-/// Matrices `[n, m]` for dense codes.
-#[derive(Debug, Default)]
-pub(super) struct Matrices {
-    pub(super) codes: Vec<f32>,
-    pub(super) pulls: Vec<f32>,
 }
 
 impl Part {
@@ -63,73 +51,24 @@ impl Part {
         &mut self,
         decoder: &[f32],
         sizes: Sizes<'_>,
-        matrices: &mut Matrices,
         start: impl Fn(usize, &mut [f32]) + Sync,
     ) -> [f64; 2] {
-        let Sizes { n, m, out, ends } = sizes;
-        let entries: usize = self.rows.iter().map(Vec::len).sum();
-        self.dense = ends.len() == 1 && entries as f64 > DENSE_FROM * (n * m) as f64;
+        let Sizes { n, out, ends } = sizes;
         let (width, factor) = (ends.len() * out, self.factor);
         self.ends.clear();
         self.ends.extend_from_slice(ends);
         self.errors.resize(n * width, 0.0);
         let rows = self.rows.par_iter_mut().zip(self.errors.par_chunks_mut(width)).enumerate();
-        if !self.dense {
-            let sums: Vec<[f64; 2]> = rows
-                .map(|(at, (row, errors))| {
-                    start(at, &mut errors[..out]);
-                    wide(|| through(row, errors, decoder, ends, factor))
-                })
-                .collect();
-            return sums.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]]);
-        }
-        rows.for_each(|(at, (_, errors))| start(at, errors));
-        self.scatter(matrices, m, |entry| entry.value);
-        let codes = Operand::new(&matrices.codes, n, m);
-        let decoder = Operand::new(decoder, m, out);
-        ProductInto::NN.adding().write_slice(&mut self.errors, codes, decoder, true);
-        matrices.pulls.resize(n * m, 0.0);
-        let errors = Operand::new(&self.errors, n, out);
-        ProductInto::NT.write_slice(&mut matrices.pulls, errors, decoder, true);
-        self.rows.par_iter_mut().zip(matrices.pulls.par_chunks(m)).for_each(|(row, pulls)| {
-            row.iter_mut().for_each(|entry| entry.pull = factor * pulls[entry.feature as usize]);
-        });
-        let sums: Vec<f64> = self.errors.par_chunks(out).map(|row| wide(|| squares(row))).collect();
-        let sum = sums.iter().sum();
-        [sum, sum]
+        let sums: Vec<[f64; 2]> = rows
+            .map(|(at, (row, errors))| {
+                start(at, &mut errors[..out]);
+                wide(|| through(row, errors, decoder, ends, factor))
+            })
+            .collect();
+        sums.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]])
     }
 
-    fn scatter(&self, matrices: &mut Matrices, m: usize, value: impl Fn(&Entry) -> f32 + Sync) {
-        matrices.codes.resize(self.rows.len() * m, 0.0);
-        matrices.codes.par_chunks_mut(m).zip(&self.rows).for_each(|(codes, row)| {
-            codes.fill(0.0);
-            row.iter().for_each(|entry| codes[entry.feature as usize] = value(entry));
-        });
-    }
-
-    /// Adds the gradients of encoder and decoder, for dense codes; `slope` is that of an entry's h.
-    pub(super) fn add_dense(
-        &self,
-        centred: &[f32],
-        sizes: Sizes<'_>,
-        matrices: &mut Matrices,
-        [encoder, decoder]: [&mut Vec<f32>; 2],
-        slope: impl Fn(&Entry) -> f32 + Sync,
-    ) {
-        let Sizes { n, m, out, .. } = sizes;
-        if self.trains_decoder {
-            self.scatter(matrices, m, |entry| self.factor * entry.value);
-            let codes = Operand::new(&matrices.codes, n, m);
-            let errors = Operand::new(&self.errors, n, out);
-            ProductInto::TN.adding().write_slice(decoder, codes, errors, true);
-        }
-        self.scatter(matrices, m, slope);
-        let slopes = Operand::new(&matrices.codes, n, m);
-        let centred = Operand::new(centred, n, centred.len() / n);
-        ProductInto::TN.adding().write_slice(encoder, slopes, centred, true);
-    }
-
-    /// Puts the entries of each feature together, for sparse codes.
+    /// Puts the entries of each feature together.
     pub(super) fn group(&mut self, m: usize, slope: impl Fn(&Entry) -> f32) {
         self.starts.clear();
         self.starts.resize(m + 1, 0);
@@ -152,7 +91,7 @@ impl Part {
         }
     }
 
-    /// Adds the gradients of one feature's rows, `[d]` and `[d_out]`, for sparse codes.
+    /// Adds the gradients of one feature's rows, `[d]` and `[d_out]`.
     #[inline(always)]
     pub(super) fn add_feature(
         &self,
