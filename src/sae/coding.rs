@@ -40,8 +40,13 @@ impl Sae {
     pub(super) fn choose(&self, x: &Tensor) -> Result<Vec<Part>> {
         let (rows, m) = (x.dim(0)?, self.features());
         let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
+        let there = self.inner().selects_on(x.device());
         for start in (0..rows).step_by(step) {
             let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
+            if there {
+                parts.push(self.inner().select_there(&dense)?);
+                continue;
+            }
             let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
             parts.par_extend(dense.par_chunks(m * SHARE).map(|rows| {
                 let mut part = Part::default();

@@ -26,6 +26,7 @@ mod screen;
 mod select;
 #[cfg(test)]
 mod tiled;
+mod top_k;
 mod weights;
 
 pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};

@@ -155,7 +155,8 @@ pub(super) fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
 
 /// The k largest of entries that come one by one, in ascending order of their indices.
 ///
-/// Of equal entries the earlier is kept, and NaN counts as large: it must not get lost.
+/// Of equal entries, 0 and -0 among them, the earlier is kept, and NaN counts as large: it must not
+/// get lost.
 #[derive(Debug)]
 pub(super) struct Best {
     k: usize,
@@ -204,7 +205,10 @@ impl Best {
 
     fn cut(&mut self) {
         if self.kept.len() > self.k {
-            let by_size = |(i, a): &(u32, f32), (j, b): &(u32, f32)| b.total_cmp(a).then(i.cmp(j));
+            let by_size = |(i, a): &(u32, f32), (j, b): &(u32, f32)| {
+                // -0 + 0 is 0.
+                (b + 0.0).total_cmp(&(a + 0.0)).then(i.cmp(j))
+            };
             self.kept.select_nth_unstable_by(self.k - 1, by_size);
             self.bar = self.kept[self.k - 1].1 - self.slack;
             let mut end = self.k;
@@ -234,6 +238,11 @@ mod tests {
     fn of_equals_the_first_are_kept() {
         assert_eq!(largest(&[1., 2., 2., 2.], 2), [(1, 2.), (2, 2.)]);
         assert_eq!(largest(&[-1., -2.], 2).len(), 2);
+        // Few entries, and so many that a bar leaves most of them out.
+        for n in [2, 1000] {
+            let row: Vec<f32> = (0..n).map(|i| if i % 2 == 0 { -0.0 } else { 0.0 }).collect();
+            assert_eq!(largest(&row, 1)[0].0, 0);
+        }
     }
 
     #[test]
