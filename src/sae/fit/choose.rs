@@ -30,8 +30,8 @@ pub(super) enum Rule<'a> {
 }
 
 /// NaN counts as positive: it must not get lost.
-fn positive(h: f32) -> bool {
-    h > 0.0 || h.is_nan()
+pub(super) fn positive(h: f32) -> bool {
+    (h > 0.0) | h.is_nan()
 }
 
 impl Entry {
@@ -66,7 +66,13 @@ impl Rule<'_> {
                 let kept = largest(h, k).into_iter().filter(|(_, h)| !relu || positive(*h));
                 row.extend(kept.map(|(feature, h)| Entry::new(feature, h)));
             }
-            _ => row.extend(entries(h).filter_map(|entry| self.admit(entry))),
+            Self::JumpRelu { thresholds, bandwidth } => {
+                // Most are below; not less or equal: NaN counts.
+                let below = |above: f32| above <= -0.5 * bandwidth;
+                let some = entries(h).zip(thresholds).filter(|(entry, t)| !below(entry.h - **t));
+                row.extend(some.filter_map(|(entry, _)| self.admit(entry)));
+            }
+            rule => row.extend(entries(h).filter_map(|entry| rule.admit(entry))),
         }
     }
 

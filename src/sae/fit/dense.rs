@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::choose::{Entry, Rule};
+use super::choose::Rule;
 use super::host::Step;
 use super::setup::{DECODER, Outcome};
 use super::sums::Sums;
+use super::whole::Columns;
 use crate::linalg::{Operand, ProductInto, squares, wide};
 
 /// Rows whose sums are taken together: the order of a sum must not hang on the number of threads.
@@ -34,7 +35,9 @@ impl Dense {
         let (factor, lambda) = (step.factor(), step.lambda());
         let Self { codes, slopes, errors: [errors, others], encoder, decoder } = self;
 
-        write(codes, step, |entry| rule.admit(entry).map_or(0.0, |entry| entry.value));
+        codes.resize(n * m, 0.0);
+        let rows = codes.par_chunks_mut(m).zip(step.h.par_chunks(m));
+        rows.for_each(|(codes, h)| rule.write_values(codes, h));
         let error = reconstruct(codes, step, errors);
         decoder.resize(m * out, 0.0);
         let (own, rest) = (Operand::new(codes, n, m), Operand::new(errors, n, out));
@@ -43,7 +46,8 @@ impl Dense {
         pull(slopes, step, errors);
         let mut squares = error;
         if let Rule::Gated { .. } = rule {
-            write(codes, step, |entry| rule.open(entry).map_or(0.0, |entry| entry.value));
+            let rows = codes.par_chunks_mut(m).zip(step.h.par_chunks(m));
+            rows.for_each(|(open, h)| rule.write_open(open, h));
             squares += reconstruct(codes, step, others);
             pull(codes, step, others);
         }
@@ -52,27 +56,12 @@ impl Dense {
         let blocks: Vec<Sums> = rows
             .zip(step.h.par_chunks(BLOCK * m))
             .map(|((slopes, beside), h)| {
-                let mut sums = Sums::new(m);
+                let mut sums = Columns::new(m);
                 let rows = slopes.chunks_mut(m).zip(beside.chunks(m)).zip(h.chunks(m));
-                for ((slopes, beside), h) in rows {
-                    let pulls = slopes.iter_mut().zip(beside);
-                    for ((feature, h), (slope, beside)) in (0..).zip(h).zip(pulls) {
-                        let entry = Entry::new(feature, *h);
-                        let pulled = |entry, pull| Entry { pull: factor * pull, ..entry };
-                        let main = rule.admit(entry).map(|entry| pulled(entry, *slope));
-                        *slope = main.map_or(0.0, |entry| {
-                            sums.add(&entry, rule, lambda);
-                            rule.slope(&entry, lambda)
-                        });
-                        if let Some(entry) = rule.open(entry) {
-                            let entry = pulled(entry, *beside);
-                            let own = rule.slope_beside(&entry, lambda);
-                            sums.add_beside(&entry, own);
-                            *slope += own;
-                        }
-                    }
+                for ((pulls, beside), h) in rows {
+                    rule.add_row(h, [factor, lambda], pulls, beside, &mut sums);
                 }
-                sums
+                sums.sums()
             })
             .collect();
         let mut sums = Sums::new(m);
@@ -84,16 +73,6 @@ impl Dense {
         let small = sums.small_gradients(setup, step.weights, errors, factor);
         (sums.outcome((squares + penalty) / n as f64, error, None), small)
     }
-}
-
-/// Writes a matrix `[n, m]` of what is to be known of each h.
-fn write(matrix: &mut Vec<f32>, step: &Step<'_>, of: impl Fn(Entry) -> f32 + Sync) {
-    let m = step.setup.m;
-    matrix.resize(step.h.len(), 0.0);
-    matrix.par_chunks_mut(m).zip(step.h.par_chunks(m)).for_each(|(row, h)| {
-        let entries = (0..).zip(h).map(|(feature, h)| Entry::new(feature, *h));
-        row.iter_mut().zip(entries).for_each(|(value, entry)| *value = of(entry));
-    });
 }
 
 /// Writes the errors of what `codes` stand for; the sum of their squares.

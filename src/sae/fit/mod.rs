@@ -17,6 +17,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 mod update;
+mod whole;
 
 use self::engine::Engine;
 use self::metrics::Metrics;

@@ -9,13 +9,13 @@ use super::setup::{ENCODER, Outcome, Setup, Weight};
 #[derive(Debug)]
 pub(super) struct Sums {
     /// Gradients with respect to h, by feature: through the codes, and through what is beside them.
-    slopes: [Vec<f64>; 2],
+    pub(super) slopes: [Vec<f64>; 2],
     /// Gradients with respect to log θ, or r and c.
-    others: [Vec<f64>; 2],
-    fired: Vec<bool>,
-    active: usize,
+    pub(super) others: [Vec<f64>; 2],
+    pub(super) fired: Vec<bool>,
+    pub(super) active: usize,
     /// Values, in the codes and beside.
-    values: [f64; 2],
+    pub(super) values: [f64; 2],
 }
 
 impl Sums {
