@@ -24,11 +24,9 @@ pub(super) fn case(kinds: usize, m: usize) -> Vec<f32> {
                 other => (other % 8) as f32 - 4.0,
             },
             // Many values, of one exponent and of many.
-            1 => rng.unit() as f32 + 1.0,
-            2 => {
-                (30.0 * rng.unit() - 15.0).exp2() as f32 * if rng.unit() < 0.5 { -1.0 } else { 1.0 }
-            }
-            3 => -rng.unit() as f32,
+            1 => rng.unit() + 1.0,
+            2 => (30.0 * rng.unit() - 15.0).exp2() * if rng.unit() < 0.5 { -1.0 } else { 1.0 },
+            3 => -rng.unit(),
             // Numbers so small that they are not normal, and zeros.
             4 => {
                 f32::from_bits((rng.unit() * 4.0) as u32)
