@@ -6,6 +6,7 @@ mod choose;
 mod dense;
 mod engine;
 mod host;
+mod masks;
 mod metrics;
 mod options;
 mod part;

@@ -1,12 +1,10 @@
 //! A step of training through tensor operations, on any device, with gradients by a graph.
-//!
-//! Which features are in a code is found on the host, by the same code as on the CPU.
 
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::Objective;
-use super::choose::{Rows, near};
-use super::setup::{BIAS, Chosen, DECODER, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
+use super::masks::Masks;
+use super::setup::{BIAS, DECODER, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use crate::Result;
 use crate::linalg::{matmul, matmul_nt, unit_rows};
@@ -56,7 +54,7 @@ impl Tensors {
         target: &Tensor,
         moment: &Moment<'_>,
     ) -> Result<(Tensor, Outcome)> {
-        let Setup { objective, m, ends, transcoder, auxiliary, .. } = &self.setup;
+        let Setup { objective, ends, transcoder, auxiliary, .. } = &self.setup;
         let at = |at: usize| self.weights[at].as_tensor();
         let (decoder, bias, n) = (at(DECODER), at(BIAS), x.dim(0)?);
         let x = if *transcoder { x.clone() } else { x.broadcast_sub(bias)? };
@@ -64,18 +62,10 @@ impl Tensors {
         if self.setup.encoder_bias() {
             h = h.broadcast_add(at(EXTRAS))?;
         }
-        let host = |tensor: &Tensor| -> Result<Vec<f32>> {
-            Ok(tensor.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-        };
-        let extras =
-            self.weights[EXTRAS..].iter().map(|own| host(own)).collect::<Result<Vec<_>>>()?;
-        let extras: Vec<&[f32]> = extras.iter().map(Vec::as_slice).collect();
-        let exponentials = self.setup.exponentials(&extras);
-        let rule = self.setup.rule(&extras, &exponentials);
-        let mut chosen = Chosen::default();
-        self.setup.choose(&rule, &host(&h)?, moment.dead, &mut chosen);
-        let mask = |rows: &Rows| mask(rows, *m, &h);
-        let open = mask(&chosen.main)?;
+        let extras: Vec<Tensor> =
+            self.weights[EXTRAS..].iter().map(|own| own.as_detached_tensor()).collect();
+        let masks = Masks::new(&self.setup, &h.detach(), &extras, moment.dead)?;
+        let open = masks.main;
 
         let mut penalised = None;
         let codes = match objective {
@@ -88,7 +78,8 @@ impl Tensors {
             Objective::JumpRelu { bandwidth, .. } => {
                 let threshold = at(EXTRAS + 1).exp()?;
                 let fixed = threshold.detach();
-                let window = window(&h, &fixed, *bandwidth as f32)?;
+                let above = h.detach().broadcast_sub(&fixed)?;
+                let window = above.abs()?.lt(0.5 * bandwidth)?.to_dtype(h.dtype())?;
                 // Nothing in value; its gradient is that of a step smeared out over the window.
                 let shift = (window.broadcast_mul(&(&threshold - &fixed)?)? / *bandwidth)?;
                 penalised = Some((&open - &shift)?.sum_all()?);
@@ -108,15 +99,14 @@ impl Tensors {
             error = (target - found.broadcast_add(bias)?)?;
             loss = (loss + square(&error)?)?;
         }
-        if let Some(rows) = &chosen.beside {
-            let shut = mask(rows)?;
+        if let Some(beside) = &masks.beside {
             loss = if let Objective::Gated { .. } = objective {
-                let open = (h.broadcast_add(at(EXTRAS))? * shut)?;
+                let open = (h.broadcast_add(at(EXTRAS))? * beside)?;
                 let found = matmul(&open, &decoder.detach())?.broadcast_add(&bias.detach())?;
                 penalised = Some(open.sum_all()?);
                 (loss + square(&(target - found)?)?)?
             } else {
-                let found = matmul(&(&h * shut)?, decoder)?;
+                let found = matmul(&(&h * beside)?, decoder)?;
                 (loss + (square(&(error.detach() - found)?)? * *auxiliary)?)?
             };
         }
@@ -127,31 +117,11 @@ impl Tensors {
         let number = |tensor: &Tensor| -> Result<f64> {
             Ok(tensor.detach().to_dtype(DType::F64)?.to_scalar::<f64>()?)
         };
-        let mut fired = vec![false; *m];
-        let active = chosen.main.iter().flatten().filter(|entry| entry.value != 0.0);
-        let active = active.map(|entry| fired[entry.feature as usize] = true).count();
+        let counts = codes.detach().ne(0.0)?.to_dtype(DType::F32)?.sum(0)?.to_vec1::<f32>()?;
+        let active = counts.iter().map(|count| *count as usize).sum();
+        let fired = counts.iter().map(|count| *count > 0.0).collect();
         let (loss_value, error) = (number(&loss)?, number(&square(&error)?)?);
-        let smallest = chosen.smallest;
+        let smallest = masks.smallest;
         Ok((loss, Outcome { loss: loss_value, error, active, fired, smallest }))
     }
-}
-
-/// 1 where a code has a feature, 0 elsewhere.
-fn mask(rows: &Rows, m: usize, h: &Tensor) -> Result<Tensor> {
-    let mut mask = vec![0f32; rows.len() * m];
-    for (row, mask) in rows.iter().zip(mask.chunks_mut(m)) {
-        for entry in row.iter().filter(|entry| entry.value != 0.0) {
-            mask[entry.feature as usize] = 1.0;
-        }
-    }
-    Ok(Tensor::from_vec(mask, h.shape(), h.device())?.to_dtype(h.dtype())?)
-}
-
-/// 1 where h is near its threshold, 0 elsewhere.
-fn window(h: &Tensor, thresholds: &Tensor, bandwidth: f32) -> Result<Tensor> {
-    let above = h.detach().broadcast_sub(thresholds)?.to_dtype(DType::F32)?;
-    let above: Vec<f32> = above.flatten_all()?.to_vec1()?;
-    let window = above.into_iter().map(|above| f32::from(u8::from(near(above, bandwidth))));
-    let window = Tensor::from_vec(window.collect(), h.shape(), h.device())?;
-    Ok(window.to_dtype(h.dtype())?)
 }

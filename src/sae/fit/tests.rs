@@ -42,7 +42,7 @@ pub(super) fn options() -> SaeOptions {
 
 const POINT: HookPoint = HookPoint::MlpOut(1);
 
-fn kinds() -> Vec<SaeOptions> {
+pub(super) fn kinds() -> Vec<SaeOptions> {
     let objectives = [
         Objective::TopK,
         Objective::Standard { l1: 0.3 },

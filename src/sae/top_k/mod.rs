@@ -61,9 +61,14 @@ fn has_kernel(device: &Device) -> bool {
 }
 
 /// Indices of the k largest entries of every row of `scores` `[rows, m]`, f32, ascending, on their
-/// device: `[rows, min(k, m)]`, u32. They are those that [`largest`] finds.
-fn top_k(scores: &Tensor, k: usize) -> Result<Tensor> {
+/// device: `[rows, min(k, m)]`, u32. They are those that [`largest`] finds, who does it himself for
+/// devices without a kernel.
+pub(super) fn top_k(scores: &Tensor, k: usize) -> Result<Tensor> {
     let (rows, m) = scores.dims2()?;
+    let device = scores.device();
+    if !device.is_cpu() && !has_kernel(device) {
+        return Ok(top_k(&scores.to_device(&Device::Cpu)?, k)?.to_device(device)?);
+    }
     let k = k.min(m);
     if rows * k == 0 {
         return Ok(Tensor::zeros((rows, k), DType::U32, scores.device())?);
