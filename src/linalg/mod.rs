@@ -31,6 +31,7 @@ pub(crate) mod lanczos;
 mod lanes;
 mod matmul;
 mod matrix;
+mod memory;
 mod qr;
 mod svd;
 mod tile;
@@ -44,6 +45,7 @@ pub(crate) use lanes::{add_scaled, dot, squares, wide};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::{check_finite, unit_rows};
+pub(crate) use memory::keep_freed_memory;
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};
 #[cfg(test)]

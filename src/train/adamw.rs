@@ -5,9 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::memory::keep_freed_memory;
 use super::optimizer::{Optimizer, check_gradients, check_rate};
-use crate::linalg::wide;
+use crate::linalg::{keep_freed_memory, wide};
 use crate::{Error, Result};
 
 /// Parameters a task of the parallel update: long enough to outweigh handing it out.

@@ -2,9 +2,8 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::memory::keep_freed_memory;
 use super::optimizer::{Optimizer, check_gradients, check_rate};
-use crate::linalg::{matmul, matmul_nt};
+use crate::linalg::{keep_freed_memory, matmul, matmul_nt};
 use crate::{Error, Result};
 
 /// Coefficients of the quintic `p(σ) = aσ + bσ³ + cσ⁵` that takes singular values towards 1.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Tracer;
 use crate::Result;
 use crate::linalg::lanczos::Symmetric;
-use crate::linalg::{Packed, TileKernel, matmul, matmul_nt, with_values};
+use crate::linalg::{Packed, TileKernel, keep_freed_memory, matmul, matmul_nt, with_values};
 
 /// Output features' weights $w = P^\top o$ on the hidden neurons, and the maps they share:
 ///
@@ -32,6 +32,7 @@ pub(super) struct Forms {
 impl Forms {
     /// The forms of all output features.
     pub(super) fn new(tracer: &Tracer) -> Result<Self> {
+        keep_freed_memory();
         let weights = matmul(&tracer.all_directions()?, &tracer.out)?;
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
@@ -74,17 +75,39 @@ impl Forms {
         let own = (matmul_nt(&left, &left)? * matmul_nt(&right, &right)?)?;
         let gram = ((own + (&cross * cross.t()?)?)? * 0.5)?;
         let size = gram.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
-        let through = matmul(&self.weights, &gram)?;
-        let wide = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64);
-        let weights = wide(&self.weights)?;
-        let forms = (wide(&through)? * &weights)?.sum(D::Minus1)?.to_vec1::<f64>()?;
-        let lengths = weights.sqr()?.sum(D::Minus1)?.to_vec1::<f64>()?;
+        let forms = symmetric_forms(&gram, &self.weights, BLOCK)?;
+        let lengths = wide(&self.weights)?.sqr()?.sum(D::Minus1)?.to_vec1::<f64>()?;
         let lost = 8.0 * f64::from(f32::EPSILON) * f64::from(size);
         Ok(forms.iter().zip(lengths).map(|(form, length)| form.max(0.0) + lost * length).collect())
     }
 }
 
-/// Rows that one thread multiplies at a time.
+/// Columns of a symmetric matrix that are multiplied together.
+const BLOCK: usize = 768;
+
+/// `w G wᵀ` of every row w of `rows`, for a symmetric G, of which one half is multiplied.
+fn symmetric_forms(symmetric: &Tensor, rows: &Tensor, block: usize) -> Result<Vec<f64>> {
+    let (count, size) = rows.dims2()?;
+    let mut forms = vec![0f64; count];
+    for start in (0..size).step_by(block) {
+        let own = block.min(size - start);
+        let columns = symmetric.narrow(1, start, own)?;
+        let halves = [(columns.narrow(0, 0, start)? * 2.0)?, columns.narrow(0, start, own)?];
+        let so_far = rows.narrow(1, 0, start + own)?;
+        let through = matmul(&so_far, &Tensor::cat(&halves, 0)?)?;
+        let products = (wide(&through)? * wide(&so_far.narrow(1, start, own)?)?)?;
+        let sums = products.sum(D::Minus1)?.to_vec1::<f64>()?;
+        forms.iter_mut().zip(sums).for_each(|(form, sum)| *form += sum);
+    }
+    Ok(forms)
+}
+
+/// In f64 on the host.
+fn wide(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
+/// Rows that one thread multiplies at a time, at most.
 const ROWS: usize = 96;
 /// Rows that a GPU is given at a time.
 const ELSEWHERE: usize = 8_192;
@@ -119,13 +142,17 @@ impl Host {
         let (d, double) = (self.both.rows(), self.swapped.rows());
         let (h, wide, width) = (double / 2, self.swapped.width(), self.both.width());
         let mut products = vec![0f32; vectors.len()];
-        let chunks = products.par_chunks_mut(ROWS * d).zip(vectors.par_chunks(ROWS * d));
+        let (all, threads) = (which.len() * block, rayon::current_num_threads());
+        // Even shares, so that all threads end at about the same time.
+        let rounds = all.div_ceil(threads * ROWS).max(1);
+        let share = all.div_ceil(threads * rounds).max(1);
+        let chunks = products.par_chunks_mut(share * d).zip(vectors.par_chunks(share * d));
         chunks.enumerate().for_each(|(chunk, (products, vectors))| {
             let rows = vectors.len() / d;
             let mut hidden = vec![0f32; rows * wide];
             self.swapped.multiply(vectors, &mut hidden);
             for (row, hidden) in hidden.chunks_mut(wide).enumerate() {
-                let feature = which[(chunk * ROWS + row) / block];
+                let feature = which[(chunk * share + row) / block];
                 let weights = &weights[feature * h..][..h];
                 for hidden in hidden[..double].chunks_mut(h) {
                     hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
@@ -148,7 +175,7 @@ impl Symmetric for Forms {
 
     fn together(&self) -> usize {
         match self.host {
-            // A few shares for each thread, so that all end at about the same time.
+            // A few shares for each thread.
             Some(_) => 3 * rayon::current_num_threads().max(2) * ROWS,
             None => ELSEWHERE,
         }
@@ -189,6 +216,21 @@ mod tests {
     use super::*;
     use crate::bilinear::symmetrise;
     use crate::random::Rng;
+
+    #[test]
+    fn half_of_a_symmetric_matrix_is_enough_for_its_forms() {
+        let normal = |shape: (usize, usize)| Rng::seed(2).normal(shape, &Device::Cpu).unwrap();
+        let (square, rows) = (normal((11, 11)), normal((3, 11)));
+        let symmetric = (&square + square.t().unwrap()).unwrap();
+        let through = rows.matmul(&symmetric).unwrap();
+        let expected = (through * &rows).unwrap().sum(1).unwrap().to_vec1::<f32>().unwrap();
+        for block in [1, 4, 11, 20] {
+            let found = symmetric_forms(&symmetric, &rows, block).unwrap();
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - f64::from(*expected)).abs() < 1e-4, "{block}: {found} {expected}");
+            }
+        }
+    }
 
     #[test]
     fn products_and_squares_are_those_of_the_matrices() {

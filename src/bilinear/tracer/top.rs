@@ -31,8 +31,8 @@ impl Tracer {
     /// eigenvalues whose squares add up to ‖S‖² add up to at most √k ‖S‖, and `‖S‖²` of all features
     /// takes three matrix products. Features are looked at in the order of that bound, until the
     /// bounds of all that are left lie below the `count`-th value found; and the iteration leaves a
-    /// feature as soon as what may still be missing from its sum, four times the residual bound and a
-    /// margin, cannot lift it there. Among those refined, two that differ by less than
+    /// feature as soon as what may still be missing from its sum, a few times the residual bound and
+    /// a margin, cannot lift it there. Among those refined, two that differ by less than
     /// [`Tracer::with_accuracy`] may change places.
     ///
     /// # Errors

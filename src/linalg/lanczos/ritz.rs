@@ -21,8 +21,11 @@ pub(crate) struct Largest {
 
 /// The largest bound, as a share of the sum, that [`Largest::is_below`] relies on.
 const RELIABLE: f64 = 1.0;
-/// How many times the bound, and which share of the sum, may be missing that early.
-const MISSING: [f64; 2] = [4.0, 0.15];
+/// The share of the sum that may be missing that early, and on top of it how many times the bound,
+/// for a k of one, of two and of more: the more random vectors a basis begins with, the less an
+/// eigenvector can hide from all of them.
+const SHARE: f64 = 0.15;
+const BOUNDS: [f64; 3] = [9.0, 3.0, 2.2];
 
 impl Largest {
     /// The sum of the magnitudes.
@@ -36,12 +39,11 @@ impl Largest {
     }
 
     /// Whether the true sum is below `bar`, with room for what a basis that has only begun may not have
-    /// found: over spectra full of ties, outliers and power laws, 2.7 times the bound at most, or, of
-    /// very many equal eigenvalues, a ninth of the sum.
+    /// found.
     pub(super) fn is_below(&self, bar: f64) -> bool {
         let sum = self.sum();
-        let [bounds, share] = MISSING;
-        self.bound <= RELIABLE * sum && (1.0 + share) * sum + bounds * self.bound < bar
+        let bounds = BOUNDS[(self.values.len() - 1).min(BOUNDS.len() - 1)];
+        self.bound <= RELIABLE * sum && (1.0 + SHARE) * sum + bounds * self.bound < bar
     }
 }
 

@@ -106,6 +106,29 @@ fn sums_are_right_within_their_bound_for_every_spectrum() {
     }
 }
 
+/// Iterations that a bar ends early say so of no matrix whose sum is above it.
+#[test]
+fn nothing_is_taken_for_below_a_bar_that_it_is_above() {
+    let mut left_early = 0;
+    for (seed, (name, values)) in spectra().into_iter().enumerate() {
+        let seeds = (0..8).map(|at| (8 * seed + at) as u64);
+        let whole = Whole(seeds.map(|seed| with_spectrum(&values, seed)).collect());
+        let which: Vec<usize> = (0..whole.0.len()).collect();
+        for k in [1, 2, 4] {
+            let expected = exact(&whole.0[0], k);
+            for share in [0.999, 2.0] {
+                let until = Until { accuracy: 1e-4, bar: share * expected };
+                let (mut start, mut progress) = (start(&whole, k).unwrap(), Progress::silent());
+                let found = largest(&whole, &which, k, until, &mut start, &mut progress).unwrap();
+                let early = found.iter().flatten().filter(|found| !found.is_within(1e-4)).count();
+                assert!(share > 1.0 || early == 0, "{name}, {k}: {found:?} {expected}");
+                left_early += early;
+            }
+        }
+    }
+    assert!(left_early > 100, "{left_early}");
+}
+
 #[test]
 fn the_order_asked_for_is_kept_when_more_are_asked_for_than_fit_together() {
     let matrices: Vec<Tensor> = (0..5)

@@ -20,8 +20,8 @@ use super::setup::{BIAS, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use super::sparse::Sparse;
 use super::update::Gradients;
-use crate::linalg::{Operand, ProductInto};
-use crate::train::{AdamStep, AdamWOptions, keep_freed_memory};
+use crate::linalg::{Operand, ProductInto, keep_freed_memory};
+use crate::train::{AdamStep, AdamWOptions};
 
 /// Weights on the host, with Adam's moments.
 #[derive(Debug)]

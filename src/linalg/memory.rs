@@ -1,10 +1,10 @@
-//! Memory that stays with the process while it trains.
+//! Memory that stays with the process while it computes.
 
 use std::sync::Once;
 
 /// Lets the allocator keep large blocks that are freed, instead of giving each back to the system
-/// and faulting it in again a moment later: a step of training frees and asks for the same
-/// megabytes hundreds of times, and that can cost as much as its arithmetic.
+/// and faulting it in again a moment later: training and the Tracer's scan free and ask for the same
+/// megabytes hundreds of times, and that can cost as much as their arithmetic.
 pub(crate) fn keep_freed_memory() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
