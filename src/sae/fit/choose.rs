@@ -108,15 +108,17 @@ impl Rule<'_> {
 
     /// Whether codes of `h` `[n, m]` are better handled as a matrix, by some of the rows.
     pub(super) fn is_dense(&self, h: &[f32], m: usize) -> bool {
-        /// From this share of features in a code on, products of dense matrices are faster.
-        const SHARE: f64 = 1.0 / 8.0;
+        /// From this share of features in a code on, products of dense matrices are faster; the second
+        /// is for two codes, what a gate lets through being one.
+        const SHARES: [f64; 2] = [1.0 / 8.0, 1.0 / 16.0];
         /// Rows of which one is looked at.
         const STEP: usize = 16;
         let rows = h.chunks(m).step_by(STEP);
         let all = rows.len() * m;
         let held = |entry: &Entry| self.admit(*entry).or_else(|| self.open(*entry)).is_some();
         let count = rows.flat_map(entries).filter(held).count();
-        count as f64 > SHARE * all as f64
+        let share = SHARES[usize::from(matches!(self, Self::Gated { .. }))];
+        count as f64 > share * all as f64
     }
 
     /// Writes what a gated autoencoder's gate lets through of `h` to `rows`.
@@ -275,15 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_dense_where_more_than_an_eighth_of_the_features_are_in_them() {
+    fn codes_are_dense_from_some_share_of_the_features_on() {
         let h = |open: usize| -> Vec<f32> {
             (0..20 * 80).map(|at| if at % 80 < open { 1.0 } else { -1.0 }).collect()
         };
         let ones = [1.0; 80];
         let gated = Rule::Gated { bias: &[-0.5; 80], gains: &ones, magnitude: &[-2.0; 80] };
         let jump_relu = Rule::JumpRelu { thresholds: &[0.5; 80], bandwidth: 0.1 };
-        for rule in [Rule::Relu, gated, jump_relu] {
-            assert!(!rule.is_dense(&h(10), 80) && rule.is_dense(&h(11), 80), "{rule:?}");
+        for (rule, most) in [(Rule::Relu, 10), (jump_relu, 10), (gated, 5)] {
+            let dense = [most, most + 1].map(|open| rule.is_dense(&h(open), 80));
+            assert_eq!(dense, [false, true], "{rule:?}");
         }
         let high = Rule::JumpRelu { thresholds: &[1.5; 80], bandwidth: 0.1 };
         assert!(!high.is_dense(&h(80), 80) && !Rule::BatchTopK { k: 40 }.is_dense(&h(80), 80));
