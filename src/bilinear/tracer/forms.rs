@@ -91,10 +91,12 @@ fn symmetric_forms(symmetric: &Tensor, rows: &Tensor, block: usize) -> Result<Ve
     let mut forms = vec![0f64; count];
     for start in (0..size).step_by(block) {
         let own = block.min(size - start);
-        let columns = symmetric.narrow(1, start, own)?;
-        let halves = [(columns.narrow(0, 0, start)? * 2.0)?, columns.narrow(0, start, own)?];
-        let so_far = rows.narrow(1, 0, start + own)?;
-        let through = matmul(&so_far, &Tensor::cat(&halves, 0)?)?;
+        let end = start + own;
+        let columns = symmetric.narrow(1, start, own)?.narrow(0, 0, end)?;
+        let times = (0..end).map(|row| if row < start { 2f32 } else { 1.0 });
+        let times = Tensor::from_iter(times, rows.device())?.unsqueeze(1)?;
+        let so_far = rows.narrow(1, 0, end)?.contiguous()?;
+        let through = matmul(&so_far, &columns.broadcast_mul(&times)?)?;
         let products = (wide(&through)? * wide(&so_far.narrow(1, start, own)?)?)?;
         let sums = products.sum(D::Minus1)?.to_vec1::<f64>()?;
         forms.iter_mut().zip(sums).for_each(|(form, sum)| *form += sum);

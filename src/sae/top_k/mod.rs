@@ -61,8 +61,8 @@ fn has_kernel(device: &Device) -> bool {
 }
 
 /// Indices of the k largest entries of every row of `scores` `[rows, m]`, f32, ascending, on their
-/// device: `[rows, min(k, m)]`, u32. They are those that [`largest`] finds, who does it himself for
-/// devices without a kernel.
+/// device: `[rows, min(k, m)]`, u32. They are those that [`largest`] finds, which chooses for
+/// devices that have no kernel.
 pub(super) fn top_k(scores: &Tensor, k: usize) -> Result<Tensor> {
     let (rows, m) = scores.dims2()?;
     let device = scores.device();
