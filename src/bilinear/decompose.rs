@@ -3,7 +3,9 @@
 //! With one bilinear layer, `logit_c = eᵀ B_c e` on the embedding `e = Ex`. The symmetric `B_c` has
 //! eigenvalues λ and orthonormal eigenvectors q, so that with `v = Eᵀq`, which is an image,
 //!
-//! $$\text{logit}_c = \sum_i \lambda_{ci}\,(v_{ci} \cdot x)^2.$$
+//! ```text
+//! logit_c = Σᵢ λ_ci (v_ci·x)²
+//! ```
 //!
 //! A positive λ adds evidence for the class wherever x is like v or like −v, a negative one takes
 //! it away.

@@ -2,8 +2,9 @@
 //!
 //! A bilinear layer multiplies two linear maps entry by entry, so each output is a quadratic form:
 //!
-//! $$y_o = \sum_h P_{oh} (L_h \cdot x)(R_h \cdot x) = x^\top B_o x,\qquad
-//! B_o = \sum_h P_{oh} L_h R_h^\top.$$
+//! ```text
+//! y_o = Σ_h P_oh (L_h·x)(R_h·x) = xᵀ B_o x      B_o = Σ_h P_oh L_h R_hᵀ
+//! ```
 //!
 //! The *interaction matrices* `B_o` ([`interactions`]) are all there is to know about the layer:
 //! `B_o[i, j]` is how strongly inputs i and j act together on output o. Only the symmetric part

@@ -1,7 +1,8 @@
 //! The ε-mixture index by gradient ascent on a soft band.
 //!
-//! $$P(a, b) = \frac1n \sum_i s\left(\frac{\epsilon - |z_i|}{T}\right),\qquad
-//! z_i = \frac{a\cdot x_i + b}{m},\qquad m^2 = \langle (a\cdot x + b)^2\rangle,$$
+//! ```text
+//! P(a, b) = 1/n Σᵢ s((ε − |zᵢ|) / T)      zᵢ = (a·xᵢ + b) / m      m² = ⟨(a·x + b)²⟩
+//! ```
 //!
 //! with the logistic function `s` and a temperature `T` that falls from 1 towards 0: at first every
 //! point pulls at the band, in the end only those at its edges.

@@ -4,7 +4,9 @@
 //! points are centred) and variance `V`. A band with its middle at `t` holds `p` if
 //! `(p − t)² ≤ ε² (V + t²)`, which is an interval of `t`:
 //!
-//! $$t \in \frac{p \pm \epsilon \sqrt{p^2 + (1 - \epsilon^2) V}}{1 - \epsilon^2},$$
+//! ```text
+//! (p − ε √(p² + (1 − ε²) V)) / (1 − ε²) ≤ t ≤ (p + ε √(p² + (1 − ε²) V)) / (1 − ε²)
+//! ```
 //!
 //! so the best offset is where most intervals overlap: sort their ends and count.
 //!

@@ -1,6 +1,8 @@
 //! Mutual information of counts, and what is left of it without its bias.
 //!
-//! $$I = \sum_{jk} p_{jk} \ln \frac{p_{jk}}{p_j\, p_k}$$
+//! ```text
+//! I = Σ_jk p_jk ln(p_jk / (p_j p_k))
+//! ```
 //!
 //! Of few points in many bins, `I` is large even where there is no information: every cell that
 //! holds one point by chance looks like a rule. [`grassberger`] estimates the entropies with a
@@ -36,9 +38,12 @@ pub fn mutual_information(counts: &[f64], columns: usize, floor: f64) -> Result<
 /// Mutual information in nats of a table of counts, with each entropy estimated after Grassberger,
 /// "Entropy estimates from insufficient samplings" (2003): of `N` points, `n_i` in cell i,
 ///
-/// $$\hat H = \ln N - \frac1N \sum_i n_i\, G(n_i),\quad
-/// G(1) = -\gamma - \ln 2,\quad G(2) = 2 + G(1),\quad G(2k+1) = G(2k),\quad
-/// G(2k+2) = G(2k) + \frac{2}{2k+1}.$$
+/// ```text
+/// Ĥ = ln N − 1/N Σᵢ nᵢ G(nᵢ)
+///
+/// G(1)      = −γ − ln 2       G(2)      = 2 + G(1)
+/// G(2k + 1) = G(2k)           G(2k + 2) = G(2k) + 2/(2k + 1)
+/// ```
 ///
 /// Near 0 for independent columns where the plain estimate is far from it; can be negative.
 ///

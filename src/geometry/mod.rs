@@ -6,9 +6,10 @@
 //! Michaud, Gurnee and Tegmark, "Not All Language Model Features Are Linear" (2024), section 2 and
 //! its appendix. Two numbers tell how far from it some points are:
 //!
-//! $$M_\epsilon = \max_{v, c} P\left(|v\cdot x + c| \le \epsilon
-//! \sqrt{\langle (v\cdot x + c)^2\rangle}\right),\qquad
-//! S = \min_\theta I\left((R_\theta x)_1 ; (R_\theta x)_2\right).$$
+//! ```text
+//! M_ε = max over v, c of P(|v·x + c| ≤ ε √⟨(v·x + c)²⟩)
+//! S   = min over θ of I((R_θ x)₁ ; (R_θ x)₂)
+//! ```
 //!
 //! A feature that cannot be reduced has a small mixture index `M` and a large separability index
 //! `S`. [`Reducibility::of`] finds both, [`Reducibility::plot`] shows them.

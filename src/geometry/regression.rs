@@ -14,8 +14,9 @@ use crate::{Error, Result};
 ///
 /// For values `Y` `[inputs, width]` and the columns `X` of the functions so far, each step solves
 ///
-/// $$W = X^+ Y,\qquad E = Y - X W,\qquad
-/// R^2 = 1 - \frac{\sum E^2}{\sum (Y - \bar Y)^2},$$
+/// ```text
+/// W = X⁺ Y      E = Y − X W      R² = 1 − ΣE² / Σ(Y − Ȳ)²
+/// ```
 ///
 /// with `Ȳ` the mean of each column. Seen as a picture, the residual `E` tells what to add next.
 /// After Engels et al. (2024), section 5.

@@ -1,10 +1,12 @@
 //! Products of rows to within a bound, at two thirds of the cost.
 //!
-//! Rows are rounded to whole numbers of sixteen bits, $\hat x = s\,x + \ldots$, whose products the
-//! processor sums twice as many at a time as those of f32. With $\delta$ what rounding takes away,
+//! Rows are rounded to whole numbers of sixteen bits, `x̂ = s x + …`, whose products the
+//! processor sums twice as many at a time as those of f32. With δ what rounding takes away,
 //! measured in units of x itself,
 //!
-//! $$|x \cdot a - \hat x \cdot \hat a| \le \|\delta_x\|\,\|\hat a\| + \|x\|\,\|\delta_a\|,$$
+//! ```text
+//! |x·a − x̂·â| ≤ ‖δ_x‖ ‖â‖ + ‖x‖ ‖δ_a‖
+//! ```
 //!
 //! and a bound on the rounding of f32 on either side comes on top. Whoever looks for the largest
 //! products leaves out what the bound excludes and computes the rest again.

@@ -3,7 +3,9 @@
 //!
 //! For a symmetric `A` and any `M`, with orthonormal `Q`, `U`, `V`:
 //!
-//! $$A = Q \Lambda Q^\top,\qquad M = U \Sigma V^\top,\qquad M = Q R.$$
+//! ```text
+//! A = Q Λ Qᵀ      M = U Σ Vᵀ      M = Q R
+//! ```
 //!
 //! candle has none of these; faer computes them. Tensors are f32 or f64, on any device. The
 //! arithmetic is f64 on the host and the result has the dtype and device of the input, so that an

@@ -4,7 +4,9 @@
 //! literature names: GPT-2, GPT-NeoX and Pythia, Llama, Mistral, SmolLM2, Qwen-2, Gemma 2, and the
 //! bilinear transformers of Pearce, Dooms, Rigg, Oramas and Sharkey (2024), whose MLP is
 //!
-//! $$\mathrm{MLP}(x) = P\,(Lx \circ Rx).$$
+//! ```text
+//! MLP(x) = P (Lx ∘ Rx)
+//! ```
 //!
 //! [`Decoder::from_pretrained`] reads them in the Hugging Face layout, each family's names mapped
 //! onto the one model in a file of its own; [`Decoder::from_gguf`] reads what llama.cpp stores.

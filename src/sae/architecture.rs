@@ -9,8 +9,9 @@ use crate::{Error, Result};
 /// With x an activation `[d]`, b the decoder's bias, E and e the encoder and its bias, D the decoder
 /// and dᵢ its columns:
 ///
-/// $$h = E\,(n(x) - b) + e,\qquad f = \mathrm{act}(h),\qquad
-/// \hat x = n^{-1}\bigl(D f + b\bigr) + S x,$$
+/// ```text
+/// h = E (n(x) − b) + e      f = act(h)      x̂ = n⁻¹(D f + b) + S x
+/// ```
 ///
 /// with a normalisation n, b left out of the encoder unless it is `centred`, and the skip
 /// connection S of some transcoders.

@@ -53,7 +53,9 @@ impl Default for IcaOptions {
 /// With whitened samples z, all rows w of an orthogonal W go together, and W is made orthogonal
 /// again after each step by `(WWᵀ)^−½ W`:
 ///
-/// $$w \leftarrow \mathrm E\,[z\,g(w^\top z)] - \mathrm E\,[g'(w^\top z)]\,w,\qquad g = \tanh.$$
+/// ```text
+/// w ← E[z g(wᵀz)] − E[g′(wᵀz)] w      g = tanh
+/// ```
 ///
 /// After Hyvärinen (1999). What is returned is the *mixing* directions, the ones whose sum the
 /// samples are, in data space; their signs mean nothing.

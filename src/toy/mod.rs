@@ -2,7 +2,9 @@
 //!
 //! A [`Superposition`] writes samples as sparse sums of more directions than there are dimensions,
 //!
-//! $$x = \sum_i c_i d_i,\qquad c_i \ge 0,\ \text{few of them not zero},$$
+//! ```text
+//! x = Σᵢ cᵢ dᵢ      cᵢ ≥ 0, few of them not zero
+//! ```
 //!
 //! and a [`DictionaryGrid`] trains sparse autoencoders of several penalties and sizes on them, all at
 //! once. Since the dᵢ are known, [`mmcs`] can say how many of them each has found, beside what

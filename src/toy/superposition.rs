@@ -83,7 +83,9 @@ impl SuperpositionConfig {
 /// The directions dᵢ are uniform on the unit sphere. In a sample, feature i is active with
 /// probability pᵢ and then has a coefficient cᵢ, uniform in [`SuperpositionConfig::strength`]:
 ///
-/// $$x = \sum_i c_i d_i,\qquad p_i = \min(1,\ s\,\delta^i\,\Phi(z_i)),\qquad z \sim N(0, R),$$
+/// ```text
+/// x = Σᵢ cᵢ dᵢ      pᵢ = min(1, s δⁱ Φ(zᵢ))      z ~ N(0, R)
+/// ```
 ///
 /// with the Gaussian distribution function Φ, which makes a uniform number of each zᵢ; a random
 /// positive-definite correlation R (the identity unless `correlated`); frequencies that fall with

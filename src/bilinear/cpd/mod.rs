@@ -3,8 +3,10 @@
 //! Eigenvectors belong to one class each. A *canonical polyadic decomposition* (CPD) of rank R
 //! instead writes all classes' interaction matrices at once, in pixel space, as
 //!
-//! $$T_c = \sum_{r=1}^{R} d_{cr}\,\tfrac12\,(l_r r_r^\top + r_r l_r^\top),\qquad
-//! \text{logit}_c = \sum_r d_{cr}\,(l_r \cdot x)(r_r \cdot x),$$
+//! ```text
+//! T_c     = Σ_r d_cr ½ (l_r r_rᵀ + r_r l_rᵀ)      r = 1 … R
+//! logit_c = Σ_r d_cr (l_r·x)(r_r·x)
+//! ```
 //!
 //! and finds the factors that maximise the cosine similarity ⟨P, T⟩ / (‖P‖ ‖T‖) to the model's own
 //! tensor P. Both are sums of rank-one terms, so products of the factors with each other suffice:

@@ -2,7 +2,9 @@
 //!
 //! A grey image x of p pixels is embedded, passed through one or more bilinear layers, and read out:
 //!
-//! $$e = E x,\qquad e \leftarrow (L e) \odot (R e)\ [+\, e],\qquad \text{logits} = H e.$$
+//! ```text
+//! e = E x      e ← (L e) ∘ (R e) [+ e]      logits = H e
+//! ```
 //!
 //! With one layer and neither bias nor residual, every logit is a quadratic form of the pixels,
 //! and [`ImageModel::decompose`] finds its eigenvectors.

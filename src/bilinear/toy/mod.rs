@@ -3,7 +3,9 @@
 //! Of n binary inputs, every pair i < j is combined by one operation, such as AND: there are
 //! n(n − 1)/2 outputs, in the order (0,1), (0,2), …, (1,2), …. The model has no bias:
 //!
-//! $$y = P\,(L x \odot R x),\qquad \ell = \operatorname{mean}\,(y - \text{target}(x))^2.$$
+//! ```text
+//! y = P (L x ∘ R x)      ℓ = mean (y − target(x))²
+//! ```
 //!
 //! ```
 //! use eigenlens::prelude::*;

@@ -10,9 +10,11 @@ use crate::Result;
 use crate::linalg::lanczos::Symmetric;
 use crate::linalg::{Packed, TileKernel, keep_freed_memory, matmul, matmul_nt, with_values};
 
-/// Output features' weights $w = P^\top o$ on the hidden neurons, and the maps they share:
+/// Output features' weights `w = Pᵀo` on the hidden neurons, and the maps they share:
 ///
-/// $$S v = \tfrac12 \bigl(L^\top (w \circ R v) + R^\top (w \circ L v)\bigr),$$
+/// ```text
+/// S v = ½ (Lᵀ(w ∘ R v) + Rᵀ(w ∘ L v))
+/// ```
 ///
 /// which for many features and vectors are two products with `[L; R]` and `[R; L]`, 8 d h
 /// operations a vector, where forming one S takes 2 d² h.
@@ -65,7 +67,9 @@ impl Forms {
 
     /// `‖S‖²`, the sum of the squares of a feature's entries, of every feature: `w G wᵀ` with
     ///
-    /// $$G = \tfrac12 \bigl(LL^\top \circ RR^\top + LR^\top \circ (LR^\top)^\top\bigr),$$
+    /// ```text
+    /// G = ½ (LLᵀ ∘ RRᵀ + LRᵀ ∘ (LRᵀ)ᵀ)
+    /// ```
     ///
     /// each rounded up by as much as f32 may have lost.
     pub(super) fn squares(&self) -> Result<Vec<f64>> {

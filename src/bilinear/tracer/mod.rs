@@ -1,11 +1,13 @@
 //! What a bilinear MLP does between two sets of features.
 //!
 //! For an output direction o of the MLP, a feature of the output autoencoder, the MLP computes the
-//! quadratic form $x^\top Q_o x$ of its input x, with
+//! quadratic form `xᵀ Q_o x` of its input x, with
 //!
-//! $$Q_o = L^\top \mathrm{diag}(P^\top o)\,R,\qquad S_o = \tfrac12 (Q_o + Q_o^\top).$$
+//! ```text
+//! Q_o = Lᵀ diag(Pᵀo) R      S_o = ½ (Q_o + Q_oᵀ)
+//! ```
 //!
-//! Written in the features of the input autoencoder, with decoder D, it is $D^\top S_o D$: entry
+//! Written in the features of the input autoencoder, with decoder D, it is `Dᵀ S_o D`: entry
 //! (i, j) is how strongly input features i and j act together on the output feature. After Pearce,
 //! Dooms, Rigg, Oramas and Sharkey (2024), section 5.
 

@@ -14,12 +14,14 @@ const ROUNDING: f32 = 1.0001;
 /// Row, column and value of an entry.
 pub(super) type Entry = (usize, usize, f32);
 
-/// The `count` largest entries by magnitude of $D^\top S D$, from the largest down, of equal ones
+/// The `count` largest entries by magnitude of `Dᵀ S D`, from the largest down, of equal ones
 /// the first; `columns` are D, `[d, m]`, and `half` is S D.
 ///
 /// The matrix is symmetric, so half of it is enough, and an entry is at most
 ///
-/// $$|d_i^\top S d_j| \le g_i g_j,\qquad g_i = \sqrt{\|d_i\|\,\|S d_i\|},$$
+/// ```text
+/// |dᵢᵀ S dⱼ| ≤ gᵢ gⱼ      gᵢ = √(‖dᵢ‖ ‖S dᵢ‖)
+/// ```
 ///
 /// so that with features in the order of g, tiles whose first entry cannot reach what is there need
 /// not be computed.

@@ -24,10 +24,12 @@ impl Tracer {
     /// matrix is formed.
     ///
     /// `Σλ²` of all features takes a few matrix products, and `Σ|λ|` is estimated as
-    /// $\tfrac db \sum_{i\le b} q_i^\top |S| q_i$ by block Lanczos. With b probes and rank R the
+    /// `d/b Σᵢ qᵢᵀ|S|qᵢ` by block Lanczos. With b probes and rank R the
     /// relative standard error is about
     ///
-    /// $$2\sqrt{\tfrac 2b \Bigl(\tfrac 1R - \tfrac 1d\Bigr)},$$
+    /// ```text
+    /// 2 √(2/b (1/R − 1/d))
+    /// ```
     ///
     /// small where many eigenvalues count. Features whose estimate does not settle, and all of them
     /// where d_model is below 64, are computed from all eigenvalues, with error 0.

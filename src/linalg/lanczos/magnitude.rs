@@ -13,17 +13,19 @@ pub(super) const FEWEST: usize = 6;
 /// The share of the standard error that an estimate may still change by.
 const SETTLED: f64 = 0.25;
 
-/// An estimate of $\mathrm{tr}\,|S| = \sum |\lambda|$.
+/// An estimate of `tr |S| = Σ|λ|`.
 ///
-/// For b random orthonormal vectors Q₁, $\tfrac db\,\mathrm{tr}(Q_1^\top |S| Q_1)$ is right in the
+/// For b random orthonormal vectors Q₁, `d/b tr(Q₁ᵀ |S| Q₁)` is right in the
 /// mean. One random direction q has
 ///
-/// $$\mathrm{Var}(d\,q^\top |S| q) = \tfrac{2d}{d+2}\Bigl(\sum \lambda^2 - \tfrac1d \bigl(\sum |\lambda|\bigr)^2\Bigr),$$
+/// ```text
+/// Var(d qᵀ|S|q) = 2d/(d + 2) (Σλ² − (Σ|λ|)²/d)
+/// ```
 ///
 /// and the mean of b of them has at most the b-th part. All but the estimate itself is known. The
 /// standard error is what the true sum can be off by to be one standard deviation of its own away,
 /// or what the b differ by, if that is more: a few large eigenvalues make rare large errors.
-/// $Q_1^\top |S| Q_1$ is the first block of |T|, up to what later steps would change (Golub and
+/// `Q₁ᵀ |S| Q₁` is the first block of |T|, up to what later steps would change (Golub and
 /// Meurant, Matrices, Moments and Quadrature, 2010).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Magnitude {

@@ -1,13 +1,15 @@
 //! The largest eigenvalues of many symmetric matrices that are known by their products alone.
 //!
 //! Block Lanczos: from b random orthonormal vectors Q₁ it builds an orthonormal basis
-//! $Q = [Q_1 \dots Q_j]$ of the space of $Q_1, SQ_1, \dots, S^{j-1}Q_1$, and takes the eigenvalues θ
-//! of the small $T = Q^\top S Q$ for those of S. With
+//! `Q = [Q₁ … Qⱼ]` of the space of `Q₁, SQ₁, …, S^(j−1) Q₁`, and takes the eigenvalues θ
+//! of the small `T = Qᵀ S Q` for those of S. With
 //!
-//! $$SQ = QT + Q_{j+1} B\,E^\top,$$
+//! ```text
+//! S Q = Q T + Qⱼ₊₁ B Eᵀ
+//! ```
 //!
 //! (E the last b columns of the identity) the pair of θᵢ and Q sᵢ misses being an eigenpair by
-//! exactly $r_i = \|B\,E^\top s_i\|$, which costs nothing to know. The whole basis is kept
+//! exactly `rᵢ = ‖B Eᵀ sᵢ‖`, which costs nothing to know. The whole basis is kept
 //! orthogonal, twice in each step: without that, copies of eigenvalues would appear.
 //!
 //! b is one more than the number of eigenvalues that are asked for. With just as many, a large
