@@ -162,7 +162,6 @@ impl MlpFeatures {
         let cpu = &Device::Cpu;
         let config = Config { vocab: 64, ..Config::bilinear(1, 8, d, hidden) };
         let model = Decoder::random(config, 0, cpu)?;
-        // Of more features, the first ones are the same.
         let mut directions = Rng::seed(0).normal((features, d), cpu)?;
         let square = qr(&Rng::seed(1).normal((d, d), cpu)?)?.q;
         for var in model.variables() {

@@ -149,14 +149,9 @@ fn the_order_asked_for_is_kept_when_more_are_asked_for_than_fit_together() {
 /// it no accuracy: their largest eigenvectors are orthogonal to all that was learned.
 #[test]
 fn later_matrices_begin_with_what_the_first_ones_have_in_common() {
-    const D: usize = 192;
-    let q = qr(&Rng::seed(3).normal((D, D), &Device::Cpu).unwrap()).unwrap().q;
     let bulk = |i: usize| 0.6 - 0.005 * i as f32;
-    let with = |first: [f32; 4]| {
-        let values = spectrum(|i| first.get(i).copied().unwrap_or(bulk(i)));
-        let scaled = q.broadcast_mul(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
-        matmul_nt(&scaled, &q).unwrap()
-    };
+    let with =
+        |first: [f32; 4]| with_spectrum(&spectrum(|i| first.get(i).copied().unwrap_or(bulk(i))), 3);
     let matrices = vec![with([0.8, -0.75, 0.1, 0.1]), with([0.0, 0.0, -0.8, 0.75])];
     let whole = Counting(Whole(matrices), AtomicUsize::new(0));
     // With a bar, it looks at every turn whether it is done.

@@ -36,7 +36,7 @@ pub(super) fn positive(h: f32) -> bool {
 
 impl Entry {
     /// A feature of which the code holds what the encoder says.
-    pub(super) fn new(feature: u32, h: f32) -> Self {
+    fn new(feature: u32, h: f32) -> Self {
         Self { feature, h, value: h, pull: 0.0 }
     }
 }
@@ -78,7 +78,7 @@ impl Rule<'_> {
 
     /// The entry of a code that h alone decides on, if it has one.
     #[inline(always)]
-    pub(super) fn admit(&self, entry: Entry) -> Option<Entry> {
+    fn admit(&self, entry: Entry) -> Option<Entry> {
         let at = entry.feature as usize;
         match *self {
             Self::Relu => positive(entry.h).then_some(entry),
@@ -100,7 +100,7 @@ impl Rule<'_> {
 
     /// What a gated autoencoder's gate lets through.
     #[inline(always)]
-    pub(super) fn open(&self, entry: Entry) -> Option<Entry> {
+    fn open(&self, entry: Entry) -> Option<Entry> {
         let Self::Gated { bias, .. } = *self else { return None };
         let value = entry.h + bias[entry.feature as usize];
         positive(value).then_some(Entry { value, ..entry })

@@ -19,7 +19,7 @@ use super::dense::Dense;
 use super::setup::{BIAS, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use super::sparse::Sparse;
-use super::update::Gradients;
+use super::update::{Gradients, Large};
 use crate::linalg::{Operand, ProductInto, keep_freed_memory};
 use crate::train::{AdamStep, AdamWOptions};
 
@@ -145,14 +145,12 @@ fn gradients<'a>(
     let centred = &**centred;
     let step = Step { setup, weights, rule, batch, moment, centred, h };
     let widths = setup.widths;
-    if dense.unwrap_or_else(|| rule.is_dense(h, m)) {
-        let (outcome, small) = matrices.take(&step);
-        let dense = Some([&*matrices.encoder, &*matrices.decoder]);
-        (outcome, Gradients { widths, centred, sparse: Vec::new(), dense, small })
+    let ((outcome, small), large) = if dense.unwrap_or_else(|| rule.is_dense(h, m)) {
+        (matrices.take(&step), Large::Dense([&matrices.encoder, &matrices.decoder]))
     } else {
-        let (outcome, small) = sparse.take(&step);
-        (outcome, Gradients { widths, centred, sparse: sparse.parts(), dense: None, small })
-    }
+        (sparse.take(&step), Large::Sparse(sparse.parts()))
+    };
+    (outcome, Gradients { widths, centred, large, small })
 }
 
 /// Writes x − b, or x.

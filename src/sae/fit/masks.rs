@@ -20,13 +20,16 @@ pub(super) struct Masks {
 impl Masks {
     /// Of the codes of `h` `[n, m]`, e included; `extras` are the weights with an entry a feature.
     pub(super) fn new(setup: &Setup, h: &Tensor, extras: &[Tensor], dead: &[u32]) -> Result<Self> {
-        let mut smallest = None;
+        let (mut beside, mut smallest) = (None, None);
         let main = match setup.objective {
             Objective::Standard { .. } => positive(h)?,
             Objective::JumpRelu { .. } => positive(&h.broadcast_sub(&extras[1].exp()?)?)?,
             Objective::Gated { .. } => {
+                let open = positive(&h.broadcast_add(&extras[0])?)?;
                 let value = h.broadcast_mul(&extras[1].exp()?)?.broadcast_add(&extras[2])?;
-                (positive(&value)? * open(h, extras)?)?
+                let main = (positive(&value)? * &open)?;
+                beside = Some(open);
+                main
             }
             Objective::TopK => largest(h, setup.k, !setup.relu)?,
             Objective::BatchTopK | Objective::Matryoshka { .. } => {
@@ -36,23 +39,14 @@ impl Masks {
                 main
             }
         };
-        let beside = if let Objective::Gated { .. } = setup.objective {
-            Some(open(h, extras)?)
-        } else if setup.revives() && !dead.is_empty() {
+        if setup.revives() && !dead.is_empty() {
             let dead = Tensor::new(dead, h.device())?;
             let own = h.index_select(&dead, 1)?;
             let own = largest(&own, setup.auxiliary_k, !setup.relu)?;
-            Some(h.zeros_like()?.index_add(&dead, &own, 1)?)
-        } else {
-            None
-        };
+            beside = Some(h.zeros_like()?.index_add(&dead, &own, 1)?);
+        }
         Ok(Self { main, beside, smallest })
     }
-}
-
-/// What a gated autoencoder's gate lets through.
-fn open(h: &Tensor, extras: &[Tensor]) -> Result<Tensor> {
-    positive(&h.broadcast_add(&extras[0])?)
 }
 
 /// Of the positive entries; NaN counts: it must not get lost.

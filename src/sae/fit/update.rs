@@ -10,16 +10,23 @@ use crate::train::AdamStep;
 /// Features whose rows one thread moves at a time.
 const FEATURES: usize = 16;
 
-/// The gradients of a step, those of encoder and decoder not summed yet.
+/// Where the gradients of encoder and decoder come from.
+#[derive(Debug)]
+pub(super) enum Large<'a> {
+    /// Matrices, `[m, d]` and `[m, d_out]`.
+    Dense([&'a [f32]; 2]),
+    /// Sums over the entries of codes, not summed yet.
+    Sparse(Vec<&'a Part>),
+}
+
+/// The gradients of a step.
 #[derive(Debug)]
 pub(super) struct Gradients<'a> {
     /// Widths of encoder and decoder.
     pub(super) widths: [usize; 2],
     /// What the encoder was given.
     pub(super) centred: &'a [f32],
-    pub(super) sparse: Vec<&'a Part>,
-    /// What dense codes add to encoder and decoder.
-    pub(super) dense: Option<[&'a [f32]; 2]>,
+    pub(super) large: Large<'a>,
     /// Those of the bias and of all weights after it.
     pub(super) small: Vec<Vec<f32>>,
 }
@@ -29,18 +36,18 @@ impl Gradients<'_> {
     #[inline(always)]
     pub(super) fn feature(&self, feature: usize, encoder: &mut [f32], decoder: &mut [f32]) {
         let [d, out] = self.widths;
-        match self.dense {
-            Some([dense_encoder, dense_decoder]) => {
-                encoder.copy_from_slice(&dense_encoder[feature * d..][..d]);
-                decoder.copy_from_slice(&dense_decoder[feature * out..][..out]);
+        match &self.large {
+            Large::Dense([encoders, decoders]) => {
+                encoder.copy_from_slice(&encoders[feature * d..][..d]);
+                decoder.copy_from_slice(&decoders[feature * out..][..out]);
             }
-            None => {
+            Large::Sparse(parts) => {
                 encoder.fill(0.0);
                 decoder.fill(0.0);
+                for part in parts {
+                    part.add_feature(feature, self.centred, encoder, decoder);
+                }
             }
-        }
-        for part in &self.sparse {
-            part.add_feature(feature, self.centred, encoder, decoder);
         }
     }
 
