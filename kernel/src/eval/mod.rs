@@ -10,4 +10,6 @@ pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod relay;
 pub(crate) mod runtime;
+mod shape;
+pub(crate) mod store;
 pub(crate) mod toolbox;

@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::compile;
+use super::{compile, store};
 use crate::install::clone::wait_for_rest;
 
 /// The names under which this binary stands in for a tool.
@@ -110,6 +110,9 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         _ => {}
     }
     let build = arguments.first().is_some_and(|first| first == "build");
+    if build && store::is_restoring() {
+        return compile::nothing();
+    }
     if build && let Some(code) = compile::without_cargo() {
         return code;
     }
@@ -125,7 +128,7 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     let mut command = Command::new(real.join("cargo"));
     command.args(&arguments).env("CARGO_HOME", home);
     if build {
-        compile::record_in(&mut command);
+        return compile::with_cargo(command);
     }
     if arguments.first().is_none_or(|first| first != "metadata") {
         eprintln!("cargo could not be started: {}", command.exec());

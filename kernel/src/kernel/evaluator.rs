@@ -14,10 +14,11 @@ use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::failure;
+use super::impls::Impls;
+use super::{bindings, failure};
 use super::sink::Sink;
 use crate::eval::event::Event;
-use crate::eval::{message, relay, runtime};
+use crate::eval::{message, relay, runtime, store};
 use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 
@@ -93,7 +94,10 @@ fn serve(
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
+    let mut moved = PathBuf::new();
+    let mut impls = Impls::default();
     let mut context = place().and_then(|(folder, rest)| {
+        moved = folder.join("cells").join(store::MOVED);
         let (preparing, ready) = channel();
         std::thread::spawn(move || {
             if let Err(error) = rest.copy_when(&ready) {
@@ -124,7 +128,8 @@ fn serve(
                             });
                             wait(&answered, stop)
                         };
-                        guarded(|| execute(context, &code, sink, stop, &ask))
+                        let _ = std::fs::remove_file(&moved);
+                        guarded(|| execute(context, &mut impls, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
                     }
                 };
@@ -142,6 +147,7 @@ fn serve(
                             .completions
                             .into_iter()
                             .map(|item| (name_alone(&item.code), item.kind.to_owned()))
+                            .filter(|(name, _)| !Impls::is_internal(name))
                             .collect(),
                     }
                 }));
@@ -255,6 +261,7 @@ fn receive(listener: &UnixListener, sink: &Sink) {
 
 fn execute(
     context: &mut CommandContext,
+    impls: &mut Impls,
     code: &str,
     sink: &Sink,
     stop: &AtomicBool,
@@ -264,9 +271,11 @@ fn execute(
     if code.lines().any(|line| line.trim_start().starts_with(":opt")) {
         return Err(failure::no_opt());
     }
+    let before = bindings::names(context);
+    let named = impls.name(&code);
     let mut callbacks =
         EvalCallbacks { input_reader: &|request| ask(&request.prompt, request.is_password) };
-    let result = context.execute_with_callbacks(&code, &mut callbacks);
+    let result = context.execute_with_callbacks(&named.code, &mut callbacks);
     let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
     if let Ok(outputs) = &result {
         let data: Map<String, Value> = outputs
@@ -282,7 +291,14 @@ fn execute(
     let ran = result.as_ref().is_ok_and(|outputs| !outputs.phases.is_empty());
     let run = sink.end(ran, lost);
     let stopped = stop.swap(false, Ordering::SeqCst);
-    failure::judge(result.map(drop), run, stopped, &code, || context.last_source().ok())
+    // Read now: what restores variables is a source too.
+    let source = context.last_source().ok();
+    let compiled = named.code.clone();
+    let fate = bindings::settle(context, &before, &run);
+    if result.is_ok() {
+        impls.keep(named);
+    }
+    failure::judge(result.map(drop), run, stopped, &compiled, &fate, || source)
 }
 
 /// A notebook that also runs on the stock kernel carries a `:dep eigenlens` line; here the library

@@ -3,6 +3,9 @@
 use evcxr::{CompilationError, Error, Theme};
 use jupyter_protocol::ReplyError;
 
+use super::bindings::Fate;
+use super::impls::Impls;
+use super::references;
 use super::sink::{Panic, Run};
 
 const RED: &str = "\u{1b}[1;31m";
@@ -16,6 +19,7 @@ pub(crate) fn judge(
     run: Run,
     stopped: bool,
     code: &str,
+    fate: &Fate,
     source: impl FnOnce() -> Option<String>,
 ) -> Result<(), ReplyError> {
     if let Some(how) = &run.exited {
@@ -29,26 +33,31 @@ pub(crate) fn judge(
         ));
     }
     match result {
-        Err(Error::CompilationErrors(errors)) => return Err(compilation(&errors, code)),
+        Err(Error::CompilationErrors(errors)) => return Err(compilation(errors, code, source().as_deref())),
         Err(Error::SubprocessTerminated(how)) => return Err(process_lost(&how, stopped)),
         Err(other) => {
             let text = other.to_string();
-            return Err(reply("Error", &text, vec![]));
+            let advice = references::advice(&text, source().as_deref());
+            return Err(reply("Error", &text, advice.into_iter().collect()));
         }
         Ok(()) => {}
     }
     if let Some(panic) = &run.panic {
-        return Err(panicked(panic, code, source));
+        return Err(panicked(panic, code, fate, source));
     }
     if run.stopped || stopped && run.error.is_some() {
-        let words = "Stopped at a safe point. All variables are kept.";
-        return Err(reply("Interrupted", words, run.error.into_iter().collect()));
+        let words = format!("Stopped at a safe point. {}", fate.words());
+        return Err(reply("Interrupted", &words, run.error.into_iter().collect()));
+    }
+    if stopped {
+        let words = format!(
+            "Stop was pressed, but the code reached no safe point and ran to its end. {}",
+            fate.words()
+        );
+        return Err(reply("Interrupted", &words, vec![]));
     }
     match run.error {
-        Some(text) => {
-            let words = "Variables of earlier cells are kept; those new in this cell are not.";
-            Err(reply("Error", &text, vec![words.to_owned()]))
-        }
+        Some(text) => Err(reply("Error", &text, vec![fate.words()])),
         None => Ok(()),
     }
 }
@@ -103,7 +112,12 @@ fn process_lost(how: &str, stopped: bool) -> ReplyError {
     reply(name, &words, vec![kept.to_owned()])
 }
 
-fn panicked(panic: &Panic, code: &str, source: impl FnOnce() -> Option<String>) -> ReplyError {
+fn panicked(
+    panic: &Panic,
+    code: &str,
+    fate: &Fate,
+    source: impl FnOnce() -> Option<String>,
+) -> ReplyError {
     let at = if panic.file == "src/lib.rs" {
         cell_line(panic.line, code, source)
     } else if panic.file.is_empty() {
@@ -111,9 +125,8 @@ fn panicked(panic: &Panic, code: &str, source: impl FnOnce() -> Option<String>) 
     } else {
         Some(format!("in {} {}:{}", owner(&panic.file), short(&panic.file), panic.line))
     };
-    let words = "Variables of earlier cells are kept; those new in this cell are not.";
     let mut lines: Vec<String> = at.into_iter().collect();
-    lines.push(words.to_owned());
+    lines.push(fate.words());
     reply("Panic", &panic.message, lines)
 }
 
@@ -147,9 +160,10 @@ fn cell_line(line: u32, code: &str, source: impl FnOnce() -> Option<String>) -> 
     Some(format!("on line {} of this cell:  {}", number + 1, code.lines().nth(number)?.trim()))
 }
 
-fn compilation(errors: &[CompilationError], code: &str) -> ReplyError {
+fn compilation(errors: Vec<CompilationError>, code: &str, source: Option<&str>) -> ReplyError {
+    let errors = references::sorted(errors);
     let mut traceback = Vec::new();
-    for error in errors {
+    for error in &errors {
         let report = error
             .is_from_user_code()
             .then(|| error.build_report("cell".to_owned(), code.to_owned(), Theme::Light))
@@ -160,13 +174,16 @@ fn compilation(errors: &[CompilationError], code: &str) -> ReplyError {
             report.write(source, &mut text).is_ok()
         });
         if drawn {
-            traceback.push(String::from_utf8_lossy(&text).trim_end().to_owned());
+            traceback.push(Impls::hide(String::from_utf8_lossy(&text).trim_end()));
         } else {
             traceback.push(format!("{RED}error{PLAIN}: {}", error.message()));
             traceback.extend(spans(error, code));
         }
         traceback.extend(error.help().iter().map(|help| format!("{BOLD}help{PLAIN}: {help}")));
-        traceback.extend(error.evcxr_extra_hint().map(|hint| format!("{BOLD}hint{PLAIN}: {hint}")));
+        let advice = references::advice(&error.message(), source);
+        let advice = advice.or_else(|| crowded(error));
+        let hint = advice.or_else(|| error.evcxr_extra_hint().map(str::to_owned));
+        traceback.extend(hint.map(|hint| format!("{BOLD}hint{PLAIN}: {hint}")));
     }
     let evalue = errors.first().map_or_else(
         || "the cell does not compile".to_owned(),
@@ -176,6 +193,12 @@ fn compilation(errors: &[CompilationError], code: &str) -> ReplyError {
         },
     );
     ReplyError { ename: "CompilationError".to_owned(), evalue, traceback }
+}
+
+/// What to do where an item of an earlier cell is in the way.
+fn crowded(error: &CompilationError) -> Option<String> {
+    let words = "an `impl` of an earlier cell has it too. Change it there and run that cell again;                  where that does not help, put the type and its `impl` into one cell and restart                  the kernel.";
+    matches!(error.code(), Some("E0119" | "E0592")).then(|| words.to_owned())
 }
 
 /// The places of an error in words, for code that the drawn report cannot show.
@@ -209,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_panic_names_whose_code_it_was_in() {
-        let at = |file: &str| panicked(&panic(file), "", || None).traceback.join("\n");
+        let at =
+            |file: &str| panicked(&panic(file), "", &Fate::default(), || None).traceback.join("\n");
         assert!(
             at("somewhere/eigenlens/src/toy.rs").contains("the library eigenlens, src/toy.rs:2")
         );
@@ -220,7 +244,8 @@ mod tests {
     #[test]
     fn a_panic_in_the_cell_shows_its_line() {
         let source = || Some("generated\nlet x = v[7];\n".to_owned());
-        let reply = panicked(&panic("src/lib.rs"), "let v = vec![1];\nlet x = v[7];", source);
+        let code = "let v = vec![1];\nlet x = v[7];";
+        let reply = panicked(&panic("src/lib.rs"), code, &Fate::default(), source);
         assert!(reply.traceback[1].contains("line 2 of this cell:  let x = v[7];"));
         assert_eq!((reply.ename.as_str(), reply.evalue.as_str()), ("Panic", "boom"));
     }
@@ -228,10 +253,10 @@ mod tests {
     #[test]
     fn stop_says_what_became_of_the_variables() {
         let kept = Run { began: true, stopped: true, ..Run::default() };
-        let reply = judge(Ok(()), kept, true, "", || None).unwrap_err();
+        let reply = judge(Ok(()), kept, true, "", &Fate::default(), || None).unwrap_err();
         assert!(reply.evalue.contains("kept"));
         let killed = Run { began: true, exited: Some("killed".into()), ..Run::default() };
-        let reply = judge(Ok(()), killed, true, "", || None).unwrap_err();
+        let reply = judge(Ok(()), killed, true, "", &Fate::default(), || None).unwrap_err();
         assert!(reply.evalue.contains("lost"));
     }
 }

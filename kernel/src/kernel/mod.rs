@@ -3,12 +3,15 @@
 //! `server` speaks the protocol; `evaluator` owns evcxr on a thread of its own; the evaluation
 //! process talks to `sink`, through the relay of [`crate::eval`], and `sink` to the front end.
 
+mod bindings;
 mod capture;
 mod complete;
 mod evaluator;
 mod failure;
 mod history;
+mod impls;
 mod interrupt;
+mod references;
 mod server;
 mod sink;
 mod text;
