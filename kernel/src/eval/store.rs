@@ -6,9 +6,9 @@
 //!
 //! - a variable that the cell defines anew without looking at its value stays in the store until the
 //!   new value takes its place; one that it looks at is put back if the cell did not come to its end;
-//! - a variable that the cell moves is taken out of the store right before the first statement that
-//!   names it, so that a failure in front of that statement leaves it where it is; of a handle, a
-//!   second one waits in the store until the cell has come to its end;
+//! - a variable that the cell moves is taken out of the store where it is moved, or right before the
+//!   first statement that names it, so that a failure in front of that leaves it where it is; of a
+//!   handle, a second one waits in the store until the cell has come to its end;
 //! - a cell that did not come to its end reports what the store still holds.
 //!
 //! Whether a variable is moved is only known to the compiler. So the code that puts it back is tried
@@ -36,9 +36,9 @@ pub(crate) const UNFINISHED: &str = "{\"type\":\"unfinished\",";
 /// Code with this comment tells evcxr about variables that are in the store already; it is not
 /// compiled.
 pub(crate) const RESTORE: &str = "/*eigenlens: in the store*/";
-/// What the compiler found to be moved by the cell that is being compiled. The kernel removes it
-/// before each cell.
-pub(crate) const MOVED: &str = "target/cell-moved.json";
+/// What the compiler said about the variables of the cell that is being compiled. The kernel removes
+/// it before each cell.
+pub(crate) const FINDINGS: &str = "target/cell-findings.json";
 
 const SOURCE: &str = "src/lib.rs";
 const STORE: &str = "evcxr_variable_store";
@@ -84,20 +84,22 @@ pub(crate) struct Compiled {
 /// variables.
 pub(crate) fn compile(mut run: impl FnMut() -> io::Result<Compiled>) -> io::Result<Compiled> {
     let Ok(original) = fs::read_to_string(SOURCE) else { return run() };
-    let mut moved = read_moved();
+    let mut findings = Findings::read();
     for _ in 0..ATTEMPTS {
-        let Some(changed) = change(&original, &moved) else { break };
+        let Some(changed) = change(&original, &findings) else { break };
         fs::write(SOURCE, &changed.text)?;
         let mut compiled = run()?;
-        let gone = if compiled.success { Gone::default() } else { changed.gone(&compiled.messages) };
-        if gone.names.is_empty() {
+        if compiled.success {
             return Ok(compiled);
         }
-        moved.extend(gone.names);
-        fs::write(MOVED, serde_json::to_vec(&moved)?)?;
-        if gone.others {
+        let told = changed.told(&compiled.messages);
+        if !findings.learn(&told) {
+            return Ok(compiled);
+        }
+        fs::write(FINDINGS, serde_json::to_vec(&findings)?)?;
+        if told.others {
             // Evcxr may know how to go on from these.
-            compiled.messages = gone.messages;
+            compiled.messages = told.messages;
             return Ok(compiled);
         }
     }
@@ -110,63 +112,93 @@ pub(crate) fn is_restoring() -> bool {
     fs::read_to_string(SOURCE).is_ok_and(|source| source.contains(RESTORE))
 }
 
-fn read_moved() -> BTreeSet<String> {
-    fs::read(Path::new(MOVED))
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default()
+/// What the compiler said about variables while a cell was being compiled.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Findings {
+    /// These are moved: they cannot be put back.
+    moved: BTreeSet<String>,
+    /// These cannot be taken out of the store where they are moved.
+    fixed: BTreeSet<String>,
+}
+
+impl Findings {
+    fn read() -> Self {
+        let text = fs::read(Path::new(FINDINGS)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Adds what a compilation told; returns whether that is new.
+    fn learn(&mut self, told: &Told) -> bool {
+        let count = self.moved.len() + self.fixed.len();
+        for (at, name) in &told.about {
+            match at {
+                Addition::PutBack => self.moved.insert(name.clone()),
+                Addition::InPlace => self.fixed.insert(name.clone()),
+            };
+        }
+        self.moved.len() + self.fixed.len() > count
+    }
 }
 
 /// A changed source.
 #[derive(Debug)]
 struct Changed {
     text: String,
-    /// Where variables are put back: line (from 1), columns (from 1), name.
-    guards: Vec<(usize, Range<usize>, String)>,
+    /// Where errors are about additions: line (from 1), columns (from 1), what and for which
+    /// variable.
+    additions: Vec<(usize, Range<usize>, Addition, String)>,
 }
 
-/// What the compiler's messages say about the code that puts variables back.
+/// What may turn out not to compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Addition {
+    /// A variable is put back.
+    PutBack,
+    /// A variable is taken out of the store in the middle of a statement.
+    InPlace,
+}
+
+/// What the compiler's messages say about additions.
 #[derive(Debug, Default)]
-struct Gone {
-    /// The variables whose value is gone by then.
-    names: BTreeSet<String>,
+struct Told {
+    about: BTreeSet<(Addition, String)>,
     /// Whether there are other errors.
     others: bool,
-    /// All messages but those.
+    /// All messages but those about additions.
     messages: Vec<u8>,
 }
 
 impl Changed {
-    fn gone(&self, messages: &[u8]) -> Gone {
-        let mut gone = Gone::default();
+    fn told(&self, messages: &[u8]) -> Told {
+        let mut told = Told::default();
         for line in messages.split_inclusive(|&byte| byte == b'\n') {
             let json: Value = serde_json::from_slice(line).unwrap_or_default();
             let message = if json["message"].is_object() { &json["message"] } else { &json };
-            match self.guard_of(message) {
-                Some(name) => drop(gone.names.insert(name)),
+            match self.addition(message) {
+                Some(addition) => drop(told.about.insert(addition)),
                 None => {
                     let summary = message["code"].is_null()
                         && message["spans"].as_array().is_none_or(Vec::is_empty);
-                    gone.others |= message["level"] == "error" && !summary;
-                    gone.messages.extend_from_slice(line);
+                    told.others |= message["level"] == "error" && !summary;
+                    told.messages.extend_from_slice(line);
                 }
             }
         }
-        gone
+        told
     }
 
-    /// The variable whose putting back an error is about.
-    fn guard_of(&self, message: &Value) -> Option<String> {
+    /// The addition that an error is about.
+    fn addition(&self, message: &Value) -> Option<(Addition, String)> {
         let spans = message["spans"].as_array().filter(|_| message["level"] == "error")?;
         let span = spans.iter().find(|span| span["is_primary"] == true)?;
         let number = |key: &str| span[key].as_u64().and_then(|n| usize::try_from(n).ok());
         let (line, column) = (number("line_start")?, number("column_start")?);
-        let guard = self.guards.iter().find(|(at, columns, _)| {
+        let found = self.additions.iter().find(|(at, columns, _, _)| {
             span["file_name"].as_str().is_some_and(|file| file.ends_with("lib.rs"))
                 && *at == line
                 && columns.contains(&column)
         });
-        guard.map(|(_, _, name)| name.clone())
+        found.map(|(_, _, addition, name)| (*addition, name.clone()))
     }
 }
 
@@ -291,33 +323,71 @@ impl Function {
 
     /// The names that the user's `let` statements bind.
     fn bound(&self) -> BTreeSet<String> {
-        let patterns = self.statements.iter().cloned().filter_map(ast::LetStmt::cast);
-        patterns
-            .filter_map(|statement| statement.pat())
-            .flat_map(|pat| pat.syntax().descendants().filter_map(ast::IdentPat::cast).collect::<Vec<_>>())
-            .filter_map(|pat| Some(pat.name()?.text().to_string()))
-            .collect()
+        let statements = self.statements.iter().cloned().filter_map(ast::LetStmt::cast);
+        let patterns = statements.filter_map(|statement| statement.pat());
+        patterns.flat_map(|pat| binds(&pat).collect::<Vec<_>>()).collect()
     }
 
-    /// Whether the cell may look at the value that `name` has before it: false where the first
-    /// statement that names it defines it, and from something else.
-    fn reads(&self, name: &str) -> bool {
-        let first = self.statements.iter().find(|node| names(&node.text().to_string(), name));
-        let Some(first) = first.cloned().and_then(ast::LetStmt::cast) else { return true };
-        let Some(pat) = first.pat() else { return true };
-        let binds = pat.syntax().descendants().filter_map(ast::IdentPat::cast);
-        let binds = binds.filter_map(|pat| pat.name()).any(|bound| bound.text() == name);
-        let text = first.syntax().text().to_string();
-        let behind = usize::from(pat.syntax().text_range().end() - first.syntax().text_range().start());
-        !binds || names(&text[behind..], name)
+    /// The statements that can mean the value that `name` has before the cell: those that name it, up
+    /// to the one that defines it anew. Of that one, all behind the pattern.
+    fn uses(&self, name: &str) -> Vec<(SyntaxNode, String)> {
+        let mut uses = Vec::new();
+        for node in &self.statements {
+            let pat = ast::LetStmt::cast(node.clone())
+                .and_then(|statement| statement.pat())
+                .filter(|pat| binds(pat).any(|bound| bound == name));
+            let text = node.text().to_string();
+            let behind = pat.map(|pat| bytes(pat.syntax()).end - bytes(node).start);
+            let text = text[behind.unwrap_or(0)..].to_owned();
+            if names(&text, name) {
+                uses.push((node.clone(), text));
+            }
+            if behind.is_some() {
+                break;
+            }
+        }
+        uses
+    }
+
+    /// The only place that names the value that `name` has before the cell, if it is evaluated once:
+    /// where it is moved.
+    fn only_use(&self, name: &str) -> Option<Range<usize>> {
+        let uses = self.uses(name);
+        let [(statement, text)] = uses.as_slice() else { return None };
+        let path = statement.descendants().find(|node| {
+            node.kind() == SyntaxKind::PATH_EXPR && node.text().to_string() == name
+        })?;
+        let evaluated_later = path
+            .ancestors()
+            .take_while(|node| node != statement)
+            .chain([statement.clone()])
+            .any(|node| defers(node.kind()) || is_async(&node));
+        // `P { name }` cannot hold another expression.
+        let shorthand = path.parent().is_some_and(|parent| {
+            parent.kind() == SyntaxKind::RECORD_EXPR_FIELD && parent.text().to_string() == name
+        });
+        (count(text, name) == 1 && !evaluated_later && !shorthand).then(|| bytes(&path))
     }
 
     /// Where `name` can be taken out of the store: behind the statement before the first one that
     /// names it.
     fn before_first_use(&self, name: &str) -> Option<usize> {
-        let at = self.statements.iter().position(|node| names(&node.text().to_string(), name))?;
+        let (first, _) = self.uses(name).into_iter().next()?;
+        let at = self.statements.iter().position(|node| *node == first)?;
         Some(at.checked_sub(1).map_or(self.begin, |before| bytes(&self.statements[before]).end))
     }
+}
+
+/// The names that a pattern binds.
+fn binds(pat: &ast::Pat) -> impl Iterator<Item = String> {
+    let names = pat.syntax().descendants().filter_map(ast::IdentPat::cast);
+    names.filter_map(|pat| Some(pat.name()?.text().to_string()))
+}
+
+/// Whether a node evaluates what is in it at another time, or more than once.
+fn defers(kind: SyntaxKind) -> bool {
+    use SyntaxKind::{CLOSURE_EXPR, FOR_EXPR, LOOP_EXPR, MACRO_CALL, WHILE_EXPR};
+    matches!(kind, CLOSURE_EXPR | FOR_EXPR | LOOP_EXPR | MACRO_CALL | WHILE_EXPR)
 }
 
 /// The same as [`call`], for a statement that is that call and nothing else, or adds it to a flag.
@@ -370,13 +440,22 @@ fn is_generated_end(node: &SyntaxNode) -> bool {
     text == "Ok(())" || text == "Ok::<(), EvcxrUserCodeError>(())"
 }
 
+fn is_async(node: &SyntaxNode) -> bool {
+    ast::BlockExpr::cast(node.clone()).is_some_and(|block| block.async_token().is_some())
+}
+
 /// Whether `text` has `name` as a word, also inside a string: `{name}` is a use too.
-pub(crate) fn names(text: &str, name: &str) -> bool {
+fn names(text: &str, name: &str) -> bool {
+    count(text, name) > 0
+}
+
+fn count(text: &str, name: &str) -> usize {
     let name = name.trim_start_matches("r#");
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(name).any(|(at, _)| {
+    let word = |at: usize| {
         !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part)
-    })
+    };
+    text.match_indices(name).filter(|(at, _)| word(*at)).count()
 }
 
 /// Whether a clone of this type is a second handle to the same data.
@@ -386,9 +465,9 @@ fn is_handle(type_name: &str) -> bool {
     ["Tensor", "Var", "Arc", "Rc"].contains(&name)
 }
 
-/// Adds to `source` what keeps variables, of which the compiler found `moved` to be moved; `None`
-/// where there is nothing to keep.
-fn change(source: &str, moved: &BTreeSet<String>) -> Option<Changed> {
+/// Adds to `source` what keeps variables, as far as the compiler has not said that it cannot be;
+/// `None` where there is nothing to keep.
+fn change(source: &str, findings: &Findings) -> Option<Changed> {
     if !source.contains(STORE) {
         return None;
     }
@@ -413,6 +492,7 @@ fn change(source: &str, moved: &BTreeSet<String>) -> Option<Changed> {
     let has = |calls: &[Call], name: &str| calls.iter().any(|call| call.name == name);
     let mut at_end = String::from("eigenlens_done = true; ");
     let mut guards = Vec::new();
+    let mut additions = Vec::new();
     let mut unread = BTreeSet::new();
     for (name, load) in &function.loads {
         let put = |type_name: &str| {
@@ -428,11 +508,23 @@ fn change(source: &str, moved: &BTreeSet<String>) -> Option<Changed> {
         } else if stays {
             continue;
         }
-        if anew && !function.reads(name) {
+        let mut in_store = true;
+        if anew && function.uses(name).is_empty() {
             edits.replace(load.range.clone(), String::new());
             unread.insert(name.as_str());
-        } else if anew && !moved.contains(name) {
-            guards.push((name.clone(), put(&load.type_name) + &shapes.store(name, &load.type_name)));
+        } else if anew && !findings.moved.contains(name) {
+            let shape = shapes.store(name, &load.type_name);
+            guards.push((name.clone(), put(&load.type_name) + shape.trim_start() + " "));
+            in_store = false;
+        } else if !is_handle(&load.type_name)
+            && !findings.fixed.contains(name)
+            && let Some(place) = function.only_use(name)
+        {
+            edits.replace(load.range.clone(), String::new());
+            let line = source[..place.start].matches('\n').count() + 1;
+            additions.push((line, 1..usize::MAX, Addition::InPlace, name.clone()));
+            let take = format!("{STORE}.take_variable::<{}>(stringify!({name}))", load.type_name);
+            edits.replace(place, take);
         } else if let Some(at) = function.before_first_use(name) {
             edits.replace(load.range.clone(), String::new());
             let mut text = format!(" {}", load.text);
@@ -442,11 +534,14 @@ fn change(source: &str, moved: &BTreeSet<String>) -> Option<Changed> {
                     load.type_name
                 );
                 text.push_str(&second);
-                if !has(&function.inner, name) && !anew {
-                    at_end.push_str(&format!("{STORE}.eigenlens_remove(stringify!({name})); "));
-                }
+            } else {
+                in_store = false;
             }
             edits.insert(at, text);
+        }
+        if in_store && !stays && !has(&function.inner, name) {
+            // Evcxr takes it for moved.
+            at_end.push_str(&format!("{STORE}.eigenlens_remove(stringify!({name})); "));
         }
     }
     for call in function.inner.iter().chain(&function.outer) {
@@ -476,15 +571,14 @@ fn change(source: &str, moved: &BTreeSet<String>) -> Option<Changed> {
     let line = source[..function.tail].matches('\n').count() + 1;
     let column = function.tail - source[..function.tail].rfind('\n').map_or(0, |at| at + 1) + 1;
     let mut text = String::from("if !eigenlens_done { ");
-    let mut ranges = Vec::new();
     for (name, put) in guards {
         let start = column + text.chars().count();
         text.push_str(&put);
-        ranges.push((line, start..column + text.chars().count(), name));
+        additions.push((line, start..column + text.chars().count(), Addition::PutBack, name));
     }
     text.push_str(&format!("{STORE}.eigenlens_report(&[{report}]); }} "));
     edits.insert(function.tail, text);
-    Some(Changed { text: edits.apply(source), guards: ranges })
+    Some(Changed { text: edits.apply(source), additions })
 }
 
 /// What the store can do besides what evcxr gives it; one line.
@@ -584,7 +678,8 @@ mod tests {
 
     fn changed(source: &str, moved: &[&str]) -> String {
         let moved = moved.iter().map(|&name| name.to_owned()).collect();
-        let changed = change(source, &moved).expect("a cell").text;
+        let findings = Findings { moved, ..Findings::default() };
+        let changed = change(source, &findings).expect("a cell").text;
         assert_eq!(changed.lines().count(), source.lines().count(), "{changed}");
         assert_eq!(SourceFile::parse(&changed, Edition::Edition2024).errors(), [], "{changed}");
         changed
@@ -617,15 +712,33 @@ mod tests {
 
     #[test]
     fn a_moved_variable_is_taken_right_before_the_statement_that_names_it() {
-        let user = "let y = f()?; // note\nlet x = g(x)?;\n";
+        let user = "let y = f()?; // note\nlet x = g(&x, x)?;\n";
         let source = generated(&[("x", "S", false)], user, &["x", "y"], &[]);
         let text = changed(&source, &["x"]);
         assert!(line(&text, "let y").starts_with(&format!("let y = f()?; {TAKE}")), "{text}");
         assert!(!line(&text, "if !eigenlens_done").contains("put_variable"));
         // And where evcxr has found out: `d` is neither defined nor put back.
-        let source = generated(&[("d", "S", false)], "consume(d);\n", &[], &[]);
+        for user in ["for i in 0..2 { consume(d); }\n", "let f = || consume(d);\n"] {
+            let text = changed(&generated(&[("d", "S", false)], user, &[], &[]), &[]);
+            let taken = "let d = evcxr_variable_store.take";
+            assert!(line(&text, "let _ = (||").contains(taken), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_named_once_is_taken_where_it_is_moved() {
+        let shorthand = generated(&[("d", "S", false)], "f(P { d })?;\n", &[], &[]);
+        assert_eq!(line(&changed(&shorthand, &[]), "f(P"), "f(P { d })?;");
+        let anew = generated(&[("d", "S", false)], "let d = f(d)?; g(&d);\n", &["d"], &[]);
+        assert!(line(&changed(&anew, &["d"]), "let d").starts_with("let d = f(evcxr_variable_store"));
+        let source = generated(&[("d", "S", false)], "f(g()?, d)?;\n", &[], &[]);
         let text = changed(&source, &[]);
-        assert!(line(&text, "let _ = (||").contains("let d = evcxr_variable_store.take"), "{text}");
+        let taken = "f(g()?, evcxr_variable_store.take_variable::<S>(stringify!(d)))?;";
+        assert_eq!(line(&text, "f(g()"), taken);
+        let fixed = BTreeSet::from(["d".to_owned()]);
+        let findings = Findings { fixed, ..Findings::default() };
+        let text = change(&source, &findings).expect("a cell").text;
+        assert_eq!(line(&text, "f(g()"), "f(g()?, d)?;");
     }
 
     #[test]
@@ -654,8 +767,8 @@ mod tests {
     #[test]
     fn the_compiler_says_what_is_moved() {
         let source = generated(&[("x", "S", false)], "let x = g(&x, x);\n", &["x"], &[]);
-        let changed = change(&source, &BTreeSet::new()).expect("a cell");
-        let (line, columns, _) = changed.guards[0].clone();
+        let changed = change(&source, &Findings::default()).expect("a cell");
+        let (line, columns, _, _) = changed.additions[0].clone();
         let error = |column: usize| {
             let span = serde_json::json!({"file_name": "src/lib.rs", "is_primary": true,
                 "line_start": line, "column_start": column});
@@ -664,12 +777,15 @@ mod tests {
             format!("{json}\n")
         };
         let abort = "{\"level\":\"error\",\"message\":\"aborting\",\"code\":null,\"spans\":[]}\n";
-        let gone = changed.gone(format!("{}{abort}", error(columns.start + 50)).as_bytes());
-        assert!(gone.names.contains("x") && !gone.others);
+        let about = BTreeSet::from([(Addition::PutBack, "x".to_owned())]);
+        let told = changed.told(format!("{}{abort}", error(columns.start + 50)).as_bytes());
+        assert!(told.about == about && !told.others);
         let other = error(1);
-        let gone = changed.gone(format!("{other}{}", error(columns.start)).as_bytes());
-        assert!(gone.names.contains("x") && gone.others);
-        assert_eq!(gone.messages, other.as_bytes());
+        let told = changed.told(format!("{other}{}", error(columns.start)).as_bytes());
+        assert!(told.about == about && told.others);
+        assert_eq!(told.messages, other.as_bytes());
+        let mut findings = Findings::default();
+        assert!(findings.learn(&told) && !findings.learn(&told));
     }
 
     #[test]

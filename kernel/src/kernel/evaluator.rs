@@ -94,10 +94,10 @@ fn serve(
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
-    let mut moved = PathBuf::new();
+    let mut findings = PathBuf::new();
     let mut impls = Impls::default();
     let mut context = place().and_then(|(folder, rest)| {
-        moved = folder.join("cells").join(store::MOVED);
+        findings = folder.join("cells").join(store::FINDINGS);
         let (preparing, ready) = channel();
         std::thread::spawn(move || {
             if let Err(error) = rest.copy_when(&ready) {
@@ -128,7 +128,7 @@ fn serve(
                             });
                             wait(&answered, stop)
                         };
-                        let _ = std::fs::remove_file(&moved);
+                        let _ = std::fs::remove_file(&findings);
                         guarded(|| execute(context, &mut impls, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
                     }
