@@ -40,9 +40,9 @@ fn relay(socket: &str) -> io::Result<()> {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let kernel = Kernel(Mutex::new(UnixStream::connect(socket)?));
     let (commands, commands_end) = pipe()?;
-    let mut child = start(commands)?;
+    let (answers, input) = pipe()?;
+    let mut child = start(commands, answers)?;
     kernel.tell(&Event::Started(child.id()))?;
-    let input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
     let kernel = Arc::new(kernel);
     let announcements = Arc::clone(&kernel);
     let process = child.id();
@@ -70,22 +70,26 @@ fn pipe() -> io::Result<(OwnedFd, std::fs::File)> {
     Ok((read.into(), std::fs::File::from(OwnedFd::from(write))))
 }
 
-fn start(commands: OwnedFd) -> io::Result<Child> {
+fn start(commands: OwnedFd, answers: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    let descriptor = commands.into_raw_fd();
+    let descriptors = [commands.into_raw_fd(), answers.into_raw_fd()];
     command
         .env_remove(VARIABLE)
         // Evcxr asks for backtraces; candle would put one into every error message.
         .env_remove("RUST_BACKTRACE")
-        .env(runtime::VARIABLE, descriptor.to_string())
+        .env(runtime::VARIABLE, descriptors[0].to_string())
+        .env(message::ANSWERS_VARIABLE, descriptors[1].to_string())
         .env(message::KERNEL_VARIABLE, "1")
-        .stdin(Stdio::piped())
+        // Nobody types here: what reads it, a program started by a cell too, is at its end at once.
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // SAFETY: both calls are async-signal-safe, and the descriptor is open until after the spawn.
+    // SAFETY: both calls are async-signal-safe, and the descriptors are open until after the spawn.
     unsafe {
         command.pre_exec(move || {
-            libc::fcntl(descriptor, libc::F_SETFD, 0);
+            for descriptor in descriptors {
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
             // Without its relay nobody could talk to the evaluation process or end it.
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -93,12 +97,14 @@ fn start(commands: OwnedFd) -> io::Result<Child> {
         });
     }
     let child = command.spawn();
-    // SAFETY: the descriptor is ours since `into_raw_fd`; the child has its own copy.
-    unsafe { libc::close(descriptor) };
+    for descriptor in descriptors {
+        // SAFETY: the descriptor is ours since `into_raw_fd`; the child has its own copy.
+        unsafe { libc::close(descriptor) };
+    }
     child
 }
 
-/// Evcxr's lines: commands go to the command pipe, answers to the cell's standard input.
+/// Evcxr's lines: commands go to the command pipe, answers to the pipe that questions read.
 fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kernel) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
