@@ -361,6 +361,14 @@ class Commands(ReportTest):
             self.ok(":timing")
         self.assertEqual(self.ok("timed").text("stderr"), "")
 
+    def test_answers_of_commands_are_never_empty(self):
+        self.assertEqual(self.ok("!true").results(), [])
+        kernel = Kernel()
+        try:
+            self.assertEqual(kernel.run(":vars").results()[0]["text/plain"], "no variables")
+        finally:
+            kernel.close()
+
     def test_markers_are_there_offline_too(self):
         self.ok(":offline 1")
         try:

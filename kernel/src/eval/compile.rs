@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::diagnostics;
+use super::rewrite::SOURCE;
 use super::toolbox::LIBRARY_PATH;
 use crate::install::state::{digest, write_file};
 
@@ -58,7 +59,7 @@ pub(crate) fn without_cargo() -> Option<ExitCode> {
     command.args(&recorded.arguments).envs(recorded.environment.iter().cloned());
     let output = command.stderr(Stdio::piped()).output().ok()?;
     let success = output.status.success();
-    let _ = io::stderr().write_all(&diagnostics::keep(success, &output.stderr));
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
     if !success {
         // As cargo does.
         return Some(ExitCode::from(101));
@@ -88,7 +89,7 @@ pub(crate) fn check_without_cargo() -> Option<ExitCode> {
     }));
     let output = command.envs(recorded.environment.iter().cloned()).output().ok()?;
     let success = output.status.success();
-    let _ = io::stderr().write_all(&diagnostics::keep(success, &output.stderr));
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
     Some(if success { ExitCode::SUCCESS } else { ExitCode::from(101) })
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn with_cargo(mut cargo: Command) -> ExitCode {
     match output {
         Ok(output) => {
             let success = output.status.success();
-            let _ = io::stdout().write_all(&diagnostics::keep(success, &output.stdout));
+            let _ = io::stdout().write_all(&diagnostics::keep(source(), success, &output.stdout));
             ExitCode::from(if success { 0 } else { 101 })
         }
         Err(error) => {
@@ -106,6 +107,11 @@ pub(crate) fn with_cargo(mut cargo: Command) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The crate of the cell in the current folder.
+fn source() -> String {
+    fs::read_to_string(SOURCE).unwrap_or_default()
 }
 
 /// Puts the compiled cell where cargo puts it, and tells evcxr.

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compile::CELL_CRATE;
-use super::rewrite::SOURCE;
 
 /// The file of what the current cell's compilations said, in the folder of the cells' manifest.
 const FILE: &str = "target/cell-diagnostics.jsonl";
@@ -32,10 +31,10 @@ pub(crate) struct Compilation {
     pub(crate) messages: Vec<Value>,
 }
 
-/// Keeps what a compiler said about the cell in the current folder: `output` has its messages as
-/// lines of JSON, as rustc and cargo write them. Returns the output without the warnings, which
-/// evcxr would take for errors.
-pub(crate) fn keep(succeeded: bool, output: &[u8]) -> Vec<u8> {
+/// Keeps what a compiler said about `source`, the crate of a cell: `output` has its messages as lines
+/// of JSON, as rustc and cargo write them. Returns the output without the warnings, which evcxr
+/// would take for errors.
+pub(crate) fn keep(source: String, succeeded: bool, output: &[u8]) -> Vec<u8> {
     let mut for_evcxr = Vec::with_capacity(output.len());
     let mut messages = Vec::new();
     for line in output.split_inclusive(|&byte| byte == b'\n') {
@@ -45,7 +44,6 @@ pub(crate) fn keep(succeeded: bool, output: &[u8]) -> Vec<u8> {
         }
         messages.extend(message);
     }
-    let source = fs::read_to_string(SOURCE).unwrap_or_default();
     // Without it the kernel shows what evcxr makes of the errors.
     let _ = Compilation { source, succeeded, messages }.append();
     for_evcxr
@@ -62,9 +60,12 @@ fn message(line: &[u8]) -> Option<Value> {
         }
     }
     let diagnostic = value["level"].is_string() && value["message"].is_string();
-    // Rendered text is long, and names lines of the generated crate.
+    // These are long and never shown: text that names lines of the generated crate, and essays.
     if let Some(fields) = value.as_object_mut() {
         fields.remove("rendered");
+    }
+    if let Some(code) = value.get_mut("code").and_then(Value::as_object_mut) {
+        code.remove("explanation");
     }
     diagnostic.then_some(value)
 }

@@ -148,14 +148,14 @@ fn is_mime_type(text: &[u8]) -> bool {
 
 /// How many bytes of an unfinished line can be given out: all before what could become a marker.
 fn held(line: &[u8]) -> usize {
-    let mark = line.iter().position(|&byte| byte == MARK).unwrap_or(line.len());
+    let line = line.split(|&byte| byte == MARK).next().unwrap_or_default();
     let begin = BEGIN_CONTENT.as_bytes();
     let whole = line.windows(begin.len()).position(|window| window == begin);
     let partly = || {
         let longest = begin.len().min(line.len());
         (1..=longest).rev().find(|&n| line.ends_with(&begin[..n])).map(|n| line.len() - n)
     };
-    mark.min(whole.or_else(partly).unwrap_or(line.len()))
+    whole.or_else(partly).unwrap_or(line.len())
 }
 
 #[cfg(test)]

@@ -71,21 +71,24 @@ fn of_level(level: &str, compilation: &Compilation, code: &str) -> Vec<Diagnosti
     let alignment = Alignment::new(&compilation.source, code);
     let mut found: Vec<Diagnostic> = Vec::new();
     for message in compilation.messages.iter().filter(|message| message["level"] == level) {
-        if let Some(diagnostic) = Reader { alignment: &alignment, message }.read()
-            && !found.contains(&diagnostic)
-        {
-            found.push(diagnostic);
-        }
+        let reader = Reader { alignment: &alignment, message };
+        found.extend(reader.read().filter(|diagnostic| !found.contains(diagnostic)));
     }
     found
 }
 
-/// Text of rustc without names that only the kernel knows.
+/// Text of rustc without names and places that only the kernel knows.
 pub(crate) fn plain_names(text: &str) -> String {
-    text.replace("eigenlens_notebook::prelude::", "")
+    let mut parts = text.split("@src/lib.rs:");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // Up to the brace that ends `{closure@src/lib.rs:9:38: 9:41}`.
+        plain.push_str(part.find('}').map_or(part, |end| &part[end..]));
+    }
+    plain.replace("eigenlens_notebook::prelude::", "")
         .replace("eigenlens_notebook::", "eigenlens::")
         .replace("`evcxr_variable_store`", "the end of the cell")
-        .replace("`EvcxrUserCodeError`", "an error of the cell")
+        .replace("EvcxrUserCodeError", "CellError")
 }
 
 struct Reader<'a> {
@@ -136,22 +139,26 @@ impl Reader<'_> {
             && text(&span["file_name"]).ends_with("src/lib.rs");
         let own = || {
             let (first, last) = (number("line_start")?, number("line_end")?);
-            let (start, end) = (number("column_start")?, number("column_end")?);
-            let (code, shown, shift) = match self.alignment.place(first) {
+            // What evcxr writes around an expression may be in the span too.
+            let written = (first..=last).find(|&line| self.alignment.place(line).is_some());
+            let line = written.unwrap_or(first);
+            let (code, shown, shift) = match self.alignment.place(line) {
                 Some(place) => {
                     (self.alignment.cell(place.line)?, Some(place.line + 1), place.shift)
                 }
-                None if self.alignment.is_item(first) => {
-                    (self.alignment.generated(first)?, None, 0)
+                None if self.alignment.is_item(line) => {
+                    (self.alignment.generated(line)?, None, 0)
                 }
                 None => return None,
             };
-            let start = start.checked_add_signed(shift)?.checked_sub(1)?;
-            let end = if last == first {
-                end.checked_add_signed(shift)?.checked_sub(1)?
+            let column = |key: &str| number(key)?.checked_add_signed(shift)?.checked_sub(1);
+            let start = if line == first {
+                column("column_start")?
             } else {
-                code.trim_end().chars().count()
+                code.chars().take_while(|c| c.is_whitespace()).count()
             };
+            let end =
+                if line == last { column("column_end")? } else { code.trim_end().chars().count() };
             Some(Mark {
                 number: shown,
                 code: code.to_owned(),
@@ -400,5 +407,6 @@ mod tests {
             plain_names("expected `eigenlens_notebook::prelude::Tensor`, found `eigenlens_notebook::Error`"),
             "expected `Tensor`, found `eigenlens::Error`"
         );
+        assert_eq!(plain_names("`Map<_, {closure@src/lib.rs:9:38: 9:41}>`"), "`Map<_, {closure}>`");
     }
 }

@@ -273,12 +273,15 @@ fn execute(
     let result = context.execute_with_callbacks(&code, &mut callbacks);
     let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
     if let Ok(outputs) = &result {
-        let data: Map<String, Value> = outputs
+        let mut data: Map<String, Value> = outputs
             .content_by_mime_type
             .iter()
+            .filter(|(_, content)| !content.is_empty())
             .map(|(mime, content)| (mime.clone(), Value::String(content.clone())))
             .collect();
         if !data.is_empty() {
+            // The table of `:vars` before there are any.
+            data.entry("text/plain").or_insert_with(|| "no variables".into());
             sink.value(data);
         }
     }
