@@ -202,7 +202,11 @@ mod tests {
         // "[0, 0, …, 0]": three characters a number.
         let text = debug_text(&vec![0; 400_000]);
         assert!(text.starts_with("[0, 0, "));
-        assert!(text.contains("[1,180,000 further characters are not shown"), "{}", &text[20_000..]);
+        assert!(
+            text.contains("[1,180,000 further characters are not shown"),
+            "{}",
+            &text[20_000..]
+        );
         assert!(text.chars().count() < SHOWN_CHARACTERS + 200);
         let one_string = debug_text(&"λ".repeat(30_000));
         assert!(one_string.contains("[10,002 further characters"), "{}", &one_string[39_990..]);

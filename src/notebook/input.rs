@@ -37,10 +37,9 @@ fn ask(prompt: &str, request: &str) -> Result<String> {
     drop(out);
     let mut answer = String::new();
     let read = match (host(), answers()) {
-        (Host::Kernel, Some(answers)) => answers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .read_line(&mut answer),
+        (Host::Kernel, Some(answers)) => {
+            answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).read_line(&mut answer)
+        }
         _ => std::io::stdin().read_line(&mut answer),
     };
     match read {

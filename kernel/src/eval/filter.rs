@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_display_without_an_end_does_not_swallow_the_end_of_the_run() {
-        let out = run(&[b"EVCXR_BEGIN_CONTENT text/html\n<p>\n\x1eEVCXR_EXECUTION_COMPLETE\nnext\n"]);
+        let out =
+            run(&[b"EVCXR_BEGIN_CONTENT text/html\n<p>\n\x1eEVCXR_EXECUTION_COMPLETE\nnext\n"]);
         assert_eq!(text(&out), "EVCXR_BEGIN_CONTENT text/html\n<p>\nnext\n");
         assert!(out.contains(&Output::Event(Event::RunEnds)));
     }

@@ -121,6 +121,13 @@ fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kerne
     }
 }
 
+/// The stream to read first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Stdout,
+    Stderr,
+}
+
 fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> {
     let gone = || io::Error::other("no output pipes");
     let mut stdout = child.stdout.take().ok_or_else(gone)?;
@@ -128,15 +135,17 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
     let mut filter = Filter::default();
     let mut buffer = vec![0; 1 << 16];
     let mut open = (true, true);
+    let mut turn = Turn::Stdout;
     let mut ended: Option<(ExitStatus, Instant)> = None;
     while open.0 || open.1 {
         let ready = poll(
             [open.0.then(|| stdout.as_raw_fd()), open.1.then(|| stderr.as_raw_fd())],
             Duration::from_millis(100),
         )?;
-        // Standard error first: an error's text is written before the marker that announces it.
-        if ready.1 {
+        // Where both have something the order is not known; those who print alternate.
+        if ready.1 && (!ready.0 || turn == Turn::Stderr) {
             open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+            turn = Turn::Stdout;
         } else if ready.0 {
             let mut out = Vec::new();
             match stdout.read(&mut buffer)? {
@@ -146,11 +155,16 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
                 }
                 count => filter.push(&buffer[..count], &mut out),
             }
-            // What was written to standard error before these lines must not come after them.
-            if open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
-                open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+            turn = Turn::Stderr;
+            for output in out {
+                // What was written to standard error before a message or the end of the run must
+                // not come after it.
+                let plain = matches!(output, Output::Event(Event::Stdout(_)));
+                if !plain && open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
+                    open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+                }
+                pass_on(output, kernel)?;
             }
-            pass_on(out, kernel)?;
         } else if ended.is_some_and(|(_, since)| since.elapsed() > AFTERWARDS) {
             break;
         }
@@ -175,18 +189,15 @@ fn forward_stderr(from: &mut impl Read, buffer: &mut [u8], kernel: &Kernel) -> i
     Ok(count > 0)
 }
 
-fn pass_on(outputs: Vec<Output>, kernel: &Kernel) -> io::Result<()> {
-    for output in outputs {
-        match output {
-            Output::Event(event) => kernel.tell(&event)?,
-            Output::Evcxr(line) => {
-                let mut out = io::stdout().lock();
-                writeln!(out, "{line}")?;
-                out.flush()?;
-            }
+fn pass_on(output: Output, kernel: &Kernel) -> io::Result<()> {
+    match output {
+        Output::Event(event) => kernel.tell(&event),
+        Output::Evcxr(line) => {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{line}")?;
+            out.flush()
         }
     }
-    Ok(())
 }
 
 fn poll(descriptors: [Option<i32>; 2], timeout: Duration) -> io::Result<(bool, bool)> {

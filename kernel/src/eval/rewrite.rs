@@ -95,9 +95,9 @@ fn report_returned_errors(lines: &mut [String]) {
 }
 
 fn show_last_expression(lines: &mut [String]) {
-    let entry = lines.windows(2).rposition(|pair| {
-        pair[0].starts_with(EXPORTED) && pair[1].starts_with(ENTRY)
-    });
+    let entry = lines
+        .windows(2)
+        .rposition(|pair| pair[0].starts_with(EXPORTED) && pair[1].starts_with(ENTRY));
     let display = lines.iter().rposition(|line| line == DISPLAY);
     if let (Some(entry), Some(display)) = (entry, display)
         && entry < display

@@ -110,7 +110,8 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         compile::RECORDER => return compile::record(&arguments),
         _ => {}
     }
-    let subcommand = arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let subcommand =
+        arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     let build = subcommand.is_some_and(|name| name == "build");
     let check = subcommand.is_some_and(|name| name == "check");
     if build || check {

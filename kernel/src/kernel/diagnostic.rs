@@ -85,7 +85,8 @@ pub(crate) fn plain_names(text: &str) -> String {
         // Up to the brace that ends `{closure@src/lib.rs:9:38: 9:41}`.
         plain.push_str(part.find('}').map_or(part, |end| &part[end..]));
     }
-    plain.replace("eigenlens_notebook::prelude::", "")
+    plain
+        .replace("eigenlens_notebook::prelude::", "")
         .replace("eigenlens_notebook::", "eigenlens::")
         .replace("`evcxr_variable_store`", "the end of the cell")
         .replace("EvcxrUserCodeError", "CellError")
@@ -100,7 +101,7 @@ impl Reader<'_> {
     fn read(&self) -> Option<Diagnostic> {
         let message = plain_names(text(&self.message["message"]));
         let code = self.message["code"]["code"].as_str();
-        let of_summary = ["aborting due to", "For more information", "Some errors have", "could not"];
+        let of_summary = ["aborting due to", "For more information", "Some errors have"];
         let spans = list(&self.message["spans"]);
         if spans.is_empty() && of_summary.iter().any(|start| message.starts_with(start))
             || code.is_some_and(|code| NATURAL.contains(&code))
@@ -135,8 +136,8 @@ impl Reader<'_> {
     /// The place of a span that the cell, now or earlier, has written.
     fn mark(&self, span: &Value) -> Option<Mark> {
         let number = |key: &str| span[key].as_u64().and_then(|n| usize::try_from(n).ok());
-        let here = self.message[OTHER_CRATE].is_null()
-            && text(&span["file_name"]).ends_with("src/lib.rs");
+        let here =
+            self.message[OTHER_CRATE].is_null() && text(&span["file_name"]).ends_with("src/lib.rs");
         let own = || {
             let (first, last) = (number("line_start")?, number("line_end")?);
             // What evcxr writes around an expression may be in the span too.
@@ -146,9 +147,7 @@ impl Reader<'_> {
                 Some(place) => {
                     (self.alignment.cell(place.line)?, Some(place.line + 1), place.shift)
                 }
-                None if self.alignment.is_item(line) => {
-                    (self.alignment.generated(line)?, None, 0)
-                }
+                None if self.alignment.is_item(line) => (self.alignment.generated(line)?, None, 0),
                 None => return None,
             };
             let column = |key: &str| number(key)?.checked_add_signed(shift)?.checked_sub(1);
@@ -362,9 +361,12 @@ mod tests {
 
     #[test]
     fn warnings_never_come_before_errors_and_errors_in_the_cell_come_first() {
-        let warning = message("warning", "unused_parens", "w", json!([span(6, (1, 4), "", true)]), json!([]));
-        let other = message("error", "E0001", "in an item", json!([span(3, (1, 3), "", true)]), json!([]));
-        let own = message("error", "E0002", "in the cell", json!([span(6, (1, 4), "", true)]), json!([]));
+        let warning =
+            message("warning", "unused_parens", "w", json!([span(6, (1, 4), "", true)]), json!([]));
+        let other =
+            message("error", "E0001", "in an item", json!([span(3, (1, 3), "", true)]), json!([]));
+        let own =
+            message("error", "E0002", "in the cell", json!([span(6, (1, 4), "", true)]), json!([]));
         let found = errors(&compilation(false, vec![warning, other.clone(), own]), CODE);
         let headlines: Vec<&str> = found.iter().map(|error| error.headline.as_str()).collect();
         assert_eq!(headlines, ["in the cell [E0002]"]);
@@ -396,7 +398,13 @@ mod tests {
         second["suggested_replacement"] = json!(")");
         second["byte_start"] = json!(610);
         let help = json!([{"level": "help", "message": "try wrapping", "spans": [first, second], "children": []}]);
-        let error = message("error", "E0308", "mismatched types", json!([span(6, (9, 10), "", true)]), help);
+        let error = message(
+            "error",
+            "E0308",
+            "mismatched types",
+            json!([span(6, (9, 10), "", true)]),
+            help,
+        );
         let text = unstyled(&errors(&compilation(false, vec![error]), CODE)[0].text);
         assert!(text.ends_with("help: try wrapping\n    let a = Some(1);"), "{text}");
     }
@@ -404,7 +412,9 @@ mod tests {
     #[test]
     fn names_of_the_kernels_own_crates_are_not_shown() {
         assert_eq!(
-            plain_names("expected `eigenlens_notebook::prelude::Tensor`, found `eigenlens_notebook::Error`"),
+            plain_names(
+                "expected `eigenlens_notebook::prelude::Tensor`, found `eigenlens_notebook::Error`"
+            ),
             "expected `Tensor`, found `eigenlens::Error`"
         );
         assert_eq!(plain_names("`Map<_, {closure@src/lib.rs:9:38: 9:41}>`"), "`Map<_, {closure}>`");

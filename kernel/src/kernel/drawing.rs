@@ -34,9 +34,8 @@ pub(crate) fn draw(marks: &[Mark]) -> Vec<String> {
     };
     let mut groups: Vec<Vec<&Mark>> = Vec::new();
     for mark in marks {
-        let same = |group: &&mut Vec<&Mark>| {
-            group[0].number == mark.number && group[0].code == mark.code
-        };
+        let same =
+            |group: &&mut Vec<&Mark>| group[0].number == mark.number && group[0].code == mark.code;
         match groups.iter_mut().find(same) {
             Some(group) => group.push(mark),
             None => groups.push(vec![mark]),
@@ -92,9 +91,9 @@ fn below(marks: &[&Mark]) -> Vec<String> {
         .map(|&(start, _, mark)| (start, mark.label.replace('\n', " ")))
         .collect();
     let underline_end = placed.iter().map(|&(_, end, _)| end).max().unwrap_or(0);
-    let inline = placed.first().is_some_and(|&(_, end, mark)| {
-        end == underline_end && !mark.label.is_empty()
-    });
+    let inline = placed
+        .first()
+        .is_some_and(|&(_, end, mark)| end == underline_end && !mark.label.is_empty());
     let mut first = row.text();
     if inline {
         first = format!("{first} {}", hanging.remove(0).1);

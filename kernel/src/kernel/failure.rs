@@ -82,8 +82,7 @@ fn returned(failure: Failure, line: impl FnOnce(u32) -> Option<String>) -> Reply
     reply("Error", &message, details)
 }
 
-const NEW_ONES_LOST: &str =
-    "Variables of earlier cells are kept; those new in this cell are not.";
+const NEW_ONES_LOST: &str = "Variables of earlier cells are kept; those new in this cell are not.";
 
 fn help(words: &str) -> String {
     format!("{}: {words}", palette::bold("help"))
@@ -194,7 +193,10 @@ fn compilation(
         evalue = errors
             .iter()
             .find(|error| error.json.is_null() || error.level() == "error")
-            .map_or_else(|| "the cell does not compile".to_owned(), |error| worded_by_evcxr(error).0);
+            .map_or_else(
+                || "the cell does not compile".to_owned(),
+                |error| worded_by_evcxr(error).0,
+            );
         errors.iter().map(|error| drawn(error, code)).collect()
     };
     ReplyError { ename: "CompilationError".to_owned(), evalue, traceback }
@@ -236,7 +238,11 @@ fn drawn(error: &CompilationError, code: &str) -> String {
                 number: Some(span.start_line),
                 code: line.to_owned(),
                 start: span.start_column.saturating_sub(1),
-                end: if one_line { span.end_column.saturating_sub(1) } else { line.chars().count() },
+                end: if one_line {
+                    span.end_column.saturating_sub(1)
+                } else {
+                    line.chars().count()
+                },
                 label: message.label.clone(),
                 primary: message.is_primary,
             })

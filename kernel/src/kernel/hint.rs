@@ -27,9 +27,8 @@ pub(crate) fn for_code(code: Option<&str>, message: &str) -> Option<String> {
 }
 
 /// Operators of tensors, which do not broadcast, and have a relative that does.
-const BROADCAST: [&str; 12] = [
-    "add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge",
-];
+const BROADCAST: [&str; 12] =
+    ["add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"];
 
 /// What to do about an error value, by its text.
 pub(crate) fn for_error(text: &str) -> Option<String> {

@@ -19,7 +19,12 @@ fn sentence(total: Duration, running: Duration, compiled: bool) -> String {
     let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
     if compiled {
         let compiling = total.saturating_sub(running);
-        format!("{} ({} compiling, {} running)\n", seconds(total), seconds(compiling), seconds(running))
+        format!(
+            "{} ({} compiling, {} running)\n",
+            seconds(total),
+            seconds(compiling),
+            seconds(running)
+        )
     } else {
         format!("{}\n", seconds(total))
     }
@@ -32,7 +37,10 @@ mod tests {
     #[test]
     fn the_time_is_told_in_its_parts() {
         let time = Duration::from_millis;
-        assert_eq!(sentence(time(1_500), time(250), true), "1.50 s (1.25 s compiling, 0.25 s running)\n");
+        assert_eq!(
+            sentence(time(1_500), time(250), true),
+            "1.50 s (1.25 s compiling, 0.25 s running)\n"
+        );
         assert_eq!(sentence(time(10), time(0), false), "0.01 s\n");
     }
 }
