@@ -34,6 +34,9 @@ const ASIDES: [&str; 6] = [
     "consider using `--verbose`",
 ];
 
+/// Errors that often follow from others: a type that is not known.
+const FOLLOWING: [&str; 3] = ["[E0282]", "[E0283]", "[E0284]"];
+
 /// Suggestions of one kind that are listed.
 const ALTERNATIVES: usize = 5;
 
@@ -44,7 +47,10 @@ pub(crate) struct Diagnostic {
     pub(crate) headline: String,
     /// The whole of it, drawn.
     pub(crate) text: String,
+    /// Whether its main place is in the cell.
     in_cell: bool,
+    /// Whether any of its places is.
+    touches_cell: bool,
 }
 
 /// The errors of the last compilation that failed, those in the cell first.
@@ -53,9 +59,10 @@ pub(crate) fn errors(compilations: &[Compilation], code: &str) -> Vec<Diagnostic
         !compilation.succeeded && compilation.messages.iter().any(|found| found["level"] == "error")
     });
     let mut found = failed.map_or_else(Vec::new, |failed| of_level("error", failed, code));
-    if found.iter().any(|error| error.in_cell) {
-        found.retain(|error| error.in_cell);
+    if found.iter().any(|error| error.touches_cell) {
+        found.retain(|error| error.touches_cell);
     }
+    found.sort_by_key(|error| FOLLOWING.iter().any(|code| error.headline.ends_with(code)));
     found
 }
 
@@ -116,7 +123,7 @@ impl Reader<'_> {
             lines[0].push_str(&format!(" [{code}]"));
         }
         let marks: Vec<Mark> = spans.iter().filter_map(|span| self.mark(span)).collect();
-        // The error may be in a macro that the cell calls; the place of the call is what counts.
+        let touches_cell = marks.iter().any(|mark| mark.number.is_some());
         let in_cell = marks.iter().any(|mark| mark.number.is_some() && mark.primary);
         lines.extend(drawing::draw(&marks));
         if marks.is_empty() {
@@ -130,7 +137,7 @@ impl Reader<'_> {
             Some(code) => format!("{message} [{code}]"),
             None => message,
         };
-        Some(Diagnostic { headline, text: lines.join("\n"), in_cell })
+        Some(Diagnostic { headline, text: lines.join("\n"), in_cell, touches_cell })
     }
 
     /// The place of a span that the cell, now or earlier, has written.
@@ -372,6 +379,15 @@ mod tests {
         assert_eq!(headlines, ["in the cell [E0002]"]);
         let alone = errors(&compilation(false, vec![other]), CODE);
         assert!(unstyled(&alone[0].text).contains("an earlier cell"), "{}", alone[0].text);
+    }
+
+    #[test]
+    fn an_unknown_type_comes_after_what_it_follows_from() {
+        let error =
+            |code: &str| message("error", code, "e", json!([span(6, (1, 4), "", true)]), json!([]));
+        let found = errors(&compilation(false, vec![error("E0282"), error("E0425")]), CODE);
+        assert_eq!(found[0].headline, "e [E0425]");
+        assert_eq!(found.len(), 2);
     }
 
     #[test]
