@@ -53,15 +53,19 @@ pub(crate) struct Diagnostic {
     touches_cell: bool,
 }
 
-/// The errors of the last compilation that failed, those in the cell first.
+/// The errors of the last compilation that failed, preferably over something in the cell. Errors
+/// that others lead to come last.
 pub(crate) fn errors(compilations: &[Compilation], code: &str) -> Vec<Diagnostic> {
-    let failed = compilations.iter().rev().find(|compilation| {
-        !compilation.succeeded && compilation.messages.iter().any(|found| found["level"] == "error")
-    });
-    let mut found = failed.map_or_else(Vec::new, |failed| of_level("error", failed, code));
-    if found.iter().any(|error| error.touches_cell) {
-        found.retain(|error| error.touches_cell);
-    }
+    let failed = compilations.iter().rev().filter(|compilation| !compilation.succeeded);
+    let all: Vec<Vec<Diagnostic>> = failed
+        .map(|compilation| of_level("error", compilation, code))
+        .filter(|errors| !errors.is_empty())
+        .collect();
+    let in_cell = |errors: &&Vec<Diagnostic>| errors.iter().any(|error| error.touches_cell);
+    let mut found = match all.iter().find(in_cell) {
+        Some(errors) => errors.iter().filter(|error| error.touches_cell).cloned().collect(),
+        None => all.first().cloned().unwrap_or_default(),
+    };
     found.sort_by_key(|error| FOLLOWING.iter().any(|code| error.headline.ends_with(code)));
     found
 }
