@@ -17,6 +17,8 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::diagnostics;
+use super::rewrite::SOURCE;
 use super::store::{self, Compiled};
 use super::toolbox::LIBRARY_PATH;
 use crate::install::state::{digest, write_file};
@@ -31,7 +33,7 @@ const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
 /// A cell is small: optimising across the pieces it is compiled in takes a quarter of the time and
 /// gains nothing.
 const OPTIONS: [&str; 2] = ["-C", "lto=off"];
-const CELL_CRATE: &str = "ctx";
+pub(crate) const CELL_CRATE: &str = "ctx";
 const WRAPPER: &str = "RUSTC_WRAPPER";
 
 /// A compilation of a cell, to be done again with other code.
@@ -57,13 +59,14 @@ pub(crate) fn without_cargo() -> Option<ExitCode> {
     }
     let mut command = Command::new(&recorded.program);
     command.args(&recorded.arguments).envs(recorded.environment.iter().cloned());
+    let source = source();
     let compiled = store::compile(|| {
         let output = command.stderr(Stdio::piped()).output()?;
         Ok(Compiled { success: output.status.success(), messages: output.stderr })
     });
-    let compiled = compiled.ok()?;
-    let _ = io::stderr().write_all(&compiled.messages);
-    if !compiled.success {
+    let Compiled { success, messages } = compiled.ok()?;
+    let _ = io::stderr().write_all(&diagnostics::keep(source, success, &messages));
+    if !success {
         // As cargo does.
         return Some(ExitCode::from(101));
     }
@@ -90,22 +93,28 @@ pub(crate) fn check_without_cargo() -> Option<ExitCode> {
         "--emit=dep-info,link" => "--emit=metadata",
         other => other,
     }));
-    let status = command.envs(recorded.environment.iter().cloned()).status().ok()?;
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(101) })
+    let output = command.envs(recorded.environment.iter().cloned()).output().ok()?;
+    let success = output.status.success();
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
+    Some(if success { ExitCode::SUCCESS } else { ExitCode::from(101) })
 }
 
-/// Compiles the cell in the current folder by `cargo`, which says what it is doing at once.
+/// The crate of the cell in the current folder.
+fn source() -> String {
+    fs::read_to_string(SOURCE).unwrap_or_default()
+}
+
+/// Compiles or checks the cell in the current folder by `cargo`, which says what it is doing at once.
 pub(crate) fn with_cargo(mut cargo: Command) -> ExitCode {
-    record_in(&mut cargo);
+    let source = source();
     let compiled = store::compile(|| {
-        let child = cargo.stdout(Stdio::piped()).spawn()?;
-        let output = child.wait_with_output()?;
+        let output = cargo.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
         Ok(Compiled { success: output.status.success(), messages: output.stdout })
     });
     match compiled {
-        Ok(compiled) => {
-            let _ = io::stdout().write_all(&compiled.messages);
-            ExitCode::from(if compiled.success { 0 } else { 101 })
+        Ok(Compiled { success, messages }) => {
+            let _ = io::stdout().write_all(&diagnostics::keep(source, success, &messages));
+            ExitCode::from(if success { 0 } else { 101 })
         }
         Err(error) => {
             eprintln!("cargo could not be started: {error}");
@@ -152,7 +161,7 @@ fn tell(product: &Path) -> Result<()> {
 }
 
 /// Makes a `cargo build` write down how it compiles the cell.
-fn record_in(command: &mut Command) {
+pub(crate) fn record_in(command: &mut Command) {
     let recorder = std::env::var_os("CARGO_HOME").map(|home| Path::new(&home).join("bin"));
     if let Some(folder) = recorder.filter(|_| std::env::var_os(WRAPPER).is_none()) {
         command.env(WRAPPER, folder.join(RECORDER));

@@ -28,6 +28,7 @@ use ra_ap_syntax::{AstNode as _, Edition, SourceFile, SyntaxKind, SyntaxNode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rewrite::SOURCE;
 use super::shape::Shapes;
 
 /// What the message of a cell that did not come to its end begins with; what it left in the store
@@ -36,11 +37,9 @@ pub(crate) const UNFINISHED: &str = "{\"type\":\"unfinished\",";
 /// Code with this comment tells evcxr about variables that are in the store already; it is not
 /// compiled.
 pub(crate) const RESTORE: &str = "/*eigenlens: in the store*/";
-/// What the compiler said about the variables of the cell that is being compiled. The kernel removes
-/// it before each cell.
-pub(crate) const FINDINGS: &str = "target/cell-findings.json";
+/// What the compiler said about the variables of the cell that is being compiled.
+const FINDINGS: &str = "target/cell-findings.json";
 
-const SOURCE: &str = "src/lib.rs";
 const STORE: &str = "evcxr_variable_store";
 /// A compilation is tried once more for each variable at most, and never more often than this.
 const ATTEMPTS: usize = 6;
@@ -105,6 +104,11 @@ pub(crate) fn compile(mut run: impl FnMut() -> io::Result<Compiled>) -> io::Resu
     }
     fs::write(SOURCE, original)?;
     run()
+}
+
+/// Forgets what the compiler said about earlier cells. `cells` is the folder of the cells' manifest.
+pub(crate) fn forget(cells: &Path) {
+    let _ = fs::remove_file(cells.join(FINDINGS));
 }
 
 /// Whether the source in the current folder only tells evcxr about variables.

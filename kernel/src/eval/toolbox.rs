@@ -17,6 +17,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::rewrite::rewrite_cell;
 use super::{compile, store};
 use crate::install::clone::wait_for_rest;
 
@@ -109,14 +110,19 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         compile::RECORDER => return compile::record(&arguments),
         _ => {}
     }
-    let build = arguments.first().is_some_and(|first| first == "build");
+    let subcommand =
+        arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let build = subcommand.is_some_and(|name| name == "build");
+    let check = subcommand.is_some_and(|name| name == "check");
     if build && store::is_restoring() {
         return compile::nothing();
+    }
+    if build || check {
+        rewrite_cell();
     }
     if build && let Some(code) = compile::without_cargo() {
         return code;
     }
-    let check = arguments.first().is_some_and(|first| first == "check");
     if check && let Some(code) = compile::check_without_cargo() {
         return code;
     }
@@ -128,9 +134,12 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     let mut command = Command::new(real.join("cargo"));
     command.args(&arguments).env("CARGO_HOME", home);
     if build {
+        compile::record_in(&mut command);
+    }
+    if compiles {
         return compile::with_cargo(command);
     }
-    if arguments.first().is_none_or(|first| first != "metadata") {
+    if subcommand.is_none_or(|name| name != "metadata") {
         eprintln!("cargo could not be started: {}", command.exec());
         return ExitCode::FAILURE;
     }

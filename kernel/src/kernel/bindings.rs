@@ -64,6 +64,11 @@ fn restoring(variables: &[&Variable]) -> String {
 }
 
 impl Fate {
+    /// That of a cell whose code came to its end.
+    pub(crate) fn finished() -> Self {
+        Self { finished: true, ..Self::default() }
+    }
+
     /// The sentences for the end of an error.
     pub(crate) fn words(&self) -> String {
         if self.finished {

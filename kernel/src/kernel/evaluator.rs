@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::impls::Impls;
-use super::{bindings, failure};
 use super::sink::Sink;
+use super::{bindings, failure, timing};
 use crate::eval::event::Event;
-use crate::eval::{message, relay, runtime, store};
+use crate::eval::{diagnostics, message, relay, runtime, store};
 use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 
@@ -94,10 +94,10 @@ fn serve(
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
-    let mut findings = PathBuf::new();
+    let mut cells = PathBuf::new();
     let mut impls = Impls::default();
     let mut context = place().and_then(|(folder, rest)| {
-        findings = folder.join("cells").join(store::FINDINGS);
+        cells = folder.join("cells");
         let (preparing, ready) = channel();
         std::thread::spawn(move || {
             if let Err(error) = rest.copy_when(&ready) {
@@ -128,8 +128,7 @@ fn serve(
                             });
                             wait(&answered, stop)
                         };
-                        let _ = std::fs::remove_file(&findings);
-                        guarded(|| execute(context, &mut impls, &code, sink, stop, &ask))
+                        guarded(|| execute(context, &cells, &mut impls, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
                     }
                 };
@@ -261,6 +260,7 @@ fn receive(listener: &UnixListener, sink: &Sink) {
 
 fn execute(
     context: &mut CommandContext,
+    cells: &Path,
     impls: &mut Impls,
     code: &str,
     sink: &Sink,
@@ -271,6 +271,8 @@ fn execute(
     if code.lines().any(|line| line.trim_start().starts_with(":opt")) {
         return Err(failure::no_opt());
     }
+    diagnostics::forget(cells);
+    store::forget(cells);
     let before = bindings::names(context);
     let named = impls.name(&code);
     let mut callbacks =
@@ -278,12 +280,15 @@ fn execute(
     let result = context.execute_with_callbacks(&named.code, &mut callbacks);
     let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
     if let Ok(outputs) = &result {
-        let data: Map<String, Value> = outputs
+        let mut data: Map<String, Value> = outputs
             .content_by_mime_type
             .iter()
+            .filter(|(_, content)| !content.is_empty())
             .map(|(mime, content)| (mime.clone(), Value::String(content.clone())))
             .collect();
         if !data.is_empty() {
+            // The table of `:vars` before there are any.
+            data.entry("text/plain").or_insert_with(|| "no variables".into());
             sink.value(data);
         }
     }
@@ -291,14 +296,14 @@ fn execute(
     let ran = result.as_ref().is_ok_and(|outputs| !outputs.phases.is_empty());
     let run = sink.end(ran, lost);
     let stopped = stop.swap(false, Ordering::SeqCst);
-    // Read now: what restores variables is a source too.
-    let source = context.last_source().ok();
-    let compiled = named.code.clone();
+    let compilations = diagnostics::read(cells);
     let fate = bindings::settle(context, &before, &run);
     if result.is_ok() {
         impls.keep(named);
+        sink.after(failure::warnings(&code, &compilations));
+        sink.after(result.as_ref().ok().and_then(timing::words));
     }
-    failure::judge(result.map(drop), run, stopped, &compiled, &fate, || source)
+    failure::judge(result.map(drop), run, stopped, &code, &fate, &compilations)
 }
 
 /// A notebook that also runs on the stock kernel carries a `:dep eigenlens` line; here the library

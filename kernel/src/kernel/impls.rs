@@ -71,19 +71,6 @@ impl Impls {
         name.starts_with(NAME)
     }
 
-    /// A drawn error without these names; what is behind them on the line keeps its place.
-    pub(crate) fn hide(text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(at) = rest.find(&format!("const {NAME}")) {
-            let length = rest[at..].find(';').map_or(rest.len() - at, |length| length + 1);
-            out.push_str(&rest[..at]);
-            out.extend(std::iter::repeat_n(' ', length));
-            rest = &rest[at + length..];
-        }
-        out + rest
-    }
-
     /// Adds a cell's blocks; returns the code that has their names, if it has any.
     fn add(&mut self, code: &str) -> Option<String> {
         let begin = start_of_code(code);
@@ -299,13 +286,6 @@ mod tests {
         let again = run(&[cell, "struct P;\nP"]);
         assert!(again.contains("IMPL_1"), "{again}");
         assert_eq!(run(&[cell, "struct Q;"]), "struct Q;");
-    }
-
-    #[test]
-    fn names_do_not_show_in_errors() {
-        let shown = Impls::hide(&run(&["impl P {}"]));
-        assert_eq!(shown.trim(), "impl P {}");
-        assert_eq!(shown.len(), run(&["impl P {}"]).len());
     }
 
     #[test]

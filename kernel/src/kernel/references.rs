@@ -5,10 +5,18 @@
 
 use evcxr::CompilationError;
 
+use crate::eval::diagnostics::Compilation;
+
 const REFERENCE: &str = "contains a reference with a non-static lifetime";
 
-/// The advice about one of evcxr's errors; `source` is the crate that it compiled for the cell.
-pub(super) fn advice(message: &str, source: Option<&str>) -> Option<String> {
+/// The variable that borrows from another value, if an error of evcxr says so.
+pub(super) fn borrower(message: &str) -> Option<&str> {
+    let (name, rest) = message.strip_prefix("The variable `")?.split_once('`')?;
+    rest.trim_start().starts_with(REFERENCE).then_some(name)
+}
+
+/// The advice about one of evcxr's errors.
+pub(super) fn advice(message: &str, compilations: &[Compilation]) -> Option<String> {
     let name = message.split('`').nth(1)?;
     let about_variable = message.starts_with("The variable `")
         || message.starts_with("Couldn't automatically determine type of variable `")
@@ -16,7 +24,8 @@ pub(super) fn advice(message: &str, source: Option<&str>) -> Option<String> {
     if !about_variable {
         return None;
     }
-    let type_name = source.and_then(|source| type_of(name, source));
+    let mut sources = compilations.iter().rev().map(|compilation| &compilation.source);
+    let type_name = sources.find_map(|source| type_of(name, source));
     let remedy = match type_name {
         Some(type_name) if message.contains(REFERENCE) => remedy(type_name),
         None if message.contains(REFERENCE) => {
@@ -27,7 +36,8 @@ pub(super) fn advice(message: &str, source: Option<&str>) -> Option<String> {
               Box<dyn Fn(i32) -> i32>; give other values an explicit type"
             .to_owned(),
     };
-    Some(format!("To keep `{name}` for later cells, {remedy}."))
+    let braces = format!("if only this cell needs it, put its code into braces: `{{ … }}`");
+    Some(format!("to keep `{name}` for later cells, {remedy}; {braces}"))
 }
 
 /// The owned form of a borrowed type, in words.
@@ -82,9 +92,10 @@ fn type_of<'a>(name: &str, source: &'a str) -> Option<&'a str> {
     })
 }
 
-/// Errors in the order in which a user can do something about them: a borrow that does not live long
-/// enough often only follows from another error.
-pub(super) fn sorted(mut errors: Vec<CompilationError>) -> Vec<CompilationError> {
+/// Errors in the order in which a user can do something about them: that a variable cannot be kept
+/// often only follows from another one.
+pub(super) fn last(errors: &[CompilationError]) -> Vec<&CompilationError> {
+    let mut errors: Vec<&CompilationError> = errors.iter().collect();
     errors.sort_by_key(|error| error.message().contains(REFERENCE));
     errors
 }
@@ -95,7 +106,8 @@ mod tests {
 
     fn of(type_name: &str) -> String {
         let source = format!("  evcxr_variable_store.put_variable::<{type_name}>(stringify!(x), x);");
-        advice(&format!("The variable `x` {REFERENCE} so\ncan't be persisted."), Some(&source))
+        let compilations = [Compilation { source, ..Compilation::default() }];
+        advice(&format!("The variable `x` {REFERENCE} so\ncan't be persisted."), &compilations)
             .expect("advice")
     }
 
@@ -119,9 +131,9 @@ mod tests {
 
     #[test]
     fn other_errors_get_no_advice() {
-        assert_eq!(advice("mismatched types", None), None);
-        assert_eq!(advice("cannot find value `x` in this scope", None), None);
+        assert_eq!(advice("mismatched types", &[]), None);
+        assert_eq!(advice("cannot find value `x` in this scope", &[]), None);
         let unknown = "Couldn't automatically determine type of variable `it`.";
-        assert!(advice(unknown, None).is_some_and(|advice| advice.contains("collect")));
+        assert!(advice(unknown, &[]).is_some_and(|advice| advice.contains("collect")));
     }
 }
