@@ -35,10 +35,12 @@ pub(crate) fn names(context: &CommandContext) -> BTreeSet<String> {
 pub(crate) fn settle(context: &mut CommandContext, before: &BTreeSet<String>, run: &Run) -> Fate {
     let Some(Unfinished { kept, lost }) = run.unfinished.as_ref().filter(|_| run.exited.is_none())
     else {
-        return Fate { finished: run.panic.is_none(), ..Fate::default() };
+        return if run.panic.is_none() { Fate::finished() } else { Fate::default() };
     };
-    let known = names(context);
-    let forgotten: Vec<&Variable> = kept.iter().filter(|v| !known.contains(&v.name)).collect();
+    // Of some it remembers the type that they were to have.
+    let known: BTreeSet<(&str, &str)> = context.variables_and_types().collect();
+    let is_known = |v: &&Variable| known.contains(&(v.name.as_str(), v.type_name.as_str()));
+    let forgotten: Vec<&Variable> = kept.iter().filter(|v| !is_known(v)).collect();
     if !forgotten.is_empty()
         && let Err(error) = context.execute(&restoring(&forgotten))
     {
