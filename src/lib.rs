@@ -21,9 +21,12 @@ pub mod prelude;
 pub mod random;
 pub mod sae;
 mod store;
+mod tensors;
 pub mod toy;
 pub mod train;
 
 pub use candle_core as candle;
 pub use device::best_device;
 pub use error::{Error, Result};
+pub use ndarray;
+pub use tensors::{TensorExt, TensorSummary, from_ndarray};

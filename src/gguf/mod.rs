@@ -37,7 +37,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::linalg::check_finite;
-use crate::notebook::MimeBundle;
+use crate::notebook::{MimeBundle, safe_point};
 use crate::store::Blob;
 use crate::{Error, Result};
 
@@ -174,6 +174,7 @@ impl Gguf {
         if !info.kind.is_readable() {
             return Err(unreadable());
         }
+        safe_point("loading")?;
         // Fits: places and sizes were held against the file.
         let start = info.start as usize;
         let bytes = self.0.data.slice(start..start + info.bytes as usize).read();

@@ -12,6 +12,7 @@ use super::past::Past;
 use super::place::Place;
 use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
 use crate::linalg::{can_fuse, fused, matmul_nt};
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// One forward pass: the model, whether gradients flow, and what is looked at on the way.
@@ -56,6 +57,7 @@ impl Pass<'_> {
         let (mut x, mut past) = (x, past);
         let positions = x.dim(1)?;
         for layer in layers {
+            safe_point("the forward pass")?;
             x = self.block(layer, x, place, past.as_deref_mut())?;
         }
         if let Some(past) = past {

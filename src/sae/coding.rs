@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
 use crate::linalg::{check_finite, matmul_nt};
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.
@@ -22,9 +23,10 @@ impl Sae {
     /// Of equal entries the one of the lower index is kept.
     ///
     /// # Errors
-    /// Another width than d; NaN.
+    /// Another width than d; NaN; [`Error::Interrupted`] when Stop is pressed.
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
         let (x, restore) = self.normalized(x)?;
+        safe_point("encoding")?;
         let parts = match self.architecture().activation {
             Activation::MatchingPursuit { .. } => {
                 let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
@@ -33,6 +35,8 @@ impl Sae {
             _ if self.scans(&x) => self.scan(&x)?,
             _ => self.choose(&x)?,
         };
+        // The codes may be cut short if Stop came while they were chosen.
+        safe_point("encoding")?;
         Ok(Codes::join(self.features(), parts).restoring(restore))
     }
 
@@ -42,6 +46,7 @@ impl Sae {
         let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
         let there = self.inner().selects_on(x.device());
         for start in (0..rows).step_by(step) {
+            safe_point("encoding")?;
             let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
             if there {
                 parts.push(self.inner().select_there(&dense)?);

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 
 use super::{Blob, safetensors};
 use crate::linalg::check_finite;
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// The type of a stored number, little-endian.
@@ -227,6 +228,7 @@ impl Tensors {
     }
 
     fn checked(&mut self, name: &str, shape: &[usize], wide: bool) -> Result<Tensor> {
+        safe_point("loading")?;
         let expected = || format!("`{name}` of shape {shape:?}");
         let raw = match self.tensors.remove(name) {
             Some(raw) if raw.shape == shape => raw,
