@@ -8,6 +8,8 @@ mod error;
 pub mod features;
 #[doc(hidden)]
 pub mod fuzzing;
+#[doc = include_str!("from_numpy.md")]
+pub mod from_numpy {}
 pub mod geometry;
 pub mod gguf;
 pub mod hub;
