@@ -14,7 +14,7 @@ mod tensors;
 mod torch;
 
 pub(crate) use blob::Blob;
-pub(crate) use fields::Fields;
+pub(crate) use fields::{Fields, UnknownFields, unknown_fields};
 pub(crate) use npz::read as read_npz;
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::model::{Activation, Rotary, Scaling};
+use crate::store::{UnknownFields, unknown_fields};
 use crate::{Error, Result};
 
 /// Fields that do not change what a model computes for its tokens: names, training, tokens with a
@@ -130,13 +131,7 @@ impl<'a> Fields<'a> {
                 self.fields.remove(name);
             }
         }
-        match self.fields.iter().next() {
-            Some((name, value)) => {
-                let expected = "only fields whose meaning is known here";
-                Err(self.unusable(expected, &format!("also `{name}`: {value}")))
-            }
-            None => Ok(()),
-        }
+        unknown_fields(self.path, "", &self.fields, &[], UnknownFields::Refuse).map(drop)
     }
 
     /// An error that names the file.

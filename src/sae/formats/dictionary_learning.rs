@@ -134,7 +134,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let layer = trainer.size_if("layer")?;
     let hook = trainer.text_if("submodule_name")?;
     let model = trainer.text_if("lm_name")?;
-    trainer.finish(&HARMLESS)?;
+    let ignored = trainer.finish(&HARMLESS, request.unknown)?;
     let point = layer.and_then(|layer| {
         let hook = hook.as_deref()?;
         let kinds: [(&str, Point); 3] = [
@@ -144,7 +144,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         ];
         kinds.iter().find(|(name, _)| hook.starts_with(name)).map(|(_, point)| point(layer))
     });
-    let draft = Draft::new(architecture, weights).at(hook, point).of_model(model);
+    let draft = Draft::new(architecture, weights).at(hook, point).of_model(model).ignoring(ignored);
     Ok(notes.into_iter().fold(draft, Draft::note))
 }
 

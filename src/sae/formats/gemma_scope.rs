@@ -67,6 +67,7 @@ pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
     draft.architecture.transcoder =
         place.words().contains("transcoder") || draft.weights.skip.is_some() || d != out;
     let (mut hook, mut hook_out, mut model) = (None, None, None);
+    let mut ignored = Vec::new();
     if place.has(CONFIG)? {
         let mut fields = place.fields(CONFIG)?;
         (hook, hook_out) =
@@ -80,7 +81,7 @@ pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
             Some("transcoder") => draft.architecture.transcoder = true,
             Some(other) => return Err(fields.wrong("type", "sae or transcoder", &other.into())),
         }
-        fields.finish(&["l0"])?;
+        ignored = fields.finish(&["l0"], request.unknown)?;
     }
     let transcoder = draft.architecture.transcoder;
     let point = place.number_after(&["layer_"]).and_then(|layer| match place.words() {
@@ -91,7 +92,7 @@ pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
         _ => None,
     });
     draft.origin.hook_out = hook_out.filter(|_| transcoder);
-    let draft = draft.at(hook, point).of_model(model);
+    let draft = draft.at(hook, point).of_model(model).ignoring(ignored);
     Ok(if transcoder { draft.note(INPUT) } else { draft })
 }
 

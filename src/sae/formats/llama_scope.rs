@@ -38,7 +38,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     weights.thresholds = Some(Tensor::full((threshold * scale) as f32, m, &request.device)?);
     let hook = hook(&mut fields)?;
     let weighed = fields.flag_if("sparsity_include_decoder_norm")?.unwrap_or_default();
-    fields.finish(&["expansion_factor", "top_k"])?;
+    let ignored = fields.finish(&["expansion_factor", "top_k"], request.unknown)?;
     let lengths = weights.decoder.sqr()?.sum(0)?.sqrt()?;
     let off = (lengths - 1.0)?.abs()?.max_all()?.to_scalar::<f32>()?;
     let architecture = Architecture {
@@ -46,7 +46,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         centred: false,
         ..Architecture::jump_relu()
     };
-    let draft = Draft::new(architecture, weights).at(hook, None);
+    let draft = Draft::new(architecture, weights).at(hook, None).ignoring(ignored);
     Ok(match weighed && off > 1e-2 {
         true => draft.note(
             "it was trained with decoder lengths weighing in, and they are not one: SAELens leaves \
@@ -68,9 +68,9 @@ pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
     fields.expect("act_fn", "jumprelu")?;
     fields.expect("norm_activation", "dataset-wise")?;
     let hook = hook(&mut fields)?;
-    fields.finish(&[])?;
+    let ignored = fields.finish(&[], request.unknown)?;
     let architecture = Architecture { centred: false, ..Architecture::jump_relu() };
-    let mut draft = Draft::new(architecture, weights).at(hook, None);
+    let mut draft = Draft::new(architecture, weights).at(hook, None).ignoring(ignored);
     if request.scale.is_none() {
         draft.origin.notes.push(Note::ScaleMissing(
             "its inputs must be scaled by √d over the data set's mean length, which is in no \

@@ -56,14 +56,17 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         }
     };
     let decoder_bias = fields.flag_if("use_decoder_bias")?.unwrap_or(true);
-    fields.finish(&[
-        "top_k",
-        "use_triton_kernel",
-        "sparsity_threshold_for_triton_spmm_kernel",
-        "jumprelu_threshold_window",
-        "dtype",
-        "device",
-    ])?;
+    let ignored = fields.finish(
+        &[
+            "top_k",
+            "use_triton_kernel",
+            "sparsity_threshold_for_triton_spmm_kernel",
+            "jumprelu_threshold_window",
+            "dtype",
+            "device",
+        ],
+        request.unknown,
+    )?;
 
     let [_, d_out] = tensors.matrix("W_D")?;
     let mut encoder = vec![turned(&tensors.take("W_E", &[d, m])?)?];
@@ -96,5 +99,5 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     let mut draft = Draft::new(architecture, weights).at(hook, None);
     draft.origin.hook_out = out.filter(|_| transcoder);
-    Ok(draft)
+    Ok(draft.ignoring(ignored))
 }

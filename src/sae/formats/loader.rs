@@ -8,6 +8,7 @@ use super::place::Place;
 use super::{Family, Request};
 use crate::hub::Repository;
 use crate::sae::{Normalization, Sae, registry};
+use crate::store::UnknownFields;
 use crate::{Error, Result};
 
 /// How to load an autoencoder whose files do not say everything; [`Sae::load`] where they do.
@@ -26,6 +27,7 @@ pub struct SaeLoader {
     k: Option<usize>,
     scale: Option<f64>,
     normalization: Option<Normalization>,
+    unknown: UnknownFields,
 }
 
 impl SaeLoader {
@@ -48,6 +50,14 @@ impl SaeLoader {
     /// file says it.
     pub fn scale(self, scale: f64) -> Self {
         Self { scale: Some(scale), ..self }
+    }
+
+    /// Ignores fields of the configuration whose meaning is not known here, which are an error
+    /// otherwise. The [origin](Sae::origin) notes which they were, because any of them may change
+    /// numbers. A known field with a value that cannot be applied is still refused.
+    #[must_use]
+    pub fn allow_unknown_fields(self) -> Self {
+        Self { unknown: UnknownFields::Allow, ..self }
     }
 
     /// The autoencoder at `path`: a folder or file of this machine, one that is part of the library,
@@ -91,6 +101,7 @@ impl SaeLoader {
                 scale: self.scale.or(entry.scale),
                 k: self.k.or(entry.k),
                 normalization: entry.normalization(),
+                unknown: self.unknown,
             };
             let repository = Repository::find(&entry.repository)?;
             return loader.read(&Place::within(repository, &entry.path), device);
@@ -116,8 +127,8 @@ impl SaeLoader {
             Some(family) => (family, place.clone()),
             None => detect(place)?,
         };
-        let Self { k, scale, normalization, .. } = *self;
-        let request = Request { device: device.clone(), k, scale, normalization };
+        let Self { k, scale, normalization, unknown, .. } = *self;
+        let request = Request { device: device.clone(), k, scale, normalization, unknown };
         let draft = family.read(&place, &request)?;
         let sae = draft.finish(family, &place)?;
         match (self.k, sae.k()) {

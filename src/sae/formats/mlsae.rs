@@ -30,21 +30,24 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     fields.expect("tuned_lens", false)?;
     let model = fields.text_if("model_name")?;
-    fields.finish(&[
-        "auxk",
-        "auxk_coef",
-        "dead_steps_threshold",
-        "dead_threshold",
-        "dead_tokens_threshold",
-        "accumulate_grad_batches",
-        "batch_size",
-        "layers",
-        "lr",
-        "max_length",
-        "skip_special_tokens",
-        "num_tokens",
-        "num_workers",
-    ])?;
+    let ignored = fields.finish(
+        &[
+            "auxk",
+            "auxk_coef",
+            "dead_steps_threshold",
+            "dead_threshold",
+            "dead_tokens_threshold",
+            "accumulate_grad_batches",
+            "batch_size",
+            "layers",
+            "lr",
+            "max_length",
+            "skip_special_tokens",
+            "num_tokens",
+            "num_workers",
+        ],
+        request.unknown,
+    )?;
     let weights = SaeWeights::new(
         tensors.take("encoder.weight", &[m, d])?,
         tensors.take("decoder.weight", &[d, m])?,
@@ -53,5 +56,5 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     tensors.finish("only the tensors of a multi-layer autoencoder")?;
     let architecture = Architecture { normalization, ..Architecture::top_k(k) };
     let hook = Some("hook_resid_post of every layer".to_owned());
-    Ok(Draft::new(architecture, weights).at(hook, None).of_model(model))
+    Ok(Draft::new(architecture, weights).at(hook, None).of_model(model).ignoring(ignored))
 }

@@ -31,7 +31,7 @@ use self::place::Place;
 use super::origin::Note;
 use super::{Architecture, Normalization, Origin, Sae, SaeWeights};
 use crate::model::HookPoint;
-use crate::store::{Fields, Tensors};
+use crate::store::{Fields, Tensors, UnknownFields};
 use crate::{Error, Result};
 
 /// A way of storing autoencoders, with its files, names and maths.
@@ -141,6 +141,7 @@ struct Request {
     device: Device,
     k: Option<usize>,
     scale: Option<f64>,
+    unknown: UnknownFields,
     /// In place of what the files say.
     normalization: Option<Normalization>,
 }
@@ -172,6 +173,17 @@ impl Draft {
     fn note(mut self, note: impl Into<String>) -> Self {
         self.origin.notes.push(Note::Other(note.into()));
         self
+    }
+
+    /// Without the fields `ignored`, which the user allowed to be unknown.
+    fn ignoring(self, ignored: Vec<String>) -> Self {
+        match ignored.is_empty() {
+            true => self,
+            false => self.note(format!(
+                "fields whose meaning is not known here were ignored, as was asked for: {}",
+                ignored.join(", ")
+            )),
+        }
     }
 
     fn finish(self, family: Family, place: &Place) -> Result<Sae> {

@@ -99,7 +99,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     }
     let architecture = architecture(&mut fields, &config)?;
     let path = fields.path().to_owned();
-    fields.finish(&HARMLESS)?;
+    let ignored = fields.finish(&HARMLESS, request.unknown)?;
 
     let Config { d_in, d_sae, d_out, kind, .. } = &config;
     let (d, m, out) = (*d_in, *d_sae, *d_out);
@@ -143,7 +143,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut draft = Draft::new(architecture, weights).at(hook, None).of_model(model);
     draft.origin.hook_out = hook_out;
     draft.origin.notes = config.notes;
-    Ok(draft)
+    Ok(draft.ignoring(ignored))
 }
 
 fn config(fields: &mut Fields) -> Result<Config> {
@@ -217,9 +217,7 @@ fn kind(fields: &mut Fields) -> Result<(String, Option<Value>)> {
             return Err(fields.wrong("activation_fn", "relu or topk", &other.into()));
         }
     };
-    if let Some(parameters) = parameters {
-        parameters.finish(&[])?;
-    }
+    fields.absorb(parameters, &[]);
     Ok((kind, k))
 }
 

@@ -96,7 +96,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let encoder_bias = fields.flag_if("encoder_bias")?.unwrap_or_default();
     fields.expect("token_lookup", false)?;
     fields.expect("kwargs", json!({}))?;
-    fields.finish(&TRAINING)?;
+    let ignored = fields.finish(&TRAINING, request.unknown)?;
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
     let encoder = if bilinear { Encoder::Bilinear } else { Encoder::Linear };
     let rows = m * encoder.maps();
@@ -115,7 +115,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     }
     tensors.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
     let architecture = Architecture { encoder, ..Architecture::signed_top_k(k) };
-    Ok(Draft::new(architecture, weights).at(None, Some(point)))
+    Ok(Draft::new(architecture, weights).at(None, Some(point)).ignoring(ignored))
 }
 
 /// The layout's names of hook points in `config.json`; in names of folders, and in some older files,

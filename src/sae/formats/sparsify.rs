@@ -35,7 +35,8 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     let transcoder = fields.flag_if("transcode")?.unwrap_or_default();
     let skip = fields.flag_if("skip_connection")?.unwrap_or_default();
-    fields.finish(&["normalize_decoder", "multi_topk", "signed", "init_loc"])?;
+    let ignored = fields
+        .finish(&["normalize_decoder", "multi_topk", "signed", "init_loc"], request.unknown)?;
 
     let mut weights = SaeWeights::new(
         tensors.take("encoder.weight", &[m, d])?,
@@ -63,5 +64,5 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         (None, ..) => None,
     };
     let hook = words.trim_end_matches('/').rsplit('/').next().map(ToOwned::to_owned);
-    Ok(draft.at(hook, point))
+    Ok(draft.at(hook, point).ignoring(ignored))
 }
