@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use candle_core::DType;
+
 use super::{Decoder, Hooks, Sampling};
 use crate::encode::escape;
 use crate::notebook::MimeBundle;
@@ -55,7 +57,7 @@ impl Decoder {
         let last = |hooks: &Hooks| -> Result<(Vec<f32>, Vec<f64>)> {
             let logits = self.run(&tokens, hooks)?.0.get(0)?;
             let logits = logits.get(logits.dim(0)? - 1)?;
-            Ok((logits.to_vec1()?, Sampling::default().probabilities(&logits)?))
+            Ok((logits.to_dtype(DType::F32)?.to_vec1()?, Sampling::default().probabilities(&logits)?))
         };
         let (before, p_before) = last(&Hooks::new())?;
         let (after, p_after) = last(hooks)?;

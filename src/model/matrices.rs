@@ -4,8 +4,11 @@ use candle_core::Tensor;
 
 use super::parameters::Block;
 use super::{Decoder, Mlp};
-use crate::linalg::matmul_tn;
+use crate::linalg::{matmul_nt, matmul_tn};
 use crate::{Error, Result};
+
+/// Rows of an unembedding that are widened at a time.
+const UNEMBED_ROWS: usize = 8192;
 
 /// Weights under the names of the literature. They are the stored ones, without a copy where that
 /// is possible, and rows are outputs: `y = W x`.
@@ -19,6 +22,21 @@ impl Decoder {
     /// it is tied, the embeddings.
     pub fn w_u(&self) -> Tensor {
         self.parameters().unembed().as_detached_tensor()
+    }
+
+    /// `v W_uᵀ` for rows `v` `[n, d_model]`, `[n, vocab]` in the dtype of `v`, f32 or f64. A half
+    /// precision unembedding is widened block by block, as all of it may not fit into memory.
+    pub(crate) fn through_unembedding(&self, rows: &Tensor) -> Result<Tensor> {
+        let unembed = self.w_u();
+        if unembed.dtype() == rows.dtype() {
+            return matmul_nt(rows, &unembed);
+        }
+        let vocab = unembed.dim(0)?;
+        let blocks = (0..vocab).step_by(UNEMBED_ROWS).map(|start| {
+            let count = UNEMBED_ROWS.min(vocab - start);
+            matmul_nt(rows, &unembed.narrow(0, start, count)?.to_dtype(rows.dtype())?)
+        });
+        Ok(Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 1)?)
     }
 
     /// Left map of a gated MLP, `[d_hidden, d_model]`: the one that an activation acts on, if there

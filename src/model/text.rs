@@ -21,6 +21,8 @@ pub(super) struct Origin {
     pub(super) tokenizer_name: Option<String>,
     /// The GGUF file it was loaded from, which has a tokenizer in it.
     pub(super) gguf: Option<Gguf>,
+    /// What to know before trusting the model's numbers.
+    pub(super) notes: Vec<String>,
     /// Read when it is first asked for: weights can be looked at without it.
     pub(super) tokenizer: OnceLock<Tokenizer>,
 }
@@ -32,6 +34,7 @@ impl Default for Origin {
             repository: None,
             tokenizer_name: None,
             gguf: None,
+            notes: Vec::new(),
             tokenizer: OnceLock::new(),
         }
     }

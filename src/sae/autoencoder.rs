@@ -53,19 +53,22 @@ pub(super) struct HostGate {
 }
 
 impl Sae {
-    /// An autoencoder of these weights. Where in a model it belongs is said by [`Sae::at`].
+    /// An autoencoder of these weights, f32; f16 and bf16 are widened. Where in a model it belongs is
+    /// said by [`Sae::at`].
     ///
     /// # Errors
     /// Shapes that do not match, weights that the architecture needs and are not there or the other
-    /// way round, a k that cannot be, weights that hold NaN.
+    /// way round, a k that cannot be, weights that hold NaN or are of another type.
     pub fn new(architecture: Architecture, weights: SaeWeights) -> Result<Self> {
+        let weights = weights.widened()?;
         for (what, tensor, shape) in weights.shapes(&architecture)? {
             if tensor.dims() != shape {
                 return Err(Error::shape(what, format!("{shape:?}"), tensor.dims()));
             }
             if tensor.dtype() != DType::F32 {
                 let what = format!("the dtype of {what}");
-                return Err(Error::invalid(what, "f32", tensor.dtype().as_str()));
+                let expected = "f32, or f16 or bf16 (`.to_dtype(DType::F32)?` makes it so)";
+                return Err(Error::invalid(what, expected, tensor.dtype().as_str()));
             }
             check_finite(what, tensor)?;
         }

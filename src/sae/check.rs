@@ -48,7 +48,7 @@ impl Sae {
         let codes = self.encode(x)?;
         let (rows, m) = (codes.rows(), self.features());
         let flat = |tensor: &Tensor| tensor.reshape((rows, ()))?.to_dtype(DType::F64);
-        let found = flat(&self.reconstruct(x)?)?;
+        let found = flat(&self.reconstruct_wide(x)?)?;
         let target = flat(target)?;
         if found.dims() != target.dims() {
             let expected = format!("{:?}", found.dims());

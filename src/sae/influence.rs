@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 
 use super::Sae;
-use crate::linalg::matmul_nt;
 use crate::model::Decoder;
 use crate::{Error, Result};
 
@@ -21,6 +20,6 @@ impl Sae {
             return Err(Error::shape("the unembedding", expected, unembed.dims()));
         }
         let direction = self.w_dec().narrow(1, feature, 1)?.t()?.contiguous()?;
-        Ok(matmul_nt(&direction, &unembed)?.squeeze(0)?)
+        Ok(model.through_unembedding(&direction)?.squeeze(0)?)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::Sae;
+use crate::model::precision::widened;
 use crate::model::{HookPoint, Hooks};
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ impl Sae {
                 chosen.contains(&(feature as usize)).then_some(value * (factor - 1.0))
             });
             let nothing = sae.decode(&codes.map(|_, _| None))?;
-            Ok((x + (sae.decode(&added)? - nothing)?.reshape(x.shape())?)?)
+            plus(x, &(sae.decode(&added)? - nothing)?.reshape(x.shape())?)
         };
         Ok(Hooks::new().replace(point, change))
     }
@@ -52,7 +53,7 @@ impl Sae {
         }
         let direction = self.w_dec().narrow(1, feature, 1)?.flatten_all()?;
         let direction = (direction * f64::from(strength))?;
-        Ok(Hooks::new().replace(self.own_point()?, move |x| Ok(x.broadcast_add(&direction)?)))
+        Ok(Hooks::new().replace(self.own_point()?, move |x| plus(x, &direction)))
     }
 
     /// Where it reads and writes.
@@ -80,6 +81,14 @@ impl Sae {
             None => Ok(()),
         }
     }
+}
+
+/// `x + change` for a change in f32, in the dtype of `x`; of an f16 or bf16 activation the sum is
+/// rounded once.
+fn plus(x: &Tensor, change: &Tensor) -> Result<Tensor> {
+    let wide = widened(x)?;
+    let sum = wide.broadcast_add(&change.to_dtype(wide.dtype())?)?;
+    Ok(sum.to_dtype(x.dtype())?)
 }
 
 #[cfg(test)]
