@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
-use super::families::llama;
+use super::families::{ignored_note, llama};
 use super::text::Origin;
-use super::{Config, Decoder, Norm, Position, Rotary, Scaling};
+use super::{Config, Decoder, DecoderLoader, Norm, Position, Rotary, Scaling};
 use crate::gguf::{Gguf, Llama, Rope};
 use crate::hub::Source;
-use crate::{Error, Result};
+use crate::Result;
+use crate::store::UnknownFields;
 
 impl Decoder {
     /// The model in the GGUF file `path`, of architecture `llama` (Llama, SmolLM2, Mistral), its
@@ -31,18 +32,25 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::from_gguf`]; a type that is not floating point.
     pub fn from_gguf_as(path: impl AsRef<Path>, device: &Device, dtype: DType) -> Result<Self> {
-        if !dtype.is_float() {
-            let found = dtype.as_str();
-            return Err(Error::invalid("the type of weights", "a floating point type", found));
-        }
+        DecoderLoader::new().dtype(dtype).gguf(path, device)
+    }
+
+    pub(super) fn read_gguf(
+        path: &Path,
+        device: &Device,
+        dtype: DType,
+        unknown: UnknownFields,
+    ) -> Result<Self> {
         let gguf = Gguf::open(path)?;
-        let mut model = Llama::new(&gguf)?;
+        let mut model = Llama::new(&gguf, unknown)?;
         let config = config(&model);
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
         let origin = Origin {
             source: Source::File(gguf.path().to_owned()),
             repository: None,
             tokenizer_name: None,
             gguf: Some(gguf.clone()),
+            notes: ignored_note(&file, &model.ignored).into_iter().collect(),
             tokenizer: OnceLock::new(),
         };
         config

@@ -22,6 +22,8 @@ mod fit;
 mod forward;
 mod generate;
 mod gguf;
+#[cfg(test)]
+mod half_tests;
 mod hooks;
 mod kernels;
 mod loader;

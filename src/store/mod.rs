@@ -10,11 +10,13 @@ mod fields;
 mod npz;
 pub(crate) mod pickle;
 mod safetensors;
+#[cfg(test)]
+pub(crate) mod sample;
 mod tensors;
 mod torch;
 
 pub(crate) use blob::Blob;
-pub(crate) use fields::{Fields, UnknownFields, unknown_fields};
+pub(crate) use fields::{Fields, UnknownFields, is_off, unknown_fields};
 pub(crate) use npz::read as read_npz;
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
