@@ -232,12 +232,13 @@ impl<'a> Fields<'a> {
         [base, share]: [&str; 2],
         default_share: f64,
     ) -> Result<Rotary> {
-        let mut settings = Map::new();
+        let (mut settings, mut place) = (Map::new(), "rope_scaling");
         for name in ["rope_scaling", "rope_parameters"] {
             match self.take(name) {
-                None | Some(Value::Null) => {}
+                None => {}
+                Some(off) if is_off(name, &off) => {}
                 Some(Value::Object(own)) if settings.is_empty() || settings == own => {
-                    settings = own
+                    (settings, place) = (own, name);
                 }
                 Some(Value::Object(_)) => {
                     let expected = "the same in `rope_scaling` and `rope_parameters`";
@@ -270,11 +271,9 @@ impl<'a> Fields<'a> {
         let base = one(base, "rope_theta", 10_000.)?;
         let share = one(share, "partial_rotary_factor", default_share)?;
         let scaling = inner.scaling()?;
-        inner.fields.retain(|name, value| !is_off(name, value));
-        if let Some((name, value)) = inner.fields.iter().next() {
-            let expected = "only settings of rotary embedding whose meaning is known here";
-            return Err(self.unusable(expected, &format!("also `{name}`: {value}")));
-        }
+        let Fields { fields: left, .. } = inner;
+        // What is unknown is told with the other unknown fields.
+        self.fields.extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
         if !(share > 0. && share <= 1.) {
             let expected = "a share of a head between 0 and 1 for rotary embedding";
             return Err(self.unusable(expected, &share.to_string()));
