@@ -8,6 +8,9 @@ use super::Sae;
 use crate::Result;
 use crate::notebook::MimeBundle;
 
+/// How many times further than usual is far.
+const FAR: f64 = 5.0;
+
 /// What an autoencoder makes of some activations, and what is suspicious about it.
 ///
 /// An autoencoder at the wrong layer, or with inputs of another scale, loads and runs without a
@@ -26,8 +29,26 @@ pub struct Check {
     pub length_ratio: f64,
     /// Share of the features that were active on no row.
     pub dead: f64,
+    /// The few rows that hold most of the variance, if there are such rows.
+    pub outliers: Option<OutlierRows>,
     /// What is wrong, in words; empty where nothing is.
     pub warnings: Vec<String>,
+}
+
+/// A few rows, such as those of a first token, that hold most of the variance of some activations.
+///
+/// The fraction of variance unexplained of all rows says little beyond these: it is near 0 as soon
+/// as they are reconstructed, whatever becomes of the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutlierRows {
+    /// How many they are.
+    pub count: usize,
+    /// Their share of `Σ‖x − x̄‖²` over all rows.
+    pub share: f64,
+    /// Fraction of variance unexplained of the other rows, about their own mean.
+    pub fvu_of_others: f64,
+    /// Whether all of them are at the first position of a context.
+    pub first_positions: bool,
 }
 
 impl Sae {
@@ -54,9 +75,15 @@ impl Sae {
             let expected = format!("{:?}", found.dims());
             return Err(crate::Error::shape("what it is compared with", expected, target.dims()));
         }
-        let sum = |tensor: Tensor| -> Result<f64> { Ok(tensor.sum_all()?.to_scalar()?) };
-        let error = sum((&target - &found)?.sqr()?)?;
-        let variance = sum(target.broadcast_sub(&target.mean_keepdim(0)?)?.sqr()?)?;
+        let errors = (&target - &found)?.sqr()?.sum(1)?.to_vec1::<f64>()?;
+        let distances = squares_about_mean(&target)?;
+        let (error, variance) = (errors.iter().sum::<f64>(), distances.iter().sum::<f64>());
+        let positions = match x.dims() {
+            [.., positions, d] if x.dims().len() > 2 && *d == self.d_model() => Some(*positions),
+            [positions, d] if *d == self.d_model() => Some(*positions),
+            _ => None,
+        };
+        let outliers = outlier_rows(&target, &errors, &distances, positions)?;
         let length = |tensor: &Tensor| tensor.sqr()?.sum(1)?.sqrt();
         let (long, short) = (length(&target)?.to_vec1::<f64>()?, length(&found)?.to_vec1::<f64>()?);
         let products = (&target * &found)?.sum(1)?.to_vec1::<f64>()?;
@@ -73,32 +100,111 @@ impl Sae {
             fvu: error / variance,
             cosine: cosines.sum::<f64>() / rows as f64,
             length_ratio: lengths().map(|(a, b)| b / positive(*a)).sum::<f64>() / rows as f64,
+            outliers,
             dead: active.iter().filter(|active| !**active).count() as f64 / m as f64,
             warnings: Vec::new(),
         };
         check.warnings = check.judge(self.k(), m);
-        check.warnings.extend(self.origin().notes.iter().map(ToString::to_string));
+        let first = check.outliers.as_ref().is_some_and(|rows| rows.first_positions)
+            || (x.dims().len() > 2
+                && positions.is_some_and(|positions| first_stands_out(&errors, positions)));
+        if first {
+            check.warnings.extend(match self.origin().training.prepend_bos {
+                Some(true) => Some(
+                    "the first position stands out: its training contexts began with a BOS token; \
+                     see that these do",
+                ),
+                Some(false) => Some(
+                    "the first position stands out: its training contexts began with no BOS token; \
+                     leave a BOS token's position out",
+                ),
+                None => None,
+            }
+            .map(ToOwned::to_owned));
+        }
+        let notes = self.origin().notes.iter().filter(|note| note.is_warning());
+        check.warnings.extend(notes.map(ToString::to_string));
         Ok(check)
     }
+}
+
+/// `‖x − x̄‖²` of each row.
+fn squares_about_mean(rows: &Tensor) -> Result<Vec<f64>> {
+    Ok(rows.broadcast_sub(&rows.mean_keepdim(0)?)?.sqr()?.sum(1)?.to_vec1()?)
+}
+
+/// The rows that are [`FAR`] times as far from the mean as the median row, if they are few and hold
+/// most of the variance.
+fn outlier_rows(
+    target: &Tensor,
+    errors: &[f64],
+    distances: &[f64],
+    positions: Option<usize>,
+) -> Result<Option<OutlierRows>> {
+    let rows = distances.len();
+    let mut sorted = distances.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let bound = FAR * FAR * sorted[rows / 2];
+    let is_far = |row: usize| distances[row] > bound;
+    let far: Vec<usize> = (0..rows).filter(|row| is_far(*row)).collect();
+    let share = far.iter().map(|row| distances[*row]).sum::<f64>() / distances.iter().sum::<f64>();
+    if far.is_empty() || far.len() > rows / 4 || share < 0.5 {
+        return Ok(None);
+    }
+    let others: Vec<u32> = (0..rows).filter(|row| !is_far(*row)).map(|row| row as u32).collect();
+    let error: f64 = others.iter().map(|row| errors[*row as usize]).sum();
+    let others = Tensor::new(others, target.device())?;
+    let variance: f64 = squares_about_mean(&target.index_select(&others, 0)?)?.iter().sum();
+    let first_positions =
+        positions.is_some_and(|positions| far.iter().all(|row| row % positions == 0));
+    let (count, fvu_of_others) = (far.len(), error / variance);
+    Ok(Some(OutlierRows { count, share, fvu_of_others, first_positions }))
+}
+
+/// Whether the error at the first of `positions` is [`FAR`] times that of the others.
+fn first_stands_out(errors: &[f64], positions: usize) -> bool {
+    if positions < 2 {
+        return false;
+    }
+    let (mut first, mut others) = (0.0, 0.0);
+    for (row, error) in errors.iter().enumerate() {
+        *(if row % positions == 0 { &mut first } else { &mut others }) += error;
+    }
+    first > FAR * others / (positions - 1) as f64
 }
 
 impl Check {
     fn judge(&self, k: Option<usize>, m: usize) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |text: String| warnings.push(text);
+        let fvu = match &self.outliers {
+            Some(OutlierRows { count, share, fvu_of_others, first_positions }) => {
+                let place = match first_positions {
+                    true => " (at the first position of their contexts)",
+                    false => "",
+                };
+                warn(format!(
+                    "{count} of {} rows{place} hold {:.1} % of the variance: FVU is {:.4} with them \
+                     and {fvu_of_others:.4} without them",
+                    self.rows,
+                    100.0 * share,
+                    self.fvu
+                ));
+                self.fvu.max(*fvu_of_others)
+            }
+            None => self.fvu,
+        };
         if self.rows < 2 || !self.fvu.is_finite() {
             warn("too few different activations for a fraction of variance".to_owned());
-        } else if self.fvu > 1.0 {
+        } else if fvu > 1.0 {
             warn(format!(
-                "it explains less than the mean activation does (FVU {:.2}): it was trained on \
-                 another hook point, layer or model, or on activations of another scale",
-                self.fvu
+                "it explains less than the mean activation does (FVU {fvu:.2}): it was trained on \
+                 another hook point, layer or model, or on activations of another scale"
             ));
-        } else if self.fvu > 0.5 {
+        } else if fvu > 0.5 {
             warn(format!(
-                "more than half of the variance is unexplained (FVU {:.2}): look whether hook point \
-                 and normalisation are those it was trained with",
-                self.fvu
+                "more than half of the variance is unexplained (FVU {fvu:.2}): look whether hook point \
+                 and normalisation are those it was trained with"
             ));
         }
         if self.cosine > 0.7 && !(0.5..2.0).contains(&self.length_ratio) {
@@ -130,7 +236,7 @@ impl Check {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, l0, fvu, cosine, length_ratio, dead, warnings } = self;
+        let Self { rows, l0, fvu, cosine, length_ratio, dead, warnings, .. } = self;
         write!(
             f,
             "{rows} activations: L0 {l0:.1}, FVU {fvu:.4}, cosine {cosine:.4}, length ratio \

@@ -20,6 +20,7 @@ mod origin;
 #[cfg(test)]
 mod properties;
 mod quality;
+mod record;
 mod registry;
 mod scan;
 mod screen;
@@ -31,11 +32,12 @@ mod weights;
 
 pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
 pub use autoencoder::Sae;
-pub use check::Check;
+pub use check::{Check, OutlierRows};
 pub use codes::Codes;
 pub use fit::{Objective, SaeOptions};
 pub use formats::{Family, SaeLoader};
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
+pub use record::{ExcludedTokens, PositionSlice, TrainingRecord};
 pub use registry::{Entry, Registry};
 pub use weights::{Gate, SaeWeights};
