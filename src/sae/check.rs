@@ -253,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::random::Rng;
-    use crate::sae::{Architecture, SaeWeights};
+    use crate::sae::{Architecture, SaeWeights, TrainingRecord};
 
     /// Features along both directions of every axis: any input comes back.
     fn perfect() -> Sae {
@@ -290,5 +290,84 @@ mod tests {
         assert!(elsewhere.to_string().contains("less than the mean"), "{elsewhere}");
         let wrong = sae.check_against(&x(), &other.narrow(1, 0, 5).unwrap()).unwrap_err();
         assert!(wrong.to_string().contains("[40, 6]"), "{wrong}");
+    }
+
+    /// Four contexts of ten positions; the first of each lies far out in one dimension.
+    fn with_massive_first_positions() -> Tensor {
+        let mut rows = x().to_vec2::<f32>().unwrap();
+        for row in rows.iter_mut().step_by(10) {
+            row[2] = 3_000.0;
+        }
+        let rows: Vec<f32> = rows.concat();
+        Tensor::from_vec(rows, (4, 10, 6), &Device::Cpu).unwrap()
+    }
+
+    /// Reconstructs dimension 2 alone.
+    fn one_dimension() -> Sae {
+        let mut unit = vec![0f32; 6];
+        unit[2] = 1.0;
+        let row = Tensor::from_vec(unit, (1, 6), &Device::Cpu).unwrap();
+        let bias = Tensor::zeros(6, DType::F32, &Device::Cpu).unwrap();
+        let weights = SaeWeights::new(row.clone(), row.t().unwrap().contiguous().unwrap(), bias);
+        Sae::new(Architecture::standard(), weights).unwrap()
+    }
+
+    #[test]
+    fn a_few_rows_with_most_of_the_variance_are_told_apart() {
+        let x = with_massive_first_positions();
+        let check = one_dimension().check(&x).unwrap();
+        assert!(check.fvu < 1e-4, "{check}");
+        let outliers = check.outliers.clone().unwrap();
+        assert_eq!((outliers.count, outliers.first_positions), (4, true));
+        assert!(outliers.share > 0.99, "{check}");
+        // By hand: the other rows about their own mean, with dimension 2 kept where it is positive.
+        let rows = x.reshape((40, 6)).unwrap().to_vec2::<f32>().unwrap();
+        let others: Vec<&Vec<f32>> =
+            rows.iter().enumerate().filter(|(row, _)| row % 10 > 0).map(|(_, row)| row).collect();
+        let (mut error, mut variance) = (0.0, 0.0);
+        for i in 0..6 {
+            let column = || others.iter().map(|row| f64::from(row[i]));
+            let mean = column().sum::<f64>() / others.len() as f64;
+            variance += column().map(|x| (x - mean).powi(2)).sum::<f64>();
+            let kept = |x: f64| if i == 2 { x.max(0.0) } else { 0.0 };
+            error += column().map(|x| (x - kept(x)).powi(2)).sum::<f64>();
+        }
+        assert!((outliers.fvu_of_others - error / variance).abs() < 1e-6, "{check}");
+        let text = check.to_string();
+        assert!(text.contains("4 of 40 rows (at the first position"), "{text}");
+        assert!(text.contains("FVU is 0.0000 with them and 1."), "{text}");
+        assert!(text.contains("less than the mean"), "{text}");
+    }
+
+    #[test]
+    fn usual_rows_have_no_outliers() {
+        assert_eq!(perfect().check(&x()).unwrap().outliers, None);
+        let one = x().narrow(0, 0, 1).unwrap();
+        assert_eq!(perfect().check(&one).unwrap().outliers, None);
+    }
+
+    #[test]
+    fn a_first_position_that_stands_out_is_held_against_the_record() {
+        let x = with_massive_first_positions();
+        let with = |prepend_bos| {
+            let record = TrainingRecord { prepend_bos, ..TrainingRecord::default() };
+            one_dimension().with_training_record(record).check(&x).unwrap().to_string()
+        };
+        assert!(with(Some(true)).contains("began with a BOS token"));
+        assert!(with(Some(false)).contains("no BOS token"));
+        assert!(!with(None).contains("BOS"));
+        // Far off in the error alone: no row holds most of the variance.
+        let mut rows = self::x().to_vec2::<f32>().unwrap();
+        rows.iter_mut().step_by(10).for_each(|row| row.iter_mut().for_each(|x| *x = -*x * 3.0));
+        let rows = Tensor::from_vec(rows.concat(), (4, 10, 6), &Device::Cpu).unwrap();
+        let record = TrainingRecord { prepend_bos: Some(true), ..TrainingRecord::default() };
+        let weights = SaeWeights::new(
+            Tensor::eye(6, DType::F32, &Device::Cpu).unwrap(),
+            Tensor::eye(6, DType::F32, &Device::Cpu).unwrap(),
+            Tensor::zeros(6, DType::F32, &Device::Cpu).unwrap(),
+        );
+        let sae = Sae::new(Architecture::standard(), weights).unwrap();
+        let text = sae.with_training_record(record).check(&rows).unwrap().to_string();
+        assert!(text.contains("the first position stands out"), "{text}");
     }
 }

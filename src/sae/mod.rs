@@ -8,6 +8,7 @@
 mod architecture;
 mod autoencoder;
 mod check;
+mod check_model;
 mod codes;
 mod coding;
 mod columns;

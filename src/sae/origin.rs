@@ -33,8 +33,9 @@ pub struct Origin {
 pub enum Note {
     /// Its inputs must be scaled, and no file says by how much.
     ScaleMissing(String),
-    /// Where it belongs was read from a name or a list, because no file says it.
-    PlaceFromName(String),
+    /// Something, such as the place it belongs to, was read from a name or from the list of published
+    /// autoencoders, because no file says it.
+    NotInFiles(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -46,14 +47,14 @@ impl Note {
 
     /// Whether it casts doubt on what the autoencoder makes of activations.
     pub(super) fn is_warning(&self) -> bool {
-        !matches!(self, Self::PlaceFromName(_))
+        !matches!(self, Self::NotInFiles(_))
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ScaleMissing(text) | Self::PlaceFromName(text) | Self::Other(text) => {
+            Self::ScaleMissing(text) | Self::NotInFiles(text) | Self::Other(text) => {
                 f.write_str(text)
             }
         }

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use candle_core::DType;
 use serde_json::{Map, Value};
 
+use crate::hub::Source;
+use crate::model::Decoder;
 use crate::store::Fields;
 use crate::{Error, Result};
 
@@ -121,6 +124,24 @@ impl TrainingRecord {
         Ok(record)
     }
 
+    /// What is true of a fit on windows of `length` tokens from anywhere in a text.
+    pub(super) fn of_fit(model: &Decoder, length: usize, skipped: &[u32]) -> Self {
+        let dtype = match model.dtype() {
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            DType::F64 => "float64",
+            _ => "float32",
+        };
+        Self {
+            // A window begins with whatever token it begins with.
+            prepend_bos: Some(false),
+            context_size: Some(length),
+            excluded_tokens: (!skipped.is_empty()).then(|| ExcludedTokens::Ids(skipped.to_vec())),
+            dtype: Some(dtype.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// Adds the fields that SAELens has for this to its `metadata`.
     pub(super) fn write(&self, metadata: &mut Map<String, Value>) {
         let mut put = |name: &str, value: Option<Value>| {
@@ -183,6 +204,19 @@ impl TrainingRecord {
             );
         }
         differences
+    }
+}
+
+/// What a model is called: the name of its repository, or of its folder or file.
+pub(super) fn model_name(model: &Decoder) -> Option<String> {
+    match model.source() {
+        Source::Memory => None,
+        Source::Cache(name) | Source::Hub(name) => Some(name.clone()),
+        Source::Folder(path) | Source::File(path) => {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            Some(path.file_name()?.to_string_lossy().into_owned())
+        }
+        Source::Embedded { .. } => Some(model.repository()?.name().to_owned()),
     }
 }
 

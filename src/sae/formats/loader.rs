@@ -165,9 +165,22 @@ fn listed(mut draft: Draft, entry: &Entry) -> Draft {
     if draft.origin.model.is_none() {
         draft.origin.model = Some(entry.model.clone());
     }
+    let said = [
+        ("k", entry.k.map(|k| k.to_string())),
+        ("input scale", entry.scale.map(|s| s.to_string())),
+    ];
+    for (what, value) in said {
+        if let Some(value) = value {
+            draft = draft.note_place(format!(
+                "its {what}, {value}, is that of the list of published autoencoders ({}), because no \
+                 file says it",
+                entry.release
+            ));
+        }
+    }
     let unplaced = draft.origin.point.is_none() && draft.origin.hook.is_none();
     if let (true, Some(point)) = (unplaced, point) {
-        draft.origin.notes.retain(|note| !matches!(note, Note::PlaceFromName(_)));
+        draft.origin.notes.retain(|note| !matches!(note, Note::NotInFiles(_)));
         draft = draft.note_place(format!(
             "its place, {point}, is that of the list of published autoencoders ({}), because no \
              file says it",

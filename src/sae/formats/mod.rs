@@ -19,6 +19,8 @@ mod saelens_fields;
 mod saelens_save;
 pub(crate) mod scope;
 mod sparsify;
+#[cfg(test)]
+mod tests;
 mod transcoders;
 
 pub use loader::SaeLoader;
@@ -183,7 +185,7 @@ impl Draft {
 
     /// At `point`, which only the name `name` of the published layout says.
     fn at_name(mut self, point: HookPoint, name: &str) -> Self {
-        self.origin.notes.push(Note::PlaceFromName(format!(
+        self.origin.notes.push(Note::NotInFiles(format!(
             "its place, {point}, was read from the name `{name}`, because no file says it"
         )));
         self.at(None, Some(point))
@@ -199,7 +201,7 @@ impl Draft {
     }
 
     fn note_place(mut self, text: String) -> Self {
-        self.origin.notes.push(Note::PlaceFromName(text));
+        self.origin.notes.push(Note::NotInFiles(text));
         self
     }
 
