@@ -43,7 +43,8 @@ pub struct Check {
 pub struct OutlierRows {
     /// How many they are.
     pub count: usize,
-    /// Their share of `Σ‖x − x̄‖²` over all rows.
+    /// The share of the variance that is there because of them: 1 less the others' `Σ‖x − x̄‖²`
+    /// about their own mean, over that of all rows.
     pub share: f64,
     /// Fraction of variance unexplained of the other rows, about their own mean.
     pub fvu_of_others: f64,
@@ -147,14 +148,17 @@ fn outlier_rows(
     let bound = FAR * FAR * sorted[rows / 2];
     let is_far = |row: usize| distances[row] > bound;
     let far: Vec<usize> = (0..rows).filter(|row| is_far(*row)).collect();
-    let share = far.iter().map(|row| distances[*row]).sum::<f64>() / distances.iter().sum::<f64>();
-    if far.is_empty() || far.len() > rows / 4 || share < 0.5 {
+    if far.is_empty() || far.len() > rows / 4 {
         return Ok(None);
     }
     let others: Vec<u32> = (0..rows).filter(|row| !is_far(*row)).map(|row| row as u32).collect();
     let error: f64 = others.iter().map(|row| errors[*row as usize]).sum();
     let others = Tensor::new(others, target.device())?;
     let variance: f64 = squares_about_mean(&target.index_select(&others, 0)?)?.iter().sum();
+    let share = 1.0 - variance / distances.iter().sum::<f64>();
+    if share < 0.5 {
+        return Ok(None);
+    }
     let first_positions =
         positions.is_some_and(|positions| far.iter().all(|row| row % positions == 0));
     let (count, fvu_of_others) = (far.len(), error / variance);
