@@ -10,6 +10,10 @@ use crate::notebook::MimeBundle;
 /// Tokens that are shown before and after the most active one.
 const AROUND: (usize, usize) = (14, 14);
 
+/// What the numbers of promoted and suppressed tokens are.
+const INFLUENCE: &str = "what a unit of activation adds to the token's logit: W_u (γ ∘ d), with the \
+                         final norm's gain γ, without its division by length";
+
 /// A text and a feature's activation at each of its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
@@ -46,7 +50,8 @@ pub struct FeatureView {
     pub point: HookPoint,
     /// Texts that activate it, the most active first.
     pub examples: Vec<Example>,
-    /// Tokens whose logits it raises most, and by how much a unit of activation: `W_u d`.
+    /// Tokens whose logits it raises most, and by how much per unit of activation, with the final
+    /// norm's gain: see [`Sae::logit_influence`](crate::sae::Sae::logit_influence).
     pub promoted: Vec<(String, f32)>,
     /// Tokens whose logits it lowers most.
     pub suppressed: Vec<(String, f32)>,
@@ -128,7 +133,11 @@ impl FeatureView {
         for (what, tokens) in [("promotes", &self.promoted), ("suppresses", &self.suppressed)] {
             let list: Vec<String> =
                 tokens.iter().map(|(token, value)| chip(token, *value)).collect();
-            let _ = write!(html, "<div>{what} {}</div>", list.join(" "));
+            let _ = write!(
+                html,
+                "<div><span title=\"{INFLUENCE}\">{what}</span> {}</div>",
+                list.join(" ")
+            );
         }
         if self.examples.is_empty() {
             html.push_str("<div><i>active nowhere in the sample</i></div>");

@@ -7,7 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::columns::Columns;
 use super::origin::Origin;
-use super::{Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights};
+use super::{
+    Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
+};
 use crate::linalg::check_finite;
 use crate::model::HookPoint;
 use crate::notebook::MimeBundle;
@@ -116,6 +118,13 @@ impl Sae {
     pub fn at(&self, point: HookPoint) -> Self {
         let mut inner = Inner::clone(&self.0);
         inner.origin.point = Some(point);
+        Self(Arc::new(inner))
+    }
+
+    /// The same autoencoder, with what is known of how the activations it was trained on were made.
+    pub fn with_training_record(&self, training: TrainingRecord) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.origin.training = training;
         Self(Arc::new(inner))
     }
 

@@ -59,13 +59,22 @@ impl Sae {
     /// Where it reads and writes.
     ///
     /// # Errors
-    /// A transcoder, which writes elsewhere; a place that is not known.
+    /// A transcoder, which writes elsewhere; a place that is not known; an autoencoder of one head.
     pub(super) fn own_point(&self) -> Result<HookPoint> {
         if self.architecture().transcoder {
             let expected = "one that writes where it reads";
             return Err(Error::invalid("the autoencoder", expected, "a transcoder"));
         }
-        self.point()
+        let point = self.point()?;
+        if let Some(head) = self.origin().training.head {
+            let expected = format!("of all heads at {point}, to stand in for what is there");
+            return Err(Error::invalid(
+                "the autoencoder",
+                expected,
+                format!("of head {head} alone"),
+            ));
+        }
+        Ok(point)
     }
 
     /// Fails unless there are `features`, and all of them are the autoencoder's.

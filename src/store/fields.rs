@@ -73,6 +73,11 @@ impl Fields {
         self.fields.remove(name).filter(|value| !value.is_null())
     }
 
+    /// The field as it is, if it is there and not null, without taking it.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name).filter(|value| !value.is_null())
+    }
+
     /// The object in the field, if there is one.
     ///
     /// # Errors

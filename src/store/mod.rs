@@ -29,6 +29,12 @@ use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
 
+/// A zip archive of some files, as NumPy and PyTorch write them.
+#[cfg(test)]
+pub(crate) fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    archive::tests::archive(members, true)
+}
+
 /// Writes tensors to the file `path`, in the floating point type `dtype`.
 pub(crate) fn save(
     path: &Path,
