@@ -1,7 +1,6 @@
 //! Models in GGUF files.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
@@ -40,10 +39,8 @@ impl Decoder {
         let config = config(&model);
         let origin = Origin {
             source: Source::File(gguf.path().to_owned()),
-            repository: None,
-            tokenizer_name: None,
             gguf: Some(gguf.clone()),
-            tokenizer: OnceLock::new(),
+            ..Origin::default()
         };
         config
             .check()

@@ -11,7 +11,6 @@ pub(super) mod llama;
 mod tests;
 mod weights;
 
-use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
@@ -112,8 +111,7 @@ pub(super) fn load(repository: &Repository, device: &Device, dtype: DType) -> Re
         source,
         repository: Some(repository.clone()),
         tokenizer_name,
-        gguf: None,
-        tokenizer: OnceLock::new(),
+        ..Origin::default()
     };
     Ok(Decoder::from_parameters(config, parameters, device, origin))
 }
