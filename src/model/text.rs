@@ -305,6 +305,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::data::text::tests::word_level;
     use crate::model::Config;
 
     const TEXT: &str = "It is a truth universally acknowledged, that it is a truth.";
@@ -332,6 +333,167 @@ mod tests {
         let tokens = loaded.tokens("It is a truth").unwrap();
         let ids: Vec<u32> = tokens.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(tokenizer().decode(&ids).unwrap(), "It is a truth");
+    }
+
+    /// Words, with `<eos>` as token 3 and `<s>` as token 4.
+    fn words() -> Tokenizer {
+        let vocab = serde_json::json!({"a": 0, "b": 1, "[UNK]": 2, "<eos>": 3, "<s>": 4});
+        word_level(vocab, &["<eos>", "<s>"])
+    }
+
+    /// A model that says `<eos>` with a probability of one in five.
+    fn speaker() -> Decoder {
+        let config = Config { vocab: 5, context: 50, ..Config::bilinear(1, 2, 8, 6) };
+        Decoder::random(config, 0, &Device::Cpu).unwrap()
+    }
+
+    /// Case 07: generation stops at the end token and shows it.
+    #[test]
+    fn generation_stops_at_an_end_token_and_shows_it() {
+        let model = speaker().with_tokenizer(&words()).unwrap();
+        assert_eq!(model.end_tokens().unwrap(), [3]);
+        let tokens = model.generate_tokens(&[0, 1], 40, Sampling::default()).unwrap();
+        assert!(tokens.len() < 42 && tokens.last() == Some(&3), "{tokens:?}");
+        assert!(!tokens[..tokens.len() - 1].contains(&3), "{tokens:?}");
+        let text = model.generate("a b", 40, Sampling::default()).unwrap();
+        assert!(text.starts_with("a b") && text.ends_with(" <eos>"), "{text}");
+        // Without end tokens it goes on, and the text has every one of them.
+        let on = model.with_end_tokens(&[]).unwrap();
+        let all = on.generate_tokens(&[0, 1], 40, Sampling::default()).unwrap();
+        assert_eq!((all.len(), &all[..tokens.len()]), (42, &tokens[..]));
+        let text = on.generate("a b", 40, Sampling::default()).unwrap();
+        assert_eq!(text.split(' ').count(), 42, "{text}");
+        let ends = all.iter().filter(|token| **token == 3).count();
+        assert!(ends > 1 && text.matches("<eos>").count() == ends, "{text}");
+        // Tokens of one's own.
+        let other = model.with_end_tokens(&[1, 1]).unwrap();
+        assert_eq!(other.end_tokens().unwrap(), [1]);
+        assert_eq!(other.with_tokenizer(&words()).unwrap().end_tokens().unwrap(), [1]);
+        let message = model.with_end_tokens(&[5]).unwrap_err().to_string();
+        assert!(message.contains("below 5"), "{message}");
+        assert_eq!(speaker().end_tokens().unwrap(), [0u32; 0]);
+    }
+
+    #[test]
+    fn end_tokens_are_those_of_the_files() {
+        let ends = |files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir().unwrap();
+            speaker().with_tokenizer(&words()).unwrap().save(folder.path()).unwrap();
+            for (name, text) in files {
+                let path = folder.path().join(name);
+                let old = std::fs::read(&path).ok();
+                let old = old.map(|old| serde_json::from_slice(&old).unwrap());
+                let mut value: Json = old.unwrap_or_else(|| serde_json::json!({}));
+                let more: Json = serde_json::from_str(text).unwrap();
+                for (key, field) in more.as_object().unwrap() {
+                    value[key.as_str()] = field.clone();
+                }
+                std::fs::write(path, value.to_string()).unwrap();
+            }
+            let path = folder.path().to_str().unwrap().to_owned();
+            Decoder::from_pretrained(&path, &Device::Cpu).unwrap().end_tokens()
+        };
+        assert_eq!(ends(&[]).unwrap(), [3], "by its name");
+        assert_eq!(ends(&[(GENERATION, r#"{"eos_token_id": 1}"#)]).unwrap(), [1]);
+        assert_eq!(ends(&[(GENERATION, r#"{"eos_token_id": [2, 0]}"#)]).unwrap(), [0, 2]);
+        assert_eq!(ends(&[(GENERATION, r#"{"eos_token_id": null}"#)]).unwrap(), [3]);
+        assert_eq!(ends(&[(GENERATION, r#"{"eos_token_id": [-1, 99]}"#)]).unwrap(), [3u32; 0]);
+        let tokenizer = ("tokenizer_config.json", r#"{"eos_token": {"content": "b"}}"#);
+        assert_eq!(ends(&[tokenizer]).unwrap(), [1]);
+        assert_eq!(ends(&[(GENERATION, r#"{"eos_token_id": 2}"#), tokenizer]).unwrap(), [1, 2]);
+        let message = ends(&[(GENERATION, r#"{"eos_token_id": "b"}"#)]).unwrap_err().to_string();
+        assert!(message.contains("`eos_token_id`") && message.contains(GENERATION), "{message}");
+    }
+
+    #[test]
+    fn a_nested_or_negative_field_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::folder(folder.path());
+        let write = |text: &str| std::fs::write(folder.path().join(CONFIG), text).unwrap();
+        write(r#"{"text_config": {"eos_token_id": [1, 106], "bos_token_id": 0}}"#);
+        assert_eq!(ends_in_files(&repository).unwrap(), [1, 106]);
+        let named = Tokenizer::train([TEXT], 260).unwrap();
+        assert_eq!(with_bos_of_config(named.clone(), &repository).unwrap().bos(), Some(0));
+        write(r#"{"eos_token_id": -1, "bos_token_id": null}"#);
+        assert!(ends_in_files(&repository).unwrap().is_empty());
+        assert_eq!(with_bos_of_config(named.clone(), &repository).unwrap().bos(), None);
+        write(r#"{"bos_token_id": 1.5}"#);
+        assert!(with_bos_of_config(named, &repository).is_err());
+    }
+
+    /// Case 05: a way to encode with BOS.
+    #[test]
+    fn a_first_token_is_put_before_a_text_once() {
+        let model = speaker().with_tokenizer(&words()).unwrap();
+        let ids = |tokens: Tensor| tokens.flatten_all().unwrap().to_vec1::<u32>().unwrap();
+        assert_eq!(ids(model.tokens("a b").unwrap()), [0, 1]);
+        assert_eq!(ids(model.tokens_with_bos("a b").unwrap()), [4, 0, 1]);
+        assert_eq!(ids(model.tokens_with_bos("<s> a").unwrap()), [4, 0]);
+        assert_eq!(model.tokens_with_bos("").unwrap().dims(), [1, 1]);
+        let silent = speaker_of_bytes().tokens_with_bos("It").unwrap_err().to_string();
+        assert!(silent.contains("BOS"), "{silent}");
+    }
+
+    fn speaker_of_bytes() -> Decoder {
+        model(260).with_tokenizer(&tokenizer()).unwrap()
+    }
+
+    /// Case 08: the settings around `tokenizer.json` count for a model in a folder; its text does
+    /// not begin with the token that was added.
+    #[test]
+    fn a_folder_is_read_with_its_tokenizer_config() {
+        let folder = tempfile::tempdir().unwrap();
+        speaker().with_tokenizer(&words()).unwrap().save(folder.path()).unwrap();
+        let settings = r#"{"add_bos_token": true, "bos_token": "<s>",
+                           "tokenizer_class": "LlamaTokenizerFast"}"#;
+        std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
+        let load = |path: &std::path::Path| {
+            Decoder::from_pretrained(path.to_str().unwrap(), &Device::Cpu).unwrap()
+        };
+        let loaded = load(folder.path());
+        let ids = |model: &Decoder| {
+            model.tokens("a b").unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()
+        };
+        assert_eq!(ids(&loaded), [4, 0, 1]);
+        let text = loaded.generate("a b", 1, Sampling::default()).unwrap();
+        assert!(text.starts_with("a b "), "{text}");
+        let copy = tempfile::tempdir().unwrap();
+        loaded.save(copy.path()).unwrap();
+        assert_eq!(ids(&load(copy.path())), [4, 0, 1]);
+    }
+
+    /// Case 37: a model in a folder without `tokenizer.json`.
+    #[test]
+    fn a_tokenizer_in_another_format_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        speaker().save(folder.path()).unwrap();
+        let load = || {
+            let path = folder.path().to_str().unwrap().to_owned();
+            Decoder::from_pretrained(&path, &Device::Cpu).unwrap().tokens("x").unwrap_err()
+        };
+        let message = load().to_string();
+        assert!(message.contains("with_tokenizer"), "{message}");
+        std::fs::write(folder.path().join("tokenizer.model"), b"\n\x0e\n\x05<unk>").unwrap();
+        let message = load().to_string();
+        assert!(message.contains("SentencePiece") && message.contains("save_pretrained"), "{message}");
+    }
+
+    /// Case 32: the largest id decides.
+    #[test]
+    fn a_model_smaller_than_the_largest_id_is_refused() {
+        let vocab = serde_json::json!({"a": 0, "[UNK]": 1, "b": 7});
+        let tokenizer = word_level(vocab, &[]);
+        let of = |vocab| {
+            let config = Config { vocab, context: 8, ..Config::bilinear(1, 2, 8, 6) };
+            Decoder::random(config, 0, &Device::Cpu).unwrap().with_tokenizer(&tokenizer)
+        };
+        let message = of(5).unwrap_err().to_string();
+        assert!(message.contains("largest is 7") && message.contains("at most 5"), "{message}");
+        assert!(of(7).is_err());
+        // Padding of the embedding is shown and decoded.
+        let padded = of(12).unwrap().tokenizer().unwrap();
+        assert_eq!(padded.decode(&[0, 11, 7]).unwrap(), "a[id 11]b");
+        assert!(padded.token(12).unwrap_err().to_string().contains("below 12"));
     }
 
     #[test]

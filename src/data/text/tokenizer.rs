@@ -453,4 +453,4 @@ impl fmt::Debug for Tokenizer {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
