@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::families::{self, CONFIG};
-use super::text::{Origin, TOKENIZER};
+use super::text::Origin;
 use super::{Config, Decoder, DecoderLoader};
 use crate::hub::Repository;
 use crate::store::{replace, save};
@@ -103,7 +103,7 @@ impl Decoder {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         save(&folder.join(WEIGHTS), self.weights(), dtype)?;
         if let Some(tokenizer) = self.origin().tokenizer.get() {
-            tokenizer.save(folder.join(TOKENIZER))?;
+            tokenizer.save_in(folder)?;
         }
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }

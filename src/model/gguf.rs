@@ -1,7 +1,6 @@
 //! Models in GGUF files.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
@@ -47,11 +46,9 @@ impl Decoder {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let origin = Origin {
             source: Source::File(gguf.path().to_owned()),
-            repository: None,
-            tokenizer_name: None,
             gguf: Some(gguf.clone()),
             notes: ignored_note(&file, &model.ignored).into_iter().collect(),
-            tokenizer: OnceLock::new(),
+            ..Origin::default()
         };
         config
             .check()

@@ -15,8 +15,6 @@ mod weights;
 #[cfg(test)]
 mod wild_tests;
 
-use std::sync::OnceLock;
-
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
 
@@ -148,9 +146,8 @@ pub(super) fn load(
         source,
         repository: Some(repository.clone()),
         tokenizer_name,
-        gguf: None,
         notes,
-        tokenizer: OnceLock::new(),
+        ..Origin::default()
     };
     Ok(Decoder::from_parameters(config, parameters, device, origin))
 }
