@@ -273,7 +273,8 @@ impl<'a> Fields<'a> {
         let scaling = inner.scaling()?;
         let Fields { fields: left, .. } = inner;
         // What is unknown is told with the other unknown fields.
-        self.fields.extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
+        self.fields
+            .extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
         if !(share > 0. && share <= 1.) {
             let expected = "a share of a head between 0 and 1 for rotary embedding";
             return Err(self.unusable(expected, &share.to_string()));

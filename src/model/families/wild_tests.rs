@@ -128,14 +128,7 @@ fn gpt_neox() -> (Value, Weights) {
 }
 
 fn every_family() -> Vec<(Value, Weights)> {
-    vec![
-        gpt2(),
-        gpt_neox(),
-        llama("llama"),
-        llama("mistral"),
-        llama("qwen2"),
-        llama("gemma2"),
-    ]
+    vec![gpt2(), gpt_neox(), llama("llama"), llama("mistral"), llama("qwen2"), llama("gemma2")]
 }
 
 fn with(config: &Value, more: &Value) -> Value {
@@ -250,7 +243,9 @@ fn fields_that_change_nothing_change_nothing_in_any_family() {
 #[test]
 fn the_context_is_found_under_every_name() {
     for (config, weights) in [gpt_neox(), llama("llama"), llama("qwen2")] {
-        for name in ["max_sequence_length", "max_seq_len", "n_ctx", "model_max_length", "seq_length"] {
+        for name in
+            ["max_sequence_length", "max_seq_len", "n_ctx", "model_max_length", "seq_length"]
+        {
             let own = loaded(&with(&config, &json!({ name: 40 })), &weights);
             assert_eq!(own.config().context, 16, "{name}");
             let mut other = with(&config, &json!({ name: 40 }));
@@ -278,7 +273,8 @@ fn what_is_unknown_is_told_at_once_with_the_way_on_and_noted_where_it_is_taken()
         let strange = with(&config, &json!({ "zoo": "lion", "logit_scale": 2.5, "mup": [1] }));
         let folder = folder(&strange, &weights);
         let message = load(folder.path()).unwrap_err().to_string();
-        for part in ["`zoo`: \"lion\"", "`logit_scale`: 2.5", "`mup`: [1]", "DecoderLoader::new()"] {
+        for part in ["`zoo`: \"lion\"", "`logit_scale`: 2.5", "`mup`: [1]", "DecoderLoader::new()"]
+        {
             assert!(message.contains(part), "{part} in {message}");
         }
         let name = folder.path().to_str().unwrap();
@@ -317,7 +313,8 @@ fn fields_that_change_numbers_are_applied_or_refused() {
         assert!(logits(&loaded(&config, &weights)).iter().all(|logit| logit.is_finite()));
     }
     let (config, weights) = llama("llama");
-    let scaled = |scaling: Value| loaded(&with(&config, &json!({ "rope_scaling": scaling })), &weights);
+    let scaled =
+        |scaling: Value| loaded(&with(&config, &json!({ "rope_scaling": scaling })), &weights);
     let scaling = |model: &Decoder| match model.config().position {
         Position::Rotary(rotary) => rotary.scaling,
         Position::Learned => panic!("learned"),
@@ -568,7 +565,8 @@ fn split_files_of_torch_save_are_joined_and_missing_ones_named() {
         .enumerate()
         .map(|(i, (name, _))| (name.clone(), place_of(i).into()))
         .collect();
-    fs::write(at("pytorch_model.bin.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
+    fs::write(at("pytorch_model.bin.index.json"), json!({ "weight_map": map }).to_string())
+        .unwrap();
     assert_eq!(logits(&load(place.path()).unwrap()), expected);
     fs::remove_file(at(&part(2))).unwrap();
     let message = load(place.path()).unwrap_err().to_string();
