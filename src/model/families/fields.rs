@@ -164,7 +164,10 @@ impl<'a> Fields<'a> {
     }
 
     fn as_size(&self, name: &str, value: &Value) -> Result<usize> {
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        // Some programs write 4.0 for 4.
+        let whole = value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x));
+        let size = value.as_u64().or(whole.map(|x| x as u64));
+        let size = size.and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| self.unusable(&format!("a size in `{name}`"), &value.to_string()))
     }
 

@@ -500,6 +500,23 @@ fn adapters_and_files_of_other_programs_are_named() {
     load(&at("checkpoint-1000")).unwrap();
 }
 
+#[test]
+fn whole_numbers_with_a_point_and_tables_of_angles_are_read() {
+    let (config, mut weights) = llama("llama");
+    let plain = logits(&loaded(&config, &weights));
+    for (name, shape) in [
+        ("model.rotary_emb.inv_freq", vec![2]),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", vec![2]),
+        ("model.layers.0.self_attn.rotary_emb.cos_cached", vec![1, 1, 16, 4]),
+    ] {
+        weights.push((name.to_owned(), Tensor::zeros(shape, DType::F32, CPU).unwrap()));
+    }
+    let pointed = with(&config, &json!({ "num_hidden_layers": 1.0, "vocab_size": 11.0 }));
+    assert_eq!(logits(&loaded(&pointed, &weights)), plain);
+    let message = message(&with(&config, &json!({ "num_hidden_layers": 1.5 })));
+    assert!(message.contains("a size in `num_hidden_layers`"), "{message}");
+}
+
 fn borrowed(weights: &Weights) -> Vec<(&str, Tensor)> {
     weights.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
 }
