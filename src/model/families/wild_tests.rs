@@ -6,6 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
 
+use crate::hub::tests::Server;
+use crate::hub::{Hub, Repository};
 use crate::model::{Config, Decoder, DecoderLoader, Position, Scaling};
 use crate::random::Rng;
 use crate::store::sample::{legacy_torch_file, torch_file};
@@ -590,6 +592,23 @@ fn split_files_of_torch_save_are_joined_and_missing_ones_named() {
     for text in [&*part(2), "one of the 2 parts", "pytorch_model.bin.index.json"] {
         assert!(message.contains(text), "{text} in {message}");
     }
+}
+
+#[test]
+fn a_hub_repository_of_torch_save_loads_and_then_from_the_cache_alone() {
+    let (config, weights) = gpt2();
+    let place = tempfile::tempdir().unwrap();
+    write_config(place.path(), &config);
+    fs::write(place.path().join("pytorch_model.bin"), torch_file(&borrowed(&weights))).unwrap();
+    let server = Server::start();
+    server.serve("owner/old", place.path());
+    let from = |hub: Hub| Decoder::from_repository(&Repository::on(hub, "owner/old"), CPU);
+    let expected = logits(&loaded(&config, &weights));
+    assert_eq!(logits(&from(server.hub.clone()).unwrap()), expected);
+    assert_eq!(logits(&from(server.hub.clone().offline()).unwrap()), expected);
+    // A hub that cannot be reached does not hide what the cache has.
+    let nowhere = server.hub.clone().with_endpoint("http://127.0.0.1:9");
+    assert_eq!(logits(&from(nowhere).unwrap()), expected);
 }
 
 #[test]
