@@ -13,7 +13,7 @@ pub use crate::geometry::{
 };
 pub use crate::linalg::pca;
 pub use crate::model::{
-    Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
+    Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
 };
 pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{
