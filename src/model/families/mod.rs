@@ -11,7 +11,6 @@ pub(super) mod llama;
 mod tests;
 mod weights;
 
-
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
 
