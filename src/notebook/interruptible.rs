@@ -16,11 +16,12 @@ pub(crate) fn interruptible<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    until(interrupted, what, work)
+    interruptible_by(interrupted, what, work)
 }
 
-fn until<T: Send + 'static>(
-    is_stopped: impl Fn() -> bool,
+/// [`interruptible`] with `is_stopped` called every now and then to see whether to go on.
+pub(crate) fn interruptible_by<T: Send + 'static>(
+    mut is_stopped: impl FnMut() -> bool,
     what: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -50,8 +51,8 @@ mod tests {
 
     #[test]
     fn work_returns_its_result_or_its_error() {
-        assert_eq!(until(|| false, "adding", || Ok(1 + 1)).unwrap(), 2);
-        let error = until(|| false, "adding", || Err::<(), _>(Error::invalid("x", "1", 2)));
+        assert_eq!(interruptible_by(|| false, "adding", || Ok(1 + 1)).unwrap(), 2);
+        let error = interruptible_by(|| false, "adding", || Err::<(), _>(Error::invalid("x", "1", 2)));
         assert!(matches!(error, Err(Error::Invalid { .. })));
     }
 
@@ -64,7 +65,7 @@ mod tests {
             let _ = done.send("done");
             Ok(())
         };
-        let error = until(|| true, "a long product", work).unwrap_err();
+        let error = interruptible_by(|| true, "a long product", work).unwrap_err();
         assert_eq!(error.to_string(), "a long product was stopped before it had a result");
         go_on.send(()).unwrap();
         assert_eq!(finished.recv().unwrap(), "done");
@@ -73,6 +74,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "inside")]
     fn a_panic_is_passed_on() {
-        let _ = until(|| false, "panicking", || -> Result<()> { panic!("inside") });
+        let _ = interruptible_by(|| false, "panicking", || -> Result<()> { panic!("inside") });
     }
 }

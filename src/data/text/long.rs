@@ -4,24 +4,19 @@
 //! Where that cannot be promised for a tokenizer, the text stays whole; in both cases another
 //! thread does the work, and this one listens to Stop.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::notebook::Progress;
+use crate::notebook::{Progress, interruptible_by};
 use crate::{Error, Result};
 
 /// Texts of fewer bytes are encoded at once: they take a fraction of a second.
 pub(super) const LONG: usize = 1 << 18;
 /// Bytes of a part of a long text.
 const PART: usize = 1 << 17;
-/// How often Stop is asked about.
-const POLL: Duration = Duration::from_millis(50);
 const KILOBYTE: u64 = 1024;
 
 /// What work on another thread tells about itself, and is told.
@@ -44,7 +39,7 @@ impl Watch {
     }
 }
 
-/// Does `work` on another thread, with a bar that counts up to `bytes`.
+/// Does `work` on another thread, with a bar that counts up to `bytes`; without one for none.
 ///
 /// # Errors
 /// Those of the work; [`Error::Interrupted`] when Stop is pressed.
@@ -53,14 +48,23 @@ pub(super) fn stoppable<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce(&Watch) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let mut bar = Progress::new(what, (bytes as u64).div_ceil(KILOBYTE), "kilobyte");
+    let total = (bytes as u64).div_ceil(KILOBYTE);
+    let mut bar = match total {
+        0 => Progress::silent(),
+        total => Progress::new(what, total, "kilobyte"),
+    };
     let mut counted = 0;
-    attended(what, work, |watch| {
+    let result = attended(what, work, |watch| {
         let done = watch.done.load(Ordering::Relaxed) / KILOBYTE;
         let more = done - counted;
         counted = done;
         bar.advance(more)
-    })
+    });
+    if result.is_ok() {
+        // The result is there, whether Stop was pressed in the meantime or not.
+        let _ = bar.advance(total - counted);
+    }
+    result
 }
 
 /// [`stoppable`] with `stop` asked every now and then whether to go on.
@@ -70,27 +74,15 @@ fn attended<T: Send + 'static>(
     mut stop: impl FnMut(&Watch) -> bool,
 ) -> Result<T> {
     let watch = Arc::new(Watch::default());
-    let (sender, receiver) = channel();
     let theirs = watch.clone();
-    let thread = std::thread::spawn(move || {
-        // Nobody listens any more after Stop.
-        let _ = sender.send(work(&theirs));
-    });
-    loop {
-        match receiver.recv_timeout(POLL) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Timeout) => {
-                if stop(&watch) {
-                    watch.stopped.store(true, Ordering::Relaxed);
-                    return Err(Error::Interrupted { what: what.to_owned() });
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => match thread.join() {
-                Err(panic) => resume_unwind(panic),
-                Ok(()) => return Err(Error::Interrupted { what: what.to_owned() }),
-            },
+    let is_stopped = || {
+        let stops = stop(&watch);
+        if stops {
+            watch.stopped.store(true, Ordering::Relaxed);
         }
-    }
+        stops
+    };
+    interruptible_by(is_stopped, what, move || work(&theirs))
 }
 
 /// The tokens of a long text, from `encode` of its parts.
@@ -104,7 +96,8 @@ pub(super) fn encode_parts(
         if watch.is_stopped() {
             return Err(Error::Interrupted { what: "encoding".to_owned() });
         }
-        let found: Vec<Vec<u32>> = group.par_iter().map(|part| encode(part)).collect::<Result<_>>()?;
+        let found: Vec<Vec<u32>> =
+            group.par_iter().map(|part| encode(part)).collect::<Result<_>>()?;
         found.iter().for_each(|part| ids.extend(part));
         watch.count(group.iter().map(|part| part.len()).sum());
     }
@@ -166,9 +159,8 @@ pub(super) fn cuts_words(tokenizer: &tokenizers::Tokenizer) -> bool {
         && divides
         && added.values().all(|token| {
             let letters: Vec<char> = token.content.chars().collect();
-            let crosses = letters
-                .windows(2)
-                .any(|pair| is_letter(pair[0]) && matches!(pair[1], ' ' | '\n'));
+            let crosses =
+                letters.windows(2).any(|pair| is_letter(pair[0]) && matches!(pair[1], ' ' | '\n'));
             !(token.lstrip || token.rstrip || token.single_word || crosses)
         })
 }
@@ -177,7 +169,9 @@ fn is_local(normalizer: &Value) -> bool {
     match normalizer["type"].as_str() {
         None => normalizer.is_null(),
         Some("NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase") => true,
-        Some("Sequence") => normalizer["normalizers"].as_array().is_some_and(|all| all.iter().all(is_local)),
+        Some("Sequence") => {
+            normalizer["normalizers"].as_array().is_some_and(|all| all.iter().all(is_local))
+        }
         Some(_) => false,
     }
 }
@@ -200,7 +194,8 @@ fn is_word_cut(words: &Value, divides: &mut bool) -> bool {
             true
         }
         Some("Split") => {
-            let known = words["pattern"]["Regex"].as_str().is_some_and(|own| PATTERNS.contains(&own));
+            let known =
+                words["pattern"]["Regex"].as_str().is_some_and(|own| PATTERNS.contains(&own));
             let isolated = words["behavior"] == "Isolated" && words["invert"] != true;
             *divides |= known && isolated;
             known && isolated
@@ -236,7 +231,8 @@ mod tests {
         });
         assert!(matches!(error, Err(Error::Interrupted { what }) if what == "encoding"));
         assert_eq!(attended("encoding", |_| Ok(7), |_| false).unwrap(), 7);
-        let failed = attended("encoding", |_| Err::<(), _>(Error::invalid("x", "y", "z")), |_| false);
+        let failed =
+            attended("encoding", |_| Err::<(), _>(Error::invalid("x", "y", "z")), |_| false);
         assert!(failed.unwrap_err().to_string().contains("x must be y"));
         // Parts are not begun after Stop.
         let watch = Watch::default();
@@ -248,8 +244,29 @@ mod tests {
     fn text(words: usize) -> String {
         let mut rng = crate::random::Rng::seed(5);
         let pieces = [
-            "the", "King's", "don't", "42", "x=1;", "\n", "\n\n", "  ", "\t", "中文", "наука", "été",
-            "<|end|>", "\r\n", ".", "a", "It", "\u{a0}", "がく", "…", "'ll", "of\nthe", "x y",
+            "the",
+            "King's",
+            "don't",
+            "42",
+            "x=1;",
+            "\n",
+            "\n\n",
+            "  ",
+            "\t",
+            "中文",
+            "наука",
+            "été",
+            "<|end|>",
+            "\r\n",
+            ".",
+            "a",
+            "It",
+            "\u{a0}",
+            "がく",
+            "…",
+            "'ll",
+            "of\nthe",
+            "x y",
         ];
         let mut text = String::new();
         for _ in 0..words {
