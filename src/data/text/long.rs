@@ -221,7 +221,7 @@ mod tests {
         let mut polls = 0;
         let endless = |watch: &Watch| -> Result<u32> {
             while !watch.is_stopped() {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
             Ok(1)
         };
