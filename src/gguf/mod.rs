@@ -116,7 +116,7 @@ impl Gguf {
         let (path, bytes) = (path.as_ref(), bytes.into());
         let size = bytes.len() as u64;
         let header =
-            parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size))?;
+            parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size, &bytes))?;
         Ok(Self::new(path, header, bytes.into()))
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::parse_json;
 use crate::{Error, Result};
 
 /// A JSON object whose fields are taken one by one, so that what nobody asked for can be named.
@@ -19,10 +20,9 @@ impl Fields {
     /// # Errors
     /// Text that is no JSON, or another kind of value.
     pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Self { path: path.to_owned(), fields }),
-            Ok(_) => Err(Error::format(path, "a JSON object", "other JSON")),
-            Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+        match parse_json(path, text, "a JSON object")? {
+            Value::Object(fields) => Ok(Self { path: path.to_owned(), fields }),
+            _ => Err(Error::format(path, "a JSON object", "other JSON")),
         }
     }
 

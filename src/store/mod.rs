@@ -10,12 +10,14 @@ mod fields;
 mod npz;
 pub(crate) mod pickle;
 mod safetensors;
+mod sniff;
 mod tensors;
 mod torch;
 
 pub(crate) use blob::Blob;
 pub(crate) use fields::Fields;
 pub(crate) use npz::read as read_npz;
+pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
 

@@ -9,7 +9,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use crate::store::replace;
+use crate::store::{Format, mistaken, replace};
 use crate::{Error, Result};
 
 /// A tokenizer, as `tokenizer.json` files describe it. A cheap handle.
@@ -40,7 +40,7 @@ impl Tokenizer {
     /// The tokenizer in the bytes of a file; `path` names it in messages.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|reason| Error::format(path, "a tokenizer", reason.to_string()))?;
+            .map_err(|reason| mistaken(path, bytes, Format::Json, "a tokenizer", reason.to_string()))?;
         Ok(Self::new(tokenizer))
     }
 

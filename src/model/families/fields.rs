@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::model::{Activation, Rotary, Scaling};
+use crate::store::parse_json;
 use crate::{Error, Result};
 
 /// Fields that do not change what a model computes for its tokens: names, training, tokens with a
@@ -112,10 +113,9 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn read(path: &'a Path, text: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Self { path, fields }),
-            Ok(_) => Err(Error::format(path, "a JSON object", "other JSON")),
-            Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+        match parse_json(path, text, "a JSON object")? {
+            Value::Object(fields) => Ok(Self { path, fields }),
+            _ => Err(Error::format(path, "a JSON object", "other JSON")),
         }
     }
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use crate::hub::{Content, Repository, Source};
-use crate::store::Tensors;
+use crate::store::{Tensors, parse_json};
 use crate::{Error, Result};
 
 const WEIGHTS: &str = "model.safetensors";
@@ -106,8 +106,7 @@ impl Weights {
 /// The file of each tensor, as an index tells it.
 fn places(path: &std::path::Path, text: &[u8]) -> Result<BTreeMap<String, String>> {
     let expected = "a JSON object whose `weight_map` gives a file for each tensor";
-    let value: Value = serde_json::from_slice(text)
-        .map_err(|reason| Error::format(path, expected, reason.to_string()))?;
+    let value = parse_json(path, text, expected)?;
     let Some(Value::Object(map)) = value.get("weight_map") else {
         return Err(Error::format(path, expected, "none"));
     };

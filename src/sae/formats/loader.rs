@@ -6,6 +6,7 @@ use candle_core::Device;
 
 use super::place::Place;
 use super::{Family, Request};
+use crate::data::expand_home;
 use crate::hub::Repository;
 use crate::sae::{Normalization, Sae, registry};
 use crate::{Error, Result};
@@ -57,7 +58,7 @@ impl SaeLoader {
     /// A place that is not there; files of no family that is known here, that are damaged, do not
     /// fit each other, or say something whose meaning is not known here.
     pub fn load(&self, path: impl AsRef<Path>, device: &Device) -> Result<Sae> {
-        let path = path.as_ref();
+        let path = &*expand_home(path.as_ref());
         if path.exists() {
             return self.read(&Place::local(path), device);
         }
@@ -68,13 +69,23 @@ impl SaeLoader {
                 if !owner.is_empty() && owner != "." && owner != ".." =>
             {
                 let repository = Repository::find(&format!("{owner}/{repository}"))?;
-                self.read(&Place::within(repository, &rest.join("/")), device)
+                let found = self.read(&Place::within(repository, &rest.join("/")), device);
+                found.map_err(|reason| match reason {
+                    Error::NotFound { what, hint } => {
+                        let here = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                        let hint = format!("{hint} Nor is there a folder or file {}.", here.display());
+                        Error::NotFound { what, hint }
+                    }
+                    other => other,
+                })
             }
             _ => Err(Error::NotFound {
                 what: format!("the autoencoder {name}"),
-                hint: "There is no such folder or file here. From the hub: owner/name/folder, or \
-                       Sae::from_pretrained(release, id)."
-                    .to_owned(),
+                hint: format!(
+                    "There is no such folder or file here ({}). From the hub: owner/name/folder, or \
+                     Sae::from_pretrained(release, id).",
+                    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display()
+                ),
             }),
         }
     }
@@ -203,48 +214,65 @@ pub(super) fn companion(file: &str) -> String {
     format!("{}_cfg.json", file.strip_suffix(".pt").unwrap_or(file))
 }
 
+/// The cache is looked at first: what is complete there needs no network, and files of another
+/// family that the hub may have beside it change nothing.
 fn detect_folder(place: &Place) -> Result<Family> {
+    if let Some((family, files)) = family_of(place, |name| Ok(place.has_here(name)))?
+        && files.iter().all(|name| place.has_here(name))
+    {
+        return Ok(family);
+    }
+    let found = family_of(place, |name| place.has(name))?;
+    found.map(|(family, _)| family).ok_or_else(|| unrecognised(place, &[]))
+}
+
+/// The family of a folder of which `has` says what is in it, and the files that make it complete.
+fn family_of(
+    place: &Place,
+    has: impl Fn(&str) -> Result<bool>,
+) -> Result<Option<(Family, &'static [&'static str])>> {
     // In most families two files say together what they are; one alone says what is missing.
-    let has = |name: &str| place.has(name);
+    let found = |family, files| Ok(Some((family, files)));
     if has("hyperparams.json")? {
-        return Ok(Family::LlamaScope);
+        return found(Family::LlamaScope, &["hyperparams.json", "checkpoints/final.safetensors"]);
     }
     if has("params.npz")? {
-        return Ok(Family::GemmaScope);
+        return found(Family::GemmaScope, &["params.npz"]);
     }
     if has("params.safetensors")? {
-        return Ok(Family::GemmaScope2);
+        return found(Family::GemmaScope2, &["params.safetensors"]);
     }
     if has("sae.safetensors")? {
-        return Ok(Family::Sparsify);
+        return found(Family::Sparsify, &["cfg.json", "sae.safetensors"]);
     }
     if has("cfg.json")? {
-        return Ok(Family::SaeLens);
+        return found(Family::SaeLens, &["cfg.json", "sae_weights.safetensors"]);
     }
     if has("ae.pt")? {
-        return Ok(Family::DictionaryLearning);
+        return found(Family::DictionaryLearning, &["config.json", "ae.pt"]);
     }
     if has("sae_weights.safetensors")? {
         if !has("config.json")? {
-            return Ok(Family::SaeLens);
+            return found(Family::SaeLens, &["cfg.json", "sae_weights.safetensors"]);
         }
         let tensors = place.tensors("sae_weights.safetensors", &Device::Cpu)?;
         let old = tensors.shape("encoder.weight").is_some();
-        return Ok(if old { Family::LlamaScopeR1 } else { Family::Llamascopium });
+        let family = if old { Family::LlamaScopeR1 } else { Family::Llamascopium };
+        return found(family, &["config.json", "sae_weights.safetensors"]);
     }
     if has("config.json")? {
         let fields = place.fields("config.json")?;
         if fields.has("point") && fields.has("expansion") {
-            return Ok(Family::Scope);
+            return found(Family::Scope, &["config.json", "model.safetensors"]);
         }
         if fields.has("standardize") || fields.has("auxk") {
-            return Ok(Family::Mlsae);
+            return found(Family::Mlsae, &["config.json", "model.safetensors"]);
         }
         if fields.has("trainer") {
-            return Ok(Family::DictionaryLearning);
+            return found(Family::DictionaryLearning, &["config.json", "ae.pt"]);
         }
     }
-    Err(unrecognised(place, &[]))
+    Ok(None)
 }
 
 fn unrecognised(place: &Place, names: &[&str]) -> Error {

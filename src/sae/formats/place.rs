@@ -67,6 +67,11 @@ impl Place {
         self.repository.has(&self.name(name))
     }
 
+    /// Whether the file can be read without asking the network.
+    pub(super) fn has_here(&self, name: &str) -> bool {
+        self.repository.has_here(&self.name(name))
+    }
+
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.folder)
     }
