@@ -232,7 +232,7 @@ fn family_of(
     has: impl Fn(&str) -> Result<bool>,
 ) -> Result<Option<(Family, &'static [&'static str])>> {
     // In most families two files say together what they are; one alone says what is missing.
-    let found = |family, files| Ok(Some((family, files)));
+    let found = |family, files: &'static [&'static str]| Ok(Some((family, files)));
     if has("hyperparams.json")? {
         return found(Family::LlamaScope, &["hyperparams.json", "checkpoints/final.safetensors"]);
     }
@@ -322,5 +322,80 @@ impl Sae {
     /// As [`Sae::from_pretrained`].
     pub fn from_repository(repository: &Repository, id: &str, device: &Device) -> Result<Self> {
         SaeLoader::new().from_repository(repository, id, device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::{put_into_cache, unreachable_hub};
+
+    /// A safetensors file with one tensor of no bytes.
+    fn tensors(name: &str) -> Vec<u8> {
+        let header =
+            format!(r#"{{"{name}": {{"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}}}"#);
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_familys_files_in_the_cache_are_recognised_without_a_network() {
+        let (new, old) = (tensors("W_E"), tensors("encoder.weight"));
+        let scope = br#"{"point": ["mlp_in", 1], "expansion": 2}"#;
+        let cases: [(&[(&str, &[u8])], Family); 11] = [
+            (
+                &[("hyperparams.json", b""), ("checkpoints/final.safetensors", b"")],
+                Family::LlamaScope,
+            ),
+            (&[("params.npz", b"")], Family::GemmaScope),
+            (&[("params.safetensors", b"")], Family::GemmaScope2),
+            (&[("cfg.json", b""), ("sae.safetensors", b"")], Family::Sparsify),
+            (&[("cfg.json", b""), ("sae_weights.safetensors", b"")], Family::SaeLens),
+            (&[("config.json", b""), ("ae.pt", b"")], Family::DictionaryLearning),
+            (&[("config.json", b"{}"), ("sae_weights.safetensors", &old)], Family::LlamaScopeR1),
+            (&[("config.json", b"{}"), ("sae_weights.safetensors", &new)], Family::Llamascopium),
+            (&[("config.json", scope), ("model.safetensors", b"")], Family::Scope),
+            (
+                &[("config.json", br#"{"auxk": 1}"#), ("model.safetensors", b"")],
+                Family::Mlsae,
+            ),
+            (
+                &[("config.json", br#"{"trainer": {}}"#), ("ae.pt", b"")],
+                Family::DictionaryLearning,
+            ),
+        ];
+        for (files, family) in cases {
+            let cache = tempfile::tempdir().unwrap();
+            let names: Vec<String> = files.iter().map(|(name, _)| format!("f/{name}")).collect();
+            let in_folder: Vec<(&str, &[u8])> =
+                names.iter().zip(files).map(|(name, (_, bytes))| (&**name, *bytes)).collect();
+            put_into_cache(cache.path(), "models--o--s", &in_folder);
+            let on = |name| {
+                let repository = Repository::on(unreachable_hub(cache.path()), "o/s");
+                detect(&Place::within(repository, name))
+            };
+            assert_eq!(on("f").unwrap().0, family);
+            // One file of two may be that of another family.
+            if files.len() == 2 {
+                let first = cache.path().join("models--o--s/snapshots/c1").join(&names[1]);
+                std::fs::remove_file(first).unwrap();
+                let known = on("f").map(|(family, _)| family);
+                assert!(known.is_err() || known.unwrap() == family, "{family}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_that_are_not_there_are_told_apart() {
+        let message = |path: &str| Sae::load(path, &Device::Cpu).unwrap_err().to_string();
+        for path in ["/no/such/dir", "./nosuch/x", "nosuch", "~/no-such-folder/x"] {
+            let message = message(path);
+            assert!(message.contains("no such folder or file here (/"), "{message}");
+            assert!(message.contains("owner/name/folder"), "{message}");
+        }
+        let message = message("eigenlens/clasics-scope/1-mlp-in-x8-k16");
+        assert!(message.contains("Did you mean eigenlens/classics-scope?"), "{message}");
+        let folder = tempfile::tempdir().unwrap();
+        let message = Sae::load(folder.path(), &Device::Cpu).unwrap_err().to_string();
+        assert!(message.contains("is empty"), "{message}");
     }
 }
