@@ -222,23 +222,6 @@ impl Repository {
         }
     }
 
-    /// The first of `names` that there is: of those that can be read without asking the network, or
-    /// else of all.
-    ///
-    /// # Errors
-    /// As [`Repository::has`].
-    pub(crate) fn first_of<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>> {
-        if let Some(name) = names.iter().find(|name| self.has_here(name)) {
-            return Ok(Some(name));
-        }
-        for name in names {
-            if self.has(name)? {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
-    }
-
     /// The names of all files, asked for once.
     fn listing(&self, hub: &Hub, repo: &Repo) -> Result<Listing, Refusal> {
         if let Some(answer) = self.asked() {

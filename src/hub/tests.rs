@@ -20,6 +20,8 @@ use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SMALL: &[u8] = b"{\"n\": 1}";
+const DATA: &str = "datasets/owner/name";
+const DATA_FOLDER: &str = "datasets--owner--name";
 /// Files from this size on are kept in a store of their own, as the hub keeps them.
 const LARGE: usize = 50_000;
 

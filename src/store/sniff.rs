@@ -402,6 +402,60 @@ mod tests {
     }
 
     #[test]
+    fn every_reader_calls_a_pointer_or_a_page_what_it_is() {
+        use candle_core::Device;
+
+        use crate::data::text::{Contexts, Tokenizer};
+        use crate::gguf::Gguf;
+        use crate::model::Decoder;
+        use crate::sae::Sae;
+        const CPU: &Device = &Device::Cpu;
+
+        let page = b"<!DOCTYPE html>\n<html><head><title>Not found</title></head></html>";
+        for (wrong, words) in [(POINTER, "git lfs pull"), (&page[..], "a web page (Not found)")] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            let put = |name: &str, content: &[u8]| {
+                let path = root.join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, content).unwrap();
+            };
+            let text = |name: &str| root.join(name).to_str().unwrap().to_owned();
+            let config = br#"{"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 8}"#;
+            put("model/config.json", config);
+            put("model/model.safetensors", wrong);
+            put("sharded/config.json", config);
+            put("sharded/model.safetensors.index.json", wrong);
+            put("config/config.json", wrong);
+            put("sae/cfg.json", br#"{"d_in": 8, "d_sae": 16}"#);
+            put("sae/sae_weights.safetensors", wrong);
+            put("cfg/cfg.json", wrong);
+            put("npz/params.npz", wrong);
+            put("torch/config.json", br#"{"trainer": {"dict_class": "AutoEncoder"}}"#);
+            put("torch/ae.pt", wrong);
+            put("tokenizer.json", wrong);
+            put("model.gguf", wrong);
+            put("data/data/train-00000-of-00001.parquet", wrong);
+            let errors = [
+                Decoder::from_pretrained(&text("model"), CPU).unwrap_err(),
+                Decoder::from_pretrained(&text("sharded"), CPU).unwrap_err(),
+                Decoder::from_pretrained(&text("config"), CPU).unwrap_err(),
+                Decoder::from_pretrained(&text("model.gguf"), CPU).unwrap_err(),
+                Sae::load(text("sae"), CPU).unwrap_err(),
+                Sae::load(text("cfg"), CPU).unwrap_err(),
+                Sae::load(text("npz"), CPU).unwrap_err(),
+                Sae::load(text("torch"), CPU).unwrap_err(),
+                Tokenizer::from_file(text("tokenizer.json")).unwrap_err(),
+                Gguf::open(text("model.gguf")).unwrap_err(),
+                Contexts::from_pretrained(&text("data")).unwrap_err(),
+            ];
+            for error in errors {
+                assert!(error.to_string().contains(words), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn names_of_parts_say_how_to_make_them_whole() {
         for name in ["m.safetensors.part1", "m.safetensors.001", "m.safetensors.part1of3",
             "m.safetensors.split-00", "m.safetensors.partaa"] {

@@ -28,9 +28,6 @@ fn a_file_in_a_folder_of_a_revision_reads_through_its_link() {
     assert_eq!(fs::read(path).unwrap(), SMALL);
 }
 
-const DATA: &str = "datasets/owner/name";
-const DATA_FOLDER: &str = "datasets--owner--name";
-
 #[test]
 fn a_large_file_follows_the_redirect_and_is_checked() {
     let server = Server::start();

@@ -103,7 +103,6 @@ fn whether_there_is_a_file_fetches_nothing() {
     assert!(repository.has("big-file.bin").unwrap());
     assert!(!repository.has("small-file.bin").unwrap());
     assert!(repository.read_if("other.bin").unwrap().is_none());
-    assert_eq!(repository.first_of(&["x.bin", "big-file.bin"]).unwrap(), Some("big-file.bin"));
     assert!(server.requests().iter().all(|request| request.starts_with("/api/datasets/")));
     assert!(server.blobs(DATA_FOLDER).is_empty());
     let error = repository.read("big_file.bin").unwrap_err().to_string();
