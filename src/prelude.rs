@@ -12,7 +12,7 @@ pub use crate::geometry::{
     Regression, Separability,
 };
 pub use crate::model::{
-    Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
+    Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
 };
 pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
 pub use crate::plot::{

@@ -116,6 +116,15 @@ impl Repository {
         Self { name: name.to_owned(), place: Place::hub(hub) }
     }
 
+    /// The same repository without the network: of a hub, what is in the cache.
+    pub(crate) fn without_network(&self) -> Self {
+        let place = match &self.place {
+            Place::Hub(hub, _) => Place::hub(hub.clone().offline()),
+            other => other.clone(),
+        };
+        Self { name: self.name.clone(), place }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

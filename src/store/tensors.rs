@@ -267,6 +267,15 @@ impl Tensors {
         self.tensors.get(name).map(|raw| &*raw.shape)
     }
 
+    /// The type of the tensor `name`, if it is there and of none of the floating point types that
+    /// are read here.
+    pub(crate) fn other_than_float(&self, name: &str) -> Option<String> {
+        match self.tensors.get(name)?.kind {
+            Kind::F64 | Kind::F32 | Kind::F16 | Kind::BF16 => None,
+            kind => Some(kind.name()),
+        }
+    }
+
     /// The two sizes of the matrix `name`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let bias = fields.flag_or("attention_bias", true)?;
     let d_head = d_model / heads.max(1);
     Ok(Config {
-        context: fields.size_or("max_position_embeddings", 2048)?,
+        context: fields.context("max_position_embeddings", 2048)?,
         vocab: fields.size("vocab_size")?,
         norm: Norm::LayerNorm { eps: fields.number_or("layer_norm_eps", 1e-5)? },
         position: Position::Rotary(fields.rotary(

@@ -47,7 +47,7 @@ pub(super) fn config(fields: &mut Fields<'_>, kind: Kind) -> Result<Config> {
     Ok(Config {
         kv_heads,
         d_head,
-        context: fields.size_or("max_position_embeddings", context)?,
+        context: fields.context("max_position_embeddings", context)?,
         vocab: fields.size("vocab_size")?,
         norm: Norm::RmsGain { eps: fields.number_or("rms_norm_eps", 1e-6)? },
         position: Position::Rotary(whole_rotary(fields, width)?),

@@ -24,7 +24,8 @@ use self::engine::Engine;
 use self::metrics::Metrics;
 use self::setup::{Moment, Setup};
 use self::source::Source;
-use super::Sae;
+use super::record::model_name;
+use super::{Origin, Sae, TrainingRecord};
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
 use crate::notebook::Progress;
@@ -149,6 +150,8 @@ impl Sae {
         let weights = engine.weights()?;
         let scales = source.scales();
         let sae = setup.finish(&weights, scales, metrics.threshold(), points, model.device())?;
-        Ok((sae, history))
+        let training = TrainingRecord::of_fit(model, options.length, &options.skip_tokens);
+        let origin = Origin { model: model_name(model), training, ..sae.origin().clone() };
+        Ok((sae.with_origin(origin), history))
     }
 }
