@@ -183,8 +183,8 @@ impl Repository {
         if_there(self.read(name))
     }
 
-    /// Whether there is a file `name`; nothing of it is read or fetched. The hub is asked once for
-    /// the names of all files, and not at all if the cache knows the answer.
+    /// Whether there is a file `name` that may be missing; nothing of it is read or fetched. The hub
+    /// is asked once for the names of all files, and not at all if the cache knows the answer.
     ///
     /// If something of the repository is in the cache, a hub that cannot be asked is as one without
     /// the file: what was fetched before is what there is.
@@ -192,17 +192,34 @@ impl Repository {
     /// # Errors
     /// A hub that cannot be asked, of a repository of which nothing is in the cache; Stop.
     pub(crate) fn has(&self, name: &str) -> Result<bool> {
-        let Place::Hub(hub, _) = &self.place else { return Ok(self.has_here(name)) };
+        match self.ask(name)? {
+            Err(Refusal::Unreachable { .. } | Refusal::Odd { .. }) if self.is_cached() => Ok(false),
+            answer => answer.map_err(|refusal| refusal.into_error(format!("{name} of {self}"))),
+        }
+    }
+
+    /// [`Repository::has`] for what must not be guessed: a hub that cannot be asked is an error,
+    /// whatever the cache has.
+    ///
+    /// # Errors
+    /// A hub that cannot be asked; Stop.
+    pub(crate) fn has_surely(&self, name: &str) -> Result<bool> {
+        self.ask(name)?.map_err(|refusal| refusal.into_error(format!("{name} of {self}")))
+    }
+
+    fn ask(&self, name: &str) -> Result<Result<bool, Refusal>> {
+        let Place::Hub(hub, _) = &self.place else { return Ok(Ok(self.has_here(name))) };
         let repo = Repo::parse(&self.name)?;
         check_file_name(name)?;
         let cached = hub.folder(&repo);
         if cached.find(name).is_some() {
-            return Ok(true);
+            return Ok(Ok(true));
         }
         if hub.offline || cached.is_missing(name) {
-            return Ok(false);
+            return Ok(Ok(false));
         }
-        let known = self.listing(hub, &repo).and_then(|listing| match (listing.holds(name), listing) {
+        let listing = self.listing(hub, &repo);
+        let answer = listing.and_then(|listing| match (listing.holds(name), listing) {
             (Some(false), Listing::Files { commit, .. }) => {
                 cached.remember_missing(&commit, name);
                 Ok(false)
@@ -210,12 +227,16 @@ impl Repository {
             (Some(known), _) => Ok(known),
             (None, _) => hub.about(&hub.client(), &repo, name).map(|_| true),
         });
-        match known {
-            Ok(known) => Ok(known),
+        Ok(match answer {
             Err(Refusal::Missing { .. }) => Ok(false),
-            Err(Refusal::Unreachable { .. } | Refusal::Odd { .. }) if cached.is_known() => Ok(false),
-            Err(refusal) => Err(refusal.into_error(format!("{name} of {repo}"))),
-        }
+            answer => answer,
+        })
+    }
+
+    /// Whether anything of the hub's repository is in the cache.
+    fn is_cached(&self) -> bool {
+        let Place::Hub(hub, _) = &self.place else { return false };
+        Repo::parse(&self.name).is_ok_and(|repo| hub.folder(&repo).is_known())
     }
 
     /// Whether there is a file `name` that can be read without asking the network.

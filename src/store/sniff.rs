@@ -63,7 +63,7 @@ pub(crate) enum Format {
 fn recognise(start: &[u8]) -> Option<(Format, String)> {
     let foreign = |words: &str| Some((Format::Foreign, words.to_owned()));
     if start.is_empty() {
-        return foreign("an empty file; download it again");
+        return foreign("an empty file, truncated or never downloaded; download it again");
     }
     if start.len() >= 8 && start.iter().all(|byte| *byte == 0) {
         return foreign("zeros only: space for a download that did not happen; download it again");
@@ -210,9 +210,9 @@ fn plain_text(text: &str) -> Option<(Format, String)> {
         || (lower.starts_with("<!--") && text.to_ascii_lowercase().contains("<html"))
     {
         return foreign(format!(
-            "a web page{}, as a login or an error page is saved. Download the file itself; on the hub \
+            "a web page (HTML{}), as a login or an error page is saved. Download the file itself; on the hub \
              its address has `resolve` in place of `blob`",
-            within(text, "title").map(|title| format!(" ({title})")).unwrap_or_default()
+            within(text, "title").map(|title| format!(": {title}")).unwrap_or_default()
         ));
     }
     if lower.starts_with("<?xml") || lower.starts_with("<error") {
@@ -340,7 +340,7 @@ mod tests {
             (b"/annex/objects/SHA256E-s1--ab", "git annex get"),
             (b"outs:\n- md5: ab\n", "dvc pull"),
             (b"../../blobs/4d7a", "a link that was copied as text"),
-            (b"\n<!DOCTYPE html><html><head><title>Sign\n in</title>", "a web page (Sign in)"),
+            (b"\n<!DOCTYPE html><html><head><title>Sign\n in</title>", "a web page (HTML: Sign in)"),
             (b"<html><body>404</body></html>", "`resolve` in place of `blob`"),
             (b"\xef\xbb\xbf<HTML>", "a web page"),
             (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
@@ -412,7 +412,7 @@ mod tests {
         const CPU: &Device = &Device::Cpu;
 
         let page = b"<!DOCTYPE html>\n<html><head><title>Not found</title></head></html>";
-        for (wrong, words) in [(POINTER, "git lfs pull"), (&page[..], "a web page (Not found)")] {
+        for (wrong, words) in [(POINTER, "git lfs pull"), (&page[..], "a web page (HTML: Not found)")] {
             let folder = tempfile::tempdir().unwrap();
             let root = folder.path();
             let put = |name: &str, content: &[u8]| {
@@ -421,7 +421,8 @@ mod tests {
                 std::fs::write(path, content).unwrap();
             };
             let text = |name: &str| root.join(name).to_str().unwrap().to_owned();
-            let config = br#"{"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 8}"#;
+            let config = br#"{"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 8,
+                "n_positions": 16, "vocab_size": 11}"#;
             put("model/config.json", config);
             put("model/model.safetensors", wrong);
             put("sharded/config.json", config);

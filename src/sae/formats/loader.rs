@@ -274,7 +274,7 @@ fn detect_folder(place: &Place) -> Result<Family> {
     {
         return Ok(family);
     }
-    let found = family_of(place, |name| place.has(name))?;
+    let found = family_of(place, |name| place.has_surely(name))?;
     found.map(|(family, _)| family).ok_or_else(|| unrecognised(place, &[]))
 }
 
