@@ -324,7 +324,7 @@ impl<'a> Fields<'a> {
             let off = value.as_u64() == Some(0)
                 || value.as_bool() == Some(false)
                 || value.as_str() == Some("")
-                || value.as_array().is_some_and(|array| array.len() == 0);
+                || value.as_array().is_some_and(|array| array.is_empty());
             // What interleaving the weights of the first releases had; files are alike.
             (!off && *name != "tensor_data_layout").then(|| (key, value.to_string()))
         });

@@ -143,7 +143,9 @@ impl Gguf {
             }
             other => Err(self.wrong(
                 format!("`smollm`, `gpt-2` or `llama-bpe` in `{PREFIX}pre`"),
-                format!("`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"),
+                format!(
+                    "`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"
+                ),
             )),
         }
     }

@@ -60,7 +60,10 @@ impl Decoder {
         let last = |hooks: &Hooks| -> Result<(Vec<f32>, Vec<f64>)> {
             let logits = self.run(&tokens, hooks)?.0.get(0)?;
             let logits = logits.get(logits.dim(0)? - 1)?;
-            Ok((logits.to_dtype(DType::F32)?.to_vec1()?, Sampling::default().probabilities(&logits)?))
+            Ok((
+                logits.to_dtype(DType::F32)?.to_vec1()?,
+                Sampling::default().probabilities(&logits)?,
+            ))
         };
         let (before, p_before) = last(&Hooks::new())?;
         let (after, p_after) = last(hooks)?;

@@ -244,11 +244,7 @@ impl Pass<'_> {
 }
 
 /// `gain ∘ x + bias`.
-fn scaled_and_shifted(
-    x: Tensor,
-    gain: Option<&Tensor>,
-    bias: Option<&Tensor>,
-) -> Result<Tensor> {
+fn scaled_and_shifted(x: Tensor, gain: Option<&Tensor>, bias: Option<&Tensor>) -> Result<Tensor> {
     let scaled = match gain {
         Some(gain) => x.broadcast_mul(gain)?,
         None => x,

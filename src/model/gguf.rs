@@ -7,9 +7,9 @@ use candle_core::{DType, Device};
 use super::families::{ignored_note, llama};
 use super::text::Origin;
 use super::{Config, Decoder, DecoderLoader, Norm, Position, Rotary, Scaling};
+use crate::Result;
 use crate::gguf::{Gguf, Llama, Rope};
 use crate::hub::Source;
-use crate::Result;
 use crate::store::UnknownFields;
 
 impl Decoder {
@@ -257,9 +257,11 @@ mod tests {
     fn one_of_several_files_and_other_architectures_name_the_way_out() {
         let (_, weights) = theirs(false, false);
         let part = |key: &str, value: u16| {
-            file(&weights)
-                .entry("split.count", 2, value.to_le_bytes().to_vec())
-                .entry(key, 2, 1u16.to_le_bytes().to_vec())
+            file(&weights).entry("split.count", 2, value.to_le_bytes().to_vec()).entry(
+                key,
+                2,
+                1u16.to_le_bytes().to_vec(),
+            )
         };
         let message = load(&part("split.no", 3)).unwrap_err().to_string();
         assert!(message.contains("part 2 of 3") && message.contains("--merge"), "{message}");

@@ -110,7 +110,8 @@ fn logits_are_near_and_f32_in_every_family() {
 fn a_norm_of_large_activations_does_not_overflow_in_f16() {
     let model = llama();
     let large = Tensor::full(6e3f32, (1, 3, 8), CPU).unwrap();
-    let large = (large + Tensor::arange(0f32, 8., CPU).unwrap().broadcast_as((1, 3, 8)).unwrap() * 500.)
+    let large = (large
+        + Tensor::arange(0f32, 8., CPU).unwrap().broadcast_as((1, 3, 8)).unwrap() * 500.)
         .unwrap();
     near("logits of a large stream", &model, |model| model.unembed(&large));
 }
@@ -145,9 +146,7 @@ fn losses_and_lenses_are_near() {
         near("loss per token", &model, |model| model.loss_per_token(&tokens()));
         near("lens", &model, |model| model.logit_lens(&tokens()));
         let text = Tokens::from((0..90).map(|i| (i * i % 260) as u32).collect::<Vec<_>>());
-        near("mean loss", &model, |model| {
-            Ok(Tensor::new(model.mean_loss(&text, 3, 8)?, CPU)?)
-        });
+        near("mean loss", &model, |model| Ok(Tensor::new(model.mean_loss(&text, 3, 8)?, CPU)?));
     }
 }
 
@@ -198,9 +197,7 @@ fn autoencoders_read_and_change_models_of_every_type() {
             Ok(Tensor::new(&[check.cosine, check.length_ratio, check.fvu.sqrt()], CPU)?)
         });
         near("ablate", &model, |model| Ok(model.run(&tokens(), &sae.ablate(&[3, 4])?)?.0));
-        near("scale", &model, |model| {
-            Ok(model.run(&tokens(), &sae.scale_features(&[3], 2.5)?)?.0)
-        });
+        near("scale", &model, |model| Ok(model.run(&tokens(), &sae.scale_features(&[3], 2.5)?)?.0));
         near("steer", &model, |model| Ok(model.run(&tokens(), &sae.steer(3, 2.0)?)?.0));
         near("a replacement by hand", &model, |model| {
             let own = sae.clone();
@@ -259,7 +256,8 @@ fn galleries_of_a_half_model_show_the_same_features() {
 fn a_fit_on_a_half_model_can_be_used_on_it() {
     let model = llama().to_dtype(DType::F16).unwrap();
     let text = Tokens::from((0..400).map(|i| (i * i % 260) as u32).collect::<Vec<_>>());
-    let options = SaeOptions { steps: 3, batch: 16, buffer: 64, length: 8, ..SaeOptions::default() };
+    let options =
+        SaeOptions { steps: 3, batch: 16, buffer: 64, length: 8, ..SaeOptions::default() };
     let (sae, _) = Sae::fit(&model, POINT, &text, &options).unwrap();
     let sae = sae.at(POINT);
     let cache = model.activations(&tokens(), &[POINT]).unwrap();
@@ -272,9 +270,7 @@ fn a_tracer_reads_a_bilinear_model_of_every_type() {
     let model = model(families().remove(4));
     let input = sae_with(Architecture::signed_top_k(4), HookPoint::MlpIn(1));
     let output = sae_with(Architecture::signed_top_k(4), HookPoint::MlpOut(1));
-    near("an interaction", &model, |model| {
-        Tracer::new(model, 1, &input, &output)?.interaction(2)
-    });
+    near("an interaction", &model, |model| Tracer::new(model, 1, &input, &output)?.interaction(2));
 }
 
 #[test]

@@ -114,7 +114,8 @@ impl Hooks {
         let mut activation = activation;
         for change in self.replacements.get(&point).into_iter().flatten() {
             let dtype = activation.dtype();
-            let changed = change(&activation).map_err(|reason| of_two_dtypes(reason, point, dtype))?;
+            let changed =
+                change(&activation).map_err(|reason| of_two_dtypes(reason, point, dtype))?;
             if changed.dims() != activation.dims() {
                 let what = format!("what replaces {point}");
                 return Err(Error::shape(what, format!("{:?}", activation.dims()), changed.dims()));
@@ -158,7 +159,11 @@ fn of_two_dtypes(reason: Error, point: HookPoint, dtype: DType) -> Error {
                     dtype.as_str()
                 );
                 let found = format!("{} and {} in `{op}`", lhs.as_str(), rhs.as_str());
-                return Error::invalid(format!("what the hook at {point} computes"), expected, found);
+                return Error::invalid(
+                    format!("what the hook at {point} computes"),
+                    expected,
+                    found,
+                );
             }
             _ => return reason,
         };

@@ -529,8 +529,7 @@ impl<'a> Machine<'a> {
                 _,
                 Value::Int(count),
                 Value::None,
-            ] if word == "storage" =>
-            {
+            ] if word == "storage" => {
                 let Ok(count) = usize::try_from(*count) else {
                     return fail("a storage of a negative size");
                 };

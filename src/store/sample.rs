@@ -46,7 +46,7 @@ fn dictionary(tensors: &[(&str, Tensor)], legacy: bool) -> Vec<u8> {
         number(&mut pickle, tensor.elem_count());
         pickle.extend(if legacy { &b"NtQ"[..] } else { b"tQ" });
         number(&mut pickle, 0);
-        for sizes in [tensor.dims(), &tensor.stride().to_vec()] {
+        for sizes in [tensor.dims(), tensor.stride()] {
             pickle.push(b'(');
             sizes.iter().for_each(|size| number(&mut pickle, *size));
             pickle.push(b't');

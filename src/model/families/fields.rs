@@ -163,7 +163,10 @@ impl<'a> Fields<'a> {
     }
 
     fn as_size(&self, name: &str, value: &Value) -> Result<usize> {
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        // Some programs write 4.0 for 4.
+        let whole = value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x));
+        let size = value.as_u64().or(whole.map(|x| x as u64));
+        let size = size.and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| self.unusable(&format!("a size in `{name}`"), &value.to_string()))
     }
 
@@ -272,7 +275,8 @@ impl<'a> Fields<'a> {
         let scaling = inner.scaling()?;
         let Fields { fields: left, .. } = inner;
         // What is unknown is told with the other unknown fields.
-        self.fields.extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
+        self.fields
+            .extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
         if !(share > 0. && share <= 1.) {
             let expected = "a share of a head between 0 and 1 for rotary embedding";
             return Err(self.unusable(expected, &share.to_string()));

@@ -13,8 +13,7 @@ use crate::{Error, Result};
 const ADAPTER: &str = "adapter_config.json";
 
 /// What to load where weights are quantised.
-pub(super) const UNQUANTISED: &str =
-    "Load the repository that was quantised, with its weights in 16 or 32 bits, or a GGUF file of \
+pub(super) const UNQUANTISED: &str = "Load the repository that was quantised, with its weights in 16 or 32 bits, or a GGUF file of \
      the model (Decoder::from_gguf)";
 
 /// Kinds of models that no family here is, by what their `model_type` begins with, longer names
@@ -166,7 +165,8 @@ pub(super) fn without_weights(repository: &Repository, reason: Error) -> Error {
         format!(" It has {file}, the format of Meta's or Mistral's own releases.")
     } else if let Some(file) = has(&|name| ends_with(name, ".safetensors")) {
         format!(" It has {file}: if that is the whole model, rename it to model.safetensors.")
-    } else if let Some(file) = has(&|name| [".bin", ".pt", ".pth"].iter().any(|end| ends_with(name, end)))
+    } else if let Some(file) =
+        has(&|name| [".bin", ".pt", ".pth"].iter().any(|end| ends_with(name, end)))
     {
         format!(" It has {file}: if that is the whole model, rename it to pytorch_model.bin.")
     } else if let Some(file) = has(&|name| ends_with(name, ".onnx") || ends_with(name, ".ot")) {
@@ -186,7 +186,8 @@ pub(super) fn without_weights(repository: &Repository, reason: Error) -> Error {
 fn adapter(repository: &Repository) -> Result<Option<Error>> {
     let Some(content) = repository.read_if(ADAPTER)? else { return Ok(None) };
     let settings: Value = serde_json::from_slice(&content.bytes).unwrap_or_default();
-    let text = |name: &str| settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text =
+        |name: &str| settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let kind = text("peft_type").unwrap_or("PEFT");
     let base = match text("base_model_name_or_path") {
         Some(base) => format!("the model {base}"),
@@ -236,4 +237,5 @@ fn ends_with(name: &str, end: &str) -> bool {
 }
 
 /// Files of a training run that end as weights do.
-const NOT_WEIGHTS: [&str; 4] = ["training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt"];
+const NOT_WEIGHTS: [&str; 4] =
+    ["training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt"];

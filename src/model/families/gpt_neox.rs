@@ -65,8 +65,14 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
     })?;
     check_tied("embed_out.weight", config, &parameters, weights)?;
     for layer in 0..config.layers {
-        // Causal masks and frequencies, which the sizes tell.
-        for name in ["bias", "masked_bias", "rotary_emb.inv_freq"] {
+        // Causal masks and angles, which the sizes tell.
+        for name in [
+            "bias",
+            "masked_bias",
+            "rotary_emb.inv_freq",
+            "rotary_emb.cos_cached",
+            "rotary_emb.sin_cached",
+        ] {
             weights.ignore(&format!("gpt_neox.layers.{layer}.attention.{name}"));
         }
     }

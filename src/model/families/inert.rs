@@ -184,6 +184,7 @@ pub(super) fn changes_nothing(family: Family, name: &str) -> bool {
     // transformers keeps for itself what begins with an underscore, and dropouts act in training.
     name.starts_with('_')
         || name.contains("dropout")
+        || name.contains("layerdrop")
         || name.ends_with("pdrop")
         || name.ends_with("_token_id")
         || own.contains(&name)

@@ -104,9 +104,12 @@ pub(in crate::model) fn build(
 pub(super) fn load(config: &Config, weights: &mut Weights) -> Result<Parameters> {
     let parameters = parameters(config, |name, shape| weights.take(name, shape))?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
+    // Frequencies, and their cosines and sines, which the sizes tell.
+    weights.ignore("model.rotary_emb.inv_freq");
     for layer in 0..config.layers {
-        // Frequencies, which the sizes tell.
-        weights.ignore(&format!("model.layers.{layer}.self_attn.rotary_emb.inv_freq"));
+        for name in ["inv_freq", "cos_cached", "sin_cached"] {
+            weights.ignore(&format!("model.layers.{layer}.self_attn.rotary_emb.{name}"));
+        }
     }
     Ok(parameters)
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
 
+use crate::hub::tests::Server;
+use crate::hub::{Hub, Repository};
 use crate::model::{Config, Decoder, DecoderLoader, Position, Scaling};
 use crate::random::Rng;
 use crate::store::sample::{legacy_torch_file, torch_file};
@@ -128,14 +130,7 @@ fn gpt_neox() -> (Value, Weights) {
 }
 
 fn every_family() -> Vec<(Value, Weights)> {
-    vec![
-        gpt2(),
-        gpt_neox(),
-        llama("llama"),
-        llama("mistral"),
-        llama("qwen2"),
-        llama("gemma2"),
-    ]
+    vec![gpt2(), gpt_neox(), llama("llama"), llama("mistral"), llama("qwen2"), llama("gemma2")]
 }
 
 fn with(config: &Value, more: &Value) -> Value {
@@ -250,7 +245,9 @@ fn fields_that_change_nothing_change_nothing_in_any_family() {
 #[test]
 fn the_context_is_found_under_every_name() {
     for (config, weights) in [gpt_neox(), llama("llama"), llama("qwen2")] {
-        for name in ["max_sequence_length", "max_seq_len", "n_ctx", "model_max_length", "seq_length"] {
+        for name in
+            ["max_sequence_length", "max_seq_len", "n_ctx", "model_max_length", "seq_length"]
+        {
             let own = loaded(&with(&config, &json!({ name: 40 })), &weights);
             assert_eq!(own.config().context, 16, "{name}");
             let mut other = with(&config, &json!({ name: 40 }));
@@ -278,7 +275,8 @@ fn what_is_unknown_is_told_at_once_with_the_way_on_and_noted_where_it_is_taken()
         let strange = with(&config, &json!({ "zoo": "lion", "logit_scale": 2.5, "mup": [1] }));
         let folder = folder(&strange, &weights);
         let message = load(folder.path()).unwrap_err().to_string();
-        for part in ["`zoo`: \"lion\"", "`logit_scale`: 2.5", "`mup`: [1]", "DecoderLoader::new()"] {
+        for part in ["`zoo`: \"lion\"", "`logit_scale`: 2.5", "`mup`: [1]", "DecoderLoader::new()"]
+        {
             assert!(message.contains(part), "{part} in {message}");
         }
         let name = folder.path().to_str().unwrap();
@@ -317,7 +315,8 @@ fn fields_that_change_numbers_are_applied_or_refused() {
         assert!(logits(&loaded(&config, &weights)).iter().all(|logit| logit.is_finite()));
     }
     let (config, weights) = llama("llama");
-    let scaled = |scaling: Value| loaded(&with(&config, &json!({ "rope_scaling": scaling })), &weights);
+    let scaled =
+        |scaling: Value| loaded(&with(&config, &json!({ "rope_scaling": scaling })), &weights);
     let scaling = |model: &Decoder| match model.config().position {
         Position::Rotary(rotary) => rotary.scaling,
         Position::Learned => panic!("learned"),
@@ -503,6 +502,23 @@ fn adapters_and_files_of_other_programs_are_named() {
     load(&at("checkpoint-1000")).unwrap();
 }
 
+#[test]
+fn whole_numbers_with_a_point_and_tables_of_angles_are_read() {
+    let (config, mut weights) = llama("llama");
+    let plain = logits(&loaded(&config, &weights));
+    for (name, shape) in [
+        ("model.rotary_emb.inv_freq", vec![2]),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", vec![2]),
+        ("model.layers.0.self_attn.rotary_emb.cos_cached", vec![1, 1, 16, 4]),
+    ] {
+        weights.push((name.to_owned(), Tensor::zeros(shape, DType::F32, CPU).unwrap()));
+    }
+    let pointed = with(&config, &json!({ "num_hidden_layers": 1.0, "vocab_size": 11.0 }));
+    assert_eq!(logits(&loaded(&pointed, &weights)), plain);
+    let message = message(&with(&config, &json!({ "num_hidden_layers": 1.5 })));
+    assert!(message.contains("a size in `num_hidden_layers`"), "{message}");
+}
+
 fn borrowed(weights: &Weights) -> Vec<(&str, Tensor)> {
     weights.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect()
 }
@@ -568,13 +584,31 @@ fn split_files_of_torch_save_are_joined_and_missing_ones_named() {
         .enumerate()
         .map(|(i, (name, _))| (name.clone(), place_of(i).into()))
         .collect();
-    fs::write(at("pytorch_model.bin.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
+    fs::write(at("pytorch_model.bin.index.json"), json!({ "weight_map": map }).to_string())
+        .unwrap();
     assert_eq!(logits(&load(place.path()).unwrap()), expected);
     fs::remove_file(at(&part(2))).unwrap();
     let message = load(place.path()).unwrap_err().to_string();
     for text in [&*part(2), "one of the 2 parts", "pytorch_model.bin.index.json"] {
         assert!(message.contains(text), "{text} in {message}");
     }
+}
+
+#[test]
+fn a_hub_repository_of_torch_save_loads_and_then_from_the_cache_alone() {
+    let (config, weights) = gpt2();
+    let place = tempfile::tempdir().unwrap();
+    write_config(place.path(), &config);
+    fs::write(place.path().join("pytorch_model.bin"), torch_file(&borrowed(&weights))).unwrap();
+    let server = Server::start();
+    server.serve("owner/old", place.path());
+    let from = |hub: Hub| Decoder::from_repository(&Repository::on(hub, "owner/old"), CPU);
+    let expected = logits(&loaded(&config, &weights));
+    assert_eq!(logits(&from(server.hub.clone()).unwrap()), expected);
+    assert_eq!(logits(&from(server.hub.clone().offline()).unwrap()), expected);
+    // A hub that cannot be reached does not hide what the cache has.
+    let nowhere = server.hub.clone().with_endpoint("http://127.0.0.1:9");
+    assert_eq!(logits(&from(nowhere).unwrap()), expected);
 }
 
 #[test]
