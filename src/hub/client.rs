@@ -78,12 +78,27 @@ pub(super) enum Refusal {
         again: Option<Option<Duration>>,
     },
     /// The hub has it not, or not for everyone: what to do.
-    Missing { hint: String },
+    Missing {
+        hint: String,
+    },
     /// What answers is no hub.
-    Odd { address: String, found: String },
+    Odd {
+        address: String,
+        found: String,
+    },
 }
 
 impl Refusal {
+    /// The same, with what the cache has, if a hub out of reach is the reason.
+    pub(super) fn or_cached(self, cached: &str) -> Self {
+        match self {
+            Self::Unreachable { address, reason, again } if !cached.is_empty() => {
+                Self::Unreachable { address, reason: format!("{reason}; {cached}"), again }
+            }
+            other => other,
+        }
+    }
+
     /// As an error about `what`.
     pub(super) fn into_error(self, what: impl fmt::Display) -> Error {
         match self {
@@ -289,7 +304,9 @@ fn unreachable(address: &str, error: &ureq::Error, patience: &Patience) -> Refus
     let timed_out = |what: &str, limit: Duration| (format!("{what} for {limit:?}"), None);
     let (reason, again) = match error {
         ureq::Error::HostNotFound => ("there is no host of this name".to_owned(), None),
-        ureq::Error::Timeout(Timeout::Resolve) => timed_out("its name was looked up", patience.connect),
+        ureq::Error::Timeout(Timeout::Resolve) => {
+            timed_out("its name was looked up", patience.connect)
+        }
         ureq::Error::Timeout(Timeout::Connect) => timed_out("no connection", patience.connect),
         ureq::Error::Timeout(Timeout::RecvResponse) => timed_out("no answer", patience.answer),
         ureq::Error::Timeout(_) => timed_out("nothing arrived", patience.stall),

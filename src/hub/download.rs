@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::Hub;
 use super::cache::CacheFolder;
 use super::client::{Client, Patience, Refusal};
 use super::names::Repo;
 use super::remote::About;
-use super::Hub;
 use crate::notebook::Progress;
 use crate::{Error, Result};
 
@@ -197,7 +197,9 @@ impl Download<'_> {
                 }
                 file.write_all(&chunk).map_err(Error::io("write", self.part))?;
                 arrived += chunk.len() as u64;
-                let kilobytes = arrived / KILOBYTE;
+                // The last one need not be whole.
+                let is_last = arrived == *size;
+                let kilobytes = arrived / KILOBYTE + u64::from(is_last && arrived % KILOBYTE > 0);
                 let stopped = bar.advance(kilobytes.saturating_sub(*counted));
                 *counted = kilobytes.max(*counted);
                 if stopped || (self.patience().is_stopped)() {

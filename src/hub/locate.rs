@@ -87,7 +87,8 @@ fn no_folder(name: &str) -> Error {
         None => String::new(),
     };
     if name.starts_with('~') && !name.starts_with("~/") {
-        hint = "`~` is the home folder only as `~/`; write another user's as a whole path.".to_owned();
+        hint =
+            "`~` is the home folder only as `~/`; write another user's as a whole path.".to_owned();
     }
     let what = format!("the folder {}", whole.display());
     let hub = "A repository of the hub is written owner/name.";
@@ -114,12 +115,12 @@ pub(super) fn no_file(folder: &Path, name: &str, asked: &str) -> String {
             None => format!("there is no folder {}", place.display()),
         },
         (true, _) if names.is_empty() => format!("the folder {} is empty", place.display()),
-        (true, []) => format!("the folder {} has no such file, but {}", place.display(), some_of(&names)),
-        (true, close) => format!(
-            "the folder {} has no such file, but {}",
-            place.display(),
-            some_of(close)
-        ),
+        (true, []) => {
+            format!("the folder {} has no such file, but {}", place.display(), some_of(&names))
+        }
+        (true, close) => {
+            format!("the folder {} has no such file, but {}", place.display(), some_of(close))
+        }
     };
     match Repo::parse(asked) {
         Ok(repo) if repo.name.contains('/') && !asked.starts_with(['/', '.', '~']) => {
@@ -147,7 +148,10 @@ mod tests {
         for path in ["/no/such/dir", "./nosuch", "a/b/c", "../nosuch/", "nosuch/", "no such"] {
             let message = message(path);
             assert!(message.starts_with("the folder /"), "{message}");
-            assert!(message.contains("was not found") && message.contains("owner/name"), "{message}");
+            assert!(
+                message.contains("was not found") && message.contains("owner/name"),
+                "{message}"
+            );
         }
         assert!(message("/no/such/dir").contains("/ has no `no`"));
         for name in ["gpt2", "o/s", "o/s@v1", "models/o/s", "datasets/o/s"] {

@@ -105,7 +105,9 @@ impl Hub {
             cache: cache.unwrap_or_else(|| home.join("hub")),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
             // Python's clients know the second name too.
-            offline: set("HF_HUB_OFFLINE").or_else(|| set("TRANSFORMERS_OFFLINE")).is_some_and(is_true),
+            offline: set("HF_HUB_OFFLINE")
+                .or_else(|| set("TRANSFORMERS_OFFLINE"))
+                .is_some_and(is_true),
             patience,
         })
     }
@@ -148,7 +150,9 @@ impl Hub {
         if self.offline {
             let place = self.cache.display();
             let hint = match cached.is_missing(name) {
-                true => format!("The cache {place} has a note that the repository has no such file."),
+                true => {
+                    format!("The cache {place} has a note that the repository has no such file.")
+                }
                 false => format!(
                     "It is not in the cache {place}, and the network is switched off \
                      (HF_HUB_OFFLINE).{}",

@@ -99,14 +99,15 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Those of `names` that `name` was probably meant to be, the closest first, at most three.
-pub(super) fn similar<'a>(
-    name: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Vec<&'a str> {
+pub(super) fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = name.to_lowercase();
-    let closeness = |own: &&str| strsim::normalized_damerau_levenshtein(&folded, &own.to_lowercase());
-    let mut close: Vec<(f64, &str)> =
-        names.into_iter().map(|own| (closeness(&own), own)).filter(|(near, _)| *near >= 0.6).collect();
+    let closeness =
+        |own: &&str| strsim::normalized_damerau_levenshtein(&folded, &own.to_lowercase());
+    let mut close: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|own| (closeness(&own), own))
+        .filter(|(near, _)| *near >= 0.6)
+        .collect();
     close.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     close.into_iter().take(3).map(|(_, own)| own).collect()
 }

@@ -30,7 +30,10 @@ pub(super) struct About {
 /// The names of a repository's files.
 #[derive(Debug, Clone)]
 pub(super) enum Listing {
-    Files { commit: String, names: BTreeSet<String> },
+    Files {
+        commit: String,
+        names: BTreeSet<String>,
+    },
     /// The hub serves files only, as simple mirrors do.
     Unknown,
 }
@@ -61,12 +64,7 @@ impl Hub {
     }
 
     /// What the hub tells of the file `name`.
-    pub(super) fn about(
-        &self,
-        client: &Client,
-        repo: &Repo,
-        name: &str,
-    ) -> Result<About, Refusal> {
+    pub(super) fn about(&self, client: &Client, repo: &Repo, name: &str) -> Result<About, Refusal> {
         let address = repo.file_address(&self.endpoint, name);
         self.retried(|| {
             let answer = client.get(&address, Some("bytes=0-0"))?;
@@ -136,10 +134,9 @@ impl Hub {
                 "{} has no repository {}, or it is private: {token}.",
                 self.endpoint, repo.name
             )),
-            (_, "RevisionNotFound") => missing(format!(
-                "{page} has no branch, tag or commit `{}`.",
-                repo.revision
-            )),
+            (_, "RevisionNotFound") => {
+                missing(format!("{page} has no branch, tag or commit `{}`.", repo.revision))
+            }
             (_, "EntryNotFound") => {
                 missing(format!("{page} has no file of this name; its page lists them."))
             }
@@ -155,7 +152,8 @@ impl Hub {
             (status @ (408 | 429 | 500 | 502 | 503 | 504), _) => {
                 let after = answer.headers.get("retry-after").and_then(|text| text.parse().ok());
                 let after = after.map(Duration::from_secs);
-                let wait = after.map(|wait| format!(" It asks to wait {wait:?}.")).unwrap_or_default();
+                let wait =
+                    after.map(|wait| format!(" It asks to wait {wait:?}.")).unwrap_or_default();
                 let reason = match status {
                     429 => format!(
                         "it limits how often it is asked (status 429).{wait} Try again later, or \
@@ -190,7 +188,8 @@ impl Listing {
         if !close.is_empty() {
             return format!("Did you mean {}?", close.join(" or "));
         }
-        let folder = name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let folder =
+            name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         let beside: Vec<&str> =
             names.iter().filter_map(|own| own.strip_prefix(folder.as_str())).collect();
         match (beside.is_empty(), names.is_empty()) {
@@ -206,7 +205,8 @@ impl Listing {
 
 impl About {
     fn read(address: &str, answer: &Answer) -> Result<Self, Refusal> {
-        let odd = |found: &str| Refusal::Odd { address: address.to_owned(), found: found.to_owned() };
+        let odd =
+            |found: &str| Refusal::Odd { address: address.to_owned(), found: found.to_owned() };
         // A hub tells the commit and the content's name as it redirects to where large files are.
         let redirects = || answer.before.iter();
         let first = |name: &str| redirects().find_map(|headers| headers.get(name));
@@ -217,7 +217,8 @@ impl About {
             false => odd("one without X-Repo-Commit"),
         })?;
         let commit = safe(commit).ok_or_else(|| odd("a commit that is none"))?;
-        let etag = first("x-linked-etag").or_else(|| last("x-linked-etag")).or_else(|| last("etag"));
+        let etag =
+            first("x-linked-etag").or_else(|| last("x-linked-etag")).or_else(|| last("etag"));
         let etag = etag.ok_or_else(|| odd("one without ETag"))?;
         let size = size(&answer.headers).ok_or_else(|| odd("one without the file's size"))?;
         Ok(Self { address: address.to_owned(), commit, key: key(etag), size })

@@ -204,7 +204,22 @@ impl Repository {
     /// # Errors
     /// A hub that cannot be asked; Stop.
     pub(crate) fn has_surely(&self, name: &str) -> Result<bool> {
-        self.ask(name)?.map_err(|refusal| refusal.into_error(format!("{name} of {self}")))
+        let known = self.ask(name)?;
+        known.map_err(|refusal| {
+            refusal.or_cached(&self.cached()).into_error(format!("{name} of {self}"))
+        })
+    }
+
+    /// What the cache has of the hub's repository, in words.
+    fn cached(&self) -> String {
+        let Place::Hub(hub, _) = &self.place else { return String::new() };
+        let repo = Repo::parse(&self.name);
+        let names = repo.map(|repo| hub.folder(&repo).names("")).unwrap_or_default();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!("of {self} the cache has {}", some_of(&names))
+        }
     }
 
     fn ask(&self, name: &str) -> Result<Result<bool, Refusal>> {
@@ -288,9 +303,9 @@ impl Repository {
             Some(Ok(listing)) if listing.holds(name) == Some(false) => {
                 format!("{page} has no such file. {}", listing.instead_of(name))
             }
-            _ if cached.is_missing(name) => format!(
-                "{page} had no such file when it was fetched; `Hub::file` asks it again."
-            ),
+            _ if cached.is_missing(name) => {
+                format!("{page} had no such file when it was fetched; `Hub::file` asks it again.")
+            }
             _ => return Ok(()),
         };
         Err(Error::NotFound { what: format!("{name} of {repo}"), hint })

@@ -78,8 +78,11 @@ impl Server {
         server.put("/owner/name/resolve/main/config.json", SMALL.to_vec());
         server.put("/owner/name/resolve/v1/sub/config.json", SMALL.to_vec());
         server.put("/datasets/owner/name/resolve/main/big-file.bin", large());
-        server.put_answer("/old/name/resolve/main/config.json", "307 Temporary Redirect",
-            "Location: /owner/name/resolve/main/config.json\r\n");
+        server.put_answer(
+            "/old/name/resolve/main/config.json",
+            "307 Temporary Redirect",
+            "Location: /owner/name/resolve/main/config.json\r\n",
+        );
         server.put_answer("/owner/gated/resolve/main/config.json", "401 Unauthorized", "");
         server.put_answer("/owner/broken/resolve/main/config.json", "500 Oops", "");
         server
@@ -96,7 +99,8 @@ impl Server {
 
     fn put_body(&self, address: &str, status: &str, headers: &str, body: &str) {
         let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n");
         let answer = format!("{head}{headers}\r\n{body}");
         self.state.answers.lock().unwrap().insert(address.to_owned(), answer);
     }

@@ -40,7 +40,9 @@ pub(crate) fn mistaken(
 /// Text that is no JSON, or the message of a server in its place.
 pub(crate) fn parse_json(path: &Path, text: &[u8], expected: &str) -> Result<Value> {
     match serde_json::from_slice(text) {
-        Ok(value) => message(&value).map_or(Ok(value), |words| Err(Error::format(path, expected, words))),
+        Ok(value) => {
+            message(&value).map_or(Ok(value), |words| Err(Error::format(path, expected, words)))
+        }
         Err(reason) => Err(mistaken(path, text, Format::Json, expected, reason.to_string())),
     }
 }
@@ -94,9 +96,10 @@ fn recognise(start: &[u8]) -> Option<(Format, String)> {
         return None;
     }
     match plain_text(text.trim_start()) {
-        Some((Format::Json, words)) if marked => {
-            Some((Format::Foreign, format!("{words} after a byte order mark; save it as UTF-8 without one")))
-        }
+        Some((Format::Json, words)) if marked => Some((
+            Format::Foreign,
+            format!("{words} after a byte order mark; save it as UTF-8 without one"),
+        )),
         found => found,
     }
 }
@@ -118,12 +121,16 @@ fn binary(start: &[u8]) -> Option<(Format, String)> {
         [0x04, 0x22, 0x4d, 0x18, ..] => archive("an lz4"),
         [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => archive("a rar"),
         _ if start.get(257..262) == Some(b"ustar") => archive("a tar"),
-        [b'G', b'G', b'U', b'F', ..] => {
-            found(Format::Gguf, "a GGUF file; Decoder::from_pretrained reads it if its name ends in .gguf")
-        }
-        [b'l', b'm', b'g', b'g', ..] | [b't', b'j', b'g', b'g', ..] | [b'f', b'm', b'g', b'g', ..] => {
-            found(Format::Foreign, "a GGML file of before GGUF; convert it with llama.cpp, or take a newer one")
-        }
+        [b'G', b'G', b'U', b'F', ..] => found(
+            Format::Gguf,
+            "a GGUF file; Decoder::from_pretrained reads it if its name ends in .gguf",
+        ),
+        [b'l', b'm', b'g', b'g', ..]
+        | [b't', b'j', b'g', b'g', ..]
+        | [b'f', b'm', b'g', b'g', ..] => found(
+            Format::Foreign,
+            "a GGML file of before GGUF; convert it with llama.cpp, or take a newer one",
+        ),
         [0x89, b'H', b'D', b'F', b'\r', b'\n', ..] => {
             found(Format::Foreign, &format!("an HDF5 file, as Keras writes it; {CONVERT}"))
         }
@@ -134,7 +141,9 @@ fn binary(start: &[u8]) -> Option<(Format, String)> {
         [b'A', b'R', b'R', b'O', b'W', b'1', ..] => {
             found(Format::Foreign, "an Arrow file; save it as Parquet")
         }
-        [b'S', b'Q', b'L', b'i', b't', b'e', b' ', ..] => found(Format::Foreign, "an SQLite database"),
+        [b'S', b'Q', b'L', b'i', b't', b'e', b' ', ..] => {
+            found(Format::Foreign, "an SQLite database")
+        }
         [b'%', b'P', b'D', b'F', ..] => found(Format::Foreign, "a PDF document"),
         [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'G', b'I', b'F', b'8', ..] => {
             found(Format::Foreign, "a picture")
@@ -144,10 +153,9 @@ fn binary(start: &[u8]) -> Option<(Format, String)> {
             Format::Pickle,
             "a file of torch.save before PyTorch 1.6; load it in Python and save it again",
         ),
-        [0x80, 2..=5, ..] => found(
-            Format::Pickle,
-            &format!("a bare Python pickle, which is a program; {CONVERT}"),
-        ),
+        [0x80, 2..=5, ..] => {
+            found(Format::Pickle, &format!("a bare Python pickle, which is a program; {CONVERT}"))
+        }
         [b'\n', _, b'\n', 5, b'<', b'u', b'n', b'k', b'>', ..]
         | [b'\n', _, b'\n', 5, b'<', b'p', b'a', b'd', b'>', ..] => found(
             Format::Foreign,
@@ -157,21 +165,24 @@ fn binary(start: &[u8]) -> Option<(Format, String)> {
         _ => {
             let length = start.first_chunk().map(|length| u64::from_le_bytes(*length));
             let header = length.is_some_and(|length| (2..100_000_000).contains(&length));
-            (header && start.get(8) == Some(&b'{')).then(|| {
-                (Format::Safetensors, "a safetensors file".to_owned())
-            })
+            (header && start.get(8) == Some(&b'{'))
+                .then(|| (Format::Safetensors, "a safetensors file".to_owned()))
         }
     }
 }
 
 /// Which zip archive it is, by the name of its first member.
 fn zip(start: &[u8]) -> String {
-    let length = start.get(26..28).map(|length| usize::from(length[0]) + 256 * usize::from(length[1]));
+    let length =
+        start.get(26..28).map(|length| usize::from(length[0]) + 256 * usize::from(length[1]));
     let name = length.and_then(|length| start.get(30..30 + length)).unwrap_or_default();
     let name = String::from_utf8_lossy(name);
     if name.ends_with(".npy") {
         "a NumPy archive (.npz)".to_owned()
-    } else if name.ends_with("data.pkl") || name.contains("/data/") || name.ends_with("/.format_version") {
+    } else if name.ends_with("data.pkl")
+        || name.contains("/data/")
+        || name.ends_with("/.format_version")
+    {
         "a file of torch.save (.pt, .bin)".to_owned()
     } else {
         format!("a zip archive that begins with {name:?}; unpack it first, and give the file in it")
@@ -191,7 +202,10 @@ fn plain_text(text: &str) -> Option<(Format, String)> {
         ));
     }
     if text.starts_with("# xet version") {
-        return foreign("a Xet pointer: run `git xet checkout` in its folder, or download the file itself".to_owned());
+        return foreign(
+            "a Xet pointer: run `git xet checkout` in its folder, or download the file itself"
+                .to_owned(),
+        );
     }
     if text.starts_with("/annex/objects/") || text.contains(".git/annex/objects/") {
         return foreign("a git-annex pointer: run `git annex get` in its folder".to_owned());
@@ -206,7 +220,9 @@ fn plain_text(text: &str) -> Option<(Format, String)> {
             text.trim_end()
         ));
     }
-    if ["<!doctype html", "<html", "<head", "<body", "<script"].iter().any(|tag| lower.starts_with(tag))
+    if ["<!doctype html", "<html", "<head", "<body", "<script"]
+        .iter()
+        .any(|tag| lower.starts_with(tag))
         || (lower.starts_with("<!--") && text.to_ascii_lowercase().contains("<html"))
     {
         return foreign(format!(
@@ -225,16 +241,31 @@ fn plain_text(text: &str) -> Option<(Format, String)> {
         return Some((Format::Json, json(text)));
     }
     let short = text.lines().next().unwrap_or_default();
-    let shouts = ["entry not found", "not found", "access denied", "unauthorized", "forbidden",
-        "repository not found", "invalid username or password", "too many requests",
-        "internal server error", "bad gateway", "service unavailable", "rate limit"];
+    let shouts = [
+        "entry not found",
+        "not found",
+        "access denied",
+        "unauthorized",
+        "forbidden",
+        "repository not found",
+        "invalid username or password",
+        "too many requests",
+        "internal server error",
+        "bad gateway",
+        "service unavailable",
+        "rate limit",
+    ];
     if text.len() < 400 && shouts.iter().any(|words| lower.contains(words)) {
-        return foreign(format!("the message of a server, {:?}; download the file again", quote(short)));
+        return foreign(format!(
+            "the message of a server, {:?}; download the file again",
+            quote(short)
+        ));
     }
     if text.lines().take(3).all(is_tiktoken) {
         return foreign(
             "a vocabulary of tiktoken; convert it in Python to a tokenizer.json \
-             (tiktoken's converter is part of transformers)".to_owned(),
+             (tiktoken's converter is part of transformers)"
+                .to_owned(),
         );
     }
     None
@@ -244,7 +275,9 @@ fn plain_text(text: &str) -> Option<(Format, String)> {
 fn is_tiktoken(line: &str) -> bool {
     line.split_once(' ').is_some_and(|(token, rank)| {
         let coded = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-        !token.is_empty() && token.chars().all(coded) && token.len() % 4 == 0
+        !token.is_empty()
+            && token.chars().all(coded)
+            && token.len() % 4 == 0
             && rank.parse::<u32>().is_ok()
     })
 }
@@ -262,8 +295,18 @@ fn json(text: &str) -> String {
 
 /// The words of an object that is nothing but the message of a server.
 fn message(value: &Value) -> Option<String> {
-    const FIELDS: [&str; 10] = ["error", "message", "detail", "errors", "status", "statusCode",
-        "code", "error_description", "error_code", "documentation_url"];
+    const FIELDS: [&str; 10] = [
+        "error",
+        "message",
+        "detail",
+        "errors",
+        "status",
+        "statusCode",
+        "code",
+        "error_description",
+        "error_code",
+        "documentation_url",
+    ];
     let fields = value.as_object().filter(|fields| !fields.is_empty())?;
     if !fields.keys().all(|name| FIELDS.contains(&name.as_str())) {
         return None;
@@ -303,7 +346,9 @@ fn part_of(path: &Path) -> Option<String> {
                 digits(rest.split("of").next().unwrap_or_default().trim_matches(['-', '_']))
             })
         })
-        || ["part-a", "parta", "split-a"].iter().any(|word| end.starts_with(word) && end.len() <= word.len() + 1);
+        || ["part-a", "parta", "split-a"]
+            .iter()
+            .any(|word| end.starts_with(word) && end.len() <= word.len() + 1);
     if numbered {
         let whole = name.rsplit_once('.').map_or("", |(whole, _)| whole);
         return Some(format!(
@@ -325,7 +370,8 @@ fn part_of(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n";
+    const POINTER: &[u8] =
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n";
 
     fn found(name: &str, start: &[u8], own: Format) -> String {
         mistaken(Path::new(name), start, own, "x", "FOUND").to_string()
@@ -382,7 +428,8 @@ mod tests {
     #[test]
     fn archives_of_arrays_are_told_from_other_zip_files() {
         use super::super::archive::tests::archive;
-        let cases = [("w.npy", "a NumPy archive"), ("m/data.pkl", "torch.save"), ("a.txt", "\"a.txt\"")];
+        let cases =
+            [("w.npy", "a NumPy archive"), ("m/data.pkl", "torch.save"), ("a.txt", "\"a.txt\"")];
         for (member, expected) in cases {
             let message = found("x", &archive(&[(member, b"1")], false), Format::Json);
             assert!(message.contains(expected), "{message}");
@@ -412,7 +459,9 @@ mod tests {
         const CPU: &Device = &Device::Cpu;
 
         let page = b"<!DOCTYPE html>\n<html><head><title>Not found</title></head></html>";
-        for (wrong, words) in [(POINTER, "git lfs pull"), (&page[..], "a web page (HTML: Not found)")] {
+        for (wrong, words) in
+            [(POINTER, "git lfs pull"), (&page[..], "a web page (HTML: Not found)")]
+        {
             let folder = tempfile::tempdir().unwrap();
             let root = folder.path();
             let put = |name: &str, content: &[u8]| {
@@ -458,10 +507,18 @@ mod tests {
 
     #[test]
     fn names_of_parts_say_how_to_make_them_whole() {
-        for name in ["m.safetensors.part1", "m.safetensors.001", "m.safetensors.part1of3",
-            "m.safetensors.split-00", "m.safetensors.partaa"] {
+        for name in [
+            "m.safetensors.part1",
+            "m.safetensors.001",
+            "m.safetensors.part1of3",
+            "m.safetensors.split-00",
+            "m.safetensors.partaa",
+        ] {
             let message = found(name, b"\x07\x99", Format::Safetensors);
-            assert!(message.contains("FOUND; ") && message.contains("cat m.safetensors.*"), "{message}");
+            assert!(
+                message.contains("FOUND; ") && message.contains("cat m.safetensors.*"),
+                "{message}"
+            );
         }
         let message = found("m-00001-of-00003.gguf", b"\x07\x99", Format::Gguf);
         assert!(message.contains("one of several files"), "{message}");

@@ -46,7 +46,8 @@ fn a_cached_autoencoder_loads_though_the_hub_is_out_of_reach() {
     assert_eq!(loaded.features(), 8);
     let missing = Sae::from_repository(&repository, "4-mlp-out-x2-k2", CPU).unwrap_err();
     let message = missing.to_string();
-    assert!(message.contains("4-mlp-out-x2-k2"), "{message}");
+    assert!(message.contains("could not fetch") && message.contains("o/s"), "{message}");
+    assert!(message.contains("of o/s the cache has 3-mlp-out-x2-k2"), "{message}");
 }
 
 #[test]

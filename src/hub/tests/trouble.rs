@@ -156,7 +156,11 @@ fn closed_doors_say_who_opens_them() {
     let address = "/o/s/resolve/main/x";
     let cases = [
         ("403 Forbidden", "X-Error-Code: GatedRepo\r\n", "accept its terms: do so at http"),
-        ("401 Unauthorized", "X-Error-Code: RepoNotFound\r\n", "has no repository o/s, or it is private"),
+        (
+            "401 Unauthorized",
+            "X-Error-Code: RepoNotFound\r\n",
+            "has no repository o/s, or it is private",
+        ),
         ("401 Unauthorized", "X-Error-Code: RepoNotFound\r\n", "no longer valid"),
         ("404 Not Found", "X-Error-Code: RevisionNotFound\r\n", "no branch, tag or commit `main`"),
         ("404 Not Found", "X-Error-Code: EntryNotFound\r\n", "no file of this name"),

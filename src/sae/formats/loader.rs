@@ -83,7 +83,8 @@ impl SaeLoader {
                 found.map_err(|reason| match reason {
                     Error::NotFound { what, hint } => {
                         let here = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-                        let hint = format!("{hint} Nor is there a folder or file {}.", here.display());
+                        let hint =
+                            format!("{hint} Nor is there a folder or file {}.", here.display());
                         Error::NotFound { what, hint }
                     }
                     other => other,
@@ -406,14 +407,8 @@ mod tests {
             (&[("config.json", b"{}"), ("sae_weights.safetensors", &old)], Family::LlamaScopeR1),
             (&[("config.json", b"{}"), ("sae_weights.safetensors", &new)], Family::Llamascopium),
             (&[("config.json", scope), ("model.safetensors", b"")], Family::Scope),
-            (
-                &[("config.json", br#"{"auxk": 1}"#), ("model.safetensors", b"")],
-                Family::Mlsae,
-            ),
-            (
-                &[("config.json", br#"{"trainer": {}}"#), ("ae.pt", b"")],
-                Family::DictionaryLearning,
-            ),
+            (&[("config.json", br#"{"auxk": 1}"#), ("model.safetensors", b"")], Family::Mlsae),
+            (&[("config.json", br#"{"trainer": {}}"#), ("ae.pt", b"")], Family::DictionaryLearning),
         ];
         for (files, family) in cases {
             let cache = tempfile::tempdir().unwrap();
