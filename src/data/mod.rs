@@ -36,8 +36,8 @@ pub mod text;
 mod thumbnails;
 
 pub use augment::Augmentation;
-pub(crate) use home::user_cache;
 pub use home::{data_folder, home};
+pub(crate) use home::{expand_home, user_cache};
 pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};
 pub use table::{Cell, Table};
