@@ -51,6 +51,11 @@ fn protocol() {
 }
 
 #[test]
+fn blocks_of_the_readme_run_as_printed() {
+    python("kernel/test_readme.py");
+}
+
+#[test]
 fn notebooks_run_to_their_end() {
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("notebooks");
     let entries = |folder: PathBuf| {
