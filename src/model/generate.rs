@@ -113,6 +113,9 @@ impl Decoder {
             unseen = all.len();
             let next = draw(&sampling.probabilities(&logits)?, f64::from(rng.unit()));
             all.push(next);
+            if ends.contains(&next) {
+                progress.note("ended by itself");
+            }
             if progress.advance(1) || ends.contains(&next) {
                 break;
             }

@@ -125,7 +125,11 @@ impl Decoder {
         let (rows, ids) = (self.config().vocab, tokenizer.vocab());
         if ids > rows {
             let what = format!("the ids of the tokenizer (the largest is {})", ids - 1);
-            return Err(Error::invalid(what, format!("at most {rows}, the model's vocabulary"), ids));
+            return Err(Error::invalid(
+                what,
+                format!("at most {rows}, the model's vocabulary"),
+                ids,
+            ));
         }
         Ok(tokenizer.for_rows(rows))
     }
@@ -478,7 +482,10 @@ mod tests {
         assert!(message.contains("with_tokenizer"), "{message}");
         std::fs::write(folder.path().join("tokenizer.model"), b"\n\x0e\n\x05<unk>").unwrap();
         let message = load().to_string();
-        assert!(message.contains("SentencePiece") && message.contains("save_pretrained"), "{message}");
+        assert!(
+            message.contains("SentencePiece") && message.contains("save_pretrained"),
+            "{message}"
+        );
     }
 
     /// Case 32: the largest id decides.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
@@ -63,7 +65,9 @@ impl Tokenizer {
                 "GPT2Tokenizer" => gpt2(repository, settings),
                 class => {
                     let class = if class.is_empty() { "an unnamed class" } else { class };
-                    let what = format!("the vocabulary of {class}, whose way of cutting words they do not tell");
+                    let what = format!(
+                        "the vocabulary of {class}, whose way of cutting words they do not tell"
+                    );
                     Err(explain(repository, &format!("{VOCAB} and {MERGES}"), &what))
                 }
             };
@@ -88,13 +92,48 @@ impl Tokenizer {
 
 /// A tokenizer of the crate from the bytes of `tokenizer.json`; `path` names it in messages.
 pub(super) fn backend(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|reason| {
-        let found = match kind(bytes) {
-            Some(what) => format!("{what}. {}", way_out("the model's name or folder")),
-            None => reason.to_string(),
-        };
-        Error::format(path, "a tokenizer (tokenizer.json)", found)
-    })
+    let read = |bytes: &[u8]| {
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|reason| {
+            let found = match kind(bytes) {
+                Some(what) => format!("{what}. {}", way_out("the model's name or folder")),
+                None => reason.to_string(),
+            };
+            Error::format(path, "a tokenizer (tokenizer.json)", found)
+        })
+    };
+    let tokenizer = read(bytes)?;
+    // The crate numbers added tokens one after the other, whatever the file says, unless they are
+    // in the vocabulary of the model: so that is where those after a hole go.
+    let Declared { added_tokens } = serde_json::from_slice(bytes).unwrap_or_default();
+    let in_model = |token: &DeclaredToken| tokenizer.get_model().token_to_id(&token.content);
+    let more: Vec<&DeclaredToken> =
+        added_tokens.iter().filter(|token| in_model(token).is_none()).collect();
+    let is_moved =
+        |token: &&&DeclaredToken| tokenizer.token_to_id(&token.content) != Some(token.id);
+    let Some(moved) = more.iter().find(is_moved) else { return Ok(tokenizer) };
+    let mut file: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let Some(vocab) = file["model"]["vocab"].as_object_mut() else {
+        let expected = "added tokens numbered after the others";
+        let found = format!("{:?} as number {}", moved.content, moved.id);
+        return Err(Error::format(path, expected, found));
+    };
+    for token in more {
+        vocab.insert(token.content.clone(), token.id.into());
+    }
+    read(file.to_string().as_bytes())
+}
+
+/// The added tokens of a `tokenizer.json`, with the numbers that it gives them.
+#[derive(Default, Deserialize)]
+struct Declared {
+    #[serde(default)]
+    added_tokens: Vec<DeclaredToken>,
+}
+
+#[derive(Deserialize)]
+struct DeclaredToken {
+    id: u32,
+    content: String,
 }
 
 /// What a file is that is no `tokenizer.json`, if its first bytes tell.
@@ -128,7 +167,9 @@ fn kind(bytes: &[u8]) -> Option<&'static str> {
         return Some(TEKKEN);
     }
     if fields.contains_key("tokenizer_class") || fields.contains_key("bos_token") {
-        return Some("a tokenizer_config.json, which has the settings of a tokenizer and no tokens");
+        return Some(
+            "a tokenizer_config.json, which has the settings of a tokenizer and no tokens",
+        );
     }
     if fields.contains_key("model_type") || fields.contains_key("architectures") {
         return Some("a config.json, which describes a model");
@@ -176,9 +217,8 @@ fn gpt2(repository: &Repository, mut settings: Settings) -> Result<Tokenizer> {
     let mut pairs = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()) {
         let pair = line.split_once(' ');
-        let (left, right) = pair.ok_or_else(|| {
-            wrong(&merges, "two tokens a line", format!("{line:?}"))
-        })?;
+        let (left, right) =
+            pair.ok_or_else(|| wrong(&merges, "two tokens a line", format!("{line:?}")))?;
         pairs.push((left.to_owned(), right.to_owned()));
     }
     let model = BPE::builder()

@@ -44,7 +44,7 @@ impl Watch {
     }
 }
 
-/// Does `work` on another thread, with a bar that counts up to `bytes`.
+/// Does `work` on another thread, with a bar that counts up to `bytes`; without one for none.
 ///
 /// # Errors
 /// Those of the work; [`Error::Interrupted`] when Stop is pressed.
@@ -53,14 +53,23 @@ pub(super) fn stoppable<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce(&Watch) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let mut bar = Progress::new(what, (bytes as u64).div_ceil(KILOBYTE), "kilobyte");
+    let total = (bytes as u64).div_ceil(KILOBYTE);
+    let mut bar = match total {
+        0 => Progress::silent(),
+        total => Progress::new(what, total, "kilobyte"),
+    };
     let mut counted = 0;
-    attended(what, work, |watch| {
+    let result = attended(what, work, |watch| {
         let done = watch.done.load(Ordering::Relaxed) / KILOBYTE;
         let more = done - counted;
         counted = done;
         bar.advance(more)
-    })
+    });
+    if result.is_ok() {
+        // The result is there, whether Stop was pressed in the meantime or not.
+        let _ = bar.advance(total - counted);
+    }
+    result
 }
 
 /// [`stoppable`] with `stop` asked every now and then whether to go on.
@@ -104,7 +113,8 @@ pub(super) fn encode_parts(
         if watch.is_stopped() {
             return Err(Error::Interrupted { what: "encoding".to_owned() });
         }
-        let found: Vec<Vec<u32>> = group.par_iter().map(|part| encode(part)).collect::<Result<_>>()?;
+        let found: Vec<Vec<u32>> =
+            group.par_iter().map(|part| encode(part)).collect::<Result<_>>()?;
         found.iter().for_each(|part| ids.extend(part));
         watch.count(group.iter().map(|part| part.len()).sum());
     }
@@ -166,9 +176,8 @@ pub(super) fn cuts_words(tokenizer: &tokenizers::Tokenizer) -> bool {
         && divides
         && added.values().all(|token| {
             let letters: Vec<char> = token.content.chars().collect();
-            let crosses = letters
-                .windows(2)
-                .any(|pair| is_letter(pair[0]) && matches!(pair[1], ' ' | '\n'));
+            let crosses =
+                letters.windows(2).any(|pair| is_letter(pair[0]) && matches!(pair[1], ' ' | '\n'));
             !(token.lstrip || token.rstrip || token.single_word || crosses)
         })
 }
@@ -177,7 +186,9 @@ fn is_local(normalizer: &Value) -> bool {
     match normalizer["type"].as_str() {
         None => normalizer.is_null(),
         Some("NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase") => true,
-        Some("Sequence") => normalizer["normalizers"].as_array().is_some_and(|all| all.iter().all(is_local)),
+        Some("Sequence") => {
+            normalizer["normalizers"].as_array().is_some_and(|all| all.iter().all(is_local))
+        }
         Some(_) => false,
     }
 }
@@ -200,7 +211,8 @@ fn is_word_cut(words: &Value, divides: &mut bool) -> bool {
             true
         }
         Some("Split") => {
-            let known = words["pattern"]["Regex"].as_str().is_some_and(|own| PATTERNS.contains(&own));
+            let known =
+                words["pattern"]["Regex"].as_str().is_some_and(|own| PATTERNS.contains(&own));
             let isolated = words["behavior"] == "Isolated" && words["invert"] != true;
             *divides |= known && isolated;
             known && isolated
@@ -236,7 +248,8 @@ mod tests {
         });
         assert!(matches!(error, Err(Error::Interrupted { what }) if what == "encoding"));
         assert_eq!(attended("encoding", |_| Ok(7), |_| false).unwrap(), 7);
-        let failed = attended("encoding", |_| Err::<(), _>(Error::invalid("x", "y", "z")), |_| false);
+        let failed =
+            attended("encoding", |_| Err::<(), _>(Error::invalid("x", "y", "z")), |_| false);
         assert!(failed.unwrap_err().to_string().contains("x must be y"));
         // Parts are not begun after Stop.
         let watch = Watch::default();
@@ -248,8 +261,29 @@ mod tests {
     fn text(words: usize) -> String {
         let mut rng = crate::random::Rng::seed(5);
         let pieces = [
-            "the", "King's", "don't", "42", "x=1;", "\n", "\n\n", "  ", "\t", "中文", "наука", "été",
-            "<|end|>", "\r\n", ".", "a", "It", "\u{a0}", "がく", "…", "'ll", "of\nthe", "x y",
+            "the",
+            "King's",
+            "don't",
+            "42",
+            "x=1;",
+            "\n",
+            "\n\n",
+            "  ",
+            "\t",
+            "中文",
+            "наука",
+            "été",
+            "<|end|>",
+            "\r\n",
+            ".",
+            "a",
+            "It",
+            "\u{a0}",
+            "がく",
+            "…",
+            "'ll",
+            "of\nthe",
+            "x y",
         ];
         let mut text = String::new();
         for _ in 0..words {

@@ -22,14 +22,36 @@ const CONFIG: &str = "config.json";
 const ROLES: [&str; 5] = ["unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
 /// Texts of special tokens that are known to begin a text, the surest first.
 const BEGINNINGS: [&str; 8] = [
-    "<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>", "<|startoftext|>", "<BOS_TOKEN>",
-    "[BOS]", "<|endoftext|>",
+    "<s>",
+    "<bos>",
+    "<|begin_of_text|>",
+    "<｜begin▁of▁sentence｜>",
+    "<|startoftext|>",
+    "<BOS_TOKEN>",
+    "[BOS]",
+    "<|endoftext|>",
 ];
 /// Texts of special tokens that are known to end a text or a turn.
 const ENDINGS: [&str; 19] = [
-    "</s>", "<eos>", "<EOS>", "[EOS]", "<|eos|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>",
-    "<|eom_id|>", "<|eot|>", "<|im_end|>", "<|end|>", "<|return|>", "<end_of_turn>", "<turn|>",
-    "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<|endofturn|>", "<｜end▁of▁sentence｜>",
+    "</s>",
+    "<eos>",
+    "<EOS>",
+    "[EOS]",
+    "<|eos|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|eot|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|end_of_turn|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|endofturn|>",
+    "<｜end▁of▁sentence｜>",
 ];
 
 /// The tokens at which texts begin and end.
@@ -50,9 +72,8 @@ impl Ends {
     /// special tokens with well-known names.
     pub(super) fn by_name(tokenizer: &tokenizers::Tokenizer, before: &[u32]) -> Self {
         let added = tokenizer.get_added_vocabulary();
-        let special = |name: &&str| {
-            tokenizer.token_to_id(name).filter(|_| added.is_special_token(name))
-        };
+        let special =
+            |name: &&str| tokenizer.token_to_id(name).filter(|_| added.is_special_token(name));
         let named = BEGINNINGS.iter().find_map(special);
         Self {
             bos: before.first().copied().or(named),
@@ -159,7 +180,11 @@ impl Settings {
 
     /// Changes a tokenizer as its class does when it loads the files, and tells where texts begin
     /// and end.
-    pub(super) fn apply(&mut self, tokenizer: &mut tokenizers::Tokenizer, path: &Path) -> Result<Ends> {
+    pub(super) fn apply(
+        &mut self,
+        tokenizer: &mut tokenizers::Tokenizer,
+        path: &Path,
+    ) -> Result<Ends> {
         self.add_tokens(tokenizer, path)?;
         if self.flag("split_special_tokens") == Some(true) {
             tokenizer.set_encode_special_tokens(true);
@@ -198,9 +223,7 @@ impl Settings {
         let explicit = asked.iter().any(Option::is_some);
         let Some((first, last)) = class.adds else {
             let (before, after) = ends_of_template(tokenizer);
-            for ((flag, key), (asked, text)) in
-                flags.iter().zip(asked.iter().zip(tokens))
-            {
+            for ((flag, key), (asked, text)) in flags.iter().zip(asked.iter().zip(tokens)) {
                 let added = if *key == "bos_token" { &before } else { &after };
                 let id = text.and_then(|text| tokenizer.token_to_id(text));
                 let adds = id.is_some_and(|id| added.contains(&id));
@@ -232,7 +255,8 @@ impl Settings {
             match found {
                 Some((text, Some(id))) => around[at] = Some((text.to_owned(), id)),
                 Some((text, None)) if asked[at].is_some() => {
-                    let expected = format!("`{key}` to be a token of tokenizer.json, as `{flag}` is set");
+                    let expected =
+                        format!("`{key}` to be a token of tokenizer.json, as `{flag}` is set");
                     let path = path.with_file_name(SETTINGS);
                     return Err(Error::format(&path, expected, format!("{text:?}, which is not")));
                 }
@@ -392,9 +416,9 @@ fn template(around: &[Option<(String, u32)>; 2]) -> Result<Option<TemplateProces
     let pair = [pieces("A", 0), pieces("B", 1)].concat();
     let value = json!({"type": "TemplateProcessing", "single": pieces("A", 0), "pair": pair,
                        "special_tokens": special});
-    serde_json::from_value(value).map(Some).map_err(|reason| {
-        Error::invalid("the tokens around a text", "ones for a template", reason)
-    })
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|reason| Error::invalid("the tokens around a text", "ones for a template", reason))
 }
 
 /// The tokens that a tokenizer puts before and after a text.

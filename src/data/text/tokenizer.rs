@@ -16,7 +16,7 @@ use super::pieces::{Spelling, readable};
 use super::settings::{Ends, ends_of_template};
 use super::visible::{Piece, sign_of_hole};
 use crate::hub::Repository;
-use crate::notebook::MimeBundle;
+use crate::notebook::{MimeBundle, interrupted};
 use crate::store::replace;
 use crate::{Error, Result};
 
@@ -99,11 +99,11 @@ impl Tokenizer {
         if path.is_dir() {
             return Self::from_repository(&Repository::folder(path));
         }
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        if path.file_name().is_some_and(|name| name == files::FILE) {
+        if path.is_file() && path.file_name().is_some_and(|name| name == files::FILE) {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             return Self::from_repository(&Repository::folder(folder.unwrap_or(Path::new("."))));
         }
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         Ok(Self::new(files::backend(path, &bytes)?))
     }
 
@@ -267,6 +267,10 @@ impl Tokenizer {
         text: &str,
         encode: impl Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'static,
     ) -> Result<Vec<u32>> {
+        // A safe point for loops over many short texts too.
+        if interrupted() {
+            return Err(Error::Interrupted { what: "encoding".to_owned() });
+        }
         if text.len() < LONG {
             return encode(text);
         }
@@ -329,7 +333,11 @@ impl Tokenizer {
         let added = inner.tokenizer.get_added_vocabulary().get_added_tokens_decoder().get(&token);
         Ok(match (added, inner.tokenizer.id_to_token(token)) {
             (Some(added), _) if added.special => Piece::Special(added.content.clone()),
-            (Some(added), _) => Piece::Bytes(added.content.clone().into_bytes()),
+            // The letters of GPT-2's alphabet are not meant in a text that was added.
+            (Some(added), _) if inner.spelling.is_byte_level() => {
+                Piece::Bytes(added.content.clone().into_bytes())
+            }
+            (Some(added), _) => Piece::Bytes(inner.spelling.bytes(&added.content)),
             (None, Some(piece)) => Piece::Bytes(inner.spelling.bytes(&piece)),
             (None, None) => Piece::Hole(token),
         })

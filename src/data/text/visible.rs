@@ -152,7 +152,9 @@ fn mark(letter: char, shown: &mut String) {
         '\t' => shown.push('⇥'),
         '\r' => shown.push('␍'),
         '\u{a0}' => shown.push('⍽'),
-        SPACE | '↵' | '⇥' | '␍' | '⍽' | CONTINUES | DOTTED_CIRCLE | '⟨' => code(letter, shown),
+        SPACE | '↵' | '⇥' | '␍' | '⍽' | CONTINUES | DOTTED_CIRCLE | '⟨' => {
+            code(letter, shown)
+        }
         letter if is_invisible(letter) => code(letter, shown),
         letter => shown.push(letter),
     }
@@ -329,25 +331,34 @@ mod tests {
         let tokenizer = json(&file);
         let shown: Vec<String> = (0..10).map(|id| tokenizer.visible(id).unwrap()).collect();
         let expected = [
-            "␣␣[id 0]", "a", "␣a", "<0xE4>[id 3]", "<0xE4>[id 4]", "[id", "[id 6]", "␣␣[id 7]",
-            "⟨U+005B⟩id␣6]", "<|end|>",
+            "␣␣[id 0]",
+            "a",
+            "␣a",
+            "<0xE4>[id 3]",
+            "<0xE4>[id 4]",
+            "[id",
+            "[id 6]",
+            "␣␣[id 7]",
+            "⟨U+005B⟩id␣6]",
+            "<|end|>",
         ];
         assert_eq!(shown, expected);
     }
 
     #[test]
     fn bytes_of_sentencepiece_are_told_from_letters() {
-        let mut file = bpe(value!({"<0x41>": 0, "A": 1, "▁A": 2, "<0xE4>": 3, "<0x0A>": 4}), &[]);
+        let vocab = value!({"<0x41>": 0, "A": 1, "▁A": 2, "<0xE4>": 3, "<0x0A>": 4});
+        let mut file = bpe(vocab, &[("▁▁", 5, false), ("\n\n", 6, false)]);
         file["decoder"] = value!({"type": "Sequence", "decoders": [
             {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
             {"type": "ByteFallback"}, {"type": "Fuse"},
             {"type": "Strip", "content": " ", "start": 1, "stop": 0},
         ]});
         let tokenizer = json(&file);
-        let shown: Vec<String> = (0..5).map(|id| tokenizer.visible(id).unwrap()).collect();
-        assert_eq!(shown, ["<0x41>", "A", "␣A", "<0xE4>", "<0x0A>"]);
-        let tokens: Vec<String> = (0..5).map(|id| tokenizer.token(id).unwrap()).collect();
-        assert_eq!(tokens, ["A", "A", " A", "<0xE4>", "\n"]);
+        let shown: Vec<String> = (0..7).map(|id| tokenizer.visible(id).unwrap()).collect();
+        assert_eq!(shown, ["<0x41>", "A", "␣A", "<0xE4>", "<0x0A>", "␣␣", "↵↵"]);
+        let tokens: Vec<String> = (0..7).map(|id| tokenizer.token(id).unwrap()).collect();
+        assert_eq!(tokens, ["A", "A", " A", "<0xE4>", "\n", "  ", "\n\n"]);
         assert_eq!(tokenizer.decode(&[2, 4, 1]).unwrap(), "A\nA");
     }
 

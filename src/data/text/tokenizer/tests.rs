@@ -15,7 +15,9 @@ impl Tokenizer {
 
 /// The tokenizer that a `tokenizer.json` describes.
 pub(crate) fn json(file: &Value) -> Tokenizer {
-    Tokenizer::new(files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes()).unwrap())
+    Tokenizer::new(
+        files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes()).unwrap(),
+    )
 }
 
 fn added(id: u32, content: &str, special: bool) -> Value {
@@ -135,6 +137,25 @@ fn the_largest_id_counts_and_holes_have_a_sign() {
     assert!(!format!("{tokenizer:?}").contains("UNK"));
 }
 
+/// Case 32 for added tokens: each has the number that the file gives it.
+#[test]
+fn added_tokens_after_a_hole_keep_their_numbers() {
+    let mut file = word_level_file(value!({"a": 0, "[UNK]": 1}), &[]);
+    file["added_tokens"] = value!([added(5, "<s>", true), added(9, "<eos>", true)]);
+    let tokenizer = json(&file);
+    assert_eq!(tokenizer.encode("<s> a<eos>").unwrap(), [5, 0, 9]);
+    assert_eq!((tokenizer.token(9).unwrap(), tokenizer.vocab()), ("<eos>".to_owned(), 10));
+    assert_eq!(tokenizer.token(2).unwrap(), "[id 2]");
+    assert_eq!(tokenizer.decode(&[5, 0, 9]).unwrap(), "a");
+    // It is the same after a round trip.
+    let again: Value = serde_json::from_str(&tokenizer.to_json().unwrap()).unwrap();
+    assert_eq!(json(&again).encode("<s> a<eos>").unwrap(), [5, 0, 9]);
+    // A list of pieces has no holes.
+    file["model"] = value!({"type": "Unigram", "vocab": [["a", 0.0], ["b", -1.0]], "unk_id": 0});
+    let wrong = files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes());
+    assert!(wrong.unwrap_err().to_string().contains("\"<s>\" as number 5"));
+}
+
 #[test]
 fn a_hole_takes_no_space_from_the_text_around_it() {
     let mut file = bpe(value!({"▁a": 0, "▁b": 1, "c": 5}), &[]);
@@ -188,31 +209,71 @@ fn first_and_last_tokens_are_those_of_transformers() {
     let bos = value!({"__type": "AddedToken", "content": "<s>", "lstrip": false});
     let cases = [
         // (tokenizer.json, tokenizer_config.json, ids of "a b")
-        (&plain, value!({"add_bos_token": true, "bos_token": "<s>",
-                         "tokenizer_class": "LlamaTokenizerFast"}), vec![3, 0, 1]),
-        (&with_bos, value!({"add_bos_token": false, "bos_token": "<s>",
-                            "tokenizer_class": "LlamaTokenizerFast"}), vec![0, 1]),
-        (&offsets, value!({"add_bos_token": true, "bos_token": bos,
-                           "tokenizer_class": "LlamaTokenizer"}), vec![3, 0, 1]),
-        (&with_bos, value!({"add_bos_token": true, "add_eos_token": true, "eos_token": "</s>",
-                            "tokenizer_class": "LlamaTokenizer"}), vec![3, 0, 1, 4]),
+        (
+            &plain,
+            value!({"add_bos_token": true, "bos_token": "<s>",
+                         "tokenizer_class": "LlamaTokenizerFast"}),
+            vec![3, 0, 1],
+        ),
+        (
+            &with_bos,
+            value!({"add_bos_token": false, "bos_token": "<s>",
+                            "tokenizer_class": "LlamaTokenizerFast"}),
+            vec![0, 1],
+        ),
+        (
+            &offsets,
+            value!({"add_bos_token": true, "bos_token": bos,
+                           "tokenizer_class": "LlamaTokenizer"}),
+            vec![3, 0, 1],
+        ),
+        (
+            &with_bos,
+            value!({"add_bos_token": true, "add_eos_token": true, "eos_token": "</s>",
+                            "tokenizer_class": "LlamaTokenizer"}),
+            vec![3, 0, 1, 4],
+        ),
         // A default of the class, where no template decides; a template, where no flag does.
         (&plain, value!({"tokenizer_class": "LlamaTokenizer"}), vec![3, 0, 1]),
         (&with_bos, value!({"tokenizer_class": "GPTNeoXTokenizer"}), vec![3, 0, 1]),
-        (&plain, value!({"tokenizer_class": "GPTNeoXTokenizer", "add_bos_token": true,
-                         "bos_token": "<s>"}), vec![3, 0, 1]),
-        (&with_bos, value!({"tokenizer_class": "GPTNeoXTokenizerFast", "add_eos_token": false,
-                            "bos_token": "<s>"}), vec![0, 1]),
+        (
+            &plain,
+            value!({"tokenizer_class": "GPTNeoXTokenizer", "add_bos_token": true,
+                         "bos_token": "<s>"}),
+            vec![3, 0, 1],
+        ),
+        (
+            &with_bos,
+            value!({"tokenizer_class": "GPTNeoXTokenizerFast", "add_eos_token": false,
+                            "bos_token": "<s>"}),
+            vec![0, 1],
+        ),
         (&plain, value!({"tokenizer_class": "GemmaTokenizer", "bos_token": "<s>"}), vec![3, 0, 1]),
         // Classes that leave it to tokenizer.json.
-        (&plain, value!({"add_bos_token": true, "bos_token": "<s>",
-                         "tokenizer_class": "PreTrainedTokenizerFast"}), vec![0, 1]),
-        (&with_bos, value!({"add_bos_token": false, "bos_token": "<s>",
-                            "tokenizer_class": "PreTrainedTokenizerFast"}), vec![3, 0, 1]),
-        (&plain, value!({"add_bos_token": true, "bos_token": "<s>",
-                         "tokenizer_class": "GPT2Tokenizer"}), vec![0, 1]),
-        (&plain, value!({"add_bos_token": false, "bos_token": null,
-                         "tokenizer_class": "Qwen2Tokenizer"}), vec![0, 1]),
+        (
+            &plain,
+            value!({"add_bos_token": true, "bos_token": "<s>",
+                         "tokenizer_class": "PreTrainedTokenizerFast"}),
+            vec![0, 1],
+        ),
+        (
+            &with_bos,
+            value!({"add_bos_token": false, "bos_token": "<s>",
+                            "tokenizer_class": "PreTrainedTokenizerFast"}),
+            vec![3, 0, 1],
+        ),
+        (
+            &plain,
+            value!({"add_bos_token": true, "bos_token": "<s>",
+                         "tokenizer_class": "GPT2Tokenizer"}),
+            vec![0, 1],
+        ),
+        (
+            &plain,
+            value!({"add_bos_token": false, "bos_token": null,
+                         "tokenizer_class": "Qwen2Tokenizer"}),
+            vec![0, 1],
+        ),
         (&plain, value!({}), vec![0, 1]),
     ];
     for (tokenizer, settings, expected) in cases {
@@ -240,7 +301,10 @@ fn flags_without_effect_and_missing_tokens_are_told() {
     let quiet = read(value!({"add_bos_token": true, "bos_token": "<s>",
                              "tokenizer_class": "GPT2Tokenizer"}));
     let quiet = quiet.unwrap().to_string();
-    assert!(quiet.contains("`add_bos_token` true, and GPT2Tokenizer does not act on it"), "{quiet}");
+    assert!(
+        quiet.contains("`add_bos_token` true, and GPT2Tokenizer does not act on it"),
+        "{quiet}"
+    );
     let missing = read(value!({"add_bos_token": true, "bos_token": "<bos>",
                                "tokenizer_class": "LlamaTokenizer"}));
     let missing = missing.unwrap_err().to_string();
@@ -253,7 +317,10 @@ fn flags_without_effect_and_missing_tokens_are_told() {
     assert_eq!(none.encode("a").unwrap(), [0]);
     let broken = folder(&[("tokenizer.json", &plain), ("tokenizer_config.json", &value!([]))]);
     let broken = Tokenizer::from_file(broken.path()).unwrap_err().to_string();
-    assert!(broken.contains("tokenizer_config.json") && broken.contains("a JSON object"), "{broken}");
+    assert!(
+        broken.contains("tokenizer_config.json") && broken.contains("a JSON object"),
+        "{broken}"
+    );
 }
 
 #[test]
@@ -261,8 +328,11 @@ fn the_model_type_stands_for_a_class_that_is_not_named() {
     let plain = word_level_file(value!({"a": 0, "[UNK]": 1, "<s>": 2}), &["<s>"]);
     let settings = value!({"add_bos_token": true, "bos_token": "<s>"});
     let ids = |config: &Value| {
-        let folder = folder(&[("tokenizer.json", &plain), ("tokenizer_config.json", &settings),
-                              ("config.json", config)]);
+        let folder = folder(&[
+            ("tokenizer.json", &plain),
+            ("tokenizer_config.json", &settings),
+            ("config.json", config),
+        ]);
         Tokenizer::from_file(folder.path()).unwrap().encode("a").unwrap()
     };
     assert_eq!(ids(&value!({"model_type": "llama"})), [2, 0]);
@@ -281,7 +351,10 @@ fn tokens_of_tokenizer_config_become_special() {
     let folder = folder(&[("tokenizer.json", &plain), ("tokenizer_config.json", &settings)]);
     let tokenizer = Tokenizer::from_file(folder.path()).unwrap();
     assert_eq!(tokenizer.encode("a<s>a<|user|>").unwrap(), [0, 2, 0, 3]);
-    assert_eq!((tokenizer.decode(&[0, 2, 3, 0]).unwrap(), tokenizer.bos()), ("a a".to_owned(), Some(2)));
+    assert_eq!(
+        (tokenizer.decode(&[0, 2, 3, 0]).unwrap(), tokenizer.bos()),
+        ("a a".to_owned(), Some(2))
+    );
     let notes = tokenizer.notes().join("; ");
     assert!(notes.contains("\"<|far|>\"") && notes.contains("\"<pad>\""), "{notes}");
 }
