@@ -33,7 +33,7 @@ pub mod text;
 mod thumbnails;
 
 pub use augment::Augmentation;
-pub(crate) use home::user_cache;
 pub use home::{data_folder, home};
+pub(crate) use home::{expand_home, user_cache};
 pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::foreign::{UNQUANTISED, is_missing, without_weights};
 use crate::hub::{Content, Repository, Source};
-use crate::store::{Blob, Tensors, read_torch};
+use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
 
 /// Where weights are looked for, in this order: a file, or the index of several.
@@ -61,7 +61,10 @@ impl Weights {
         let mut first = None;
         // Where the hub does not answer it is not asked again: the cache may have the other files.
         let mut places = repository.clone();
-        for (name, layout) in PLACES {
+        // What is at hand is taken before the hub is asked for another.
+        let mut order = PLACES;
+        order.sort_by_key(|(name, _)| !repository.has_here(name));
+        for (name, layout) in order {
             let content = match places.open(name) {
                 Ok(content) => content,
                 Err(stopped @ Error::Interrupted { .. }) => return Err(stopped),
@@ -213,8 +216,7 @@ fn read(path: &Path, bytes: &Blob, device: &Device) -> Result<Tensors> {
 /// The file of each tensor, as an index tells it.
 fn places(path: &Path, text: &[u8]) -> Result<BTreeMap<String, String>> {
     let expected = "a JSON object whose `weight_map` gives a file for each tensor";
-    let value: Value = serde_json::from_slice(text)
-        .map_err(|reason| Error::format(path, expected, reason.to_string()))?;
+    let value = parse_json(path, text, expected)?;
     let Some(Value::Object(map)) = value.get("weight_map") else {
         return Err(Error::format(path, expected, "none"));
     };

@@ -71,6 +71,16 @@ impl Place {
         self.repository.has(&self.name(name))
     }
 
+    /// [`Place::has`], and an error if the hub cannot be asked.
+    pub(super) fn has_surely(&self, name: &str) -> Result<bool> {
+        self.repository.has_surely(&self.name(name))
+    }
+
+    /// Whether the file can be read without asking the network.
+    pub(super) fn has_here(&self, name: &str) -> bool {
+        self.repository.has_here(&self.name(name))
+    }
+
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.folder)
     }
