@@ -115,8 +115,8 @@ impl Gguf {
     pub fn parse(path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let (path, bytes) = (path.as_ref(), bytes.into());
         let size = bytes.len() as u64;
-        let header =
-            parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size))?;
+        let header = parse::header(&bytes, size)
+            .map_err(|trouble| trouble.into_error(path, size, &bytes))?;
         Ok(Self::new(path, header, bytes.into()))
     }
 

@@ -9,6 +9,7 @@ use super::{Decoder, Hooks, Sampling};
 use crate::data::text::{Tokenizer, number, numbers};
 use crate::gguf::Gguf;
 use crate::hub::{Repository, Source};
+use crate::store::parse_json;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -295,10 +296,7 @@ fn object(repository: &Repository, file: &str) -> Result<Option<(std::path::Path
         Ok(None) | Err(Error::Io { action: "fetch", .. }) => return Ok(None),
         Err(reason) => return Err(reason),
     };
-    let wrong = |reason: serde_json::Error| {
-        Error::format(&content.path, "a JSON object", reason.to_string())
-    };
-    let value = serde_json::from_slice(&content.bytes).map_err(wrong)?;
+    let value = parse_json(&content.path, &content.bytes, "a JSON object")?;
     Ok(Some((content.path, value)))
 }
 

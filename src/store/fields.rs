@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::parse_json;
 use crate::{Error, Result};
 
 /// Characters of a value that an error or a note shows.
@@ -49,12 +50,11 @@ impl Fields {
     /// # Errors
     /// Text that is no JSON, or another kind of value.
     pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => {
+        match parse_json(path, text, "a JSON object")? {
+            Value::Object(fields) => {
                 Ok(Self { path: path.to_owned(), within: String::new(), fields })
             }
-            Ok(_) => Err(Error::format(path, "a JSON object", "other JSON")),
-            Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+            _ => Err(Error::format(path, "a JSON object", "other JSON")),
         }
     }
 

@@ -12,12 +12,14 @@ pub(crate) mod pickle;
 mod safetensors;
 #[cfg(test)]
 pub(crate) mod sample;
+mod sniff;
 mod tensors;
 mod torch;
 
 pub(crate) use blob::Blob;
 pub(crate) use fields::{Fields, UnknownFields, is_off, unknown_fields};
 pub(crate) use npz::read as read_npz;
+pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
 

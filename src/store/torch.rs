@@ -9,6 +9,7 @@ use candle_core::Device;
 
 use super::archive::members;
 use super::pickle::{Id, Pickle, Value};
+use super::sniff::{Format, mistaken};
 use super::tensors::{Kind, Layout, Raw, Tensors};
 use crate::{Error, Result};
 
@@ -61,7 +62,7 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
             }
             _ => "no zip archive",
         };
-        return Err(broken(found.to_owned()));
+        return Err(mistaken(path, bytes, Format::Pickle, "a file of torch.save", found));
     }
     let (mut pickle, mut storages) = (None, HashMap::new());
     for (name, content) in members(path, bytes)? {
@@ -76,7 +77,10 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
             _ => {}
         }
     }
-    let pickle = pickle.ok_or_else(|| broken("an archive without data.pkl".to_owned()))?;
+    let pickle = pickle.ok_or_else(|| {
+        let found = "an archive without data.pkl";
+        mistaken(path, bytes, Format::Pickle, "a file of torch.save", found)
+    })?;
     let pickle = Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()))?;
     Ok(Loaded { path: path.to_owned(), pickle, storages })
 }

@@ -20,7 +20,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use super::Tokens;
 use crate::hub::{Repository, Source};
-use crate::store::replace;
+use crate::store::{Format, LOOKED_AT, mistaken, replace};
 use crate::{Error, Result};
 
 /// The file of a data set with a single part.
@@ -169,7 +169,11 @@ fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
     let broken = |reason: ParquetError| {
         Error::format(path, "a whole Parquet file of tokens", reason.to_string())
     };
-    let reader = SerializedFileReader::new(bytes).map_err(broken)?;
+    let start = bytes.slice(..bytes.len().min(LOOKED_AT));
+    let reader = SerializedFileReader::new(bytes).map_err(|reason| {
+        let expected = "a whole Parquet file of tokens";
+        mistaken(path, &start, Format::Parquet, expected, reason.to_string())
+    })?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let place = schema
         .columns()

@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use super::Tokenizer;
 use super::settings::Settings;
 use crate::hub::{Content, Repository};
+use crate::store::{Format, mistaken};
 use crate::{Error, Result};
 
 pub(super) const FILE: &str = "tokenizer.json";
@@ -94,11 +95,14 @@ impl Tokenizer {
 pub(super) fn backend(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
     let read = |bytes: &[u8]| {
         tokenizers::Tokenizer::from_bytes(bytes).map_err(|reason| {
-            let found = match kind(bytes) {
-                Some(what) => format!("{what}. {}", way_out("the model's name or folder")),
-                None => reason.to_string(),
-            };
-            Error::format(path, "a tokenizer (tokenizer.json)", found)
+            let expected = "a tokenizer (tokenizer.json)";
+            match kind(bytes) {
+                Some(what) => {
+                    let found = format!("{what}. {}", way_out("the model's name or folder"));
+                    Error::format(path, expected, found)
+                }
+                None => mistaken(path, bytes, Format::Json, expected, reason.to_string()),
+            }
         })
     };
     let tokenizer = read(bytes)?;
@@ -140,16 +144,6 @@ struct DeclaredToken {
 fn kind(bytes: &[u8]) -> Option<&'static str> {
     let start = &bytes[..bytes.len().min(512)];
     let text = String::from_utf8_lossy(start);
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    if text.starts_with("version https://git-lfs") {
-        return Some(
-            "a pointer of Git LFS instead of the file: run `git lfs pull`, or download the file \
-             itself",
-        );
-    }
-    if text.starts_with('<') {
-        return Some("a web page (HTML): download the file itself, not the page that shows it");
-    }
     // Lines of base64 and a number.
     let line = text.lines().next().and_then(|line| line.split_once(' '));
     if let Some((token, rank)) = line {

@@ -12,6 +12,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
 use crate::hub::Repository;
+use crate::store::parse_json;
 use crate::{Error, Result};
 
 const SETTINGS: &str = "tokenizer_config.json";
@@ -350,10 +351,9 @@ impl Settings {
 }
 
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::format(path, "a JSON object", "another value")),
-        Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+    match parse_json(path, bytes, "a JSON object")? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Error::format(path, "a JSON object", "another value")),
     }
 }
 

@@ -8,7 +8,7 @@ use super::Family;
 use super::foreign::UNQUANTISED;
 use super::inert::changes_nothing;
 use crate::model::{Activation, Rotary, Scaling};
-use crate::store::{UnknownFields, is_off, unknown_fields};
+use crate::store::{UnknownFields, is_off, parse_json, unknown_fields};
 use crate::{Error, Result};
 
 /// Names under which files give the longest sequence beside the family's own. They count only where
@@ -31,10 +31,9 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn read(path: &'a Path, text: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Self { path, fields }),
-            Ok(_) => Err(Error::format(path, "a JSON object", "other JSON")),
-            Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+        match parse_json(path, text, "a JSON object")? {
+            Value::Object(fields) => Ok(Self { path, fields }),
+            _ => Err(Error::format(path, "a JSON object", "other JSON")),
         }
     }
 
