@@ -314,7 +314,10 @@ fn unreachable(address: &str, error: &ureq::Error, patience: &Patience) -> Refus
         ureq::Error::Io(reason) => (reason.to_string(), is_passing(reason.kind()).then_some(None)),
         other => (other.to_string(), None),
     };
-    let proxy = ureq::Proxy::try_from_env().map(|proxy| {
+    let target = address.parse::<ureq::http::Uri>().ok();
+    let proxy = ureq::Proxy::try_from_env()
+        .filter(|proxy| target.is_some_and(|target| !proxy.is_no_proxy(&target)));
+    let proxy = proxy.map(|proxy| {
         let (host, port) = (proxy.host().to_owned(), proxy.port());
         format!(" (through the proxy {host}:{port} of HTTPS_PROXY or ALL_PROXY)")
     });

@@ -199,7 +199,8 @@ impl Download<'_> {
                 arrived += chunk.len() as u64;
                 // The last one need not be whole.
                 let is_last = arrived == *size;
-                let kilobytes = arrived / KILOBYTE + u64::from(is_last && arrived % KILOBYTE > 0);
+                let kilobytes =
+                    arrived / KILOBYTE + u64::from(is_last && !arrived.is_multiple_of(KILOBYTE));
                 let stopped = bar.advance(kilobytes.saturating_sub(*counted));
                 *counted = kilobytes.max(*counted);
                 if stopped || (self.patience().is_stopped)() {

@@ -93,8 +93,8 @@ fn a_mirror_without_listings_is_asked_file_by_file() {
     server.serve("o/s", folder.path());
     let repository = Repository::on(server.hub.clone(), "o/s");
     assert_eq!(Sae::from_repository(&repository, "a+b", CPU).unwrap().features(), 8);
-    assert_eq!(repository.has("a+b/model.safetensors").unwrap(), true);
-    assert_eq!(repository.has("a+b/other.json").unwrap(), false);
+    assert!(repository.has("a+b/model.safetensors").unwrap());
+    assert!(!repository.has("a+b/other.json").unwrap());
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn what_a_killed_process_left_does_no_harm() {
     fs::create_dir_all(folder.join("blobs")).unwrap();
     fs::create_dir_all(&snapshot).unwrap();
     fs::write(folder.join(format!("blobs/{hash}.lock")), "").unwrap();
-    fs::write(folder.join(format!("blobs/{hash}.part")), &[7; 1000]).unwrap();
+    fs::write(folder.join(format!("blobs/{hash}.part")), [7; 1000]).unwrap();
     std::os::unix::fs::symlink("../../blobs/gone", snapshot.join("big-file.bin")).unwrap();
     // A rest with other bytes than the file's is fetched anew.
     let path = server.hub.file(DATA, "big-file.bin").unwrap();

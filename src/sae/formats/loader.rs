@@ -394,7 +394,8 @@ mod tests {
     fn a_familys_files_in_the_cache_are_recognised_without_a_network() {
         let (new, old) = (tensors("W_E"), tensors("encoder.weight"));
         let scope = br#"{"point": ["mlp_in", 1], "expansion": 2}"#;
-        let cases: [(&[(&str, &[u8])], Family); 11] = [
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Files<'_>, Family); 11] = [
             (
                 &[("hyperparams.json", b""), ("checkpoints/final.safetensors", b"")],
                 Family::LlamaScope,
