@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::columns::Columns;
 use super::origin::Origin;
+use super::record::CENTRED;
 use super::{
     Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
 };
@@ -144,6 +145,30 @@ impl Sae {
         let mut inner = Inner::clone(&self.0);
         inner.architecture.normalization = Normalization::Scale(scale);
         inner.origin.notes.retain(|note| !note.about_scale());
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The same autoencoder, for activations of the model as it is published where it was trained on
+    /// one whose weights were centred (`center_writing_weights` in its
+    /// [record](super::TrainingRecord)): the mean of each activation over its dimensions is taken
+    /// off before encoding and put back after decoding.
+    ///
+    /// In a model with LayerNorms this is exact for `resid_pre`, `resid_mid`, `resid_post`,
+    /// `attn_out` and `mlp_out`, because centring the weights changes nothing but that mean.
+    ///
+    /// # Errors
+    /// A transcoder; an autoencoder with a normalisation of its own.
+    pub fn with_centred_inputs(&self) -> Result<Self> {
+        let own = self.architecture();
+        if own.transcoder || own.normalization != Normalization::None {
+            let expected = "one that writes where it reads, with no normalisation of its own";
+            return Err(Error::invalid("the autoencoder", expected, own));
+        }
+        let mut inner = Inner::clone(&self.0);
+        inner.architecture.normalization = Normalization::Centre;
+        inner.origin.notes.retain(|note| !note.to_string().contains(CENTRED));
+        let options = &mut inner.origin.training.model_options;
+        options.insert(CENTRED.to_owned(), "true".to_owned());
         Ok(Self(Arc::new(inner)))
     }
 

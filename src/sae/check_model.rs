@@ -1,7 +1,7 @@
 //! Whether an autoencoder fits a model.
 
-use super::Sae;
-use super::record::model_name;
+use super::record::{CENTRED, model_name};
+use super::{Normalization, Sae};
 use crate::model::{Config, Decoder, HookPoint};
 
 impl Sae {
@@ -56,9 +56,9 @@ impl Sae {
             }
         }
         self.check_contexts(model, &mut differences);
-        differences.extend(origin.training.processing().into_iter().map(|difference| {
-            format!("{difference}; the model's weights are as they are published")
-        }));
+        let centred = self.architecture().normalization == Normalization::Centre;
+        let processing = origin.training.processing().into_iter();
+        differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
         differences
     }
 

@@ -101,6 +101,11 @@ impl Sae {
                 let restore = pairs(&deviation, Some(&mean))?;
                 (centred.broadcast_div(&(deviation + EPSILON)?)?, restore)
             }
+            Normalization::Centre => {
+                let mean = x.mean_keepdim(D::Minus1)?;
+                let restore = pairs(&mean.ones_like()?, Some(&mean))?;
+                (x.broadcast_sub(&mean)?, restore)
+            }
             Normalization::UnitNorm => {
                 let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
                 let restore = pairs(&(&length * d.powf(-0.5))?, None)?;

@@ -11,6 +11,9 @@ use crate::model::Decoder;
 use crate::store::Fields;
 use crate::{Error, Result};
 
+/// TransformerLens's name for taking the mean off what writes to the residual stream.
+pub(super) const CENTRED: &str = "center_writing_weights";
+
 /// What an autoencoder's files record about the activations it was trained on.
 ///
 /// None of it changes what the autoencoder computes, but activations that are made otherwise lie
@@ -73,6 +76,7 @@ impl TrainingRecord {
     /// Values of another kind.
     pub(super) fn take(fields: &mut Fields, mut metadata: Option<&mut Fields>) -> Result<Self> {
         let path = fields.path().to_owned();
+        let keeps_dtype = metadata.as_ref().is_some_and(|own| own.has("training_dtype"));
         let mut any = |name: &str| -> Option<Value> {
             let top = fields.any(name);
             top.or_else(|| metadata.as_mut().and_then(|metadata| metadata.any(name)))
@@ -116,7 +120,11 @@ impl TrainingRecord {
         let text = |value: Value| value.as_str().map(ToOwned::to_owned);
         record.dataset = any("dataset_path").and_then(text).filter(|name| !name.is_empty());
         let dtype = any("dtype").and_then(text);
-        record.dtype = any("training_dtype").and_then(text).or(dtype);
+        // Sae::save writes f32 whatever the training was in.
+        record.dtype = match keeps_dtype {
+            true => any("training_dtype").and_then(text),
+            false => dtype,
+        };
         if let Some(Value::Object(options)) = any("model_from_pretrained_kwargs") {
             let options = options.into_iter().map(|(name, value)| (name, value.to_string()));
             record.model_options = options.collect();
@@ -166,7 +174,7 @@ impl TrainingRecord {
             }),
         );
         put("dataset_path", self.dataset.clone().map(Value::from));
-        put("training_dtype", self.dtype.clone().map(Value::from));
+        put("training_dtype", Some(Value::from(self.dtype.clone())));
         let options = self.model_options.iter().map(|(name, value)| {
             let value = serde_json::from_str(value);
             (name.clone(), value.unwrap_or_else(|_| Value::from(self.model_options[name].as_str())))
@@ -182,11 +190,12 @@ impl TrainingRecord {
     pub(super) fn processing(&self) -> Vec<String> {
         let on = |name: &str| self.model_options.get(name).is_some_and(|value| value == "true");
         let mut differences = Vec::new();
-        if on("center_writing_weights") {
+        if on(CENTRED) {
             differences.push(
                 "its model's weights that write to the residual stream were centred \
                  (center_writing_weights): where the model has LayerNorms, it expects resid, \
-                 attn_out and mlp_out less their mean over the dimensions"
+                 attn_out and mlp_out less their mean over the dimensions; \
+                 Sae::with_centred_inputs takes it off"
                     .to_owned(),
             );
         }

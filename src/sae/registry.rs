@@ -11,6 +11,9 @@ use super::{Family, Normalization};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
+/// Releases whose models were processed for training, and SAELens's name for how.
+const PROCESSED: [(&str, &str); 1] = [("gpt2-small-res-jb", "center_writing_weights")];
+
 /// Rows that a notebook shows.
 const SHOWN: usize = 40;
 
@@ -208,6 +211,12 @@ impl Entry {
     pub(super) fn normalization(&self) -> Option<Normalization> {
         let name = self.normalization.as_deref()?;
         (name == "constant_norm_rescale").then_some(Normalization::UnitNorm)
+    }
+
+    /// How the model was processed for training, where SAELens's list has it and no file says it.
+    pub(super) fn model_option(&self) -> Option<&'static str> {
+        let processed = PROCESSED.iter().find(|(release, _)| *release == self.release);
+        processed.map(|(_, option)| *option)
     }
 
     fn row(&self) -> String {

@@ -142,15 +142,24 @@ impl SaeLoader {
             None => detect(place)?,
         };
         let Self { unknown, .. } = *self;
-        let scale = self.scale.or(entry.and_then(|entry| entry.scale));
         let k = self.k.or(entry.and_then(|entry| entry.k));
         let normalization = entry.and_then(Entry::normalization);
-        let request = Request { device: device.clone(), k, scale, normalization, unknown };
+        let request =
+            Request { device: device.clone(), k, scale: self.scale, normalization, unknown };
         let draft = family.read(&place, &request)?;
         let draft = match entry {
             Some(entry) => listed(draft, entry),
             None => draft,
         };
+        // The list's scale is for files that say one is missing.
+        let listed_scale = entry.and_then(|entry| Some((entry, entry.scale?)));
+        let listed_scale = listed_scale
+            .filter(|_| self.scale.is_none() && draft.origin.notes.iter().any(Note::about_scale));
+        let draft = match listed_scale {
+            Some((entry, scale)) => draft.note_place(from_list("input scale", scale, entry)),
+            None => draft,
+        };
+        let scale = self.scale.or(listed_scale.map(|(_, scale)| scale));
         let sae = draft.finish(family, &place)?;
         match (k, sae.k()) {
             (Some(asked), found) if found != Some(asked) => {
@@ -177,30 +186,33 @@ fn listed(mut draft: Draft, entry: &Entry) -> Draft {
     if draft.origin.model.is_none() {
         draft.origin.model = Some(entry.model.clone());
     }
-    let said = [
-        ("k", entry.k.map(|k| k.to_string())),
-        ("input scale", entry.scale.map(|s| s.to_string())),
-    ];
-    for (what, value) in said {
-        if let Some(value) = value {
-            draft = draft.note_place(format!(
-                "its {what}, {value}, is that of the list of published autoencoders ({}), because no \
-                 file says it",
-                entry.release
-            ));
-        }
+    if let Some(option) = entry.model_option() {
+        let training = &mut draft.origin.training;
+        training.model_options.entry(option.to_owned()).or_insert_with(|| "true".to_owned());
+        let differences = training.processing().into_iter().map(Note::Other);
+        let new: Vec<Note> =
+            differences.filter(|note| !draft.origin.notes.contains(note)).collect();
+        draft.origin.notes.extend(new);
     }
     let unplaced = draft.origin.point.is_none() && draft.origin.hook.is_none();
     if let (true, Some(point)) = (unplaced, point) {
         draft.origin.notes.retain(|note| !matches!(note, Note::NotInFiles(_)));
-        draft = draft.note_place(format!(
-            "its place, {point}, is that of the list of published autoencoders ({}), because no \
-             file says it",
-            entry.release
-        ));
+        draft = draft.note_place(from_list("place", point, entry));
         draft = draft.at(entry.hook.clone(), Some(point));
     }
+    if let Some(k) = entry.k {
+        draft = draft.note_place(from_list("k", k, entry));
+    }
     draft
+}
+
+/// A note that the list of published autoencoders has what no file says.
+fn from_list(what: &str, value: impl std::fmt::Display, entry: &Entry) -> String {
+    format!(
+        "its {what}, {value}, is that of the list of published autoencoders ({}), because no file \
+         says it",
+        entry.release
+    )
 }
 
 /// The family of the files at a place, and the place where its reader looks for them.

@@ -10,11 +10,15 @@ use serde_json::Value;
 use super::saelens_fields::HARMLESS;
 use super::{Architecture, Draft, Place, Request, SaeWeights, turned};
 use crate::sae::origin::Note;
+use crate::sae::record::CENTRED;
 use crate::sae::{Activation, Gate, Normalization, Rescale, TrainingRecord};
 use crate::store::{Fields, Tensors, named_dtype};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "cfg.json";
+/// A field of `metadata` that [`Sae::save`](crate::sae::Sae::save) adds where it takes the mean off
+/// inputs, for which SAELens has no name.
+pub(super) const CENTRED_INPUTS: &str = "centred_inputs";
 pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
 
 /// What the configuration says, of whichever version.
@@ -59,6 +63,13 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     });
     let mut config = config(&mut fields)?;
     let training = TrainingRecord::take(&mut fields, metadata.as_mut())?;
+    let mut centred = None;
+    if let Some(metadata) = &mut metadata {
+        centred = metadata.flag_if(CENTRED_INPUTS)?;
+    }
+    if centred == Some(true) && config.normalization == Normalization::None {
+        config.normalization = Normalization::Centre;
+    }
     let mut chat = fields.flag_if("use_chat_formatting")?;
     if let Some(metadata) = &mut metadata {
         chat = metadata.flag_if("use_chat_formatting")?.or(chat);
@@ -133,7 +144,10 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut draft = Draft::new(architecture, weights).at(hook, None).of_model(model);
     draft.origin.hook_out = hook_out;
     draft.origin.notes = config.notes;
-    draft.origin.notes.extend(training.processing().into_iter().map(Note::Other));
+    let centred = draft.architecture.normalization == Normalization::Centre;
+    let processing = training.processing().into_iter();
+    let processing = processing.filter(|own| !(centred && own.contains(CENTRED)));
+    draft.origin.notes.extend(processing.map(Note::Other));
     if let Some(head) = training.head {
         draft.origin.notes.push(Note::Other(format!(
             "it reads head {head} alone, {d} dimensions: give it that head's activations"

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use serde_json::{Map, Value, json};
 
-use super::saelens::{CONFIG, WEIGHTS};
+use super::saelens::{CENTRED_INPUTS, CONFIG, WEIGHTS};
 use super::turned;
 use crate::model::HookPoint;
 use crate::sae::{Activation, Encoder, Normalization, Rescale, Sae};
@@ -111,7 +111,8 @@ impl Sae {
         let origin = self.origin();
         let hook = origin.point.map(HookPoint::long_name).or_else(|| origin.hook.clone());
         let normalization = match own.normalization {
-            Normalization::None | Normalization::Scale(_) => "none",
+            // The record says how the model's weights were centred.
+            Normalization::None | Normalization::Scale(_) | Normalization::Centre => "none",
             Normalization::LayerNorm => "layer_norm",
             Normalization::UnitNorm => "constant_norm_rescale",
         };
@@ -134,6 +135,9 @@ impl Sae {
         metadata.insert("model_name".to_owned(), json!(origin.model));
         metadata.insert("hook_name".to_owned(), json!(hook));
         origin.training.write(&mut metadata);
+        if own.normalization == Normalization::Centre {
+            metadata.insert(CENTRED_INPUTS.to_owned(), json!(true));
+        }
         config["metadata"] = Value::Object(metadata);
         if own.transcoder {
             config["d_out"] = json!(self.d_out());

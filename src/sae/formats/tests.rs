@@ -427,6 +427,35 @@ fn gemma_scope_2_is_placed_by_its_configuration_before_its_names() {
 }
 
 #[test]
+fn inputs_are_centred_for_a_model_whose_training_weights_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = json!({"center_writing_weights": true});
+    saelens(folder.path(), json!({"model_from_pretrained_kwargs": options}));
+    let sae = load(folder.path()).unwrap();
+    assert!(sae.origin().notes[0].to_string().contains("with_centred_inputs"));
+    let centred = sae.with_centred_inputs().unwrap();
+    assert!(centred.origin().notes.is_empty(), "{centred}");
+    // Any mean, taken off and put back.
+    let shifted = (x() + 7.0).unwrap();
+    let less = x().broadcast_sub(&x().mean_keepdim(1).unwrap()).unwrap();
+    let codes = |sae: &Sae, x: &Tensor| sae.encode(x).unwrap().to_dense(&Device::Cpu).unwrap();
+    let gap = |a: Tensor, b: Tensor| {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    assert!(gap(codes(&centred, &shifted), codes(&sae, &less)) < 1e-4);
+    let mean = shifted.mean_keepdim(1).unwrap();
+    let right = sae.reconstruct(&less).unwrap().broadcast_add(&mean).unwrap();
+    assert!(gap(centred.reconstruct(&shifted).unwrap(), right) < 1e-4);
+    centred.save(folder.path().join("again")).unwrap();
+    let again = load(&folder.path().join("again")).unwrap();
+    assert_eq!(again.origin().training, centred.origin().training);
+    assert_eq!(again.architecture(), centred.architecture());
+    assert!(again.origin().notes.is_empty(), "{again}");
+    let entry = crate::sae::registry::find("gpt2-small-res-jb", "blocks.8.hook_resid_pre");
+    assert_eq!(entry.unwrap().unwrap().model_option(), Some("center_writing_weights"));
+}
+
+#[test]
 fn what_only_the_published_list_knows_is_taken_from_it() {
     let entry = |repository, path| crate::sae::registry::published(repository, path).unwrap();
     let qwen = entry("Qwen/SAE-Res-Qwen3-8B-Base-W64K-L0_50", "layer7.sae.pt").unwrap();
