@@ -74,7 +74,7 @@ impl Sae {
         match (training.prepend_bos, adds_bos(model)) {
             (Some(true), Some(false)) => differences.push(
                 "its training contexts began with a BOS token, and the model's tokenizer puts none \
-                 in front of a text"
+                 in front of a text: use `model.tokens_with_bos(text)`"
                     .to_owned(),
             ),
             (Some(false), Some(true)) => differences.push(
