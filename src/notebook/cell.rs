@@ -209,7 +209,7 @@ mod tests {
                 .tell()
                 .open()
                 .tell()
-                .shown(|value| seen = Some(format!("{:?}", *value)));
+                .shown(|value| seen = Some(format!("{value:?}")));
             seen
         }};
     }
