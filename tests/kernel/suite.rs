@@ -41,6 +41,11 @@ fn cells_fail_display_ask_and_complete() {
 }
 
 #[test]
+fn failures_warnings_and_errors_that_can_be_read() {
+    python("kernel/test_failures.py");
+}
+
+#[test]
 fn stop_death_and_neighbours() {
     python("kernel/test_stop.py");
 }

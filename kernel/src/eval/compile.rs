@@ -8,13 +8,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::diagnostics;
+use super::rewrite::SOURCE;
 use super::toolbox::LIBRARY_PATH;
 use crate::install::state::{digest, write_file};
 
@@ -28,7 +31,7 @@ const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
 /// A cell is small: optimising across the pieces it is compiled in takes a quarter of the time and
 /// gains nothing.
 const OPTIONS: [&str; 2] = ["-C", "lto=off"];
-const CELL_CRATE: &str = "ctx";
+pub(crate) const CELL_CRATE: &str = "ctx";
 const WRAPPER: &str = "RUSTC_WRAPPER";
 
 /// A compilation of a cell, to be done again with other code.
@@ -54,7 +57,10 @@ pub(crate) fn without_cargo() -> Option<ExitCode> {
     }
     let mut command = Command::new(&recorded.program);
     command.args(&recorded.arguments).envs(recorded.environment.iter().cloned());
-    if !command.status().ok()?.success() {
+    let output = command.stderr(Stdio::piped()).output().ok()?;
+    let success = output.status.success();
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
+    if !success {
         // As cargo does.
         return Some(ExitCode::from(101));
     }
@@ -81,8 +87,31 @@ pub(crate) fn check_without_cargo() -> Option<ExitCode> {
         "--emit=dep-info,link" => "--emit=metadata",
         other => other,
     }));
-    let status = command.envs(recorded.environment.iter().cloned()).status().ok()?;
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(101) })
+    let output = command.envs(recorded.environment.iter().cloned()).output().ok()?;
+    let success = output.status.success();
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
+    Some(if success { ExitCode::SUCCESS } else { ExitCode::from(101) })
+}
+
+/// Compiles or checks the cell in the current folder by `cargo`, which says what it is doing at once.
+pub(crate) fn with_cargo(mut cargo: Command) -> ExitCode {
+    let output = cargo.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
+    match output {
+        Ok(output) => {
+            let success = output.status.success();
+            let _ = io::stdout().write_all(&diagnostics::keep(source(), success, &output.stdout));
+            ExitCode::from(if success { 0 } else { 101 })
+        }
+        Err(error) => {
+            eprintln!("cargo could not be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The crate of the cell in the current folder.
+fn source() -> String {
+    fs::read_to_string(SOURCE).unwrap_or_default()
 }
 
 /// Puts the compiled cell where cargo puts it, and tells evcxr.

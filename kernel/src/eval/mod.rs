@@ -1,6 +1,7 @@
 //! The evaluation process and what comes out of it.
 
 pub(crate) mod compile;
+pub(crate) mod diagnostics;
 pub(crate) mod event;
 pub(crate) mod filter;
 // Shared with the library, where its items are public.
@@ -9,5 +10,6 @@ pub(crate) mod filter;
 pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod relay;
+pub(crate) mod rewrite;
 pub(crate) mod runtime;
 pub(crate) mod toolbox;

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::compile;
+use super::rewrite::rewrite_cell;
 use crate::install::clone::wait_for_rest;
 
 /// The names under which this binary stands in for a tool.
@@ -109,11 +110,16 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         compile::RECORDER => return compile::record(&arguments),
         _ => {}
     }
-    let build = arguments.first().is_some_and(|first| first == "build");
+    let subcommand =
+        arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let build = subcommand.is_some_and(|name| name == "build");
+    let check = subcommand.is_some_and(|name| name == "check");
+    if build || check {
+        rewrite_cell();
+    }
     if build && let Some(code) = compile::without_cargo() {
         return code;
     }
-    let check = arguments.first().is_some_and(|first| first == "check");
     if check && let Some(code) = compile::check_without_cargo() {
         return code;
     }
@@ -127,7 +133,10 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     if build {
         compile::record_in(&mut command);
     }
-    if arguments.first().is_none_or(|first| first != "metadata") {
+    if compiles {
+        return compile::with_cargo(command);
+    }
+    if subcommand.is_none_or(|name| name != "metadata") {
         eprintln!("cargo could not be started: {}", command.exec());
         return ExitCode::FAILURE;
     }

@@ -78,6 +78,14 @@ impl Rest {
     }
 
     fn copy(self) -> Result<()> {
+        match self.copy_now() {
+            // The kernel was closed meanwhile, and has removed its folder.
+            Err(_) if !self.to.join("lock").exists() => Ok(()),
+            copied => copied,
+        }
+    }
+
+    fn copy_now(&self) -> Result<()> {
         copy_parts(&self.from, &self.to, &|later| later)?;
         let partial = self.to.join(PARTIAL);
         fs::remove_file(&partial).with_context(|| format!("could not remove {}", partial.display()))

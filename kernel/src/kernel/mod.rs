@@ -3,15 +3,22 @@
 //! `server` speaks the protocol; `evaluator` owns evcxr on a thread of its own; the evaluation
 //! process talks to `sink`, through the relay of [`crate::eval`], and `sink` to the front end.
 
+mod alignment;
 mod capture;
+mod client;
 mod complete;
+mod diagnostic;
+mod drawing;
 mod evaluator;
 mod failure;
+mod hint;
 mod history;
 mod interrupt;
+mod palette;
 mod server;
 mod sink;
 mod text;
+mod timing;
 
 use std::path::Path;
 use std::sync::Arc;

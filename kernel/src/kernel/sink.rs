@@ -19,8 +19,7 @@ use crate::eval::message::Message;
 const STREAM_LIMIT: usize = 4 << 20;
 /// The largest single display.
 const DISPLAY_LIMIT: usize = 32 << 20;
-/// How long text waits for more of its kind. An error's text, which is printed before the marker
-/// that announces it, is recognised within this time as well.
+/// How long text waits for more of its kind.
 const COALESCE: Duration = Duration::from_millis(20);
 /// How long a block of evcxr's display protocol waits to learn whether it is the cell's value.
 const VALUE_WAIT: Duration = Duration::from_millis(200);
@@ -45,6 +44,16 @@ pub(crate) struct Panic {
     pub(crate) line: u32,
 }
 
+/// An error value by which a cell failed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    /// What caused it, the nearest first.
+    pub(crate) causes: Vec<String>,
+    /// The line of the `?` in the compiled crate; without it the error is the cell's last value.
+    pub(crate) line: Option<u32>,
+}
+
 /// How the run of a cell's code went.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
@@ -52,8 +61,8 @@ pub(crate) struct Run {
     pub(crate) began: bool,
     /// The panic that ended it.
     pub(crate) panic: Option<Panic>,
-    /// The text of the error that `?` returned.
-    pub(crate) error: Option<String>,
+    /// The error that `?` returned, or that is the cell's last value.
+    pub(crate) failure: Option<Failure>,
     /// Whether library code saw the Stop button.
     pub(crate) stopped: bool,
     /// How the evaluation process ended, if it did.
@@ -166,6 +175,13 @@ impl Sink {
         self.stream(&cell, Stdio::Stderr, text.to_owned());
     }
 
+    /// Text of the kernel about a cell that has run, below all that the cell printed.
+    pub(crate) fn after(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.stream(&self.lock(), Stdio::Stderr, text);
+        }
+    }
+
     /// A display of the kernel itself, such as the answer of a `:vars` command.
     pub(crate) fn value(&self, data: Map<String, Value>) {
         let mut cell = self.lock();
@@ -232,9 +248,12 @@ impl Sink {
                 // Without the library's hook, Rust's own has printed the message.
                 cell.run.panic = Some(cell.panics.pop().unwrap_or(unknown));
             }
+            // The library has told the error already, unless the cell was compiled without it.
             Event::Failed => {
-                let text = cell.stderr.take(true);
-                cell.run.error = Some(text.trim_end().to_owned());
+                cell.run.failure.get_or_insert_with(|| Failure {
+                    message: "`?` returned an error".to_owned(),
+                    ..Failure::default()
+                });
             }
             Event::RunEnds => cell.ended = true,
             Event::Exited(how) => {
@@ -260,6 +279,9 @@ impl Sink {
             }
             Message::Panic { message, file, line, .. } => {
                 cell.panics.push(Panic { message, file, line });
+            }
+            Message::Failed { message, causes, line } => {
+                cell.run.failure = Some(Failure { message, causes, line });
             }
             Message::Stopping => cell.run.stopped = true,
         }
