@@ -51,6 +51,11 @@ fn stop_death_and_neighbours() {
 }
 
 #[test]
+fn variables_types_and_impls_over_failed_cells() {
+    python("kernel/test_bindings.py");
+}
+
+#[test]
 fn protocol() {
     python("kernel/test_conformance.py");
 }

@@ -3,6 +3,7 @@
 
 use super::event::Event;
 use super::message::{EVCXR_MARK, PREFIX};
+use super::store::UNFINISHED;
 
 /// What evcxr itself must be told; all else goes to the kernel only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,10 @@ impl Filter {
         if let Some(json) = marker.strip_prefix(PREFIX) {
             emit_plain(&line[..at], out);
             out.push(Output::Event(Event::Message(json.to_owned())));
+            if json.starts_with(UNFINISHED) {
+                // Also after an early return: the cell's own variables are not in the store.
+                out.push(Output::Evcxr(FAILED.to_owned()));
+            }
             return;
         }
         self.abandon_content(out);
@@ -223,6 +228,13 @@ mod tests {
             })
             .collect();
         assert_eq!(bytes, [0xff, 0xfe, b'\n', b'E', b'V', b'C', 0xff]);
+    }
+
+    #[test]
+    fn evcxr_learns_of_a_cell_that_did_not_come_to_its_end() {
+        let out = run(&[b"text\x1eEIGENLENS {\"type\":\"unfinished\",\"kept\":[]}\n"]);
+        assert_eq!(text(&out), "text");
+        assert!(out.contains(&Output::Evcxr(FAILED.into())));
     }
 
     #[test]

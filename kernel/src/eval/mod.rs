@@ -12,4 +12,6 @@ pub(crate) mod processes;
 pub(crate) mod relay;
 pub(crate) mod rewrite;
 pub(crate) mod runtime;
+mod shape;
+pub(crate) mod store;
 pub(crate) mod toolbox;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use super::filter::{Filter, Output};
+use super::filter::{COMPLETE, Filter, Output};
 use super::{message, processes, runtime};
 
 /// Set, to the path of the kernel's socket, in a relay.
@@ -108,7 +108,9 @@ fn start(commands: OwnedFd, answers: OwnedFd) -> io::Result<Child> {
 fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kernel) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let sent = if line.starts_with("LOAD_AND_RUN ") {
+        let sent = if is_nothing(&line) {
+            answer(COMPLETE)
+        } else if line.starts_with("LOAD_AND_RUN ") {
             kernel
                 .tell(&Event::RunBegins)
                 .and_then(|()| commands.write_all(format!("{line}\n").as_bytes()))
@@ -119,6 +121,19 @@ fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kerne
             break;
         }
     }
+}
+
+/// Whether a command is to run an empty file, which stands for code that has not been compiled.
+fn is_nothing(command: &str) -> bool {
+    let path = command.strip_prefix("LOAD_AND_RUN ").and_then(|rest| rest.rsplit_once(' '));
+    path.and_then(|(path, _)| std::fs::metadata(path).ok()).is_some_and(|file| file.len() == 0)
+}
+
+/// Writes a line for evcxr.
+fn answer(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 /// The stream to read first.
@@ -192,11 +207,7 @@ fn forward_stderr(from: &mut impl Read, buffer: &mut [u8], kernel: &Kernel) -> i
 fn pass_on(output: Output, kernel: &Kernel) -> io::Result<()> {
     match output {
         Output::Event(event) => kernel.tell(&event),
-        Output::Evcxr(line) => {
-            let mut out = io::stdout().lock();
-            writeln!(out, "{line}")?;
-            out.flush()
-        }
+        Output::Evcxr(line) => answer(&line),
     }
 }
 

@@ -17,8 +17,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::compile;
 use super::rewrite::rewrite_cell;
+use super::{compile, store};
 use crate::install::clone::wait_for_rest;
 
 /// The names under which this binary stands in for a tool.
@@ -114,6 +114,9 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     let build = subcommand.is_some_and(|name| name == "build");
     let check = subcommand.is_some_and(|name| name == "check");
+    if build && store::is_restoring() {
+        return compile::nothing();
+    }
     if build || check {
         rewrite_cell();
     }

@@ -14,10 +14,11 @@ use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::impls::Impls;
 use super::sink::Sink;
-use super::{failure, timing};
+use super::{bindings, failure, timing};
 use crate::eval::event::Event;
-use crate::eval::{diagnostics, message, relay, runtime};
+use crate::eval::{diagnostics, message, relay, runtime, store};
 use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 
@@ -94,6 +95,7 @@ fn serve(
     queue: &Receiver<Job>,
 ) {
     let mut cells = PathBuf::new();
+    let mut impls = Impls::default();
     let mut context = place().and_then(|(folder, rest)| {
         cells = folder.join("cells");
         let (preparing, ready) = channel();
@@ -126,7 +128,7 @@ fn serve(
                             });
                             wait(&answered, stop)
                         };
-                        guarded(|| execute(context, &cells, &code, sink, stop, &ask))
+                        guarded(|| execute(context, &cells, &mut impls, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
                     }
                 };
@@ -144,6 +146,7 @@ fn serve(
                             .completions
                             .into_iter()
                             .map(|item| (name_alone(&item.code), item.kind.to_owned()))
+                            .filter(|(name, _)| !Impls::is_internal(name))
                             .collect(),
                     }
                 }));
@@ -258,6 +261,7 @@ fn receive(listener: &UnixListener, sink: &Sink) {
 fn execute(
     context: &mut CommandContext,
     cells: &Path,
+    impls: &mut Impls,
     code: &str,
     sink: &Sink,
     stop: &AtomicBool,
@@ -268,9 +272,12 @@ fn execute(
         return Err(failure::no_opt());
     }
     diagnostics::forget(cells);
+    store::forget(cells);
+    let before = bindings::names(context);
+    let named = impls.name(&code);
     let mut callbacks =
         EvalCallbacks { input_reader: &|request| ask(&request.prompt, request.is_password) };
-    let result = context.execute_with_callbacks(&code, &mut callbacks);
+    let result = context.execute_with_callbacks(&named.code, &mut callbacks);
     let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
     if let Ok(outputs) = &result {
         let mut data: Map<String, Value> = outputs
@@ -290,11 +297,13 @@ fn execute(
     let run = sink.end(ran, lost);
     let stopped = stop.swap(false, Ordering::SeqCst);
     let compilations = diagnostics::read(cells);
+    let fate = bindings::settle(context, &before, &run);
     if result.is_ok() {
+        impls.keep(named);
         sink.after(failure::warnings(&code, &compilations));
         sink.after(result.as_ref().ok().and_then(timing::words));
     }
-    failure::judge(result.map(drop), run, stopped, &code, &compilations)
+    failure::judge(result.map(drop), run, stopped, &code, &fate, &compilations)
 }
 
 /// A notebook that also runs on the stock kernel carries a `:dep eigenlens` line; here the library

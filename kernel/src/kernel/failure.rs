@@ -4,18 +4,20 @@ use evcxr::{CompilationError, Error};
 use jupyter_protocol::ReplyError;
 
 use super::alignment::Alignment;
+use super::bindings::Fate;
 use super::drawing::{self, Mark};
 use super::sink::{Failure, Panic, Run};
-use super::{diagnostic, hint, palette};
+use super::{diagnostic, hint, palette, references};
 use crate::eval::diagnostics::Compilation;
 
-/// Decides between success and the several ways to fail. `compilations` is what rustc said about
-/// the cell.
+/// Decides between success and the several ways to fail. `fate` is what became of the variables,
+/// `compilations` is what rustc said about the cell.
 pub(crate) fn judge(
     result: Result<(), Error>,
     run: Run,
     stopped: bool,
     code: &str,
+    fate: &Fate,
     compilations: &[Compilation],
 ) -> Result<(), ReplyError> {
     if let Some(how) = &run.exited {
@@ -35,7 +37,8 @@ pub(crate) fn judge(
         Err(Error::SubprocessTerminated(how)) => return Err(process_lost(&how, stopped)),
         Err(other) => {
             let text = diagnostic::plain_names(&other.to_string());
-            return Err(reply("Error", &text, vec![]));
+            let advice = references::advice(&text, compilations);
+            return Err(reply("Error", &text, advice.iter().map(|words| help(words)).collect()));
         }
         Ok(()) => {}
     }
@@ -44,15 +47,22 @@ pub(crate) fn judge(
         cell_line(line, code, &ran.source)
     };
     if let Some(panic) = &run.panic {
-        return Err(panicked(panic, line));
+        return Err(panicked(panic, fate, line));
     }
     if run.stopped || stopped && run.failure.is_some() {
-        let words = "Stopped at a safe point. All variables are kept.";
+        let words = format!("Stopped at a safe point. {}", fate.words());
         let error = run.failure.map(|failure| failure.message);
-        return Err(reply("Interrupted", words, error.into_iter().collect()));
+        return Err(reply("Interrupted", &words, error.into_iter().collect()));
+    }
+    if stopped {
+        let words = format!(
+            "Stop was pressed, but the code reached no safe point and ran to its end. {}",
+            fate.words()
+        );
+        return Err(reply("Interrupted", &words, vec![]));
     }
     match run.failure {
-        Some(failure) => Err(returned(failure, line)),
+        Some(failure) => Err(returned(failure, fate, line)),
         None => Ok(()),
     }
 }
@@ -65,24 +75,23 @@ pub(crate) fn warnings(code: &str, compilations: &[Compilation]) -> Option<Strin
 }
 
 /// An error value: one that `?` returned, or the cell's last value.
-fn returned(failure: Failure, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
+fn returned(
+    failure: Failure,
+    fate: &Fate,
+    line: impl FnOnce(u32) -> Option<String>,
+) -> ReplyError {
     let Failure { message, causes, line: number } = failure;
     let mut details: Vec<String> =
         causes.iter().map(|cause| format!("{}: {cause}", palette::bold("caused by"))).collect();
     details.extend(number.and_then(line));
     let all = std::iter::once(&message).chain(&causes);
     details.extend(all.filter_map(|text| hint::for_error(text)).next().map(|hint| help(&hint)));
-    details.push(
-        match number {
-            Some(_) => NEW_ONES_LOST,
-            None => "The cell's last value is an `Err`. All variables are kept.",
-        }
-        .to_owned(),
-    );
+    details.push(match number {
+        Some(_) => fate.words(),
+        None => format!("The cell's last value is an `Err`. {}", fate.words()),
+    });
     reply("Error", &message, details)
 }
-
-const NEW_ONES_LOST: &str = "Variables of earlier cells are kept; those new in this cell are not.";
 
 fn help(words: &str) -> String {
     format!("{}: {words}", palette::bold("help"))
@@ -138,7 +147,11 @@ fn process_lost(how: &str, stopped: bool) -> ReplyError {
     reply(name, &words, vec![kept.to_owned()])
 }
 
-fn panicked(panic: &Panic, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
+fn panicked(
+    panic: &Panic,
+    fate: &Fate,
+    line: impl FnOnce(u32) -> Option<String>,
+) -> ReplyError {
     let at = if panic.file == "src/lib.rs" {
         line(panic.line)
     } else if panic.file.is_empty() {
@@ -147,7 +160,7 @@ fn panicked(panic: &Panic, line: impl FnOnce(u32) -> Option<String>) -> ReplyErr
         Some(format!("in {} {}:{}", owner(&panic.file), short(&panic.file), panic.line))
     };
     let mut lines: Vec<String> = at.into_iter().collect();
-    lines.push(NEW_ONES_LOST.to_owned());
+    lines.push(fate.words());
     reply("Panic", &panic.message, lines)
 }
 
@@ -190,42 +203,38 @@ fn compilation(
         evalue = first.headline.clone();
         found.into_iter().map(|error| error.text).collect()
     } else {
+        let errors = references::last(errors);
         evalue = errors
             .iter()
             .find(|error| error.json.is_null() || error.level() == "error")
             .map_or_else(
                 || "the cell does not compile".to_owned(),
-                |error| worded_by_evcxr(error).0,
+                |error| worded_by_evcxr(error, compilations).0,
             );
-        errors.iter().map(|error| drawn(error, code)).collect()
+        errors.iter().map(|error| drawn(error, code, compilations)).collect()
     };
     ReplyError { ename: "CompilationError".to_owned(), evalue, traceback }
 }
 
 /// An error in the words of evcxr, and what to do about it.
-fn worded_by_evcxr(error: &CompilationError) -> (String, Option<String>) {
+fn worded_by_evcxr(
+    error: &CompilationError,
+    compilations: &[Compilation],
+) -> (String, Option<String>) {
     let message = diagnostic::plain_names(&error.message());
-    let borrows = message
-        .strip_prefix("The variable `")
-        .and_then(|rest| rest.split_once("` contains a reference with a non-static lifetime"));
-    match borrows {
-        Some((name, _)) => (
+    let advice = references::advice(&message, compilations);
+    match (references::borrower(&message), error.code()) {
+        (Some(name), _) => (
             format!("the variable `{name}` borrows from another value, so it cannot be kept"),
-            Some(format!(
-                "keep a value of its own: add `.clone()` at the end of `let {name} = …` (the clone \
-                 of a tensor shares its numbers), or `.to_owned()` for text and slices; if only \
-                 this cell needs `{name}`, put its code into braces: `{{ … }}`"
-            )),
+            advice,
         ),
-        None => match error.code() {
-            Some(number) => (format!("{message} [{number}]"), None),
-            None => (message, None),
-        },
+        (None, Some(number)) => (format!("{message} [{number}]"), advice),
+        (None, None) => (message, advice),
     }
 }
 
-fn drawn(error: &CompilationError, code: &str) -> String {
-    let (message, words) = worded_by_evcxr(error);
+fn drawn(error: &CompilationError, code: &str, compilations: &[Compilation]) -> String {
+    let (message, words) = worded_by_evcxr(error, compilations);
     let mut lines = vec![format!("{} {}", palette::error("error"), palette::bold(&message))];
     let marks: Vec<Mark> = error
         .spanned_messages()
@@ -272,13 +281,14 @@ mod tests {
     }
 
     fn failed(failure: Failure, code: &str, source: &str) -> ReplyError {
+        let fate = if failure.line.is_some() { Fate::default() } else { Fate::finished() };
         let run = Run { began: true, failure: Some(failure), ..Run::default() };
-        judge(Ok(()), run, false, code, &ran(source)).unwrap_err()
+        judge(Ok(()), run, false, code, &fate, &ran(source)).unwrap_err()
     }
 
     #[test]
     fn a_panic_names_whose_code_it_was_in() {
-        let at = |file: &str| panicked(&panic(file), |_| None).traceback.join("\n");
+        let at = |file: &str| panicked(&panic(file), &Fate::default(), |_| None).traceback.join("\n");
         assert!(
             at("somewhere/eigenlens/src/toy.rs").contains("the library eigenlens, src/toy.rs:2")
         );
@@ -290,8 +300,8 @@ mod tests {
     fn a_panic_in_the_cell_shows_its_line() {
         let run = Run { panic: Some(panic("src/lib.rs")), ..Run::default() };
         let source = ran("generated\nlet x = v[7];\n");
-        let reply = judge(Ok(()), run, false, "let v = vec![1];\nlet x = v[7];", &source);
-        let reply = reply.unwrap_err();
+        let code = "let v = vec![1];\nlet x = v[7];";
+        let reply = judge(Ok(()), run, false, code, &Fate::default(), &source).unwrap_err();
         assert!(reply.traceback[1].contains("line 2 of this cell:  let x = v[7];"));
         assert_eq!((reply.ename.as_str(), reply.evalue.as_str()), ("Panic", "boom"));
     }
@@ -331,10 +341,18 @@ mod tests {
     #[test]
     fn stop_says_what_became_of_the_variables() {
         let kept = Run { began: true, stopped: true, ..Run::default() };
-        let reply = judge(Ok(()), kept, true, "", &[]).unwrap_err();
+        let reply = judge(Ok(()), kept, true, "", &Fate::finished(), &[]).unwrap_err();
         assert!(reply.evalue.contains("kept"));
         let killed = Run { began: true, exited: Some("killed".into()), ..Run::default() };
-        let reply = judge(Ok(()), killed, true, "", &[]).unwrap_err();
+        let reply = judge(Ok(()), killed, true, "", &Fate::finished(), &[]).unwrap_err();
         assert!(reply.evalue.contains("lost"));
+        let unseen = Run { began: true, ..Run::default() };
+        let reply = judge(Ok(()), unseen, true, "", &Fate::finished(), &[]).unwrap_err();
+        assert!(reply.evalue.contains("ran to its end. All variables are kept."));
+        let error = Some(Failure { message: "half way".into(), ..Failure::default() });
+        let ended = Run { began: true, failure: error, ..Run::default() };
+        let reply = judge(Ok(()), ended, true, "", &Fate::default(), &[]).unwrap_err();
+        assert_eq!(reply.ename, "Interrupted");
+        assert!(reply.evalue.contains("those new in this cell are not"));
     }
 }

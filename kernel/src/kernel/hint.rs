@@ -8,8 +8,8 @@ pub(crate) fn for_code(code: Option<&str>, message: &str) -> Option<String> {
              `if … { }`, or leave a labelled block: `'cell: { …; break 'cell; … }`"
         }
         "E0119" | "E0592" => {
-            "the `impl` of an earlier cell is still there; put the type and its `impl` into one \
-             cell and run that, or restart the kernel"
+            "an `impl` of another cell has it too; change it there and run that cell again, or put \
+             the type and its `impl` into one cell and restart the kernel"
         }
         "E0277" if message.contains("couldn't convert the error") => {
             "an error that `?` returns from a cell needs a `Display` form; implement it, or write \

@@ -4,6 +4,7 @@
 //! process talks to `sink`, through the relay of [`crate::eval`], and `sink` to the front end.
 
 mod alignment;
+mod bindings;
 mod capture;
 mod client;
 mod complete;
@@ -13,8 +14,10 @@ mod evaluator;
 mod failure;
 mod hint;
 mod history;
+mod impls;
 mod interrupt;
 mod palette;
+mod references;
 mod server;
 mod sink;
 mod text;

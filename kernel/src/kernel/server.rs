@@ -10,7 +10,7 @@ use jupyter_protocol::{
     CodeMirrorMode, CommInfoReply, CompleteReply, ConnectionInfo, ErrorOutput, ExecuteInput,
     ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, HistoryReply, InputRequest,
     InspectReply, InterruptReply, JupyterMessage, JupyterMessageContent, KernelInfoReply,
-    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status,
+    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status, UnknownMessage,
 };
 use jupyter_zmq_client::{
     RouterRecvConnection, RouterSendConnection, create_kernel_control_connection,
@@ -198,10 +198,10 @@ impl Shell {
     async fn abort(&self, request: &JupyterMessage, out: &mut RouterSendConnection) {
         state(&self.iopub, ExecutionState::Busy, request);
         if matches!(request.content, JupyterMessageContent::ExecuteRequest(_)) {
-            let aborted = ExecuteReply {
-                status: ReplyStatus::Aborted,
-                execution_count: ExecutionCount::new(self.count),
-                ..ExecuteReply::default()
+            // Without an execution number, which would make the cell look as if it had run.
+            let aborted = UnknownMessage {
+                msg_type: "execute_reply".to_owned(),
+                content: json!({"status": "aborted"}),
             };
             reply(out, aborted, request).await;
         } else if let Some(answer) = self.answer(request).await {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::text::Utf8Stream;
 use crate::eval::event::Event;
 use crate::eval::message::Message;
+use crate::eval::store::Unfinished;
 
 /// Text that one cell may print before the rest is cut: pages freeze beyond a few megabytes.
 const STREAM_LIMIT: usize = 4 << 20;
@@ -63,6 +64,8 @@ pub(crate) struct Run {
     pub(crate) panic: Option<Panic>,
     /// The error that `?` returned, or that is the cell's last value.
     pub(crate) failure: Option<Failure>,
+    /// What became of earlier cells' variables, if the cell did not come to its end.
+    pub(crate) unfinished: Option<Unfinished>,
     /// Whether library code saw the Stop button.
     pub(crate) stopped: bool,
     /// How the evaluation process ended, if it did.
@@ -73,6 +76,7 @@ pub(crate) struct Run {
 struct Cell {
     parent: Option<JupyterMessage>,
     count: usize,
+    serial: usize,
     phase: Phase,
     run: Run,
     ended: bool,
@@ -109,6 +113,7 @@ impl Sink {
         *cell = Cell {
             parent: parent.cloned(),
             count,
+            serial: cell.serial + 1,
             phase: Phase::Compiling,
             process: cell.process,
             ..Cell::default()
@@ -163,9 +168,9 @@ impl Sink {
         self.lock().run.stopped
     }
 
-    /// The execution number of the running cell.
-    pub(crate) fn count(&self) -> usize {
-        self.lock().count
+    /// A number that no other cell has; execution numbers are shared by silent ones.
+    pub(crate) fn serial(&self) -> usize {
+        self.lock().serial
     }
 
     /// Text of the kernel itself on the running cell's standard error.
@@ -235,12 +240,9 @@ impl Sink {
                 };
                 cell.content = Some((Map::from_iter([(mime, value)]), Instant::now()));
             }
-            Event::Message(json) => match serde_json::from_str(&json) {
-                Ok(message) => self.message(&mut cell, message),
-                Err(error) => {
-                    let note = format!("a message of the library could not be read: {error}\n");
-                    cell.stderr.push(note.as_bytes());
-                }
+            Event::Message(json) => match Unfinished::read(&json) {
+                Some(unfinished) => cell.run.unfinished = Some(unfinished),
+                None => self.library_message(&mut cell, &json),
             },
             Event::Panicked => {
                 let unknown =
@@ -263,6 +265,16 @@ impl Sink {
             }
         }
         self.changed.notify_all();
+    }
+
+    fn library_message(&self, cell: &mut Cell, json: &str) {
+        match serde_json::from_str(json) {
+            Ok(message) => self.message(cell, message),
+            Err(error) => {
+                let note = format!("a message of the library could not be read: {error}\n");
+                cell.stderr.push(note.as_bytes());
+            }
+        }
     }
 
     fn message(&self, cell: &mut Cell, message: Message) {
