@@ -46,6 +46,11 @@ fn stop_death_and_neighbours() {
 }
 
 #[test]
+fn odd_places_odd_settings_and_other_jupyters() {
+    python("kernel/test_install.py");
+}
+
+#[test]
 fn protocol() {
     python("kernel/test_conformance.py");
 }

@@ -49,10 +49,7 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
     let mut store = std::ptr::null_mut();
     for line in commands.lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
-        let mut words = line.split(' ');
-        let (Some("LOAD_AND_RUN"), Some(path), Some(name)) =
-            (words.next(), words.next(), words.next())
-        else {
+        let Some((path, name)) = object_and_function(&line) else {
             eprintln!("the evaluation process does not know the command `{line}`");
             return ExitCode::FAILURE;
         };
@@ -69,6 +66,11 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
         let _ = std::io::stdout().flush();
     }
     ExitCode::SUCCESS
+}
+
+/// What `LOAD_AND_RUN PATH FUNCTION` asks for. A path may have spaces, a function's name has none.
+fn object_and_function(command: &str) -> Option<(&str, &str)> {
+    command.strip_prefix("LOAD_AND_RUN ")?.rsplit_once(' ')
 }
 
 fn load_library() -> Option<Library> {
@@ -91,5 +93,20 @@ fn run_cell(path: &str, name: &str, store: *mut c_void) -> Result<*mut c_void, l
         // Never unloaded: variables, threads and thread-locals live in it.
         std::mem::forget(object);
         Ok(cell(store))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_have_spaces() {
+        let both = |command| object_and_function(command);
+        assert_eq!(both("LOAD_AND_RUN /a/libx.so run"), Some(("/a/libx.so", "run")));
+        let spaced = "LOAD_AND_RUN /my lab/it's  a \"b\"/libü.so run_user_code_3";
+        assert_eq!(both(spaced), Some(("/my lab/it's  a \"b\"/libü.so", "run_user_code_3")));
+        assert_eq!(both("LOAD_AND_RUN "), None);
+        assert_eq!(both("1 + 1"), None);
     }
 }
