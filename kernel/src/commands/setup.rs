@@ -33,12 +33,17 @@ pub(crate) struct Setup {
 /// Sets up, and puts the kernel into the user's own Jupyter folder or takes it out.
 pub(crate) fn setup_command(args: &SetupCommand) -> Result<()> {
     if args.remove {
-        let removed = user::remove(&State::locate()?)?;
-        for place in &removed {
+        let state = State::locate()?;
+        let place = user::place(&state)?;
+        if user::remove(&state, &place)? {
             println!("removed {}", place.display());
+        } else {
+            println!("no kernel of eigenlens is in {}; nothing was removed", place.display());
         }
-        if removed.is_empty() {
-            println!("no kernel of eigenlens is registered; nothing was removed");
+        for other in user::places(&state)? {
+            if other != place && matches!(user::found(&other), user::Found::Ours(_)) {
+                println!("it is still registered in {}", other.display());
+            }
         }
         return Ok(());
     }

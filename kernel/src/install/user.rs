@@ -1,7 +1,7 @@
 //! The kernel in the user's own Jupyter folder, where VS Code, nbconvert and every Jupyter look.
 //!
 //! Set-up writes there only if told to. It remembers where it did, so that later set-ups keep what
-//! they find there up to date, and `--remove` finds it wherever the folder was then.
+//! they find there up to date, and the program that it starts.
 
 use std::path::{Path, PathBuf};
 
@@ -93,20 +93,16 @@ pub(crate) fn refresh(state: &State, spec: &Kernelspec) -> Result<usize> {
     Ok(kin)
 }
 
-/// Removes the kernel from the user's Jupyter folder and from all others where it was registered;
-/// returns where it was.
-pub(crate) fn remove(state: &State) -> Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
-    for place in places(state)? {
-        if matches!(found(&place), Found::Ours(_)) {
-            Kernelspec::remove(&place)?;
-            removed.push(place);
-        }
+/// Removes the kernel from the user's Jupyter folder; false if it was not there.
+pub(crate) fn remove(state: &State, place: &Path) -> Result<bool> {
+    if !matches!(found(place), Found::Ours(_)) {
+        return Ok(false);
     }
-    if state.home().exists() {
-        remember(state, &[])?;
-    }
-    Ok(removed)
+    Kernelspec::remove(place)?;
+    let mut places = remembered(state);
+    places.retain(|other| other != place);
+    remember(state, &places)?;
+    Ok(true)
 }
 
 /// The user's Jupyter folder as it is now, and others where the kernel was registered.
