@@ -28,10 +28,7 @@ pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
     if matches!(dataset, Dataset::Mnist | Dataset::FashionMnist) {
         command.args(["--dataset", name]);
     }
-    let status = settings
-        .apply(&mut command, false)
-        .status()
-        .context("could not start Python")?;
+    let status = settings.apply(&mut command, false).status().context("could not start Python")?;
     if !status.success() {
         bail!("{name} was not fetched; nothing was written to {}", target.display());
     }

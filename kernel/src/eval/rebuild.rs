@@ -37,7 +37,12 @@ pub(crate) struct Built {
 
 impl Built {
     /// Looks at a build that has just ended in `cells`. `tree` is cargo, told where to work.
-    pub(crate) fn of(cells: &Path, tree: &mut Command, host: &str, took: Duration) -> Result<Built> {
+    pub(crate) fn of(
+        cells: &Path,
+        tree: &mut Command,
+        host: &str,
+        took: Duration,
+    ) -> Result<Built> {
         let earlier = Built::read(cells).unwrap_or_default();
         let names = build_outputs(&cells.join("target"))
             .iter()
@@ -88,9 +93,9 @@ impl Built {
                 .map(str::to_owned)
                 .collect::<BTreeSet<String>>()
         };
-        let replaced = changed.iter().any(|name| {
-            !versions(&self.crates, name).is_subset(&versions(now, name))
-        });
+        let replaced = changed
+            .iter()
+            .any(|name| !versions(&self.crates, name).is_subset(&versions(now, name)));
         let what = if replaced { "other versions" } else { "more features" };
         let mut names: Vec<&str> = changed.iter().copied().take(4).collect();
         if changed.len() > names.len() {
@@ -124,7 +129,14 @@ pub(crate) fn announce(tree: &mut Command, host: Option<&str>) {
 
 /// Every crate that a build compiles for the library and what else there is, with its features.
 fn crates(tree: &mut Command, host: &str) -> Result<BTreeSet<String>> {
-    tree.args(["tree", "--prefix=none", "--edges=normal,build", "--format={p}|{f}", "--target", host]);
+    tree.args([
+        "tree",
+        "--prefix=none",
+        "--edges=normal,build",
+        "--format={p}|{f}",
+        "--target",
+        host,
+    ]);
     let lines = output(tree).context("cargo does not say which features it built")?;
     Ok(lines.lines().filter_map(crate_of).collect())
 }
@@ -156,7 +168,8 @@ fn build_outputs(target: &Path) -> Vec<PathBuf> {
 
 /// The variables that a build script asked cargo to watch, without those that cargo sets itself.
 fn watched(printed: &str) -> Vec<String> {
-    let set_by_caller = ["HOST", "NUM_JOBS", "OPT_LEVEL", "PROFILE", "RUSTC", "RUSTFLAGS", "TARGET"];
+    let set_by_caller =
+        ["HOST", "NUM_JOBS", "OPT_LEVEL", "PROFILE", "RUSTC", "RUSTFLAGS", "TARGET"];
     printed
         .lines()
         .filter_map(|line| line.strip_prefix("cargo:").or_else(|| line.strip_prefix("cargo::")))

@@ -14,11 +14,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::rebuild::{self, Built};
 use super::compile;
+use super::rebuild::{self, Built};
 use crate::install::clone::wait_for_rest;
 use crate::install::environment::{self, LIBRARY_PATH};
 use crate::install::toolchain::{Compiler, cargo_home};
@@ -117,7 +117,8 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         _ => {}
     }
     // Options such as `--offline` may come first.
-    let subcommand = arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let subcommand =
+        arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     let is = |name: &str| subcommand.is_some_and(|subcommand| subcommand == name);
     let (build, check) = (is("build"), is("check"));
     if build || check {
@@ -132,7 +133,9 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     if check && let Some(code) = compile::check_without_cargo() {
         return code;
     }
-    if (build || check) && let Err(error) = wait_for_rest(Path::new("..")) {
+    if (build || check)
+        && let Err(error) = wait_for_rest(Path::new(".."))
+    {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }

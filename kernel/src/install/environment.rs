@@ -18,7 +18,8 @@ pub(crate) const LIBRARY_PATH: &str =
 
 /// Variables that change what Python or Jupyter do. Buffering and bytecode files are harmless.
 fn bends_python(name: &str) -> bool {
-    let kept = ["PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE"];
+    let kept =
+        ["PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE"];
     let prefixes = ["PYTHON", "JUPYTER", "IPYTHON"];
     let others = ["VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__"];
     others.contains(&name)

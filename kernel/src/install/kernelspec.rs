@@ -117,8 +117,7 @@ mod tests {
 
     #[test]
     fn a_kernelspec_reads_back_as_written_and_goes_whole() -> Result<()> {
-        let folder =
-            std::env::temp_dir().join(format!("eigenlens spec '{}'", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("eigenlens spec '{}'", std::process::id()));
         let state = State::at(Path::new("/my \"lab\" $HOME/ü"));
         let checkout = Checkout::find()?;
         let toolchain = Toolchain::find()?;

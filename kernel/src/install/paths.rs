@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn any_letters_will_do_but_colons_and_line_breaks() {
-        for good in ["/a b/it's \"here\"", "/höme/部屋/дом", "/a,b=c;d&e/$HOME/%20/#1/[x]{y}"] {
+        for good in ["/a b/it's \"here\"", "/höme/部屋/дом", "/a,b=c;d&e/$HOME/%20/#1/[x]{y}"]
+        {
             assert_eq!(flaw(Path::new(good)), None, "{good}");
         }
         assert_eq!(flaw(Path::new("/a:b")), Some(Flaw::Colon));

@@ -47,7 +47,8 @@ impl PipSettings {
         let mut ask = Command::new(python);
         for_python(&mut ask).args(["-m", "pip", "--disable-pip-version-check", "config", "list"]);
         // These would hide the answer or refuse to give it.
-        for name in ["PIP_QUIET", "PIP_VERBOSE", "PIP_LOG", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON"] {
+        for name in ["PIP_QUIET", "PIP_VERBOSE", "PIP_LOG", "PIP_REQUIRE_VIRTUALENV", "PIP_PYTHON"]
+        {
             ask.env_remove(name);
         }
         match output(&mut ask) {
@@ -130,9 +131,9 @@ fn variables() -> String {
 /// The text of a string as Python shows it.
 fn unquote(shown: &str) -> String {
     let shown = shown.trim();
-    let inner = ['\'', '"'].iter().find_map(|quote| {
-        shown.strip_prefix(*quote).and_then(|rest| rest.strip_suffix(*quote))
-    });
+    let inner = ['\'', '"']
+        .iter()
+        .find_map(|quote| shown.strip_prefix(*quote).and_then(|rest| rest.strip_suffix(*quote)));
     let Some(inner) = inner else { return shown.to_owned() };
     let mut text = String::new();
     let mut chars = inner.chars();

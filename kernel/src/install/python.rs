@@ -149,7 +149,9 @@ pub(crate) fn find() -> Result<(PathBuf, String)> {
     let mut old = None;
     for python in names.into_iter().filter_map(on_path) {
         let ask = "import platform; print(platform.python_version())";
-        let Ok(version) = output(for_python(Command::new(&python).args(["-c", ask]))) else { continue };
+        let Ok(version) = output(for_python(Command::new(&python).args(["-c", ask]))) else {
+            continue;
+        };
         let version = version.trim().to_owned();
         if numbers(&version) >= numbers(MINIMUM) {
             return Ok((python, version));

@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::eval::compile::RECORD;
 use crate::eval::rebuild::Built;
 use crate::install::clone::clone_tree;
-use crate::install::library;
 use crate::install::environment::for_cargo;
+use crate::install::library;
 use crate::install::state::{Checkout, State, digest, lock, lock_shared, write_file};
 use crate::install::steps::Step;
 use crate::install::toolchain::{Compiler, Toolchain, output};
@@ -337,7 +337,8 @@ impl Template {
     /// Number of crates that a full build compiles, for the progress line; settles Cargo.lock.
     fn crates(&self, toolchain: &Toolchain) -> Result<usize> {
         let mut tree = Command::new(toolchain.cargo());
-        for_cargo(&mut tree).args(["tree", "--prefix=none", "--edges=normal,build", "--format={p}", "--target"])
+        for_cargo(&mut tree)
+            .args(["tree", "--prefix=none", "--edges=normal,build", "--format={p}", "--target"])
             .arg(&toolchain.host)
             .current_dir(self.cells());
         let lines = output(&mut tree).context(

@@ -107,8 +107,10 @@ pub(crate) fn remove(state: &State, place: &Path) -> Result<bool> {
 
 /// The user's Jupyter folder as it is now, and others where the kernel was registered.
 pub(crate) fn places(state: &State) -> Result<Vec<PathBuf>> {
-    let mut places = vec![place(state)?];
-    places.extend(remembered(state).into_iter().filter(|other| *other != places[0]));
+    let mut places = remembered(state);
+    let usual = place(state)?;
+    places.retain(|other| *other != usual);
+    places.insert(0, usual);
     Ok(places)
 }
 
