@@ -90,6 +90,7 @@ fn jupyterlab_draws_the_figures_offline() {
         .any(|program| program.is_file());
     if found {
         python("browser/test_lab.py");
+        python("browser/test_start.py");
     } else {
         assert!(std::env::var_os("CI").is_none(), "CI needs Chromium; .ci/run installs it");
         eprintln!("skipped: Chromium is not installed (apt-get install chromium)");

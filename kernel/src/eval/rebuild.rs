@@ -144,7 +144,7 @@ fn crates(tree: &mut Command, host: &str) -> Result<BTreeSet<String>> {
 /// `name version features` of a line `name vVERSION (…)|features`; paths are left out, because a
 /// build folder moves. The cells' own crate changes with every dependency.
 fn crate_of(line: &str) -> Option<String> {
-    let (package, features) = line.split_once('|')?;
+    let (package, features) = line.rsplit_once('|')?;
     let mut words = package.split(' ');
     let (name, version) = (words.next()?, words.next()?);
     let features = features.trim_end_matches(" (*)");
@@ -214,7 +214,7 @@ mod tests {
     fn a_line_of_the_tree_is_a_crate_with_its_features() {
         let line = "serde_derive v1.0.229 (proc-macro)|default (*)";
         assert_eq!(crate_of(line).as_deref(), Some("serde_derive v1.0.229 default"));
-        let line = "eigenlens v0.1.0 (/my lab/cells/library)|";
+        let line = "eigenlens v0.1.0 (/my |lab/cells/library)|";
         assert_eq!(crate_of(line).as_deref(), Some("eigenlens v0.1.0 "));
         assert_eq!(crate_of("ctx v1.0.0 (/my lab/cells)|"), None);
         assert_eq!(crate_of(""), None);

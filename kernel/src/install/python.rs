@@ -54,9 +54,12 @@ impl Python {
         self.folder.join("bin/python")
     }
 
-    /// Whether it is complete. Its interpreter is a link to the system's, which may have gone.
+    /// Whether it is complete. Its interpreter is a link to the system's, which may have gone, or
+    /// have become a newer one that does not look for packages where they are.
     pub(crate) fn is_ready(&self) -> bool {
-        self.marker().is_file() && self.program().is_file()
+        let Ok(made_with) = fs::read_to_string(self.marker()) else { return false };
+        let minor = |version: &str| numbers(version).into_iter().take(2).collect::<Vec<u32>>();
+        version(&self.program()).is_ok_and(|now| minor(&now) == minor(&made_with))
     }
 
     /// Makes it where it is not complete.
@@ -169,6 +172,13 @@ pub(crate) fn find() -> Result<(PathBuf, String)> {
     }
 }
 
+/// The version of an interpreter, as `3.11.7`.
+fn version(python: &Path) -> Result<String> {
+    let ask = "import platform; print(platform.python_version())";
+    let printed = output(for_python(Command::new(python).args(["-c", ask])))?;
+    Ok(printed.trim().to_owned())
+}
+
 /// Whether the system's Python can make environments with pip in them.
 pub(crate) fn check_venv(python: &Path) -> Result<()> {
     output(for_python(Command::new(python).args(["-c", "import venv, ensurepip"])))
@@ -194,6 +204,22 @@ mod tests {
         let tests = Python::of(&state, &checkout, true)?;
         assert_ne!(plain.folder(), tests.folder());
         assert!(plain.count > 50, "every package is pinned");
+        Ok(())
+    }
+
+    #[test]
+    fn an_environment_of_another_python_is_made_again() -> Result<()> {
+        let home = std::env::temp_dir().join(format!("eigenlens-python-{}", std::process::id()));
+        let python = Python::of(&State::at(&home), &Checkout::find()?, false)?;
+        assert!(!python.is_ready());
+        let (system, version) = find()?;
+        fs::create_dir_all(python.folder().join("bin"))?;
+        std::os::unix::fs::symlink(&system, python.program())?;
+        fs::write(python.marker(), &version)?;
+        assert!(python.is_ready());
+        fs::write(python.marker(), "3.9.2")?;
+        assert!(!python.is_ready());
+        fs::remove_dir_all(&home)?;
         Ok(())
     }
 
