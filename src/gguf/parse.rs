@@ -302,7 +302,9 @@ impl<'a> Cursor<'a> {
         let number = self.u32()?;
         let start = self.u64()?;
         let Some(kind) = TensorType::from_number(number) else {
-            return bad(format!("a known type of tensor at `{name}`"), format!("type {number}"));
+            let expected =
+                format!("a known type of tensor at `{name}`; {} are read", super::readable());
+            return bad(expected, format!("type {number}"));
         };
         let row = shape.first().copied().unwrap_or(1);
         let (block, block_bytes) = kind.block();

@@ -96,6 +96,15 @@ impl Repository {
         Self { name: name.to_owned(), place: Place::Hub(hub) }
     }
 
+    /// The same repository without the network: of a hub, what is in the cache.
+    pub(crate) fn without_network(&self) -> Self {
+        let place = match &self.place {
+            Place::Hub(hub) => Place::Hub(hub.clone().offline()),
+            other => other.clone(),
+        };
+        Self { name: self.name.clone(), place }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -46,6 +46,7 @@ mod encode;
 mod explanation;
 mod figure;
 mod imshow;
+mod ndarray_values;
 mod options;
 mod page;
 mod panel;

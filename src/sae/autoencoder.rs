@@ -7,7 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::columns::Columns;
 use super::origin::Origin;
-use super::{Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights};
+use super::{
+    Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
+};
 use crate::linalg::check_finite;
 use crate::model::HookPoint;
 use crate::notebook::MimeBundle;
@@ -53,19 +55,22 @@ pub(super) struct HostGate {
 }
 
 impl Sae {
-    /// An autoencoder of these weights. Where in a model it belongs is said by [`Sae::at`].
+    /// An autoencoder of these weights, f32; f16 and bf16 are widened. Where in a model it belongs is
+    /// said by [`Sae::at`].
     ///
     /// # Errors
     /// Shapes that do not match, weights that the architecture needs and are not there or the other
-    /// way round, a k that cannot be, weights that hold NaN.
+    /// way round, a k that cannot be, weights that hold NaN or are of another type.
     pub fn new(architecture: Architecture, weights: SaeWeights) -> Result<Self> {
+        let weights = weights.widened()?;
         for (what, tensor, shape) in weights.shapes(&architecture)? {
             if tensor.dims() != shape {
                 return Err(Error::shape(what, format!("{shape:?}"), tensor.dims()));
             }
             if tensor.dtype() != DType::F32 {
                 let what = format!("the dtype of {what}");
-                return Err(Error::invalid(what, "f32", tensor.dtype().as_str()));
+                let expected = "f32, or f16 or bf16 (`.to_dtype(DType::F32)?` makes it so)";
+                return Err(Error::invalid(what, expected, tensor.dtype().as_str()));
             }
             check_finite(what, tensor)?;
         }
@@ -113,6 +118,13 @@ impl Sae {
     pub fn at(&self, point: HookPoint) -> Self {
         let mut inner = Inner::clone(&self.0);
         inner.origin.point = Some(point);
+        Self(Arc::new(inner))
+    }
+
+    /// The same autoencoder, with what is known of how the activations it was trained on were made.
+    pub fn with_training_record(&self, training: TrainingRecord) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.origin.training = training;
         Self(Arc::new(inner))
     }
 

@@ -132,6 +132,23 @@ pub(super) fn find(release: &str, id: &str) -> Result<Option<Entry>> {
     }
 }
 
+/// The autoencoder at `path` of the hub's `repository`, if it is one of those that are listed.
+pub(super) fn published(repository: &str, path: &str) -> Result<Option<Entry>> {
+    // Folders of this machine need no look at the list.
+    if repository.matches('/').count() != 1 || repository.starts_with(['.', '/']) {
+        return Ok(None);
+    }
+    let (repository, path) =
+        (repository.split('@').next().unwrap_or_default(), path.trim_matches('/'));
+    for release in releases()?.iter().filter(|release| release.repository == repository) {
+        let row = release.entries.iter().find(|row| row.path.as_ref().unwrap_or(&row.id) == path);
+        if let Some(row) = row {
+            return release.entry(row).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 impl Registry {
     /// All that are known.
     ///

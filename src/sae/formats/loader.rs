@@ -5,9 +5,11 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::place::Place;
-use super::{Family, Request};
+use super::{Draft, Family, Request};
 use crate::hub::Repository;
-use crate::sae::{Normalization, Sae, registry};
+use crate::sae::origin::Note;
+use crate::sae::{Entry, Normalization, Sae, registry};
+use crate::store::UnknownFields;
 use crate::{Error, Result};
 
 /// How to load an autoencoder whose files do not say everything; [`Sae::load`] where they do.
@@ -25,7 +27,7 @@ pub struct SaeLoader {
     family: Option<Family>,
     k: Option<usize>,
     scale: Option<f64>,
-    normalization: Option<Normalization>,
+    unknown: UnknownFields,
 }
 
 impl SaeLoader {
@@ -48,6 +50,14 @@ impl SaeLoader {
     /// file says it.
     pub fn scale(self, scale: f64) -> Self {
         Self { scale: Some(scale), ..self }
+    }
+
+    /// Ignores fields of the configuration whose meaning is not known here, which are an error
+    /// otherwise. The [origin](Sae::origin) notes which they were, because any of them may change
+    /// numbers. A known field with a value that cannot be applied is still refused.
+    #[must_use]
+    pub fn allow_unknown_fields(self) -> Self {
+        Self { unknown: UnknownFields::Allow, ..self }
     }
 
     /// The autoencoder at `path`: a folder or file of this machine, one that is part of the library,
@@ -86,14 +96,9 @@ impl SaeLoader {
     /// As [`SaeLoader::load`]; a release that does not have it.
     pub fn from_pretrained(&self, release: &str, id: &str, device: &Device) -> Result<Sae> {
         if let Some(entry) = registry::find(release, id)? {
-            let loader = Self {
-                family: self.family.or(Some(entry.family)),
-                scale: self.scale.or(entry.scale),
-                k: self.k.or(entry.k),
-                normalization: entry.normalization(),
-            };
+            let loader = Self { family: self.family.or(Some(entry.family)), ..self.clone() };
             let repository = Repository::find(&entry.repository)?;
-            return loader.read(&Place::within(repository, &entry.path), device);
+            return loader.read_as(&Place::within(repository, &entry.path), Some(&entry), device);
         }
         self.from_repository(&Repository::find(release)?, id, device)
     }
@@ -112,15 +117,30 @@ impl SaeLoader {
     }
 
     fn read(&self, place: &Place, device: &Device) -> Result<Sae> {
+        let name = place.repository.name();
+        let path = format!("{}{}", place.folder, place.file.as_deref().unwrap_or_default());
+        let entry = registry::published(name, path.trim_end_matches('/'))?;
+        self.read_as(place, entry.as_ref(), device)
+    }
+
+    /// Reads an autoencoder. What no file says is taken from its `entry` in the registry.
+    fn read_as(&self, place: &Place, entry: Option<&Entry>, device: &Device) -> Result<Sae> {
         let (family, place) = match self.family {
             Some(family) => (family, place.clone()),
             None => detect(place)?,
         };
-        let Self { k, scale, normalization, .. } = *self;
-        let request = Request { device: device.clone(), k, scale, normalization };
+        let Self { unknown, .. } = *self;
+        let scale = self.scale.or(entry.and_then(|entry| entry.scale));
+        let k = self.k.or(entry.and_then(|entry| entry.k));
+        let normalization = entry.and_then(Entry::normalization);
+        let request = Request { device: device.clone(), k, scale, normalization, unknown };
         let draft = family.read(&place, &request)?;
+        let draft = match entry {
+            Some(entry) => listed(draft, entry),
+            None => draft,
+        };
         let sae = draft.finish(family, &place)?;
-        match (self.k, sae.k()) {
+        match (k, sae.k()) {
             (Some(asked), found) if found != Some(asked) => {
                 let found = found.map_or("no k".to_owned(), |k| k.to_string());
                 let expected = format!("with k {asked}, as was asked for");
@@ -128,7 +148,7 @@ impl SaeLoader {
             }
             _ => {}
         }
-        match self.scale {
+        match scale {
             // Its reader took it.
             Some(scale) if sae.architecture().normalization == Normalization::Scale(scale) => {
                 Ok(sae)
@@ -137,6 +157,38 @@ impl SaeLoader {
             None => Ok(sae),
         }
     }
+}
+
+/// With the model and the place that the list of published autoencoders has, where no file says them.
+fn listed(mut draft: Draft, entry: &Entry) -> Draft {
+    let point = entry.hook.as_deref().and_then(|hook| hook.parse().ok());
+    if draft.origin.model.is_none() {
+        draft.origin.model = Some(entry.model.clone());
+    }
+    let said = [
+        ("k", entry.k.map(|k| k.to_string())),
+        ("input scale", entry.scale.map(|s| s.to_string())),
+    ];
+    for (what, value) in said {
+        if let Some(value) = value {
+            draft = draft.note_place(format!(
+                "its {what}, {value}, is that of the list of published autoencoders ({}), because no \
+                 file says it",
+                entry.release
+            ));
+        }
+    }
+    let unplaced = draft.origin.point.is_none() && draft.origin.hook.is_none();
+    if let (true, Some(point)) = (unplaced, point) {
+        draft.origin.notes.retain(|note| !matches!(note, Note::NotInFiles(_)));
+        draft = draft.note_place(format!(
+            "its place, {point}, is that of the list of published autoencoders ({}), because no \
+             file says it",
+            entry.release
+        ));
+        draft = draft.at(entry.hook.clone(), Some(point));
+    }
+    draft
 }
 
 /// The family of the files at a place, and the place where its reader looks for them.
