@@ -108,7 +108,7 @@ def main() -> int:
     except CellTimeoutError:
         failure = f"{progress.running}: took longer than {options.timeout} s (--timeout)"
     except CellExecutionError as error:
-        failure = ESCAPES.sub("", str(error)).strip()
+        failure = f"{progress.running} failed\n{ESCAPES.sub('', str(error)).strip()}"
     except DeadKernelError:
         failure = f"{progress.running}: the kernel died; see: eigenlens doctor"
     except (NoSuchKernel, RuntimeError) as error:

@@ -198,6 +198,15 @@ impl Cache {
         })
     }
 
+    /// The activation at `point` as a handle to the same data, where [`get`](Self::get) borrows it: a
+    /// notebook keeps a variable for later cells only if it borrows nothing.
+    ///
+    /// # Errors
+    /// A point that no hook captured.
+    pub fn tensor(&self, point: HookPoint) -> Result<Tensor> {
+        self.get(point).cloned()
+    }
+
     /// Keeps an activation.
     pub(super) fn insert(&mut self, point: HookPoint, activation: Tensor) {
         self.0.insert(point, activation);

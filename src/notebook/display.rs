@@ -1,5 +1,6 @@
 //! Rich output: a bundle of MIME types, shown now, changed later.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -126,5 +127,101 @@ impl<T: std::fmt::Debug + ?Sized> DebugDisplay for T {
 
 /// Not generic, so that it is compiled here and not in the cell, where the user waits for it.
 fn show_debug(value: &dyn std::fmt::Debug) {
-    MimeBundle::text(format!("{value:?}")).show_as_result();
+    MimeBundle::text(debug_text(value)).show_as_result();
+}
+
+/// Characters of a value's `Debug` form that are shown. More freezes the page and swells the
+/// notebook's file.
+const SHOWN_CHARACTERS: usize = 20_000;
+/// Characters up to which what is left out is counted. Formatting ends there, so that a value of
+/// gigabytes costs no time.
+const COUNTED_CHARACTERS: usize = 50_000_000;
+
+/// The `Debug` form of `value`, cut after [`SHOWN_CHARACTERS`] with a note of how much is missing.
+fn debug_text(value: &dyn std::fmt::Debug) -> String {
+    let mut capped = Capped { text: String::new(), shown: 0, left_out: 0 };
+    // An error of `Capped` ends the formatting; one of the value's own leaves what there is.
+    let _ = write!(capped, "{value:?}");
+    let Capped { mut text, left_out, .. } = capped;
+    if left_out > 0 {
+        let more = if left_out > COUNTED_CHARACTERS { "more than " } else { "" };
+        let count = thousands(left_out.min(COUNTED_CHARACTERS));
+        let _ = write!(
+            text,
+            "…\n[{more}{count} further characters are not shown; take a part of the value, or write \
+             it to a file]"
+        );
+    }
+    text
+}
+
+/// Keeps the first characters that are written and counts the others.
+struct Capped {
+    text: String,
+    shown: usize,
+    left_out: usize,
+}
+
+impl std::fmt::Write for Capped {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = SHOWN_CHARACTERS - self.shown;
+        let cut = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
+        let (kept, rest) = text.split_at(cut);
+        self.text.push_str(kept);
+        self.shown += kept.chars().count();
+        self.left_out += rest.chars().count();
+        if self.left_out > COUNTED_CHARACTERS { Err(std::fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// A number with commas between its thousands.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_value_is_shown_whole() {
+        assert_eq!(debug_text(&vec![1, 2]), "[1, 2]");
+        assert_eq!(debug_text(&Some("é")), "Some(\"é\")");
+    }
+
+    #[test]
+    fn a_large_value_is_cut_and_says_how_much_is_missing() {
+        // "[0, 0, …, 0]": three characters a number.
+        let text = debug_text(&vec![0; 400_000]);
+        assert!(text.starts_with("[0, 0, "));
+        assert!(
+            text.contains("[1,180,000 further characters are not shown"),
+            "{}",
+            &text[20_000..]
+        );
+        assert!(text.chars().count() < SHOWN_CHARACTERS + 200);
+        let one_string = debug_text(&"λ".repeat(30_000));
+        assert!(one_string.contains("[10,002 further characters"), "{}", &one_string[39_990..]);
+    }
+
+    #[test]
+    fn formatting_ends_where_counting_ends() {
+        struct Endless;
+        impl std::fmt::Debug for Endless {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                loop {
+                    f.write_str("endless and ever longer ")?;
+                }
+            }
+        }
+        assert!(debug_text(&Endless).contains("[more than 50,000,000 further characters"));
+    }
 }

@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn work_returns_its_result_or_its_error() {
         assert_eq!(interruptible_by(|| false, "adding", || Ok(1 + 1)).unwrap(), 2);
-        let error = interruptible_by(|| false, "adding", || Err::<(), _>(Error::invalid("x", "1", 2)));
+        let error =
+            interruptible_by(|| false, "adding", || Err::<(), _>(Error::invalid("x", "1", 2)));
         assert!(matches!(error, Err(Error::Invalid { .. })));
     }
 

@@ -5,6 +5,7 @@
 //! `evcxr_jupyter` displays fall back to its protocol and progress to plain lines; in an ordinary
 //! program they become text.
 
+pub mod cell;
 mod channel;
 mod display;
 mod input;

@@ -5,8 +5,8 @@ use std::sync::Once;
 use std::time::Duration;
 
 use super::channel::{Host, host, send};
-use super::interrupt;
 use super::message::Message;
+use super::{input, interrupt};
 
 /// Connects this process to the kernel: Stop, panic reports, and text printed without a newline.
 /// The evaluation process calls it after loading the library; elsewhere it does nothing.
@@ -18,6 +18,7 @@ extern "C" fn eigenlens_attach() {
     }
     ONCE.call_once(|| {
         interrupt::install_handler();
+        input::prepare();
         std::panic::set_hook(Box::new(report_panic));
         // Rust holds standard output back until a newline; a person waits for the dots of `print!`.
         std::thread::spawn(|| {

@@ -41,6 +41,11 @@ fn cells_fail_display_ask_and_complete() {
 }
 
 #[test]
+fn failures_warnings_and_errors_that_can_be_read() {
+    python("kernel/test_failures.py");
+}
+
+#[test]
 fn stop_death_and_neighbours() {
     python("kernel/test_stop.py");
 }
@@ -48,6 +53,11 @@ fn stop_death_and_neighbours() {
 #[test]
 fn odd_places_odd_settings_and_other_jupyters() {
     python("kernel/test_install.py");
+}
+
+#[test]
+fn variables_types_and_impls_over_failed_cells() {
+    python("kernel/test_bindings.py");
 }
 
 #[test]

@@ -6,15 +6,20 @@
 //! were, the cells that follow are compiled by that command alone. A `:dep` line changes the
 //! manifest: cargo builds then, and the command is written down anew.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::diagnostics;
+use super::rewrite::SOURCE;
+use super::store::{self, Compiled};
 use crate::install::environment::LIBRARY_PATH;
 use crate::install::state::{digest, write_file};
 
@@ -28,7 +33,7 @@ const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
 /// A cell is small: optimising across the pieces it is compiled in takes a quarter of the time and
 /// gains nothing.
 const OPTIONS: [&str; 2] = ["-C", "lto=off"];
-const CELL_CRATE: &str = "ctx";
+pub(crate) const CELL_CRATE: &str = "ctx";
 /// Set by evcxr where it keeps compiled crates (`:cache`).
 pub(crate) const WRAPPER: &str = "RUSTC_WRAPPER";
 
@@ -55,7 +60,14 @@ pub(crate) fn without_cargo() -> Option<ExitCode> {
     }
     let mut command = Command::new(&recorded.program);
     command.args(&recorded.arguments).envs(recorded.environment.iter().cloned());
-    if !command.status().ok()?.success() {
+    let source = source();
+    let compiled = store::compile(|| {
+        let output = command.stderr(Stdio::piped()).output()?;
+        Ok(Compiled { success: output.status.success(), messages: output.stderr })
+    });
+    let Compiled { success, messages } = compiled.ok()?;
+    let _ = io::stderr().write_all(&diagnostics::keep(source, success, &messages));
+    if !success {
         // As cargo does.
         return Some(ExitCode::from(101));
     }
@@ -82,8 +94,51 @@ pub(crate) fn check_without_cargo() -> Option<ExitCode> {
         "--emit=dep-info,link" => "--emit=metadata",
         other => other,
     }));
-    let status = command.envs(recorded.environment.iter().cloned()).status().ok()?;
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(101) })
+    let output = command.envs(recorded.environment.iter().cloned()).output().ok()?;
+    let success = output.status.success();
+    let _ = io::stderr().write_all(&diagnostics::keep(source(), success, &output.stderr));
+    Some(if success { ExitCode::SUCCESS } else { ExitCode::from(101) })
+}
+
+/// The crate of the cell in the current folder.
+fn source() -> String {
+    fs::read_to_string(SOURCE).unwrap_or_default()
+}
+
+/// Compiles or checks the cell in the current folder by `cargo`, which says what it is doing at once.
+pub(crate) fn with_cargo(mut cargo: Command) -> ExitCode {
+    let source = source();
+    let compiled = store::compile(|| {
+        let output = cargo.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
+        Ok(Compiled { success: output.status.success(), messages: output.stdout })
+    });
+    match compiled {
+        Ok(Compiled { success, messages }) => {
+            let _ = io::stdout().write_all(&diagnostics::keep(source, success, &messages));
+            ExitCode::from(if success { 0 } else { 101 })
+        }
+        Err(error) => {
+            eprintln!("cargo could not be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Hands an empty file to evcxr in place of a compiled cell: the relay does not run it.
+pub(crate) fn nothing() -> ExitCode {
+    match hand_over_nothing() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hand_over_nothing() -> Result<()> {
+    let product = std::env::current_dir()?.join("target/restored/nothing");
+    write_file(&product, b"")?;
+    tell(&product)
 }
 
 /// Puts the compiled cell where cargo puts it, and tells evcxr.
@@ -95,6 +150,11 @@ fn hand_over(out: &Path) -> Result<()> {
     fs::hard_link(out.join(&name), &product)
         .or_else(|_| fs::copy(out.join(&name), &product).map(drop))
         .with_context(|| format!("could not write {}", product.display()))?;
+    tell(&product)
+}
+
+/// Tells evcxr what was compiled.
+fn tell(product: &Path) -> Result<()> {
     let answer = std::env::var_os(PRODUCT_VARIABLE)
         .with_context(|| format!("evcxr does not set {PRODUCT_VARIABLE}"))?;
     fs::write(&answer, product.as_os_str().as_encoded_bytes())
@@ -114,6 +174,11 @@ pub(crate) fn record_in(command: &mut Command) {
 pub(crate) fn record(arguments: &[OsString]) -> ExitCode {
     let Some((program, arguments)) = arguments.split_first() else { return ExitCode::FAILURE };
     let cell = arguments.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == CELL_CRATE);
+    let mut arguments = arguments.to_vec();
+    if cell {
+        Identity::keep(&mut arguments);
+    }
+    let arguments = arguments.as_slice();
     // A cell can do without the record: cargo compiles the next one then.
     if cell && let Some(recorded) = Recorded::of(program, arguments) {
         let _ = recorded.write();
@@ -121,6 +186,63 @@ pub(crate) fn record(arguments: &[OsString]) -> ExitCode {
     let error = Command::new(program).args(arguments).exec();
     eprintln!("{} could not be started: {error}", Path::new(program).display());
     ExitCode::FAILURE
+}
+
+/// What the compiler hashes into the types of a notebook.
+///
+/// Cargo derives it from all dependencies, so that each `:dep` would make a struct of the notebook
+/// another type, and its variables unreadable. It stays the same as long as the crates that a
+/// struct may have been made of do.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Identity {
+    /// The value of `-C metadata`.
+    metadata: String,
+    /// File names of the crates by name; they contain a hash of version, features and dependencies.
+    crates: BTreeMap<String, String>,
+}
+
+/// Where it is kept, in the folder of the cells' manifest.
+const IDENTITY: &str = "target/cell-identity.json";
+const METADATA: &str = "metadata=";
+
+impl Identity {
+    /// Gives a compilation of a cell the identity of those before it, if it can be kept.
+    fn keep(arguments: &mut [OsString]) {
+        let known: Option<Self> =
+            fs::read(IDENTITY).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(identity) = known.unwrap_or_default().with(arguments)
+            && let Ok(text) = serde_json::to_vec(&identity)
+        {
+            let _ = write_file(Path::new(IDENTITY), &text);
+        }
+    }
+
+    /// The identity after a compilation, which gets this one where nothing speaks against it.
+    fn with(mut self, arguments: &mut [OsString]) -> Option<Self> {
+        let crates: BTreeMap<String, String> = arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "--extern")
+            .filter_map(|pair| pair[1].to_str()?.split_once('='))
+            .filter_map(|(name, path)| {
+                let file = Path::new(path).file_name()?.to_str()?;
+                Some((name.to_owned(), file.to_owned()))
+            })
+            .collect();
+        let same = crates
+            .iter()
+            .all(|(name, file)| self.crates.get(name).is_none_or(|known| known == file));
+        let metadata = arguments
+            .iter_mut()
+            .find(|argument| argument.to_str().is_some_and(|text| text.starts_with(METADATA)))?;
+        if same && !self.metadata.is_empty() {
+            *metadata = format!("{METADATA}{}", self.metadata).into();
+        } else {
+            self.crates.clear();
+            self.metadata = metadata.to_str()?.strip_prefix(METADATA)?.to_owned();
+        }
+        self.crates.extend(crates);
+        Some(self)
+    }
 }
 
 impl Recorded {
@@ -219,6 +341,29 @@ mod tests {
         assert!(!names_other_folders(library));
         assert!(!names_other_folders(&format!("{library}serde = {{ version = \"1\" }}")));
         assert!(names_other_folders(&format!("{library}own = {{ path = \"../own\" }}")));
+    }
+
+    #[test]
+    fn a_new_crate_leaves_the_notebooks_types_what_they_are_and_a_changed_one_does_not() {
+        let call = |metadata: &str, crates: &[&str]| -> Vec<OsString> {
+            let mut arguments = vec!["-C".into(), format!("metadata={metadata}").into()];
+            for name in crates {
+                arguments.extend(["--extern".into(), OsString::from(name)]);
+            }
+            arguments
+        };
+        let mut first = call("1", &["lib=/a/liblib-11.so"]);
+        let identity = Identity::default().with(&mut first).unwrap();
+        assert_eq!(first, call("1", &["lib=/a/liblib-11.so"]));
+        let mut more = call("2", &["lib=/b/liblib-11.so", "new=/b/libnew-5.rlib"]);
+        let identity = identity.with(&mut more).unwrap();
+        assert_eq!(more[1], "metadata=1");
+        let mut without = call("3", &["lib=/b/liblib-11.so"]);
+        let identity = identity.with(&mut without).unwrap();
+        assert_eq!(without[1], "metadata=1");
+        let mut other = call("4", &["lib=/b/liblib-11.so", "new=/b/libnew-6.rlib"]);
+        let identity = identity.with(&mut other).unwrap();
+        assert_eq!((other[1].to_str(), identity.metadata.as_str()), (Some("metadata=4"), "4"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! library's messages, and the lines by which evcxr's generated code talks to evcxr.
 
 use super::event::Event;
-use super::message::PREFIX;
+use super::message::{EVCXR_MARK, PREFIX};
+use super::store::UNFINISHED;
 
 /// What evcxr itself must be told; all else goes to the kernel only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,23 +14,24 @@ pub(crate) enum Output {
     Evcxr(String),
 }
 
-/// Ends a run; written by [`super::runtime`].
+/// Ends a run; written by [`super::runtime`], behind [`MARK`].
 pub(crate) const COMPLETE: &str = "EVCXR_EXECUTION_COMPLETE";
 const PANICKED: &str = "EVCXR_PANIC_NOTIFICATION";
 const FAILED: &str = "EVCXR_ERROR_OCCURRED";
-const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
-const INPUT: &str = "EVCXR_INPUT_REQUEST";
 const BEGIN_CONTENT: &str = "EVCXR_BEGIN_CONTENT ";
 const END_CONTENT: &str = "EVCXR_END_CONTENT";
 
-/// A line that begins like this, or ends in one of evcxr's markers, is not the cell's own.
-const MARKERS: [&str; 5] = [PANICKED, FAILED, CHANGED_TYPE, INPUT, BEGIN_CONTENT];
-
 /// A splitter of one process's standard output.
+///
+/// Two kinds of line are not the cell's own text: those that begin with a record separator, by
+/// which the library and generated code speak ([`PREFIX`], [`EVCXR_MARK`]), and blocks of evcxr's
+/// display protocol, which any code may print.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     /// Bytes since the last newline that may still turn out to be a marker.
     pending: Vec<u8>,
+    /// How many of them are known to hold no newline.
+    searched: usize,
     content: Option<(String, String)>,
 }
 
@@ -39,62 +41,83 @@ impl Filter {
         self.pending.extend_from_slice(bytes);
         let mut start = 0;
         let mut plain = 0;
-        while let Some(length) = self.pending[start..].iter().position(|&byte| byte == b'\n') {
-            let end = start + length;
+        let mut from = self.searched;
+        while let Some(length) = self.pending[from..].iter().position(|&byte| byte == b'\n') {
+            let end = from + length;
             let line = &self.pending[start..end];
             if self.content.is_some() || marker_at(line).is_some() {
-                let line = String::from_utf8_lossy(line).into_owned();
+                let line = line.to_vec();
                 emit_plain(&self.pending[plain..start], out);
                 self.line(&line, out);
                 plain = end + 1;
             }
             start = end + 1;
+            from = start;
         }
         // Of an unfinished line, all that cannot be the beginning of a marker is shown at once.
         let hold =
             if self.content.is_some() { start } else { start + held(&self.pending[start..]) };
-        emit_plain(&self.pending[plain..hold.max(plain)], out);
-        self.pending.drain(..hold.max(plain));
+        let hold = hold.max(plain);
+        emit_plain(&self.pending[plain..hold], out);
+        self.pending.drain(..hold);
+        self.searched = self.pending.len();
     }
 
     /// Gives out what is left: the process has ended.
     pub(crate) fn finish(&mut self, out: &mut Vec<Output>) {
-        if let Some((mime, content)) = self.content.take() {
-            out.push(Output::Event(Event::Content(mime, content)));
-        }
+        self.abandon_content(out);
         emit_plain(&std::mem::take(&mut self.pending), out);
+        self.searched = 0;
     }
 
-    fn line(&mut self, line: &str, out: &mut Vec<Output>) {
-        if let Some((_, content)) = &mut self.content {
-            if line == END_CONTENT {
-                if let Some((mime, content)) = self.content.take() {
+    /// A display that was begun and never ended was only text.
+    fn abandon_content(&mut self, out: &mut Vec<Output>) {
+        if let Some((mime, content)) = self.content.take() {
+            let end = if content.is_empty() { "" } else { "\n" };
+            let text = format!("{BEGIN_CONTENT}{mime}\n{content}{end}");
+            emit_plain(text.as_bytes(), out);
+        }
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Vec<Output>) {
+        let Some(at) = marker_at(line).filter(|at| self.content.is_none() || line[*at] == MARK)
+        else {
+            if let Some((_, content)) = &mut self.content {
+                if line != END_CONTENT.as_bytes() {
+                    if !content.is_empty() {
+                        content.push('\n');
+                    }
+                    content.push_str(&String::from_utf8_lossy(line));
+                } else if let Some((mime, content)) = self.content.take() {
                     out.push(Output::Event(Event::Content(mime, content)));
                 }
-            } else {
-                if !content.is_empty() {
-                    content.push('\n');
-                }
-                content.push_str(line);
+            }
+            return;
+        };
+        let marker = String::from_utf8_lossy(&line[at..]).into_owned();
+        if let Some(json) = marker.strip_prefix(PREFIX) {
+            emit_plain(&line[..at], out);
+            out.push(Output::Event(Event::Message(json.to_owned())));
+            if json.starts_with(UNFINISHED) {
+                // Also after an early return: the cell's own variables are not in the store.
+                out.push(Output::Evcxr(FAILED.to_owned()));
             }
             return;
         }
-        let at = marker_at(line.as_bytes()).unwrap_or(0);
-        emit_plain(&line.as_bytes()[..at], out);
-        let marker = &line[at..];
-        if let Some(json) = marker.strip_prefix(PREFIX) {
-            out.push(Output::Event(Event::Message(json.to_owned())));
-        } else if let Some(mime) = marker.strip_prefix(BEGIN_CONTENT) {
+        self.abandon_content(out);
+        emit_plain(&line[..at], out);
+        if let Some(mime) = marker.strip_prefix(BEGIN_CONTENT) {
             self.content = Some((mime.trim().to_owned(), String::new()));
         } else {
-            if marker == PANICKED {
+            let told = &marker[1..];
+            if told == PANICKED {
                 out.push(Output::Event(Event::Panicked));
-            } else if marker == FAILED {
+            } else if told == FAILED {
                 out.push(Output::Event(Event::Failed));
-            } else if marker == COMPLETE {
+            } else if told == COMPLETE {
                 out.push(Output::Event(Event::RunEnds));
             }
-            out.push(Output::Evcxr(marker.to_owned()));
+            out.push(Output::Evcxr(told.to_owned()));
         }
     }
 }
@@ -105,39 +128,39 @@ fn emit_plain(bytes: &[u8], out: &mut Vec<Output>) {
     }
 }
 
-/// Where in `line` a marker begins. Text printed without a newline may stand before it.
+/// The character with which the library's and evcxr's lines begin.
+pub(crate) const MARK: u8 = PREFIX.as_bytes()[0];
+
+/// Where in `line` a marker begins. Text printed without a newline may come before it.
 fn marker_at(line: &[u8]) -> Option<usize> {
-    let find =
-        |needle: &str| line.windows(needle.len()).position(|window| window == needle.as_bytes());
-    find(PREFIX).or_else(|| {
-        let whole =
-            |marker: &str| line.ends_with(marker.as_bytes()).then(|| line.len() - marker.len());
-        whole(COMPLETE)
-            .or_else(|| whole(PANICKED))
-            .or_else(|| whole(FAILED))
-            .or_else(|| [CHANGED_TYPE, INPUT, BEGIN_CONTENT].iter().find_map(|marker| find(marker)))
+    let marked = line.iter().enumerate().filter(|(_, byte)| **byte == MARK).find(|(at, _)| {
+        [PREFIX, EVCXR_MARK].iter().any(|mark| line[*at..].starts_with(mark.as_bytes()))
+    });
+    marked.map(|(at, _)| at).or_else(|| {
+        let begin = BEGIN_CONTENT.as_bytes();
+        let at = line.windows(begin.len()).position(|window| window == begin)?;
+        is_mime_type(&line[at + begin.len()..]).then_some(at)
     })
+}
+
+/// Whether a line ends like the first of a display: in a MIME type and nothing else.
+fn is_mime_type(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let slash = text.iter().position(|&byte| byte == b'/');
+    slash.is_some_and(|at| at > 0 && at + 1 < text.len())
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/+.-_;=".contains(byte))
 }
 
 /// How many bytes of an unfinished line can be given out: all before what could become a marker.
 fn held(line: &[u8]) -> usize {
-    if let Some(at) = line.iter().position(|&byte| byte == PREFIX.as_bytes()[0]) {
-        return at;
-    }
-    let markers = MARKERS.iter().chain([&COMPLETE]);
-    let mut keep = line.len();
-    for marker in markers {
-        let marker = marker.as_bytes();
-        if let Some(at) = line.windows(marker.len()).position(|window| window == marker) {
-            keep = keep.min(at);
-        }
-        let longest = marker.len().min(line.len());
-        if let Some(overlap) = (1..=longest).rev().find(|&n| line[line.len() - n..] == marker[..n])
-        {
-            keep = keep.min(line.len() - overlap);
-        }
-    }
-    keep
+    let line = line.split(|&byte| byte == MARK).next().unwrap_or_default();
+    let begin = BEGIN_CONTENT.as_bytes();
+    let whole = line.windows(begin.len()).position(|window| window == begin);
+    let partly = || {
+        let longest = begin.len().min(line.len());
+        (1..=longest).rev().find(|&n| line.ends_with(&begin[..n])).map(|n| line.len() - n)
+    };
+    whole.or_else(partly).unwrap_or(line.len())
 }
 
 #[cfg(test)]
@@ -173,10 +196,10 @@ mod tests {
 
     #[test]
     fn markers_are_found_behind_text_and_across_chunks() {
-        let out = run(&[b"abcEVCXR_EXEC", b"UTION_COMPLETE\n", b"next"]);
+        let out = run(&[b"abc\x1eEVCXR_EXEC", b"UTION_COMPLETE\n", b"next"]);
         assert_eq!(text(&out), "abcnext");
         assert!(out.contains(&Output::Event(Event::RunEnds)));
-        assert!(out.contains(&Output::Evcxr(COMPLETE.into())));
+        assert!(out.contains(&Output::Evcxr("EVCXR_EXECUTION_COMPLETE".into())));
     }
 
     #[test]
@@ -208,12 +231,58 @@ mod tests {
     }
 
     #[test]
+    fn evcxr_learns_of_a_cell_that_did_not_come_to_its_end() {
+        let out = run(&[b"text\x1eEIGENLENS {\"type\":\"unfinished\",\"kept\":[]}\n"]);
+        assert_eq!(text(&out), "text");
+        assert!(out.contains(&Output::Evcxr(FAILED.into())));
+    }
+
+    #[test]
     fn panics_and_errors_are_told_to_both_sides() {
         for (marker, event) in [(PANICKED, Event::Panicked), (FAILED, Event::Failed)] {
-            let out = run(&[b"text", marker.as_bytes(), b"\n"]);
+            let out = run(&[b"text\x1e", marker.as_bytes(), b"\n"]);
             assert_eq!(text(&out), "text");
             assert!(out.contains(&Output::Event(event)));
             assert!(out.contains(&Output::Evcxr(marker.into())));
         }
+    }
+
+    #[test]
+    fn text_that_only_looks_like_a_marker_is_text() {
+        for line in [
+            "EVCXR_EXECUTION_COMPLETE",
+            PANICKED,
+            FAILED,
+            "EVCXR_VARIABLE_CHANGED_TYPE:x",
+            "EVCXR_INPUT_REQUEST:who",
+            "see EVCXR_BEGIN_CONTENT in its manual",
+            "EVCXR_BEGIN_CONTENT ",
+            END_CONTENT,
+            "\u{1e}",
+            "\u{1e}EIGEN",
+        ] {
+            let line = format!("{line}\n");
+            let out = run(&[line.as_bytes()]);
+            assert_eq!(text(&out), line);
+            assert!(out.iter().all(|item| matches!(item, Output::Event(Event::Stdout(_)))));
+        }
+    }
+
+    #[test]
+    fn a_display_without_an_end_does_not_swallow_the_end_of_the_run() {
+        let out =
+            run(&[b"EVCXR_BEGIN_CONTENT text/html\n<p>\n\x1eEVCXR_EXECUTION_COMPLETE\nnext\n"]);
+        assert_eq!(text(&out), "EVCXR_BEGIN_CONTENT text/html\n<p>\nnext\n");
+        assert!(out.contains(&Output::Event(Event::RunEnds)));
+    }
+
+    #[test]
+    fn a_long_line_in_pieces_stays_whole() {
+        let piece = vec![b'x'; 1 << 16];
+        let mut pieces: Vec<&[u8]> = vec![b"\x1eEIGENLENS "];
+        pieces.extend(std::iter::repeat_n(piece.as_slice(), 100));
+        pieces.push(b"\n");
+        let out = run(&pieces);
+        assert_eq!(out, vec![Output::Event(Event::Message("x".repeat(100 << 16)))]);
     }
 }

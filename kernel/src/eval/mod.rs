@@ -1,6 +1,7 @@
 //! The evaluation process and what comes out of it.
 
 pub(crate) mod compile;
+pub(crate) mod diagnostics;
 pub(crate) mod event;
 pub(crate) mod filter;
 // Shared with the library, where its items are public.
@@ -10,5 +11,8 @@ pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod rebuild;
 pub(crate) mod relay;
+pub(crate) mod rewrite;
 pub(crate) mod runtime;
+mod shape;
+pub(crate) mod store;
 pub(crate) mod toolbox;

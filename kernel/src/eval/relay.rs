@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use super::filter::{Filter, Output};
+use super::filter::{COMPLETE, Filter, Output};
 use super::{message, processes, runtime};
 
 /// Set, to the path of the kernel's socket, in a relay.
@@ -40,9 +40,9 @@ fn relay(socket: &str) -> io::Result<()> {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let kernel = Kernel(Mutex::new(UnixStream::connect(socket)?));
     let (commands, commands_end) = pipe()?;
-    let mut child = start(commands)?;
+    let (answers, input) = pipe()?;
+    let mut child = start(commands, answers)?;
     kernel.tell(&Event::Started(child.id()))?;
-    let input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
     let kernel = Arc::new(kernel);
     let announcements = Arc::clone(&kernel);
     let process = child.id();
@@ -70,22 +70,26 @@ fn pipe() -> io::Result<(OwnedFd, std::fs::File)> {
     Ok((read.into(), std::fs::File::from(OwnedFd::from(write))))
 }
 
-fn start(commands: OwnedFd) -> io::Result<Child> {
+fn start(commands: OwnedFd, answers: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    let descriptor = commands.into_raw_fd();
+    let descriptors = [commands.into_raw_fd(), answers.into_raw_fd()];
     command
         .env_remove(VARIABLE)
         // Evcxr asks for backtraces; candle would put one into every error message.
         .env_remove("RUST_BACKTRACE")
-        .env(runtime::VARIABLE, descriptor.to_string())
+        .env(runtime::VARIABLE, descriptors[0].to_string())
+        .env(message::ANSWERS_VARIABLE, descriptors[1].to_string())
         .env(message::KERNEL_VARIABLE, "1")
-        .stdin(Stdio::piped())
+        // Nobody types here: what reads it, a program started by a cell too, is at its end at once.
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // SAFETY: both calls are async-signal-safe, and the descriptor is open until after the spawn.
+    // SAFETY: both calls are async-signal-safe, and the descriptors are open until after the spawn.
     unsafe {
         command.pre_exec(move || {
-            libc::fcntl(descriptor, libc::F_SETFD, 0);
+            for descriptor in descriptors {
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
             // Without its relay nobody could talk to the evaluation process or end it.
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -93,16 +97,20 @@ fn start(commands: OwnedFd) -> io::Result<Child> {
         });
     }
     let child = command.spawn();
-    // SAFETY: the descriptor is ours since `into_raw_fd`; the child has its own copy.
-    unsafe { libc::close(descriptor) };
+    for descriptor in descriptors {
+        // SAFETY: the descriptor is ours since `into_raw_fd`; the child has its own copy.
+        unsafe { libc::close(descriptor) };
+    }
     child
 }
 
-/// Evcxr's lines: commands go to the command pipe, answers to the cell's standard input.
+/// Evcxr's lines: commands go to the command pipe, answers to the pipe that questions read.
 fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kernel) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let sent = if line.starts_with("LOAD_AND_RUN ") {
+        let sent = if is_nothing(&line) {
+            answer(COMPLETE)
+        } else if line.starts_with("LOAD_AND_RUN ") {
             kernel
                 .tell(&Event::RunBegins)
                 .and_then(|()| commands.write_all(format!("{line}\n").as_bytes()))
@@ -115,6 +123,26 @@ fn forward_input(mut input: impl Write, mut commands: impl Write, kernel: &Kerne
     }
 }
 
+/// Whether a command is to run an empty file, which stands for code that has not been compiled.
+fn is_nothing(command: &str) -> bool {
+    let path = command.strip_prefix("LOAD_AND_RUN ").and_then(|rest| rest.rsplit_once(' '));
+    path.and_then(|(path, _)| std::fs::metadata(path).ok()).is_some_and(|file| file.len() == 0)
+}
+
+/// Writes a line for evcxr.
+fn answer(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// The stream to read first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Stdout,
+    Stderr,
+}
+
 fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> {
     let gone = || io::Error::other("no output pipes");
     let mut stdout = child.stdout.take().ok_or_else(gone)?;
@@ -122,15 +150,17 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
     let mut filter = Filter::default();
     let mut buffer = vec![0; 1 << 16];
     let mut open = (true, true);
+    let mut turn = Turn::Stdout;
     let mut ended: Option<(ExitStatus, Instant)> = None;
     while open.0 || open.1 {
         let ready = poll(
             [open.0.then(|| stdout.as_raw_fd()), open.1.then(|| stderr.as_raw_fd())],
             Duration::from_millis(100),
         )?;
-        // Standard error first: an error's text is written before the marker that announces it.
-        if ready.1 {
+        // Where both have something the order is not known; those who print alternate.
+        if ready.1 && (!ready.0 || turn == Turn::Stderr) {
             open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+            turn = Turn::Stdout;
         } else if ready.0 {
             let mut out = Vec::new();
             match stdout.read(&mut buffer)? {
@@ -140,11 +170,16 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
                 }
                 count => filter.push(&buffer[..count], &mut out),
             }
-            // What was written to standard error before these lines must not come after them.
-            if open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
-                open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+            turn = Turn::Stderr;
+            for output in out {
+                // What was written to standard error before a message or the end of the run must
+                // not come after it.
+                let plain = matches!(output, Output::Event(Event::Stdout(_)));
+                if !plain && open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
+                    open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
+                }
+                pass_on(output, kernel)?;
             }
-            pass_on(out, kernel)?;
         } else if ended.is_some_and(|(_, since)| since.elapsed() > AFTERWARDS) {
             break;
         }
@@ -169,18 +204,11 @@ fn forward_stderr(from: &mut impl Read, buffer: &mut [u8], kernel: &Kernel) -> i
     Ok(count > 0)
 }
 
-fn pass_on(outputs: Vec<Output>, kernel: &Kernel) -> io::Result<()> {
-    for output in outputs {
-        match output {
-            Output::Event(event) => kernel.tell(&event)?,
-            Output::Evcxr(line) => {
-                let mut out = io::stdout().lock();
-                writeln!(out, "{line}")?;
-                out.flush()?;
-            }
-        }
+fn pass_on(output: Output, kernel: &Kernel) -> io::Result<()> {
+    match output {
+        Output::Event(event) => kernel.tell(&event),
+        Output::Evcxr(line) => answer(&line),
     }
-    Ok(())
 }
 
 fn poll(descriptors: [Option<i32>; 2], timeout: Duration) -> io::Result<(bool, bool)> {

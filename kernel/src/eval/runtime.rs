@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use libloading::Library;
 
-use super::filter::COMPLETE;
+use super::filter::{COMPLETE, MARK};
 
 /// Set, to the number of the command descriptor, in an evaluation process.
 pub(crate) const VARIABLE: &str = "EIGENLENS_RUNTIME";
@@ -29,6 +29,8 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
     // Stop reaches library loops through the handler that the library installs over this one.
     // SAFETY: ignoring a signal has no preconditions.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    // SAFETY: fcntl has no memory preconditions. Programs that a cell starts do not inherit it.
+    unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
     // SAFETY: the relay opened this descriptor for us and nobody else uses it.
     let commands = BufReader::new(unsafe { File::from_raw_fd(descriptor) });
     let library = load_library();
@@ -62,7 +64,7 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
             }
         }
         call(end);
-        println!("{COMPLETE}");
+        println!("{}{COMPLETE}", char::from(MARK));
         let _ = std::io::stdout().flush();
     }
     ExitCode::SUCCESS

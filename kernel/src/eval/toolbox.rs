@@ -17,8 +17,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::compile;
 use super::rebuild::{self, Built};
+use super::rewrite::rewrite_cell;
+use super::{compile, store};
 use crate::install::clone::wait_for_rest;
 use crate::install::environment::{self, LIBRARY_PATH};
 use crate::install::toolchain::{Compiler, cargo_home};
@@ -121,11 +122,15 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
     let is = |name: &str| subcommand.is_some_and(|subcommand| subcommand == name);
     let (build, check) = (is("build"), is("check"));
+    if build && store::is_restoring() {
+        return compile::nothing();
+    }
     if build || check {
         let linker = std::env::var(LINKER).unwrap_or_default();
         let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var("RUSTFLAGS", flags_for(&flags, &linker)) };
+        rewrite_cell();
     }
     if build && let Some(code) = compile::without_cargo() {
         return code;
@@ -161,6 +166,9 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     command.args(&arguments);
     if build {
         compile::record_in(&mut command);
+    }
+    if build || check {
+        return compile::with_cargo(command);
     }
     if !is("metadata") {
         eprintln!("cargo could not be started: {}", command.exec());

@@ -14,10 +14,11 @@ use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::failure;
+use super::impls::Impls;
 use super::sink::Sink;
+use super::{bindings, failure, timing};
 use crate::eval::event::Event;
-use crate::eval::{message, relay, runtime};
+use crate::eval::{diagnostics, message, relay, runtime, store};
 use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 
@@ -93,7 +94,10 @@ fn serve(
     questions: &tokio::sync::mpsc::UnboundedSender<Question>,
     queue: &Receiver<Job>,
 ) {
+    let mut cells = PathBuf::new();
+    let mut impls = Impls::default();
     let mut context = place().and_then(|(folder, rest)| {
+        cells = folder.join("cells");
         let (preparing, ready) = channel();
         std::thread::spawn(move || {
             if let Err(error) = rest.copy_when(&ready) {
@@ -124,7 +128,7 @@ fn serve(
                             });
                             wait(&answered, stop)
                         };
-                        guarded(|| execute(context, &code, sink, stop, &ask))
+                        guarded(|| execute(context, &cells, &mut impls, &code, sink, stop, &ask))
                             .unwrap_or_else(|| Err(failure::evaluator_crashed()))
                     }
                 };
@@ -142,6 +146,7 @@ fn serve(
                             .completions
                             .into_iter()
                             .map(|item| (name_alone(&item.code), item.kind.to_owned()))
+                            .filter(|(name, _)| !Impls::is_internal(name))
                             .collect(),
                     }
                 }));
@@ -248,6 +253,8 @@ fn receive(listener: &UnixListener, sink: &Sink) {
 
 fn execute(
     context: &mut CommandContext,
+    cells: &Path,
+    impls: &mut Impls,
     code: &str,
     sink: &Sink,
     stop: &AtomicBool,
@@ -257,17 +264,24 @@ fn execute(
     if code.lines().any(|line| line.trim_start().starts_with(":opt")) {
         return Err(failure::no_opt());
     }
+    diagnostics::forget(cells);
+    store::forget(cells);
+    let before = bindings::names(context);
+    let named = impls.name(&code);
     let mut callbacks =
         EvalCallbacks { input_reader: &|request| ask(&request.prompt, request.is_password) };
-    let result = context.execute_with_callbacks(&code, &mut callbacks);
+    let result = context.execute_with_callbacks(&named.code, &mut callbacks);
     let lost = matches!(result, Err(evcxr::Error::SubprocessTerminated(_)));
     if let Ok(outputs) = &result {
-        let data: Map<String, Value> = outputs
+        let mut data: Map<String, Value> = outputs
             .content_by_mime_type
             .iter()
+            .filter(|(_, content)| !content.is_empty())
             .map(|(mime, content)| (mime.clone(), Value::String(content.clone())))
             .collect();
         if !data.is_empty() {
+            // The table of `:vars` before there are any.
+            data.entry("text/plain").or_insert_with(|| "no variables".into());
             sink.value(data);
         }
     }
@@ -275,7 +289,14 @@ fn execute(
     let ran = result.as_ref().is_ok_and(|outputs| !outputs.phases.is_empty());
     let run = sink.end(ran, lost);
     let stopped = stop.swap(false, Ordering::SeqCst);
-    failure::judge(result.map(drop), run, stopped, &code, || context.last_source().ok())
+    let compilations = diagnostics::read(cells);
+    let fate = bindings::settle(context, &before, &run);
+    if result.is_ok() {
+        impls.keep(named);
+        sink.after(failure::warnings(&code, &compilations));
+        sink.after(result.as_ref().ok().and_then(timing::words));
+    }
+    failure::judge(result.map(drop), run, stopped, &code, &fate, &compilations)
 }
 
 /// A notebook that also runs on the stock kernel carries a `:dep eigenlens` line; here the library

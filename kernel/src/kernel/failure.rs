@@ -1,22 +1,24 @@
 //! What went wrong in a cell, as the front end shows it.
 
-use evcxr::{CompilationError, Error, Theme};
+use evcxr::{CompilationError, Error};
 use jupyter_protocol::ReplyError;
 
-use super::sink::{Panic, Run};
+use super::alignment::Alignment;
+use super::bindings::Fate;
+use super::drawing::{self, Mark};
+use super::sink::{Failure, Panic, Run};
+use super::{diagnostic, hint, palette, references};
+use crate::eval::diagnostics::Compilation;
 
-const RED: &str = "\u{1b}[1;31m";
-const BOLD: &str = "\u{1b}[1m";
-const PLAIN: &str = "\u{1b}[0m";
-
-/// Decides between success and the several ways to fail. `source` gives the crate that evcxr
-/// compiled for the cell.
+/// Decides between success and the several ways to fail. `fate` is what became of the variables,
+/// `compilations` is what rustc said about the cell.
 pub(crate) fn judge(
     result: Result<(), Error>,
     run: Run,
     stopped: bool,
     code: &str,
-    source: impl FnOnce() -> Option<String>,
+    fate: &Fate,
+    compilations: &[Compilation],
 ) -> Result<(), ReplyError> {
     if let Some(how) = &run.exited {
         return Err(process_lost(how, stopped));
@@ -29,28 +31,66 @@ pub(crate) fn judge(
         ));
     }
     match result {
-        Err(Error::CompilationErrors(errors)) => return Err(compilation(&errors, code)),
+        Err(Error::CompilationErrors(errors)) => {
+            return Err(compilation(&errors, code, compilations));
+        }
         Err(Error::SubprocessTerminated(how)) => return Err(process_lost(&how, stopped)),
         Err(other) => {
-            let text = other.to_string();
-            return Err(reply("Error", &text, vec![]));
+            let text = diagnostic::plain_names(&other.to_string());
+            let advice = references::advice(&text, compilations);
+            return Err(reply("Error", &text, advice.iter().map(|words| help(words)).collect()));
         }
         Ok(()) => {}
     }
+    let line = |line: u32| {
+        let ran = compilations.iter().rev().find(|compilation| compilation.succeeded)?;
+        cell_line(line, code, &ran.source)
+    };
     if let Some(panic) = &run.panic {
-        return Err(panicked(panic, code, source));
+        return Err(panicked(panic, fate, line));
     }
-    if run.stopped || stopped && run.error.is_some() {
-        let words = "Stopped at a safe point. All variables are kept.";
-        return Err(reply("Interrupted", words, run.error.into_iter().collect()));
+    if run.stopped || stopped && run.failure.is_some() {
+        let words = format!("Stopped at a safe point. {}", fate.words());
+        let error = run.failure.map(|failure| failure.message);
+        return Err(reply("Interrupted", &words, error.into_iter().collect()));
     }
-    match run.error {
-        Some(text) => {
-            let words = "Variables of earlier cells are kept; those new in this cell are not.";
-            Err(reply("Error", &text, vec![words.to_owned()]))
-        }
+    if stopped {
+        let words = format!(
+            "Stop was pressed, but the code reached no safe point and ran to its end. {}",
+            fate.words()
+        );
+        return Err(reply("Interrupted", &words, vec![]));
+    }
+    match run.failure {
+        Some(failure) => Err(returned(failure, fate, line)),
         None => Ok(()),
     }
+}
+
+/// Rustc's warnings about a cell that ran, as text to show below it.
+pub(crate) fn warnings(code: &str, compilations: &[Compilation]) -> Option<String> {
+    let found = diagnostic::warnings(compilations, code);
+    let texts: Vec<String> = found.into_iter().map(|warning| warning.text + "\n").collect();
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}
+
+/// An error value: one that `?` returned, or the cell's last value.
+fn returned(failure: Failure, fate: &Fate, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
+    let Failure { message, causes, line: number } = failure;
+    let mut details: Vec<String> =
+        causes.iter().map(|cause| format!("{}: {cause}", palette::bold("caused by"))).collect();
+    details.extend(number.and_then(line));
+    let all = std::iter::once(&message).chain(&causes);
+    details.extend(all.filter_map(|text| hint::for_error(text)).next().map(|hint| help(&hint)));
+    details.push(match number {
+        Some(_) => fate.words(),
+        None => format!("The cell's last value is an `Err`. {}", fate.words()),
+    });
+    reply("Error", &message, details)
+}
+
+fn help(words: &str) -> String {
+    format!("{}: {words}", palette::bold("help"))
 }
 
 /// The evaluator could not be prepared.
@@ -103,17 +143,16 @@ fn process_lost(how: &str, stopped: bool) -> ReplyError {
     reply(name, &words, vec![kept.to_owned()])
 }
 
-fn panicked(panic: &Panic, code: &str, source: impl FnOnce() -> Option<String>) -> ReplyError {
+fn panicked(panic: &Panic, fate: &Fate, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
     let at = if panic.file == "src/lib.rs" {
-        cell_line(panic.line, code, source)
+        line(panic.line)
     } else if panic.file.is_empty() {
         None
     } else {
         Some(format!("in {} {}:{}", owner(&panic.file), short(&panic.file), panic.line))
     };
-    let words = "Variables of earlier cells are kept; those new in this cell are not.";
     let mut lines: Vec<String> = at.into_iter().collect();
-    lines.push(words.to_owned());
+    lines.push(fate.words());
     reply("Panic", &panic.message, lines)
 }
 
@@ -136,65 +175,87 @@ fn short(file: &str) -> &str {
     file.rfind("src/").map_or(file, |at| &file[at..])
 }
 
-/// The line of the cell that stands on line `line` of the crate compiled for it.
-fn cell_line(line: u32, code: &str, source: impl FnOnce() -> Option<String>) -> Option<String> {
-    let source = source()?;
-    let text = source.lines().nth(line.checked_sub(1)? as usize)?.trim();
-    let number = code.lines().position(|candidate| {
-        let candidate = candidate.trim();
-        !candidate.is_empty() && text.contains(candidate.trim_end_matches(';'))
-    })?;
-    Some(format!("on line {} of this cell:  {}", number + 1, code.lines().nth(number)?.trim()))
+/// Names the line of the cell that is line `number` of the crate compiled for it.
+fn cell_line(number: u32, code: &str, source: &str) -> Option<String> {
+    let alignment = Alignment::new(source, code);
+    let line = alignment.place(usize::try_from(number).ok()?)?.line;
+    Some(format!("on line {} of this cell:  {}", line + 1, alignment.cell(line)?.trim()))
 }
 
-fn compilation(errors: &[CompilationError], code: &str) -> ReplyError {
-    let mut traceback = Vec::new();
-    for error in errors {
-        let report = error
-            .is_from_user_code()
-            .then(|| error.build_report("cell".to_owned(), code.to_owned(), Theme::Light))
-            .flatten();
-        let mut text = Vec::new();
-        let drawn = report.is_some_and(|report| {
-            let source = ("cell".to_owned(), ariadne::Source::from(code.to_owned()));
-            report.write(source, &mut text).is_ok()
-        });
-        if drawn {
-            traceback.push(String::from_utf8_lossy(&text).trim_end().to_owned());
-        } else {
-            traceback.push(format!("{RED}error{PLAIN}: {}", error.message()));
-            traceback.extend(spans(error, code));
-        }
-        traceback.extend(error.help().iter().map(|help| format!("{BOLD}help{PLAIN}: {help}")));
-        traceback.extend(error.evcxr_extra_hint().map(|hint| format!("{BOLD}hint{PLAIN}: {hint}")));
-    }
-    let evalue = errors.first().map_or_else(
-        || "the cell does not compile".to_owned(),
-        |error| match error.code() {
-            Some(number) => format!("{} [{number}]", error.message()),
-            None => error.message(),
-        },
-    );
+fn compilation(
+    errors: &[CompilationError],
+    code: &str,
+    compilations: &[Compilation],
+) -> ReplyError {
+    // Evcxr words some errors itself: those of commands, and of variables that cannot be kept.
+    let worded = errors.iter().any(|error| error.json.is_null());
+    let found = if worded { Vec::new() } else { diagnostic::errors(compilations, code) };
+    let evalue;
+    let traceback = if let Some(first) = found.first() {
+        evalue = first.headline.clone();
+        found.into_iter().map(|error| error.text).collect()
+    } else {
+        let errors = references::last(errors);
+        evalue = errors
+            .iter()
+            .find(|error| error.json.is_null() || error.level() == "error")
+            .map_or_else(
+                || "the cell does not compile".to_owned(),
+                |error| worded_by_evcxr(error, compilations).0,
+            );
+        errors.iter().map(|error| drawn(error, code, compilations)).collect()
+    };
     ReplyError { ename: "CompilationError".to_owned(), evalue, traceback }
 }
 
-/// The places of an error in words, for code that the drawn report cannot show.
-fn spans(error: &CompilationError, code: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    for message in error.spanned_messages() {
-        if let Some(span) = &message.span {
-            let text = code.lines().nth(span.start_line.saturating_sub(1)).unwrap_or_default();
-            lines.push(format!("  line {}: {}", span.start_line, text.trim()));
-        }
-        if !message.label.is_empty() {
-            lines.push(format!("  {}", message.label));
-        }
+/// An error in the words of evcxr, and what to do about it.
+fn worded_by_evcxr(
+    error: &CompilationError,
+    compilations: &[Compilation],
+) -> (String, Option<String>) {
+    let message = diagnostic::plain_names(&error.message());
+    let advice = references::advice(&message, compilations);
+    match (references::borrower(&message), error.code()) {
+        (Some(name), _) => (
+            format!("the variable `{name}` borrows from another value, so it cannot be kept"),
+            advice,
+        ),
+        (None, Some(number)) => (format!("{message} [{number}]"), advice),
+        (None, None) => (message, advice),
     }
-    lines
+}
+
+fn drawn(error: &CompilationError, code: &str, compilations: &[Compilation]) -> String {
+    let (message, words) = worded_by_evcxr(error, compilations);
+    let mut lines = vec![format!("{} {}", palette::error("error"), palette::bold(&message))];
+    let marks: Vec<Mark> = error
+        .spanned_messages()
+        .iter()
+        .filter_map(|message| {
+            let span = message.span.as_ref()?;
+            let line = code.lines().nth(span.start_line.checked_sub(1)?)?;
+            let one_line = span.start_line == span.end_line;
+            Some(Mark {
+                number: Some(span.start_line),
+                code: line.to_owned(),
+                start: span.start_column.saturating_sub(1),
+                end: if one_line {
+                    span.end_column.saturating_sub(1)
+                } else {
+                    line.chars().count()
+                },
+                label: message.label.clone(),
+                primary: message.is_primary,
+            })
+        })
+        .collect();
+    lines.extend(drawing::draw(&marks));
+    lines.extend(words.map(|words| help(&words)));
+    lines.join("\n")
 }
 
 fn reply(name: &str, value: &str, details: Vec<String>) -> ReplyError {
-    let mut traceback = vec![format!("{RED}{name}{PLAIN}: {value}")];
+    let mut traceback = vec![format!("{}: {value}", palette::error(name))];
     traceback.extend(details);
     ReplyError { ename: name.to_owned(), evalue: value.to_owned(), traceback }
 }
@@ -207,9 +268,20 @@ mod tests {
         Panic { message: "boom".into(), file: file.into(), line: 2 }
     }
 
+    fn ran(source: &str) -> [Compilation; 1] {
+        [Compilation { source: source.to_owned(), succeeded: true, messages: vec![] }]
+    }
+
+    fn failed(failure: Failure, code: &str, source: &str) -> ReplyError {
+        let fate = if failure.line.is_some() { Fate::default() } else { Fate::finished() };
+        let run = Run { began: true, failure: Some(failure), ..Run::default() };
+        judge(Ok(()), run, false, code, &fate, &ran(source)).unwrap_err()
+    }
+
     #[test]
     fn a_panic_names_whose_code_it_was_in() {
-        let at = |file: &str| panicked(&panic(file), "", || None).traceback.join("\n");
+        let at =
+            |file: &str| panicked(&panic(file), &Fate::default(), |_| None).traceback.join("\n");
         assert!(
             at("somewhere/eigenlens/src/toy.rs").contains("the library eigenlens, src/toy.rs:2")
         );
@@ -219,19 +291,61 @@ mod tests {
 
     #[test]
     fn a_panic_in_the_cell_shows_its_line() {
-        let source = || Some("generated\nlet x = v[7];\n".to_owned());
-        let reply = panicked(&panic("src/lib.rs"), "let v = vec![1];\nlet x = v[7];", source);
+        let run = Run { panic: Some(panic("src/lib.rs")), ..Run::default() };
+        let source = ran("generated\nlet x = v[7];\n");
+        let code = "let v = vec![1];\nlet x = v[7];";
+        let reply = judge(Ok(()), run, false, code, &Fate::default(), &source).unwrap_err();
         assert!(reply.traceback[1].contains("line 2 of this cell:  let x = v[7];"));
         assert_eq!((reply.ename.as_str(), reply.evalue.as_str()), ("Panic", "boom"));
     }
 
     #[test]
+    fn an_error_of_a_question_mark_names_line_causes_and_help() {
+        let failure = Failure {
+            message: "shape mismatch in sub, lhs: [5, 2], rhs: [2]".into(),
+            causes: vec!["the root".into()],
+            line: Some(3),
+        };
+        let code = "let a = 1;\nlet b = (&x - m)?;";
+        let reply = failed(failure, code, "{\nlet a = 1;\nlet b = (&x - m)?;\n");
+        let text = reply.traceback.join("\n");
+        assert_eq!(reply.evalue, "shape mismatch in sub, lhs: [5, 2], rhs: [2]");
+        assert!(text.contains("caused by\u{1b}[0m: the root"), "{text}");
+        assert!(text.contains("on line 2 of this cell:  let b = (&x - m)?;"), "{text}");
+        assert!(text.contains("broadcast_sub"), "{text}");
+        assert!(text.contains("those new in this cell are not"), "{text}");
+    }
+
+    #[test]
+    fn an_err_as_the_last_value_loses_no_variable() {
+        let failure = Failure { message: "no".into(), causes: vec![], line: None };
+        let text = failed(failure, "f()", "").traceback.join("\n");
+        assert!(text.contains("last value is an `Err`. All variables are kept"), "{text}");
+    }
+
+    #[test]
+    fn texts_of_any_length_stay_whole() {
+        let long = "x".repeat(10_000_000);
+        let reply = failed(Failure { message: long.clone(), causes: vec![], line: None }, "", "");
+        assert_eq!(reply.evalue, long);
+        assert!(reply.traceback[0].ends_with(&long));
+    }
+
+    #[test]
     fn stop_says_what_became_of_the_variables() {
         let kept = Run { began: true, stopped: true, ..Run::default() };
-        let reply = judge(Ok(()), kept, true, "", || None).unwrap_err();
+        let reply = judge(Ok(()), kept, true, "", &Fate::finished(), &[]).unwrap_err();
         assert!(reply.evalue.contains("kept"));
         let killed = Run { began: true, exited: Some("killed".into()), ..Run::default() };
-        let reply = judge(Ok(()), killed, true, "", || None).unwrap_err();
+        let reply = judge(Ok(()), killed, true, "", &Fate::finished(), &[]).unwrap_err();
         assert!(reply.evalue.contains("lost"));
+        let unseen = Run { began: true, ..Run::default() };
+        let reply = judge(Ok(()), unseen, true, "", &Fate::finished(), &[]).unwrap_err();
+        assert!(reply.evalue.contains("ran to its end. All variables are kept."));
+        let error = Some(Failure { message: "half way".into(), ..Failure::default() });
+        let ended = Run { began: true, failure: error, ..Run::default() };
+        let reply = judge(Ok(()), ended, true, "", &Fate::default(), &[]).unwrap_err();
+        assert_eq!(reply.ename, "Interrupted");
+        assert!(reply.evalue.contains("those new in this cell are not"));
     }
 }

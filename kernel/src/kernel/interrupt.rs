@@ -1,4 +1,7 @@
 //! The Stop button, from the kernel's side.
+//!
+//! One Stop waits until the cell's code comes to a safe point, however long that takes. Only a
+//! second one ends the evaluation process, and with it all variables.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,15 +10,25 @@ use std::time::{Duration, Instant};
 use super::sink::{Phase, Sink};
 use crate::eval::processes;
 
-/// A second Stop within this time ends the evaluation process, and so does a run that has not seen
-/// the first one by then.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Two Stops within this time are one: a double click, or a front end that sends a signal and a
+/// message.
+const DOUBLE_CLICK: Duration = Duration::from_millis(250);
+/// How long a run may go on after a Stop before a note says what it waits for.
+const UNSEEN: Duration = Duration::from_secs(1);
+/// The same where the library has seen it: what is left is most often short.
+const SEEN: Duration = Duration::from_secs(5);
+
+const WAITING: &str = "Stop: waiting for a safe point, where all variables are kept. To end the \
+                       evaluation process now and lose them, press Stop again.\n";
+const WINDING_UP: &str = "Stop: what was running has stopped, and the cell is still finishing. To \
+                          end the evaluation process now and lose all variables, press Stop again.\n";
 
 /// Carries out Stop requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupter {
     sink: Arc<Sink>,
     stop: Arc<AtomicBool>,
+    /// The cell that was stopped last, by serial number, and when.
     last: Arc<Mutex<Option<(usize, Instant)>>>,
 }
 
@@ -33,58 +46,55 @@ impl Interrupter {
                 let this = self.clone();
                 std::thread::spawn(move || this.end_compilation());
             }
-            (Phase::Running, Some(process)) => self.stop_run(process),
+            (Phase::Running, Some(process)) => match self.since_first() {
+                None => self.stop_run(process),
+                Some(since) if since < DOUBLE_CLICK => {}
+                Some(_) => processes::signal(process, libc::SIGKILL),
+            },
             (Phase::Running, None) => {}
         }
     }
 
     /// Evcxr may start the compiler more than once for a cell, so it is ended as often.
     fn end_compilation(&self) {
-        let count = self.sink.count();
+        let cell = self.sink.serial();
         let began = Instant::now();
-        while self.sink.count() == count && began.elapsed() < Duration::from_secs(30) {
+        while self.sink.serial() == cell && began.elapsed() < Duration::from_secs(30) {
             match self.sink.phase() {
                 (Phase::Compiling, _) => processes::end_compilers(),
-                (Phase::Running, Some(process)) => return self.stop_run(process),
+                // Each press while compiling gets here; none of them may end the process.
+                (Phase::Running, Some(process)) if self.since_first().is_none() => {
+                    return self.stop_run(process);
+                }
                 _ => return,
             }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn stop_run(&self, process: u32) {
-        self.stop.store(true, Ordering::SeqCst);
-        let count = self.sink.count();
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let again = last.is_some_and(|(cell, when)| cell == count && when.elapsed() < PATIENCE);
-        *last = Some((count, Instant::now()));
-        drop(last);
-        if again {
-            processes::signal(process, libc::SIGKILL);
-            return;
-        }
-        processes::signal(process, libc::SIGINT);
-        let this = self.clone();
-        std::thread::spawn(move || this.wait_for(count, process));
+    /// How long ago the run of the current cell was stopped for the first time.
+    fn since_first(&self) -> Option<Duration> {
+        let last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        last.filter(|(cell, _)| *cell == self.sink.serial()).map(|(_, when)| when.elapsed())
     }
 
-    /// Ends the evaluation process if the run has not seen the Stop.
-    fn wait_for(&self, count: usize, process: u32) {
+    fn stop_run(&self, process: u32) {
+        self.stop.store(true, Ordering::SeqCst);
+        let cell = self.sink.serial();
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some((cell, Instant::now()));
+        processes::signal(process, libc::SIGINT);
+        let this = self.clone();
+        std::thread::spawn(move || this.say_what_is_waited_for(cell, process));
+    }
+
+    /// Writes a note below the cell once, if its code is still running after some time.
+    fn say_what_is_waited_for(&self, cell: usize, process: u32) {
         let began = Instant::now();
-        let running =
-            || self.sink.count() == count && self.sink.phase() == (Phase::Running, Some(process));
-        let mut told = false;
-        while running() && !self.sink.stop_seen() {
-            if began.elapsed() >= PATIENCE {
-                processes::signal(process, libc::SIGKILL);
-                return;
-            }
-            if !told && began.elapsed() > Duration::from_secs(1) {
-                told = true;
-                self.sink.note(
-                    "Stop: waiting for a safe point. If none comes, the evaluation process is \
-                     ended and its variables are lost; Stop again ends it now.\n",
-                );
+        while self.sink.serial() == cell && self.sink.phase() == (Phase::Running, Some(process)) {
+            let seen = self.sink.stop_seen();
+            if began.elapsed() > if seen { SEEN } else { UNSEEN } {
+                return self.sink.note(if seen { WINDING_UP } else { WAITING });
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -3,17 +3,27 @@
 //! `server` speaks the protocol; `evaluator` owns evcxr on a thread of its own; the evaluation
 //! process talks to `sink`, through the relay of [`crate::eval`], and `sink` to the front end.
 
+mod alignment;
+mod bindings;
 mod capture;
+mod client;
 mod complete;
+mod diagnostic;
+mod drawing;
 mod evaluator;
 mod failure;
+mod hint;
 mod history;
+mod impls;
 mod interrupt;
+mod palette;
 mod place;
+mod references;
 mod server;
 mod sink;
 mod socket;
 mod text;
+mod timing;
 
 use std::path::Path;
 use std::sync::Arc;

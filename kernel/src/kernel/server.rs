@@ -10,7 +10,7 @@ use jupyter_protocol::{
     CodeMirrorMode, CommInfoReply, CompleteReply, ConnectionInfo, ErrorOutput, ExecuteInput,
     ExecuteReply, ExecuteRequest, ExecutionCount, ExecutionState, HistoryReply, InputRequest,
     InspectReply, InterruptReply, JupyterMessage, JupyterMessageContent, KernelInfoReply,
-    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status,
+    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status, UnknownMessage,
 };
 use jupyter_zmq_client::{
     RouterRecvConnection, RouterSendConnection, create_kernel_control_connection,
@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
+use super::client::Client;
 use super::complete::is_complete;
 use super::evaluator::{Evaluator, Job, Question};
 use super::failure;
@@ -93,22 +94,21 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
     Ok(())
 }
 
-/// Signals, and the death of the process that started this kernel.
+/// Signals, and the end of the process that this kernel works for.
 async fn watch(interrupter: Interrupter, finished: Arc<Notify>) {
-    use std::os::unix::process::parent_id;
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
-    let parent = parent_id();
+    let client = Client::of_environment();
     let mut clock = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
             _ = interrupt.recv() => interrupter.interrupt(),
             _ = terminate.recv() => break,
-            _ = clock.tick() => if parent_id() != parent { break },
+            _ = clock.tick() => if client.as_ref().is_some_and(Client::is_gone) { break },
         }
     }
     finished.notify_one();
@@ -198,10 +198,10 @@ impl Shell {
     async fn abort(&self, request: &JupyterMessage, out: &mut RouterSendConnection) {
         state(&self.iopub, ExecutionState::Busy, request);
         if matches!(request.content, JupyterMessageContent::ExecuteRequest(_)) {
-            let aborted = ExecuteReply {
-                status: ReplyStatus::Aborted,
-                execution_count: ExecutionCount::new(self.count),
-                ..ExecuteReply::default()
+            // Without an execution number, which would make the cell look as if it had run.
+            let aborted = UnknownMessage {
+                msg_type: "execute_reply".to_owned(),
+                content: json!({"status": "aborted"}),
             };
             reply(out, aborted, request).await;
         } else if let Some(answer) = self.answer(request).await {

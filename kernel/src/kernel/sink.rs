@@ -14,13 +14,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::text::Utf8Stream;
 use crate::eval::event::Event;
 use crate::eval::message::Message;
+use crate::eval::store::Unfinished;
 
 /// Text that one cell may print before the rest is cut: pages freeze beyond a few megabytes.
 const STREAM_LIMIT: usize = 4 << 20;
 /// The largest single display.
 const DISPLAY_LIMIT: usize = 32 << 20;
-/// How long text waits for more of its kind. An error's text, which is printed before the marker
-/// that announces it, is recognised within this time as well.
+/// How long text waits for more of its kind.
 const COALESCE: Duration = Duration::from_millis(20);
 /// How long a block of evcxr's display protocol waits to learn whether it is the cell's value.
 const VALUE_WAIT: Duration = Duration::from_millis(200);
@@ -45,6 +45,16 @@ pub(crate) struct Panic {
     pub(crate) line: u32,
 }
 
+/// An error value by which a cell failed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    /// What caused it, the nearest first.
+    pub(crate) causes: Vec<String>,
+    /// The line of the `?` in the compiled crate; without it the error is the cell's last value.
+    pub(crate) line: Option<u32>,
+}
+
 /// How the run of a cell's code went.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
@@ -52,8 +62,10 @@ pub(crate) struct Run {
     pub(crate) began: bool,
     /// The panic that ended it.
     pub(crate) panic: Option<Panic>,
-    /// The text of the error that `?` returned.
-    pub(crate) error: Option<String>,
+    /// The error that `?` returned, or that is the cell's last value.
+    pub(crate) failure: Option<Failure>,
+    /// What became of earlier cells' variables, if the cell did not come to its end.
+    pub(crate) unfinished: Option<Unfinished>,
     /// Whether library code saw the Stop button.
     pub(crate) stopped: bool,
     /// How the evaluation process ended, if it did.
@@ -64,6 +76,7 @@ pub(crate) struct Run {
 struct Cell {
     parent: Option<JupyterMessage>,
     count: usize,
+    serial: usize,
     phase: Phase,
     run: Run,
     ended: bool,
@@ -100,6 +113,7 @@ impl Sink {
         *cell = Cell {
             parent: parent.cloned(),
             count,
+            serial: cell.serial + 1,
             phase: Phase::Compiling,
             process: cell.process,
             ..Cell::default()
@@ -154,9 +168,9 @@ impl Sink {
         self.lock().run.stopped
     }
 
-    /// The execution number of the running cell.
-    pub(crate) fn count(&self) -> usize {
-        self.lock().count
+    /// A number that no other cell has; execution numbers are shared by silent ones.
+    pub(crate) fn serial(&self) -> usize {
+        self.lock().serial
     }
 
     /// Text of the kernel itself on the running cell's standard error.
@@ -164,6 +178,13 @@ impl Sink {
         let mut cell = self.lock();
         self.flush_streams(&mut cell, true);
         self.stream(&cell, Stdio::Stderr, text.to_owned());
+    }
+
+    /// Text of the kernel about a cell that has run, below all that the cell printed.
+    pub(crate) fn after(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.stream(&self.lock(), Stdio::Stderr, text);
+        }
     }
 
     /// A display of the kernel itself, such as the answer of a `:vars` command.
@@ -219,12 +240,9 @@ impl Sink {
                 };
                 cell.content = Some((Map::from_iter([(mime, value)]), Instant::now()));
             }
-            Event::Message(json) => match serde_json::from_str(&json) {
-                Ok(message) => self.message(&mut cell, message),
-                Err(error) => {
-                    let note = format!("a message of the library could not be read: {error}\n");
-                    cell.stderr.push(note.as_bytes());
-                }
+            Event::Message(json) => match Unfinished::read(&json) {
+                Some(unfinished) => cell.run.unfinished = Some(unfinished),
+                None => self.library_message(&mut cell, &json),
             },
             Event::Panicked => {
                 let unknown =
@@ -232,9 +250,12 @@ impl Sink {
                 // Without the library's hook, Rust's own has printed the message.
                 cell.run.panic = Some(cell.panics.pop().unwrap_or(unknown));
             }
+            // The library has told the error already, unless the cell was compiled without it.
             Event::Failed => {
-                let text = cell.stderr.take(true);
-                cell.run.error = Some(text.trim_end().to_owned());
+                cell.run.failure.get_or_insert_with(|| Failure {
+                    message: "`?` returned an error".to_owned(),
+                    ..Failure::default()
+                });
             }
             Event::RunEnds => cell.ended = true,
             Event::Exited(how) => {
@@ -244,6 +265,16 @@ impl Sink {
             }
         }
         self.changed.notify_all();
+    }
+
+    fn library_message(&self, cell: &mut Cell, json: &str) {
+        match serde_json::from_str(json) {
+            Ok(message) => self.message(cell, message),
+            Err(error) => {
+                let note = format!("a message of the library could not be read: {error}\n");
+                cell.stderr.push(note.as_bytes());
+            }
+        }
     }
 
     fn message(&self, cell: &mut Cell, message: Message) {
@@ -260,6 +291,9 @@ impl Sink {
             }
             Message::Panic { message, file, line, .. } => {
                 cell.panics.push(Panic { message, file, line });
+            }
+            Message::Failed { message, causes, line } => {
+                cell.run.failure = Some(Failure { message, causes, line });
             }
             Message::Stopping => cell.run.stopped = true,
         }
