@@ -106,6 +106,7 @@ class Odd(KernelTest):
                 "CC": "/no/such/cc",
                 "CFLAGS": "--no-such-flag",
                 "RUST_BACKTRACE": "full",
+                "RUST_LIB_BACKTRACE": "1",
                 "EVCXR_TMPDIR": "/no/such",
             },
             cwd=notebooks,
@@ -121,6 +122,9 @@ class Odd(KernelTest):
         self.assertEqual(self.ok("odd + 1").results()[0]["text/plain"], "21")
         reply = self.ok("Tensor::new(&[1f32, 2.], &Device::Cpu)?.sum_all()?.to_scalar::<f32>()?")
         self.assertEqual(reply.results()[0]["text/plain"], "3.0")
+        failed = self.fails("Tensor::new(&[1f32], &Device::Cpu)?.reshape((2, 3))?", "Error")
+        self.assertNotIn("stack backtrace", failed.content["evalue"])
+        self.assertNotIn("::", failed.content["evalue"])
         self.assertIn("E0308", self.fails("let x: i32 = \"a\";", "CompilationError").content["evalue"])
 
     def test_a_crate_below_an_odd_path_is_a_dependency_and_compiles_alone(self):
@@ -132,6 +136,14 @@ class Odd(KernelTest):
         compiled = re.findall(r"Compiling (\S+)", "".join(c["text"] for c in reply.of("stream")))
         self.assertLessEqual(set(compiled), {"odd"})
         self.assertEqual(self.ok("odd::answer()").results()[0]["text/plain"], "42")
+
+
+    def test_an_eigenlens_started_by_a_cell_is_no_part_of_this_kernel(self):
+        reply = self.ok(
+            f"let done = std::process::Command::new({json.dumps(SPEC['argv'][0])}).arg(\"--version\").output()?;\n"
+            "println!(\"{}\", String::from_utf8_lossy(&done.stdout));"
+        )
+        self.assertRegex(reply.text(), r"eigenlens \d+\.\d+")
 
 
 class Dependencies(KernelTest):

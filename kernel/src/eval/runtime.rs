@@ -14,6 +14,8 @@ use super::filter::{COMPLETE, MARK};
 
 /// Set, to the number of the command descriptor, in an evaluation process.
 pub(crate) const VARIABLE: &str = "EIGENLENS_RUNTIME";
+/// What evcxr sets in the process that it starts to evaluate cells.
+const EVCXR_VARIABLE: &str = "EVCXR_IS_RUNTIME";
 /// The library's shared object, loaded before the first cell.
 pub(crate) const LIBRARY_VARIABLE: &str = "EIGENLENS_LIBRARY";
 
@@ -26,6 +28,11 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
         eprintln!("{VARIABLE} must be a descriptor number, found {descriptor}");
         return ExitCode::FAILURE;
     };
+    // An eigenlens that a cell starts, as `eigenlens run`, is no evaluation process itself.
+    for name in [VARIABLE, EVCXR_VARIABLE] {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::remove_var(name) };
+    }
     // Stop reaches library loops through the handler that the library installs over this one.
     // SAFETY: ignoring a signal has no preconditions.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

@@ -7,6 +7,7 @@
 //!   builds/<key>/             template: library and first cell, compiled (see `template`)
 //!   kernels/<id>/             one copy of a template for each running kernel
 //!   jupyter/<checkout>/       kernelspec and settings of this project only
+//!   jupyter/registered.json   where `setup --user` put the kernelspec too
 //!   data/                     downloaded data sets
 //! ```
 
