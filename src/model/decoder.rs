@@ -394,7 +394,9 @@ mod tests {
         assert!(message(shape).contains("what replaces 0.mlp_in"));
         let (_, cache) = model.run(&tokens(), &Hooks::new()).unwrap();
         assert!(cache.get(HookPoint::Z(1)).unwrap_err().to_string().contains("Capture it first"));
-        assert!(cache.tensor(HookPoint::Z(1)).unwrap_err().to_string().contains("Capture it first"));
+        assert!(
+            cache.tensor(HookPoint::Z(1)).unwrap_err().to_string().contains("Capture it first")
+        );
     }
 
     #[test]

@@ -88,8 +88,8 @@ fn words(node: &SyntaxNode) -> Vec<String> {
             NodeOrToken::Token(token) => words.push(token.text().to_owned()),
             NodeOrToken::Node(child) => {
                 let body = node.kind() == SyntaxKind::FN && child.kind() == SyntaxKind::BLOCK_EXPR;
-                let attribute = child.kind() == SyntaxKind::ATTR
-                    && !child.text().to_string().contains("repr");
+                let attribute =
+                    child.kind() == SyntaxKind::ATTR && !child.text().to_string().contains("repr");
                 if !body && !attribute {
                     words.extend(self::words(&child));
                 }

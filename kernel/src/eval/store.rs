@@ -316,7 +316,8 @@ impl Function {
             statements.pop();
         }
         let mut inner = Vec::new();
-        while let Some(put) = statements.last().and_then(|node| call_statement(node, "put_variable"))
+        while let Some(put) =
+            statements.last().and_then(|node| call_statement(node, "put_variable"))
         {
             inner.push(put);
             statements.pop();
@@ -358,9 +359,9 @@ impl Function {
     fn only_use(&self, name: &str) -> Option<Range<usize>> {
         let uses = self.uses(name);
         let [(statement, text)] = uses.as_slice() else { return None };
-        let path = statement.descendants().find(|node| {
-            node.kind() == SyntaxKind::PATH_EXPR && node.text().to_string() == name
-        })?;
+        let path = statement
+            .descendants()
+            .find(|node| node.kind() == SyntaxKind::PATH_EXPR && node.text().to_string() == name)?;
         let evaluated_later = path
             .ancestors()
             .take_while(|node| node != statement)
@@ -458,9 +459,8 @@ fn names(text: &str, name: &str) -> bool {
 fn count(text: &str, name: &str) -> usize {
     let name = name.trim_start_matches("r#");
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    let word = |at: usize| {
-        !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part)
-    };
+    let word =
+        |at: usize| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part);
     text.match_indices(name).filter(|(at, _)| word(*at)).count()
 }
 
@@ -481,13 +481,12 @@ fn change(source: &str, findings: &Findings) -> Option<Changed> {
     let function = Function::find(&file)?;
     let shapes = Shapes::of(&file);
     let inherent = file.items().find_map(|item| match item {
-        ast::Item::Module(module) if module.name()?.text() == "evcxr_internal_runtime" => module
-            .item_list()?
-            .items()
-            .find_map(|item| match item {
+        ast::Item::Module(module) if module.name()?.text() == "evcxr_internal_runtime" => {
+            module.item_list()?.items().find_map(|item| match item {
                 ast::Item::Impl(block) => block.assoc_item_list()?.l_curly_token(),
                 _ => None,
-            }),
+            })
+        }
         _ => None,
     })?;
     let mut edits = Edits::default();
@@ -643,7 +642,12 @@ mod tests {
 
     /// A cell as evcxr 0.22 generates it. `variables` are name, type and mutability of what is in
     /// the store.
-    fn generated(variables: &[(&str, &str, bool)], user: &str, inner: &[&str], outer: &[&str]) -> String {
+    fn generated(
+        variables: &[(&str, &str, bool)],
+        user: &str,
+        inner: &[&str],
+        outer: &[&str],
+    ) -> String {
         let mut text = String::from(
             "#![allow(unused_imports, unused_mut, dead_code)]\nstruct EvcxrUserCodeError {}\n\
              mod evcxr_internal_runtime {\npub struct VariableStore {}\nimpl VariableStore {\n}\n}\n\
@@ -710,7 +714,8 @@ mod tests {
     fn a_variable_that_is_looked_at_is_put_back() {
         for user in ["let x = f(&x)?;\n", "show(\"{x}\");\nlet x = 1;\n", "let x: [u8; x] = y;\n"] {
             let text = changed(&generated(&[("x", "S", true)], user, &["x"], &[]), &[]);
-            let put = "if !eigenlens_done { evcxr_variable_store.put_variable::<S>(stringify!(x), x);";
+            let put =
+                "if !eigenlens_done { evcxr_variable_store.put_variable::<S>(stringify!(x), x);";
             assert!(line(&text, "if !eigenlens_done").starts_with(put), "{text}");
             assert!(text.contains("\\\"mutable\\\":true"), "{text}");
         }
@@ -736,7 +741,9 @@ mod tests {
         let shorthand = generated(&[("d", "S", false)], "f(P { d })?;\n", &[], &[]);
         assert_eq!(line(&changed(&shorthand, &[]), "f(P"), "f(P { d })?;");
         let anew = generated(&[("d", "S", false)], "let d = f(d)?; g(&d);\n", &["d"], &[]);
-        assert!(line(&changed(&anew, &["d"]), "let d").starts_with("let d = f(evcxr_variable_store"));
+        assert!(
+            line(&changed(&anew, &["d"]), "let d").starts_with("let d = f(evcxr_variable_store")
+        );
         let source = generated(&[("d", "S", false)], "f(g()?, d)?;\n", &[], &[]);
         let text = changed(&source, &[]);
         let taken = "f(g()?, evcxr_variable_store.take_variable::<S>(stringify!(d)))?;";
@@ -759,7 +766,9 @@ mod tests {
     fn patterns_that_evcxr_does_not_look_into_define_their_variables() {
         let source = generated(&[("a", "i32", false)], "let [a, b] = f()?;\n", &["b"], &["a"]);
         let text = changed(&source, &[]);
-        assert!(line(&text, "eigenlens_done = true").contains("put_variable::<T>(stringify!(a), a)"));
+        assert!(
+            line(&text, "eigenlens_done = true").contains("put_variable::<T>(stringify!(a), a)")
+        );
         assert_eq!(text.matches("put_variable::<T>(stringify!(a)").count(), 1, "{text}");
     }
 
@@ -803,8 +812,10 @@ mod tests {
 
     #[test]
     fn messages_are_read_back() {
-        let message = format!("{UNFINISHED}\"kept\":[{{\"name\":\"x\",\"type\":\"T\",\"mutable\":true,\
-                               \"redefined\":false}}],\"lost\":[]}}");
+        let message = format!(
+            "{UNFINISHED}\"kept\":[{{\"name\":\"x\",\"type\":\"T\",\"mutable\":true,\
+                               \"redefined\":false}}],\"lost\":[]}}"
+        );
         let read = Unfinished::read(&message).expect("a message");
         assert_eq!((read.kept[0].type_name.as_str(), read.lost.len()), ("T", 0));
         assert_eq!(Unfinished::read("{\"type\":\"display\"}"), None);

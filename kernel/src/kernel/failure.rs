@@ -75,11 +75,7 @@ pub(crate) fn warnings(code: &str, compilations: &[Compilation]) -> Option<Strin
 }
 
 /// An error value: one that `?` returned, or the cell's last value.
-fn returned(
-    failure: Failure,
-    fate: &Fate,
-    line: impl FnOnce(u32) -> Option<String>,
-) -> ReplyError {
+fn returned(failure: Failure, fate: &Fate, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
     let Failure { message, causes, line: number } = failure;
     let mut details: Vec<String> =
         causes.iter().map(|cause| format!("{}: {cause}", palette::bold("caused by"))).collect();
@@ -147,11 +143,7 @@ fn process_lost(how: &str, stopped: bool) -> ReplyError {
     reply(name, &words, vec![kept.to_owned()])
 }
 
-fn panicked(
-    panic: &Panic,
-    fate: &Fate,
-    line: impl FnOnce(u32) -> Option<String>,
-) -> ReplyError {
+fn panicked(panic: &Panic, fate: &Fate, line: impl FnOnce(u32) -> Option<String>) -> ReplyError {
     let at = if panic.file == "src/lib.rs" {
         line(panic.line)
     } else if panic.file.is_empty() {
@@ -288,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_panic_names_whose_code_it_was_in() {
-        let at = |file: &str| panicked(&panic(file), &Fate::default(), |_| None).traceback.join("\n");
+        let at =
+            |file: &str| panicked(&panic(file), &Fate::default(), |_| None).traceback.join("\n");
         assert!(
             at("somewhere/eigenlens/src/toy.rs").contains("the library eigenlens, src/toy.rs:2")
         );

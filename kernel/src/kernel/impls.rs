@@ -50,7 +50,8 @@ impl Impls {
     /// Names the blocks of a cell.
     pub(crate) fn name(&self, code: &str) -> Named {
         let mut after = self.clone();
-        let changed = if code.contains("impl") || !self.known.is_empty() { after.add(code) } else { None };
+        let changed =
+            if code.contains("impl") || !self.known.is_empty() { after.add(code) } else { None };
         match changed {
             Some(code) => Named { code, after: Some(after) },
             None => Named { code: code.to_owned(), after: None },
@@ -187,11 +188,15 @@ fn item_name(node: &SyntaxNode) -> Option<String> {
 impl Block {
     fn of(block: &ast::Impl) -> Option<Self> {
         let mut parameters = Vec::new();
-        for parameter in block.generic_param_list().into_iter().flat_map(|list| list.generic_params()) {
+        for parameter in
+            block.generic_param_list().into_iter().flat_map(|list| list.generic_params())
+        {
             let name = match parameter {
                 ast::GenericParam::TypeParam(it) => it.name().map(|it| it.text().to_string()),
                 ast::GenericParam::ConstParam(it) => it.name().map(|it| it.text().to_string()),
-                ast::GenericParam::LifetimeParam(it) => it.lifetime().map(|it| it.text().to_string()),
+                ast::GenericParam::LifetimeParam(it) => {
+                    it.lifetime().map(|it| it.text().to_string())
+                }
             };
             parameters.push(name.unwrap_or_default());
         }
@@ -207,7 +212,8 @@ impl Block {
                 .collect()
         };
         let trait_ = block.trait_();
-        let mut header: Vec<String> = block.self_ty().iter().flat_map(|it| words(it.syntax())).collect();
+        let mut header: Vec<String> =
+            block.self_ty().iter().flat_map(|it| words(it.syntax())).collect();
         let trait_words: Vec<String> = trait_.iter().flat_map(|it| words(it.syntax())).collect();
         // Everything from the first generic argument on.
         let path = trait_words.iter().position(|word| word == "<").unwrap_or(trait_words.len());
@@ -228,7 +234,8 @@ impl Block {
 
     /// Whether both cannot be there at once.
     fn is_same(&self, other: &Self) -> bool {
-        if self.header != other.header || self.trait_path.is_empty() != other.trait_path.is_empty() {
+        if self.header != other.header || self.trait_path.is_empty() != other.trait_path.is_empty()
+        {
             return false;
         }
         if self.trait_path.is_empty() {
@@ -293,7 +300,9 @@ mod tests {
         let cell = ":dep a = \"1\"\n// note\n\nstruct P; // here\nimpl P {}\nlet x = 1;";
         let named = run(&[cell]);
         assert_eq!(named.lines().count(), cell.lines().count());
-        assert!(named.contains("struct P; const EIGENLENS_IMPL_1: () = ();  // here\nimpl P {}\nlet"));
+        assert!(
+            named.contains("struct P; const EIGENLENS_IMPL_1: () = ();  // here\nimpl P {}\nlet")
+        );
         assert_eq!(run(&["let simple = 1;"]), "let simple = 1;");
     }
 }

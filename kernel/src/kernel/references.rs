@@ -105,7 +105,8 @@ mod tests {
     use super::*;
 
     fn of(type_name: &str) -> String {
-        let source = format!("  evcxr_variable_store.put_variable::<{type_name}>(stringify!(x), x);");
+        let source =
+            format!("  evcxr_variable_store.put_variable::<{type_name}>(stringify!(x), x);");
         let compilations = [Compilation { source, ..Compilation::default() }];
         advice(&format!("The variable `x` {REFERENCE} so\ncan't be persisted."), &compilations)
             .expect("advice")
