@@ -98,7 +98,7 @@ impl Figure {
         let e = measure_block(&root);
         let mut page = Page { width: width_of(&root), heading, ..Page::default() };
         page.height = self.around(&root) + height_of(&root);
-        page.heading_top = if head > HEADING + MODE_BAR.1 { MODE_BAR.1 + 2.0 } else { 8.0 };
+        page.heading_top = if head > MODE_BAR.1 + HEADING { MODE_BAR.1 + 6.0 } else { 8.0 };
         (page.notes, page.notes_bottom) = (notes, MARGIN / 2.0);
         page.place(root, MARGIN + e.left, head + e.top);
         page
@@ -115,17 +115,11 @@ impl Figure {
         });
         share_columns(&mut root);
         if let Some(wanted) = self.width {
-            fit(&mut root, f64::from(wanted), self.height.is_none());
+            fit(&mut root, f64::from(wanted), Orientation::Across, self.height.is_none());
         }
         if let Some(wanted) = self.height {
-            let factor = factor(f64::from(wanted) - self.around(&root), &root, height_of);
-            root.each_panel_mut(&mut |panel| {
-                panel.size.1 *= factor;
-                if self.width.is_none() && keeps_proportions(panel) {
-                    panel.size.0 *= factor;
-                }
-            });
-            share_columns(&mut root);
+            let panels = f64::from(wanted) - self.around(&root);
+            fit(&mut root, panels, Orientation::Up, self.width.is_none());
         }
         root
     }
@@ -139,7 +133,7 @@ impl Figure {
     /// Shrinks what is too wide for a page.
     fn narrow(&self, root: &mut Block) {
         if width_of(root) > WIDEST {
-            fit(root, WIDEST, true);
+            fit(root, WIDEST, Orientation::Across, true);
         }
     }
 
@@ -153,7 +147,7 @@ impl Figure {
             return (beside, MODE_BAR.1 + 8.0);
         }
         let below = fits(width - 2.0 * MARGIN);
-        let room = MODE_BAR.1 + 8.0 + HEADING * below.len() as f64;
+        let room = MODE_BAR.1 + 12.0 + HEADING * below.len() as f64;
         (below, room)
     }
 
@@ -182,30 +176,35 @@ fn height_of(root: &Block) -> f64 {
     e.top + e.h + e.bottom
 }
 
-/// By how much plotting areas have to grow along one axis for the whole to measure `wanted`.
-fn factor(wanted: f64, root: &Block, measure: fn(&Block) -> f64) -> f64 {
-    let mut flat = root.clone();
-    flat.each_panel_mut(&mut |panel| panel.size = (0.0, 0.0));
-    share_columns(&mut flat);
-    let fixed = measure(&flat);
-    ((wanted - fixed) / (measure(root) - fixed).max(1.0)).max(0.05)
-}
-
-/// Makes the plotting areas as wide as the whole may be. Images keep their proportions, if `both`.
-fn fit(root: &mut Block, wanted: f64, both: bool) {
-    // Narrower panels leave less room for their titles, so that once is not enough.
-    for _ in 0..6 {
-        let factor = factor(wanted, root, width_of);
+/// Makes plotting areas as large along `axis` as the whole may be. Images keep their proportions, if
+/// `both`.
+fn fit(root: &mut Block, wanted: f64, axis: Orientation, both: bool) {
+    let measure = |root: &Block| match axis {
+        Orientation::Across => width_of(root),
+        Orientation::Up => height_of(root),
+    };
+    let scale = |root: &mut Block, factor: f64| {
         root.each_panel_mut(&mut |panel| {
-            panel.size.0 *= factor;
-            if both && keeps_proportions(panel) {
+            let both = both && keeps_proportions(panel);
+            if axis == Orientation::Across || both {
+                panel.size.0 *= factor;
+            }
+            if axis == Orientation::Up || both {
                 panel.size.1 *= factor;
             }
         });
         share_columns(root);
-        if (width_of(root) - wanted).abs() < 0.5 {
+    };
+    // Titles and ticks change with the size of their panels, so that once is not enough.
+    for _ in 0..8 {
+        let now = measure(root);
+        if (now - wanted).abs() < 0.5 {
             return;
         }
+        let mut smaller = root.clone();
+        scale(&mut smaller, 0.95);
+        let slope = ((now - measure(&smaller)) / 0.05).max(1.0);
+        scale(root, (1.0 + (wanted - now) / slope).clamp(0.25, 4.0));
     }
 }
 
@@ -311,7 +310,8 @@ impl Page {
             let (x, y) = (x + columns.starts[c], y + rows.starts[r] + (rows.sizes[r] - e.h) / 2.0);
             match item {
                 Node::Block(inner) => self.place(inner, x, y),
-                Node::Panel(panel) => {
+                Node::Panel(mut panel) => {
+                    panel.title = panel.title.is_some().then(|| panel_title(&panel).join("\n"));
                     let above = if panel.x.on_top { x_room(&panel) } else { 0.0 };
                     let facets_of = if block.facets { number } else { 0 };
                     let rect = Rect { x, y, w: e.w, h: e.h };
@@ -414,12 +414,10 @@ fn line_up(parts: impl Iterator<Item = [f64; 3]>) -> Tracks {
 fn measure_panel(panel: &Panel) -> Extent {
     let (w, h) = panel.size;
     let x_room = x_room(panel);
-    let title = match &panel.title {
-        Some(title) => title.lines().count() as f64 * LINE + 6.0,
-        None => 6.0,
-    };
+    let lines = panel_title(panel);
+    let title = lines.len() as f64 * LINE + 6.0;
     // A title may be wider than its image.
-    let words = panel.title.iter().flat_map(|t| t.lines()).map(ticks::width).fold(0.0, f64::max);
+    let words = lines.iter().map(|line| ticks::width(line)).fold(0.0, f64::max);
     let overhang = ((words - w) / 2.0).max(0.0);
     let legend = if panel.has_legend() { legend_width(panel) } else { 0.0 };
     Extent {
@@ -430,6 +428,12 @@ fn measure_panel(panel: &Panel) -> Extent {
         w,
         h,
     }
+}
+
+/// The lines of a panel's title: broken where they would be much wider than the panel.
+fn panel_title(panel: &Panel) -> Vec<String> {
+    let room = ((panel.size.0 + 20.0) / ticks::CHARACTER).max(12.0) as usize;
+    panel.title.iter().flat_map(|title| wrap(title, room)).collect()
 }
 
 /// Pixels that ticks and title of the x axis need.

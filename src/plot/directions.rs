@@ -149,7 +149,7 @@ pub fn plot_heat_maps(
         let figure = imshow(&map)?.x_labels(names)?.y_labels(rows.clone())?;
         figures.push(figure.cell_numbers()?.title(name));
     }
-    let columns = if figures.len() == 4 { 2 } else { figures.len().min(3) };
+    let columns = figures.len().min(2);
     grid(figures, columns)
 }
 

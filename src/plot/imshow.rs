@@ -106,7 +106,7 @@ impl Image {
     /// Whether cells are drawn as squares.
     pub(super) fn square(&self) -> bool {
         let (short, long) = (self.rows.min(self.columns), self.rows.max(self.columns));
-        long <= LONGEST * short
+        long <= LONGEST * short && !self.numbers
     }
 
     /// Size on the page with the longer side at most `side`; small matrices stay small.

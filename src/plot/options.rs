@@ -6,6 +6,7 @@ use super::figure::Figure;
 use super::gaps::{drawable, gap};
 use super::imshow::fit_facets;
 use super::panel::{Axis, Mark, Panel};
+use super::plotly_traces::{APART, DIGITS, SMALLEST};
 use super::scale::Scale;
 use super::values::IntoValues;
 use crate::{Error, Result};
@@ -170,7 +171,7 @@ impl Figure {
     }
 
     /// Writes every cell's number into it, in black or white, as `text_auto` of plotly express does.
-    /// Cells too small for their numbers stay without.
+    /// Panels become wide enough for that if the page is; cells too small for numbers stay without.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a figure without images.
@@ -178,10 +179,12 @@ impl Figure {
         let mut images = 0;
         self.root.each_panel_mut(&mut |panel| {
             for mark in &mut panel.marks {
-                if let Mark::Image(image) = mark {
-                    image.numbers = true;
-                    images += 1;
-                }
+                let Mark::Image(image) = mark else { continue };
+                image.numbers = true;
+                images += 1;
+                let cell = image.widest_number(DIGITS[0]) + APART;
+                panel.size.0 = panel.size.0.max(cell * image.columns as f64);
+                panel.size.1 = panel.size.1.max(2.0 * SMALLEST * image.rows as f64);
             }
         });
         match images {

@@ -299,12 +299,16 @@ fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bo
         // Steps of our own where plotly would put ticks between whole numbers or decades.
         if axis.whole && (extent.1 - extent.0).abs() < 12.0 {
             json["dtick"] = json!(second - first);
+        } else if axis.log && second / first > 9.9 {
+            json["dtick"] = json!((second / first).log10().round());
         } else if axis.log {
-            // "D2" is 1, 2 and 5 of every decade.
-            json["dtick"] = match second / first < 9.9 {
-                true => json!("D2"),
-                false => json!((second / first).log10().round()),
-            };
+            // Plotly writes the 2 and the 5 of a decade in small print. One more decade at both
+            // ends is for those who zoom out.
+            let (low, high) = (extent.0 / 10.0, extent.1 * 10.0);
+            let places = ticks::logarithmic(low, high, usize::MAX);
+            json["tickmode"] = json!("array");
+            json["ticktext"] = places.iter().map(|v| json!(themed(&ticks::log_text(*v)))).collect();
+            json["tickvals"] = json!(places);
         }
     }
     if axis.log {

@@ -5,19 +5,23 @@ use serde_json::{Value, json};
 use super::arrange::Placed;
 use super::encode;
 use super::figure::Figure;
+use super::gaps::gap;
 use super::palette::{AXIS, ink_on};
 use super::panel::{Axis, Image, Panel, Series, Style};
 use super::plotly_json::numbered;
 use super::plotly_text::{text, themed};
-use super::ticks::{self, significant};
+use super::ticks::significant;
 
 /// Larger matrices tell the numbers of row and column on hovering, not their labels: a text per
 /// cell would outweigh the data.
 const HOVER_TEXTS: usize = 40_000;
-/// Digits of a number in a cell, and pixels of its text: at most, and at least.
-const DIGITS: usize = 3;
+/// Digits of a number in a cell: as many as there is room for.
+pub(super) const DIGITS: [usize; 2] = [3, 2];
+/// Pixels of such a number's text, at most and at least.
 const LARGEST: f64 = 13.0;
-const SMALLEST: f64 = 11.0;
+pub(super) const SMALLEST: f64 = 11.0;
+/// Pixels between the numbers of two cells.
+pub(super) const APART: f64 = 4.0;
 /// Points of a diagonal on axes of which one is logarithmic, where it is a curve.
 const CURVE: usize = 64;
 
@@ -82,20 +86,35 @@ pub(super) fn numbers(figure: &Figure, placed: &Placed) -> Option<(f64, Vec<Cell
     let image = placed.panel.image().filter(|image| image.numbers)?;
     let (low, high) = figure.limits(image.colour);
     let scale = figure.colours[image.colour].scale();
-    let cells = (0..image.values.len()).filter_map(|i| Some((i, image.cell(i)?)));
-    let numbers: Vec<CellNumber> = cells
-        .map(|(i, value)| CellNumber {
-            row: i / image.columns,
-            column: i % image.columns,
-            words: significant(value, DIGITS),
-            ink: ink_on(scale.rgb((value - low) / (high - low))),
-        })
-        .collect();
-    let longest = numbers.iter().map(|n| ticks::width(&n.words)).fold(0.0, f64::max);
-    let room = placed.rect.w / image.columns as f64 - 4.0;
-    let size = (LARGEST * room / longest.max(1.0)).min(placed.rect.h / image.rows as f64 - 2.0);
-    let size = size.min(LARGEST).floor();
-    (size >= SMALLEST).then_some((size, numbers))
+    let room = (placed.rect.w / image.columns as f64, placed.rect.h / image.rows as f64);
+    for digits in DIGITS {
+        let longest = image.widest_number(digits);
+        let size = (LARGEST * (room.0 - APART) / longest.max(1.0)).min(room.1 - 2.0).min(LARGEST);
+        if size >= SMALLEST {
+            let cells = (0..image.values.len()).filter_map(|i| Some((i, image.cell(i)?)));
+            let number = |(i, value): (usize, f64)| CellNumber {
+                row: i / image.columns,
+                column: i % image.columns,
+                words: significant(value, digits),
+                ink: ink_on(scale.rgb((value - low) / (high - low))),
+            };
+            return Some((size.floor(), cells.map(number).collect()));
+        }
+    }
+    None
+}
+
+/// Pixels of a number in text of 13 pixels: digits are narrower than letters, and points more so.
+fn number_width(text: &str) -> f64 {
+    text.chars().map(|c| if c == '.' { 3.7 } else { 7.4 }).sum()
+}
+
+impl Image {
+    /// Pixels of the widest number in a cell, in text of the usual size.
+    pub(super) fn widest_number(&self, digits: usize) -> f64 {
+        let cells = (0..self.values.len()).filter_map(|i| self.cell(i));
+        cells.map(|value| number_width(&significant(value, digits))).fold(0.0, f64::max)
+    }
 }
 
 /// The numbers in the cells of the `i`-th panel. Plotly's own would have one of two greys.
@@ -116,10 +135,13 @@ pub(super) fn series(panel: &Panel, series: &Series, order: usize, i: usize) -> 
     let look =
         panel.looks().nth(order).map(|(_, look)| look).unwrap_or(super::palette::Look::of(0));
     let (x, y) = (&panel.x, &panel.y);
+    // A gap is a y that is missing, and an x only where that is the reason.
+    let places: Vec<Option<f64>> =
+        series.x.iter().map(|&at| gap(at, x.log).is_none().then_some(at)).collect();
     let mut trace = json!({
         "name": themed(&series.name),
-        "x": encode::vector(&series.coordinates(&series.x, x, y)),
-        "y": encode::vector(&series.coordinates(&series.y, x, y)),
+        "x": encode::vector(&places),
+        "y": encode::vector(&series.unless_gap(&series.y, x, y)),
         "showlegend": panel.has_legend() && !series.name.is_empty(),
     });
     if panel.has_legend() {
@@ -169,7 +191,7 @@ pub(super) fn series(panel: &Panel, series: &Series, order: usize, i: usize) -> 
                 "color": look.ink, "size": point_size(series.x.len()), "symbol": look.symbol.name(),
             });
             if let Some((axis, values)) = &series.shades {
-                trace["marker"]["color"] = encode::vector(&series.coordinates(values, x, y));
+                trace["marker"]["color"] = encode::vector(&series.unless_gap(values, x, y));
                 trace["marker"]["coloraxis"] = json!(numbered("coloraxis", *axis));
             }
         }
@@ -232,7 +254,7 @@ pub(super) fn point_size(count: usize) -> f64 {
 
 impl Series {
     /// One number per point, without those that are not drawn.
-    fn coordinates(&self, values: &[f64], x: &Axis, y: &Axis) -> Vec<Option<f64>> {
+    fn unless_gap(&self, values: &[f64], x: &Axis, y: &Axis) -> Vec<Option<f64>> {
         let drawn = |(i, &value): (usize, &f64)| self.gap(i, x, y).is_none().then_some(value);
         values.iter().enumerate().map(drawn).collect()
     }

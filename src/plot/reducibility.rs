@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use super::figure::Figure;
 use super::palette::SERIES;
-use super::panel::{Block, Mark, Panel, Series, Style};
+use super::panel::{Block, Mark, Node, Panel, Series, Style};
 use super::values::IntoValues;
 use crate::Result;
 use crate::geometry::Reducibility;
@@ -12,7 +12,7 @@ use crate::geometry::Reducibility;
 /// Bars of the histogram.
 const BARS: usize = 100;
 /// Side of the plotting area with the points, and height of the others.
-const SIDE: f64 = 240.0;
+const SIDE: f64 = 260.0;
 const CLOUD: &str = SERIES[0];
 /// The axes of least information, and the information.
 const AXES: &str = SERIES[2];
@@ -25,13 +25,15 @@ const BAND: &str = SERIES[4];
 impl Reducibility {
     /// Draws three panels: the points with the best band (orange red) and the axes of least information
     /// (green, dashed); the histogram of the points across the band, in units of their root mean square
-    /// distance from its middle; and the mutual information of the coordinates at every rotation.
+    /// distance from its middle; and below them the mutual information of the coordinates at every rotation.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a curve cannot be read.
     pub fn plot(&self) -> Result<Figure> {
-        let panels = vec![self.cloud(), self.across(), self.information()?];
-        Ok(Figure::of(Block::of(panels, 3), Vec::new()))
+        let points = Block::of(vec![self.cloud(), self.across()], 2);
+        let curves = Block::of(vec![self.information()?], 1);
+        let items = vec![Node::Block(points), Node::Block(curves)];
+        Ok(Figure::of(Block { items, columns: 1, ..Block::default() }, Vec::new()))
     }
 
     fn cloud(&self) -> Panel {
@@ -140,7 +142,7 @@ impl Reducibility {
                 .ink(AXES),
             ),
         ];
-        let mut panel = Panel { marks, size: (1.1 * SIDE, SIDE), ..Panel::default() };
+        let mut panel = Panel { marks, size: (2.0 * SIDE, 0.75 * SIDE), ..Panel::default() };
         let all = panel.series().flat_map(|series| series.y.iter().copied());
         let (low, high) =
             all.fold((0f64, 0.01f64), |(low, high), bits| (low.min(bits), high.max(bits)));

@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::Result;
 use crate::bilinear::Explanation;
 use crate::random::Rng;
-use crate::{Error, Result};
 
 fn json_of(figure: &Figure) -> Value {
     serde_json::from_str(&figure.to_json()).unwrap()
@@ -211,7 +211,8 @@ fn values_that_are_not_finite_are_gaps_and_told() -> Result<()> {
     let points = scatter([0.0, f64::NAN, 2.0, 3.0], [1.0, 1.0, f64::NAN, 4.0])?;
     let points = points.color_by([1.0, 2.0, 3.0, f64::NAN])?;
     let json = json_of(&points);
-    assert_eq!(json["data"][0]["x"], json!([0.0, null, null, null]));
+    assert_eq!(json["data"][0]["x"], json!([0.0, null, 2.0, 3.0]));
+    assert_eq!(json["data"][0]["y"], json!([1.0, null, null, null]));
     assert_eq!(json["layout"]["coloraxis"]["cmax"], 3.0);
     assert!(points.to_string().contains("3 of 4 values are not finite"));
 
@@ -237,6 +238,7 @@ fn points_without_a_place_on_a_logarithmic_axis_are_told() -> Result<()> {
     // Positions count from 0, which has no logarithm.
     let figure = line([1.0, 2.0, 3.0])?.log_x()?;
     assert_eq!(json_of(&figure)["data"][0]["x"], json!([null, 1.0, 2.0]));
+    assert_eq!(json_of(&figure)["data"][0]["y"], json!([null, 2.0, 3.0]));
     assert!(!figure.to_svg().contains("NaN") && !figure.to_svg().contains("inf"));
     Ok(())
 }
@@ -360,7 +362,9 @@ fn a_colour_bar_and_its_cells_write_numbers_alike() -> Result<()> {
     }
     // A curve of few decades has ticks at 1, 2 and 5.
     let json = json_of(&line([0.1, 0.2, 0.3])?.x([1, 9, 80])?.log_x()?);
-    assert_eq!(json["layout"]["xaxis"]["dtick"], "D2");
+    let words = json["layout"]["xaxis"]["ticktext"].as_array().unwrap();
+    let words: Vec<String> = words.iter().map(plain).collect();
+    assert!(words.join(" ").contains("1 2 5 10 20 50 100"), "{words:?}");
     Ok(())
 }
 
@@ -578,6 +582,15 @@ fn heat_maps_leave_out_columns_without_numbers() {
     assert_eq!(json["data"].as_array().unwrap().len(), 4);
     assert_eq!(json["data"][2]["text"], json!(["1", "2"]));
     assert_eq!(json["data"][3]["textfont"]["size"], 13.0);
+    // Long numbers make their columns wide, or have fewer digits.
+    let long = (normal(&[3, 6]).unwrap() * 1e-3).unwrap();
+    for columns in [1, 2] {
+        let map = imshow(&long).unwrap().cell_numbers().unwrap();
+        let json = json_of(&grid(vec![map; columns], columns).unwrap());
+        let texts = json["data"][columns]["text"].as_array().unwrap();
+        assert_eq!(texts.len(), 18);
+        assert!(json["data"][columns]["textfont"]["size"].as_f64().unwrap() >= 11.0);
+    }
     let wrong = vec![("m".to_owned(), map(&[[1., 2.]]))];
     assert!(plot_heat_maps(wrong, names(&["r"]), names(&["a"])).is_err());
     assert!(plot_heat_maps(vec![], vec![], vec![]).is_err());

@@ -70,8 +70,8 @@ FAULTS = """
             if (looks.has(look)) say(`"${trace.name}" and "${looks.get(look)}" look alike`);
             looks.set(look, trace.name);
         }
-        const dashes = (plot._fullData || []).filter(t => t.type === 'scatter' && t.showlegend && t.mode.includes('lines'));
-        if (dashes.length > 1 && new Set(dashes.map(t => t.line.dash)).size === 1) say('series differ in colour only');
+        const dashes = (plot._fullData || []).filter(t => t.type === 'scatter' && t.showlegend && (t.mode || '').includes('lines') && t.line);
+        if (dashes.length > 1 && new Set(dashes.map(t => t.line.dash + t.line.width)).size === 1) say('series differ in colour only');
     });
     return faults;
 })()
