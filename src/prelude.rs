@@ -17,8 +17,9 @@ pub use crate::model::{
 };
 pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{
-    self, Figure, Scale, bar, beside, grid, imshow, line, plot_directions, plot_eigenspectrum,
-    plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter, stack,
+    self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_directions,
+    plot_eigenspectrum, plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter,
+    stack,
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};

@@ -98,8 +98,9 @@ impl Effect {
 
     fn html(&self) -> String {
         let mut html = format!(
-            "<div>divergence {:.4} nats</div><table><tr><th>token</th><th>logit</th>\
-             <th>changed</th><th>change</th><th>p</th><th>changed</th></tr>",
+            "<div>divergence {:.4} nats</div><table><tr><th>token</th>\
+             <th>logit before</th><th>logit after</th><th>change</th>\
+             <th>p before</th><th>p after</th></tr>",
             self.divergence
         );
         for row in &self.rows {
