@@ -386,8 +386,9 @@ impl Function {
 /// The names that a pattern binds; of `whole @ parts`, as for evcxr, the whole.
 fn binds(pat: &ast::Pat) -> impl Iterator<Item = String> {
     let names = pat.syntax().descendants().filter_map(ast::IdentPat::cast);
-    let parts =
-        |pat: &ast::IdentPat| pat.syntax().ancestors().skip(1).any(|it| ast::IdentPat::can_cast(it.kind()));
+    let parts = |pat: &ast::IdentPat| {
+        pat.syntax().ancestors().skip(1).any(|it| ast::IdentPat::can_cast(it.kind()))
+    };
     names.filter(move |pat| !parts(pat)).filter_map(|pat| Some(pat.name()?.text().to_string()))
 }
 
