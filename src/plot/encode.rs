@@ -1,10 +1,17 @@
 //! Numbers for plotly, as plain arrays.
 //!
-//! Plotly's typed arrays (base64) would be smaller, but plotly.js before 2.28 draws nothing from
-//! them, and saved notebooks are opened with older ones. So numbers keep the digits that a figure
-//! can show, and no more where there are many.
+//! Plotly's typed arrays (base64) are smaller, but plotly.js before 2.28 draws nothing from them,
+//! and saved notebooks are opened with older ones. So numbers keep the digits that a figure can
+//! show, and no more where there are many. Only matrices that would make a notebook three times as
+//! large (it has a line for every number) are typed arrays; a picture of them lies below for older
+//! plotly.js.
 
 use serde_json::{Value, json};
+
+use crate::encode::base64;
+
+/// Matrices with more cells than this are typed arrays.
+pub(super) const PLAIN: usize = 16_384;
 
 /// Arrays up to this length keep all digits.
 pub(super) const EXACT: usize = 32;
@@ -25,6 +32,12 @@ pub(super) fn matrix(values: &[Option<f64>], columns: usize) -> Value {
     let columns = columns.max(1);
     if values.len() <= EXACT {
         return values.chunks(columns).map(|row| json!(row)).collect();
+    }
+    if values.len() > PLAIN {
+        let cell = |value: &Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+        let bytes: Vec<u8> = values.iter().flat_map(|v| cell(v).to_le_bytes()).collect();
+        let shape = format!("{}, {columns}", values.len() / columns);
+        return json!({"dtype": "f4", "bdata": base64(&bytes), "shape": shape});
     }
     let last = last_digit(values, CELL);
     let row = |row: &[Option<f64>]| -> Value {
@@ -80,6 +93,19 @@ mod tests {
             matrix(&[Some(1.0), None, Some(0.1), Some(-2.0)], 2),
             json!([[1.0, null], [0.1, -2.0]])
         );
+    }
+
+    #[test]
+    fn large_matrices_are_typed() {
+        use base64::Engine as _;
+        let cells: Vec<Option<f64>> =
+            (0..130 * 130).map(|i| (i > 0).then_some(f64::from(i))).collect();
+        let array = matrix(&cells, 130);
+        assert_eq!((&array["dtype"], &array["shape"]), (&json!("f4"), &json!("130, 130")));
+        let text = array["bdata"].as_str().unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        assert!(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).is_nan());
+        assert_eq!(bytes[4..8], 1_f32.to_le_bytes());
     }
 
     #[test]

@@ -336,7 +336,11 @@ impl Panel {
         } else if self.series().any(|s| s.style == Style::Bars) {
             let air = 0.6 * self.bar_pitch();
             (low - air, high + air)
-        } else if low == high || self.series().any(|s| s.style == Style::Points) {
+        } else if low == high
+            || self
+                .series()
+                .any(|s| s.style == Style::Points || !s.dots(&self.x, &self.y).is_empty())
+        {
             widen(low, high, self.x.log)
         } else {
             (low, high)

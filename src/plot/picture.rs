@@ -14,7 +14,7 @@ use super::ticks::{self, Orientation, Ticks};
 use super::vector::{Anchor, Raster, Shape, Step, Still, Text};
 
 /// Of larger matrices only every so many cells are drawn.
-const CELLS: usize = 800;
+const CELLS: usize = 400;
 /// Curves are reduced to about this many points.
 const POINTS: usize = 1_000;
 /// Point clouds are cut off here.
@@ -182,6 +182,11 @@ fn x_title(placed: &Placed) -> f64 {
 }
 
 fn image(out: &mut Still, image: &Image, rect: Rect, figure: &Figure) {
+    out.shapes.push(Shape::Image(raster(image, rect, figure)));
+}
+
+/// An image as pixels, one for every cell or so.
+pub(super) fn raster(image: &Image, rect: Rect, figure: &Figure) -> Raster {
     let (low, high) = figure.limits(image.colour);
     let palette: Vec<[u8; 3]> = match &image.rgb {
         Some(_) => (0..=255)
@@ -202,7 +207,7 @@ fn image(out: &mut Still, image: &Image, rect: Rect, figure: &Figure) {
         }
     }
     let blank = pixels.contains(&BLANK).then_some(BLANK);
-    out.shapes.push(Shape::Image(Raster { rect, columns, pixels, palette, blank }));
+    Raster { rect, columns, pixels, palette, blank }
 }
 
 /// A scale as a palette, whose last place is that of blank cells.

@@ -3,12 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::arrange::{Page, Placed};
+use super::encode;
 use super::figure::{Figure, merge};
 use super::palette::{AXIS, GRID, SERIES, TEXT};
 use super::panel::{Axis, Image, Mark, Style};
+use super::picture::raster;
 use super::plotly_text::{theme_ticks, themed};
 use super::plotly_traces::{cell_numbers, diagonal, image, series};
 use super::space;
+use super::svg::data_uri;
 use super::ticks::{self, Orientation};
 
 /// The whole figure: `data`, `layout`, `config`.
@@ -72,16 +75,6 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
     set("font", json!({"color": TEXT, "size": 13}));
     set("colorway", json!(SERIES));
     set("bargap", json!(0.2));
-    if !page.heading.is_empty() {
-        set(
-            "title",
-            json!({
-                "text": themed(&page.heading.join("\n")), "font": {"size": 16},
-                "x": 12.0 / page.width, "xanchor": "left",
-                "y": 1.0 - page.heading_top / page.height, "yanchor": "top",
-            }),
-        );
-    }
     let mut notes: Vec<Value> = Vec::new();
     for (x, y, words) in &page.titles {
         notes.push(note(page, *x, *y, words, 15));
@@ -98,7 +91,30 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
         (below["xanchor"], below["align"]) = (json!("left"), json!("left"));
         notes.push(below);
     }
+    let heading = themed(&page.heading.join("\n"));
+    if page.heading.len() == 1 {
+        set(
+            "title",
+            json!({
+                "text": heading, "font": {"size": 16},
+                "x": 12.0 / page.width, "xanchor": "left",
+                "y": 1.0 - page.heading_top / page.height, "yanchor": "top",
+            }),
+        );
+    } else if !page.heading.is_empty() {
+        // Versions of plotly.js do not agree on where a title of several lines begins.
+        let mut above = note(page, 12.0, page.heading_top, "", 16);
+        above["text"] = json!(heading);
+        (above["xanchor"], above["align"]) = (json!("left"), json!("left"));
+        above["yanchor"] = json!("top");
+        notes.push(above);
+    }
     set("annotations", json!(notes));
+    let pictures: Vec<Value> =
+        page.panels.iter().enumerate().filter_map(|(i, p)| below(figure, p, i)).collect();
+    if !pictures.is_empty() {
+        set("images", json!(pictures));
+    }
     for (i, colour) in figure.colours.iter().enumerate() {
         let (low, high) = figure.limits(i);
         let stops = colour.scale().stops();
@@ -132,6 +148,17 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
     layout
 }
 
+/// A picture of a matrix that only newer plotly.js reads, which then lies over it.
+fn below(figure: &Figure, placed: &Placed, i: usize) -> Option<Value> {
+    let image = placed.panel.image().filter(|image| image.values.len() > encode::PLAIN)?;
+    Some(json!({
+        "source": data_uri(&raster(image, placed.rect, figure)), "layer": "below",
+        "xref": numbered("x", i), "x": -0.5, "sizex": image.columns, "xanchor": "left",
+        "yref": numbered("y", i), "y": -0.5, "sizey": image.rows, "yanchor": "top",
+        "sizing": "stretch",
+    }))
+}
+
 /// A text centred at `x` above `y`.
 fn note(page: &Page, x: f64, y: f64, words: &str, size: u32) -> Value {
     json!({
@@ -152,6 +179,9 @@ fn panel(
     let (panel, rect) = (&placed.panel, placed.rect);
     let across = [rect.x / page.width, (rect.x + rect.w) / page.width];
     let up = [1.0 - (rect.y + rect.h) / page.height, 1.0 - rect.y / page.height];
+    // By the order of the legends: plotly.js before 2.22 knows the first one only.
+    let before = page.panels[..i].iter().filter(|placed| placed.panel.has_legend()).count();
+    let legend = numbered("legend", before);
     let mut flat = panel.marks.is_empty();
     let mut order = 0;
     for mark in &panel.marks {
@@ -159,7 +189,7 @@ fn panel(
             Mark::Image(values) => image(values, panel.title.as_deref(), &panel.x, &panel.y),
             Mark::Series(values) => {
                 order += 1;
-                series(panel, values, order - 1, i)
+                series(panel, values, order - 1, &legend)
             }
             Mark::Space(values) => {
                 let mut trace = values.trace(panel.flat);
@@ -168,7 +198,7 @@ fn panel(
                 trace["showlegend"] = json!(named);
                 // A legend that nothing is in would hide all others.
                 if named {
-                    trace["legend"] = json!(numbered("legend", i));
+                    trace["legend"] = json!(legend);
                 }
                 trace
             }
@@ -200,7 +230,7 @@ fn panel(
     }
     if panel.has_legend() {
         layout.insert(
-            numbered("legend", i),
+            legend,
             json!({
                 "x": (rect.x + rect.w + 10.0) / page.width, "xanchor": "left",
                 "y": 1.0 - rect.y / page.height, "yanchor": "top",

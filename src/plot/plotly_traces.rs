@@ -6,7 +6,7 @@ use super::arrange::Placed;
 use super::encode;
 use super::figure::Figure;
 use super::gaps::gap;
-use super::palette::{AXIS, ink_on};
+use super::palette::{AXIS, Look, ink_on};
 use super::panel::{Axis, Image, Panel, Series, Style};
 use super::plotly_json::numbered;
 use super::plotly_text::{text, themed};
@@ -130,10 +130,9 @@ pub(super) fn cell_numbers(figure: &Figure, placed: &Placed, i: usize) -> Option
     }))
 }
 
-/// The `order`-th series of `panel`, the `i`-th of the figure.
-pub(super) fn series(panel: &Panel, series: &Series, order: usize, i: usize) -> Value {
-    let look =
-        panel.looks().nth(order).map(|(_, look)| look).unwrap_or(super::palette::Look::of(0));
+/// The `order`-th series of `panel`, told apart in `legend`.
+pub(super) fn series(panel: &Panel, series: &Series, order: usize, legend: &str) -> Value {
+    let look = panel.looks().nth(order).map_or_else(|| Look::of(0), |(_, look)| look);
     let (x, y) = (&panel.x, &panel.y);
     // A gap is a y that is missing, and an x only where that is the reason.
     let places: Vec<Option<f64>> =
@@ -145,7 +144,7 @@ pub(super) fn series(panel: &Panel, series: &Series, order: usize, i: usize) -> 
         "showlegend": panel.has_legend() && !series.name.is_empty(),
     });
     if panel.has_legend() {
-        trace["legend"] = json!(numbered("legend", i));
+        trace["legend"] = json!(legend);
     }
     trace["hovertemplate"] = json!(hover(series, x, y));
     let labels = x.labels.as_ref().filter(|_| series.style != Style::Points);

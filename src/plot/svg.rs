@@ -108,14 +108,19 @@ fn image(out: &mut String, image: &Raster) {
     let _ = write!(
         out,
         "<image x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
-         preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" \
-         href=\"data:image/png;base64,{}\"/>",
+         preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" href=\"{}\"/>",
         r.x,
         r.y,
         r.w,
         r.h,
-        base64(&png(image.columns, &image.pixels, Some((image.palette.as_slice(), image.blank))))
+        data_uri(image)
     );
+}
+
+/// The pixels as a PNG in a link.
+pub(super) fn data_uri(image: &Raster) -> String {
+    let palette = Some((image.palette.as_slice(), image.blank));
+    format!("data:image/png;base64,{}", base64(&png(image.columns, &image.pixels, palette)))
 }
 
 /// One decimal, none where it is 0.

@@ -292,6 +292,17 @@ fn figures_carry_plain_arrays_only() -> Result<()> {
 }
 
 #[test]
+fn a_large_matrix_has_a_picture_below_for_older_plotly() -> Result<()> {
+    let json = json_of(&beside([line([1.0, 2.0])?, imshow(&normal(&[150, 140])?)?])?);
+    assert_eq!(json["data"][1]["z"]["shape"], "150, 140");
+    let picture = &json["layout"]["images"][0];
+    assert!(picture["source"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    assert_eq!((&picture["xref"], &picture["sizex"]), (&json!("x2"), &json!(140)));
+    assert!(json_of(&imshow(&normal(&[9, 9])?)?)["layout"].get("images").is_none());
+    Ok(())
+}
+
+#[test]
 fn a_bundle_has_a_picture_for_every_reader() -> Result<()> {
     let figure = line([("a", [1.0, 2.0]), ("b", [2.0, 1.0])])?.title("Loss");
     let bundle = format!("{:?}", figure.bundle());
@@ -345,6 +356,10 @@ fn series_differ_in_dashes_and_symbols_and_numbers_have_a_heading() -> Result<()
     assert_eq!(plain(&json["layout"]["legend"]["title"]["text"]), "series");
     let json = json_of(&line(normal(&[3, 40])?)?.legend_title("digit"));
     assert_eq!(plain(&json["layout"]["legend"]["title"]["text"]), "digit");
+    // The only legend is the first, whichever panel it belongs to.
+    let json = json_of(&beside([line([1.0, 2.0])?, line(normal(&[2, 40])?)?])?);
+    assert_eq!(json["data"][1]["legend"], "legend");
+    assert_eq!(json["data"][1]["xaxis"], "x2");
     let groups = scatter([1.0, 2.0], [1.0, 2.0])?.group_by(["a", "b"])?;
     let json = json_of(&groups);
     assert_eq!(json["data"][1]["marker"]["symbol"], "square");
