@@ -272,9 +272,8 @@ impl Template {
         let text = fs::read_to_string(self.folder.join("start/evcxr.toml"))?;
         let manifest = manifest(&toml_string(&text, "opt_level").unwrap_or_default());
         write_file(&cells.join("Cargo.toml"), manifest.as_bytes())?;
-        if !cells.join("src/lib.rs").exists() {
-            write_file(&cells.join("src/lib.rs"), b"")?;
-        }
+        // The last cell that was compiled here may use what the library no longer has.
+        write_file(&cells.join("src/lib.rs"), b"")?;
         let lock = checkout.root().join("Cargo.lock");
         let pinned =
             fs::read(&lock).with_context(|| format!("could not read {}", lock.display()))?;
