@@ -11,8 +11,13 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// A PNG with one byte a pixel, row-major: an index into `palette`, or a grey value without one.
-pub(crate) fn png(width: usize, pixels: &[u8], palette: Option<&[[u8; 3]]>) -> Vec<u8> {
+/// A PNG with one byte a pixel, row-major: an index into a palette, of which one place may be
+/// see-through, or a grey value without one.
+pub(crate) fn png(
+    width: usize,
+    pixels: &[u8],
+    palette: Option<(&[[u8; 3]], Option<u8>)>,
+) -> Vec<u8> {
     let width = width.max(1);
     let mut header = Vec::with_capacity(13);
     header.extend((width as u32).to_be_bytes());
@@ -21,8 +26,13 @@ pub(crate) fn png(width: usize, pixels: &[u8], palette: Option<&[[u8; 3]]>) -> V
     header.extend([8, if palette.is_some() { 3 } else { 0 }, 0, 0, 0]);
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut file, b"IHDR", &header);
-    if let Some(palette) = palette {
+    if let Some((palette, clear)) = palette {
         chunk(&mut file, b"PLTE", palette.as_flattened());
+        if let Some(clear) = clear {
+            let mut opacity = vec![255; usize::from(clear)];
+            opacity.push(0);
+            chunk(&mut file, b"tRNS", &opacity);
+        }
     }
     chunk(&mut file, b"IDAT", &deflate(pixels, width));
     chunk(&mut file, b"IEND", &[]);
@@ -166,10 +176,12 @@ mod tests {
     #[test]
     fn a_png_holds_its_pixels() {
         let palette = [[0, 0, 0], [255, 0, 0]];
-        for palette in [None, Some(&palette[..])] {
+        for palette in [None, Some((&palette[..], None)), Some((&palette[..], Some(1)))] {
             let file = png(3, &[1, 0, 1, 0, 1, 1], palette);
             assert_eq!(&file[..8], b"\x89PNG\r\n\x1a\n");
             assert_eq!(&file[16..24], [0, 0, 0, 3, 0, 0, 0, 2]);
+            let clear = palette.is_some_and(|(_, clear)| clear.is_some());
+            assert_eq!(file.windows(6).any(|w| w == b"tRNS\xff\x00"), clear);
             // The check sum of every PNG's last chunk.
             assert_eq!(&file[file.len() - 8..], b"IEND\xae\x42\x60\x82");
             let at = file.windows(4).position(|window| window == b"IDAT").unwrap();

@@ -73,6 +73,14 @@ pub enum Error {
         /// The computation.
         what: String,
     },
+    /// Stop was pressed, and what the computation had so far is kept.
+    #[error("{what} was stopped. {access}")]
+    Stopped {
+        /// The computation.
+        what: String,
+        /// How to get what it had so far.
+        access: String,
+    },
     /// An operation on tensors failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

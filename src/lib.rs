@@ -8,6 +8,8 @@ mod error;
 pub mod features;
 #[doc(hidden)]
 pub mod fuzzing;
+#[doc = include_str!("from_numpy.md")]
+pub mod from_numpy {}
 pub mod geometry;
 pub mod gguf;
 pub mod hub;
@@ -21,9 +23,12 @@ pub mod prelude;
 pub mod random;
 pub mod sae;
 mod store;
+mod tensors;
 pub mod toy;
 pub mod train;
 
 pub use candle_core as candle;
 pub use device::best_device;
 pub use error::{Error, Result};
+pub use ndarray;
+pub use tensors::{TensorExt, TensorSummary, from_ndarray};

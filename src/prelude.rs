@@ -5,24 +5,26 @@ pub use crate::bilinear::image::{FitOptions, ImageConfig, ImageModel};
 pub use crate::bilinear::toy::{ToyConfig, ToyFit, ToyModel};
 pub use crate::bilinear::tracer::{Directions, Statistic, Tracer};
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
-pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist};
+pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist, Table};
 pub use crate::features::{MaxOptions, Visualizer, max_activations};
 pub use crate::geometry::{
     BestBand, Binning, Cloud, Colouring, Explanatory, Mixture, MixtureOptions, Reducibility,
     Regression, Separability,
 };
+pub use crate::linalg::pca;
 pub use crate::model::{
-    Config, Decoder, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
+    Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
 };
-pub use crate::notebook::{DebugDisplay as _, Progress, input, interrupted};
+pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{
-    self, Figure, Scale, bar, beside, grid, imshow, line, plot_directions, plot_eigenspectrum,
-    plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter, stack,
+    self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_directions,
+    plot_eigenspectrum, plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter,
+    stack,
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};
 pub use crate::toy::{
     DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,
 };
-pub use crate::{Error, Result, best_device};
+pub use crate::{Error, Result, TensorExt, best_device, from_ndarray};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

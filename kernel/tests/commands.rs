@@ -159,3 +159,77 @@ fn an_unbuilt_template_is_no_place_for_cells() -> Outcome {
     assert!(said.contains("cargo lab"), "{said}");
     Ok(())
 }
+
+#[test]
+fn a_state_folder_that_tools_cannot_work_in_is_refused_at_once() -> Outcome {
+    let scratch = Scratch::new("odd-names")?;
+    for name in ["a:b", "a\nb"] {
+        for command in ["setup", "lab", "doctor"] {
+            let begin = std::time::Instant::now();
+            let said = complaint(eigenlens(&scratch.0.join(name)).arg(command))?;
+            assert!(said.contains("EIGENLENS_HOME"), "{said}");
+            // The doctor looks at the machine too.
+            assert!(command == "doctor" || begin.elapsed().as_secs() < 5, "{command}: {said}");
+        }
+        assert!(!scratch.0.join(name).exists(), "nothing is made there");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_folder_for_temporary_files_is_missing() -> Outcome {
+    let scratch = Scratch::new("no-temporary")?;
+    let nowhere = scratch.0.join("nowhere");
+    let mut command = eigenlens(&scratch.0.join("home"));
+    let said = complaint(command.arg("setup").env("TMPDIR", &nowhere))?;
+    assert!(said.contains("nowhere") && said.contains("TMPDIR"), "{said}");
+    Ok(())
+}
+
+/// `setup --remove` with its Jupyter folder in `data`, and what it said.
+fn remove(scratch: &Scratch, data: &Path) -> Result<String, Box<dyn Error>> {
+    let mut command = eigenlens(&scratch.0.join("home"));
+    let output = command.args(["setup", "--remove"]).env("JUPYTER_DATA_DIR", data).output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn removing_a_kernel_takes_ours_and_no_other() -> Outcome {
+    let scratch = Scratch::new("remove")?;
+    let data = scratch.0.join("my jupyter");
+    let said = remove(&scratch, &data)?;
+    assert!(said.contains("nothing was removed"), "{said}");
+
+    let spec = data.join("kernels/eigenlens/kernel.json");
+    fs::create_dir_all(spec.parent().unwrap_or(&data))?;
+    let foreign = r#"{"argv": ["evcxr_jupyter", "--control_file", "{connection_file}"]}"#;
+    fs::write(&spec, foreign)?;
+    remove(&scratch, &data)?;
+    assert_eq!(fs::read_to_string(&spec)?, foreign);
+
+    let ours = r#"{"argv": ["/gone/eigenlens", "kernel"], "env": {"EIGENLENS_TEMPLATE": "/gone"}}"#;
+    fs::write(&spec, ours)?;
+    let said = remove(&scratch, &data)?;
+    assert!(said.contains("my jupyter/kernels/eigenlens"), "{said}");
+    assert!(!spec.exists());
+    Ok(())
+}
+
+#[test]
+fn the_start_page_leads_to_every_notebook() -> Outcome {
+    let notebooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks");
+    let page = fs::read_to_string(notebooks.join("README.md"))?;
+    let mut linked = 0;
+    for folder in fs::read_dir(&notebooks)?.flatten().filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(folder.path())?.flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "ipynb") {
+                let name = file.strip_prefix(&notebooks)?.to_string_lossy().into_owned();
+                assert!(page.contains(&format!("]({name})")), "{name} is not in README.md");
+                linked += 1;
+            }
+        }
+    }
+    assert_eq!(page.matches(".ipynb)").count(), linked, "every link leads to a notebook");
+    Ok(())
+}

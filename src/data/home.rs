@@ -9,7 +9,8 @@ use crate::{Error, Result};
 /// The folder of everything eigenlens keeps on this machine; it need not exist yet.
 ///
 /// It is `$EIGENLENS_HOME`; where that is not set, `eigenlens` in the user's cache folder:
-/// `$XDG_CACHE_HOME` if that is an absolute path, else `~/.cache`.
+/// `$XDG_CACHE_HOME` if that is an absolute path, else `~/.cache`. A `~/` at the start of a variable
+/// is the home folder, where no shell has put that in its place.
 ///
 /// Fails with [`Error::NotFound`] where none of `EIGENLENS_HOME`, `XDG_CACHE_HOME` and `HOME` is
 /// set.
@@ -33,20 +34,35 @@ pub fn data_folder(name: &str) -> Result<PathBuf> {
 
 fn home_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
     if let Some(folder) = variable("EIGENLENS_HOME") {
-        return Ok(folder.into());
+        return Ok(expand(Path::new(&folder), variable("HOME")));
     }
     Ok(cache_from(variable)?.join("eigenlens"))
 }
 
 fn cache_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
-    match (variable("XDG_CACHE_HOME"), variable("HOME")) {
+    let home = variable("HOME");
+    let cache = variable("XDG_CACHE_HOME").map(|cache| expand(Path::new(&cache), home.clone()));
+    match (cache, home) {
         // The XDG specification asks to ignore relative paths.
-        (Some(cache), _) if Path::new(&cache).is_absolute() => Ok(cache.into()),
+        (Some(cache), _) if cache.is_absolute() => Ok(cache),
         (_, Some(home)) => Ok(Path::new(&home).join(".cache")),
         _ => Err(Error::NotFound {
             what: "the user's cache folder".into(),
             hint: "Set EIGENLENS_HOME to a folder where eigenlens may keep its files.".into(),
         }),
+    }
+}
+
+/// The path with the home folder in place of a `~` at its start, as a shell would have it.
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
+    expand(path, variable("HOME"))
+}
+
+fn expand(path: &Path, home: Option<OsString>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home.into(),
+        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => path.to_owned(),
     }
 }
 
@@ -74,6 +90,18 @@ mod tests {
     fn a_relative_cache_folder_is_ignored() {
         let relative = with(&[("XDG_CACHE_HOME", "x"), ("HOME", "/h")]);
         assert_eq!(relative.unwrap(), Path::new("/h/.cache/eigenlens"));
+    }
+
+    #[test]
+    fn a_tilde_that_no_shell_has_replaced_is_the_home_folder() {
+        let own = with(&[("EIGENLENS_HOME", "~/my lab"), ("HOME", "/h")]);
+        assert_eq!(own.unwrap(), Path::new("/h/my lab"));
+        let cache = with(&[("XDG_CACHE_HOME", "~/c"), ("HOME", "/h")]);
+        assert_eq!(cache.unwrap(), Path::new("/h/c/eigenlens"));
+        let home = || Some(OsString::from("/h"));
+        for (path, expected) in [("~", "/h"), ("~/", "/h"), ("a/~", "a/~"), ("~u/x", "~u/x")] {
+            assert_eq!(expand(Path::new(path), home()), Path::new(expected));
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! `cargo run --bin eigenlens -- fetch mnist` puts into [`home`]. Each says in
 //! [`ImageDataset::source`] where the data came from.
 //!
+//! A [`Table`] holds named columns and reads and writes CSV.
+//!
 //! An [`Augmentation`] changes each batch before the model sees it: noise, shifts, rotations.
 //!
 //! ```
@@ -29,11 +31,13 @@ mod home;
 mod idx;
 mod images;
 mod mnist;
+mod table;
 pub mod text;
 mod thumbnails;
 
 pub use augment::Augmentation;
-pub(crate) use home::user_cache;
 pub use home::{data_folder, home};
+pub(crate) use home::{expand_home, user_cache};
 pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};
+pub use table::{Cell, Table};

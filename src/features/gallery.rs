@@ -3,12 +3,17 @@
 use std::fmt::{self, Write as _};
 
 use super::Histogram;
+use crate::data::text::VisibleToken;
 use crate::encode::escape;
 use crate::model::HookPoint;
 use crate::notebook::MimeBundle;
 
 /// Tokens that are shown before and after the most active one.
 const AROUND: (usize, usize) = (14, 14);
+
+/// What the numbers of promoted and suppressed tokens are.
+const INFLUENCE: &str = "what a unit of activation adds to the token's logit: W_u (γ ∘ d), with the \
+                         final norm's gain γ, without its division by length";
 
 /// A text and a feature's activation at each of its tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +22,8 @@ pub struct Example {
     pub context: usize,
     /// The tokens' texts.
     pub tokens: Vec<String>,
+    /// The tokens as they are shown within the text.
+    pub visible: Vec<VisibleToken>,
     /// The feature's activation at each, 0 where it is not among the k largest.
     pub activations: Vec<f32>,
 }
@@ -28,11 +35,11 @@ impl Example {
     }
 
     /// The tokens around the most active one, with their activations.
-    fn excerpt(&self) -> impl Iterator<Item = (&str, f32)> {
+    fn excerpt(&self) -> impl Iterator<Item = (&VisibleToken, f32)> {
         let most = self.most();
         let peak = self.activations.iter().position(|value| *value == most).unwrap_or(0);
         let start = peak.saturating_sub(AROUND.0);
-        let pairs = self.tokens.iter().map(String::as_str).zip(self.activations.iter().copied());
+        let pairs = self.visible.iter().zip(self.activations.iter().copied());
         pairs.skip(start).take(peak - start + AROUND.1 + 1)
     }
 }
@@ -46,7 +53,9 @@ pub struct FeatureView {
     pub point: HookPoint,
     /// Texts that activate it, the most active first.
     pub examples: Vec<Example>,
-    /// Tokens whose logits it raises most, and by how much a unit of activation: `W_u d`.
+    /// Tokens whose logits it raises most, and by how much per unit of activation, with the final
+    /// norm's gain: see [`Sae::logit_influence`](crate::sae::Sae::logit_influence). The tokens are as
+    /// [`Tokenizer::visible`](crate::data::text::Tokenizer::visible) shows them.
     pub promoted: Vec<(String, f32)>,
     /// Tokens whose logits it lowers most.
     pub suppressed: Vec<(String, f32)>,
@@ -57,7 +66,9 @@ pub struct FeatureView {
 }
 
 /// Features, to be shown as the value of a cell: tokens are coloured by activation, blue above
-/// zero and orange below, and the mouse over a token tells the number.
+/// zero and orange below, and the mouse over a token tells its activation, its number and, where it
+/// is a part of a character, its bytes. Spaces, line breaks and characters without a shape have
+/// signs; see [`Tokenizer::visible_text`](crate::data::text::Tokenizer::visible_text).
 #[derive(Debug, Clone)]
 pub struct Gallery(Vec<FeatureView>);
 
@@ -128,7 +139,11 @@ impl FeatureView {
         for (what, tokens) in [("promotes", &self.promoted), ("suppresses", &self.suppressed)] {
             let list: Vec<String> =
                 tokens.iter().map(|(token, value)| chip(token, *value)).collect();
-            let _ = write!(html, "<div>{what} {}</div>", list.join(" "));
+            let _ = write!(
+                html,
+                "<div><span title=\"{INFLUENCE}\">{what}</span> {}</div>",
+                list.join(" ")
+            );
         }
         if self.examples.is_empty() {
             html.push_str("<div><i>active nowhere in the sample</i></div>");
@@ -138,14 +153,14 @@ impl FeatureView {
             let _ = write!(
                 html,
                 "<div><span title=\"context {}\" style=\"opacity: 0.65; font-family: monospace\">\
-                 {:6.2}</span>&ensp;",
+                 {:6.2}</span>&ensp;<span style=\"white-space: pre-wrap\">",
                 example.context,
                 example.most()
             );
             for (token, value) in example.excerpt() {
                 html.push_str(&coloured(token, value, largest));
             }
-            html.push_str("</div>");
+            html.push_str("</span></div>");
         }
         html
     }
@@ -155,29 +170,24 @@ impl FeatureView {
 fn chip(token: &str, value: f32) -> String {
     format!(
         "<code title=\"{value:+.4}\" style=\"background-color: rgba(128, 128, 128, 0.18); \
-         padding: 0 3px\">{}</code>",
-        escape(&visible(token))
+         padding: 0 3px; white-space: pre\">{}</code>",
+        escape(token)
     )
 }
 
 /// A token with a background between none and, at `largest`, a strong one. Half-transparent
 /// colours leave the page's own text readable, dark on light and light on dark.
-fn coloured(token: &str, value: f32, largest: f32) -> String {
-    let text = escape(&visible(token));
+fn coloured(token: &VisibleToken, value: f32, largest: f32) -> String {
+    let (text, label) = (escape(&token.text), escape(&token.label()));
     if value == 0.0 {
-        return text;
+        return format!("<span title=\"{label}\">{text}</span>");
     }
     let strength = 0.12 + 0.5 * (value.abs() / largest.max(f32::MIN_POSITIVE)).min(1.0);
     let colour = if value > 0.0 { "59, 130, 246" } else { "234, 88, 12" };
     format!(
-        "<span title=\"{value:.3}\" style=\"background-color: rgba({colour}, {strength:.2})\">\
-         {text}</span>"
+        "<span title=\"{value:.3} · {label}\" style=\"background-color: \
+         rgba({colour}, {strength:.2})\">{text}</span>"
     )
-}
-
-/// A token's text with line breaks as signs.
-fn visible(token: &str) -> String {
-    token.replace('\n', "↵").replace('\t', "⇥")
 }
 
 impl fmt::Display for Gallery {
@@ -187,15 +197,15 @@ impl fmt::Display for Gallery {
             writeln!(f, "feature {} of {}: {}", view.feature, view.point, view.caption())?;
             for (what, tokens) in [("promotes", &view.promoted), ("suppresses", &view.suppressed)] {
                 let list: Vec<String> =
-                    tokens.iter().map(|(token, value)| format!("{token:?} {value:+.2}")).collect();
+                    tokens.iter().map(|(token, value)| format!("{token} {value:+.2}")).collect();
                 writeln!(f, "  {what} {}", list.join(", "))?;
             }
             for example in &view.examples {
                 write!(f, "  {:6.2}  ", example.most())?;
                 for (token, value) in example.excerpt() {
-                    let token = visible(token);
+                    let token = &token.text;
                     if value == 0.0 {
-                        f.write_str(&token)?;
+                        f.write_str(token)?;
                     } else {
                         write!(f, "[{token}]")?;
                     }
@@ -211,16 +221,27 @@ impl fmt::Display for Gallery {
 mod tests {
     use super::*;
 
+    fn example(tokens: &[&str], activations: &[f32]) -> Example {
+        let visible = tokens.iter().zip(0..).map(|(token, id)| VisibleToken {
+            id,
+            text: (*token).to_owned(),
+            alone: token.replace(' ', "␣"),
+            bytes: token.as_bytes().to_vec(),
+        });
+        Example {
+            context: 8,
+            visible: visible.collect(),
+            tokens: tokens.iter().map(|token| (*token).to_owned()).collect(),
+            activations: activations.to_vec(),
+        }
+    }
+
     fn view() -> FeatureView {
         FeatureView {
             feature: 5,
             point: HookPoint::MlpIn(2),
-            examples: vec![Example {
-                context: 8,
-                tokens: ["a", " <b>", "\n", "c"].map(str::to_owned).to_vec(),
-                activations: vec![0.0, 2.5, 0.0, -1.0],
-            }],
-            promoted: vec![(" king".to_owned(), 0.5)],
+            examples: vec![example(&["a", " <b>", "↵", "c"], &[0.0, 2.5, 0.0, -1.0])],
+            promoted: vec![("␣king".to_owned(), 0.5)],
             suppressed: vec![("<".to_owned(), -0.25)],
             density: Some(0.0125),
             histogram: Some(Histogram::default()),
@@ -233,25 +254,29 @@ mod tests {
         for part in [
             "<b>feature 5</b> of 2.mlp_in",
             "density 1.250 %, largest 2.50",
-            "title=\"2.500\" style=\"background-color: rgba(59, 130, 246, 0.62)\"> &lt;b&gt;</span>",
+            "white-space: pre-wrap\"><span title=\"a · id 0\">a</span><span",
+            "title=\"2.500 · ␣&lt;b&gt; · id 1\" style=\"background-color: \
+             rgba(59, 130, 246, 0.62)\"> &lt;b&gt;</span>",
             "rgba(234, 88, 12, 0.32)\">c</span>",
-            "↵",
+            "↵ · id 2 · bytes E2 86 B5\">↵",
             "title=\"-0.2500\"",
             "&lt;</code>",
         ] {
             assert!(html.contains(part), "{part} in {html}");
         }
+        assert_eq!(html.matches("<span").count(), html.matches("</span>").count(), "{html}");
         let text = Gallery::new(vec![view()]).to_string();
-        assert!(text.contains("a[ <b>]↵[c]") && text.contains("\" king\" +0.50"), "{text}");
+        assert!(text.contains("a[ <b>]↵[c]") && text.contains("␣king +0.50"), "{text}");
     }
 
     #[test]
     fn an_excerpt_is_around_the_peak() {
         let mut activations = vec![0.0; 100];
         activations[50] = 1.0;
-        let tokens = (0..100).map(|i| i.to_string()).collect();
-        let example = Example { context: 0, tokens, activations };
-        let shown: Vec<&str> = example.excerpt().map(|(token, _)| token).collect();
+        let tokens: Vec<String> = (0..100).map(|i| i.to_string()).collect();
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        let example = example(&tokens, &activations);
+        let shown: Vec<&str> = example.excerpt().map(|(token, _)| token.text.as_str()).collect();
         assert_eq!((shown[0], shown[shown.len() - 1]), ("36", "64"));
     }
 }

@@ -12,7 +12,7 @@ use super::{FeatureTable, Histogram, Statistics};
 use crate::data::text::Contexts;
 use crate::error::check_sizes;
 use crate::model::{Decoder, HookPoint};
-use crate::notebook::Progress;
+use crate::notebook::{Progress, StopShield};
 use crate::sae::{Codes, Sae};
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
@@ -79,6 +79,7 @@ pub fn max_activations(
     let left = contexts.len() - scan.done;
     let mut progress = Progress::new("looking for examples", left as u64, "context");
     let mut batches = 0;
+    let _shield = StopShield::new();
     while scan.done < contexts.len() {
         let tokens = contexts.batch(scan.done, options.batch, model.device())?;
         let count = tokens.dim(0)?;

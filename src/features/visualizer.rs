@@ -52,8 +52,9 @@ impl Visualizer {
         let mut vocabulary = contexts.as_slice().to_vec();
         vocabulary.sort_unstable();
         vocabulary.dedup();
-        if let Some(token) = vocabulary.last().filter(|last| **last as usize >= tokenizer.vocab()) {
-            let expected = format!("below {}, the tokenizer's", tokenizer.vocab());
+        let vocab = model.config().vocab;
+        if let Some(token) = vocabulary.last().filter(|last| **last as usize >= vocab) {
+            let expected = format!("below {vocab}, the model's vocabulary");
             return Err(Error::invalid("the contexts' tokens", expected, token));
         }
         Ok(Self {
@@ -122,7 +123,7 @@ impl Visualizer {
         let mut order: Vec<usize> = self.vocabulary.iter().map(|token| *token as usize).collect();
         order.sort_by(|a, b| influence[*b].total_cmp(&influence[*a]));
         let named = |token: &usize| -> Result<(String, f32)> {
-            Ok((self.tokenizer.token(*token as u32)?, influence[*token]))
+            Ok((self.tokenizer.visible(*token as u32)?, influence[*token]))
         };
         let promoted = order.iter().take(TOKENS).map(named).collect::<Result<_>>()?;
         let suppressed = order.iter().rev().take(TOKENS).map(named).collect::<Result<_>>()?;
@@ -152,10 +153,12 @@ impl Visualizer {
         let point = self.sae.point()?;
         let cache = self.model.activations(&tokens, &[point])?;
         let codes = self.sae.encode(cache.get(point)?)?;
-        let pieces = self.contexts.get(context)?.iter();
+        let ids = self.contexts.get(context)?;
+        let texts = ids.iter().map(|token| self.tokenizer.token(*token));
         Ok(Example {
             context,
-            tokens: pieces.map(|token| self.tokenizer.token(*token)).collect::<Result<_>>()?,
+            tokens: texts.collect::<Result<_>>()?,
+            visible: self.tokenizer.visible_text(ids)?,
             activations: codes.feature(feature)?,
         })
     }
@@ -241,6 +244,33 @@ mod tests {
         }
         let text = gallery.to_string();
         assert!(text.contains("of 1.mlp_out") && text.contains("density"), "{text}");
+    }
+
+    /// Cases 06 and 19: special tokens, ids without a text, and characters made of several tokens.
+    #[test]
+    fn every_token_of_a_page_can_be_seen() {
+        let trained = Tokenizer::train(["of the king and the sea; of the king"], 256).unwrap();
+        let mut file: serde_json::Value =
+            serde_json::from_str(&trained.to_json().unwrap()).unwrap();
+        file["added_tokens"] = serde_json::json!([{"id": 257, "content": "<eos>", "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}]);
+        let tokenizer = crate::data::text::tests::json(&file);
+        let mut ids = tokenizer.encode("中a\u{a0}").unwrap();
+        ids.splice(0..0, [257, 256]);
+        let count = ids.len();
+        let all: Vec<u32> = ids.iter().copied().cycle().take(4 * count).collect();
+        let contexts = Contexts::new(count, all).unwrap();
+        let model = model().with_tokenizer(&tokenizer).unwrap();
+        let sae = sae(HookPoint::MlpOut(1), 4);
+        let visualizer = Visualizer::compute(&model, &sae, &contexts, 4).unwrap();
+        let active = visualizer.statistics().unwrap().density.iter().position(|d| *d > 0.0);
+        let gallery = visualizer.show(&[active.unwrap()], 1).unwrap();
+        let example = &gallery.views()[0].examples[0];
+        let text: String = example.visible.iter().map(|token| token.text.as_str()).collect();
+        assert_eq!(text, "<eos>[id 256]中◂◂a⍽◂");
+        assert_eq!(example.tokens[..3], ["<eos>", "[id 256]", "<0xE4>"]);
+        let promoted = &gallery.views()[0].promoted;
+        assert!(promoted.iter().all(|(token, _)| !token.is_empty() && token != " "));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::linalg::svd;
+use crate::linalg::Pca;
 
 /// Components that make a colour.
 pub(super) const COLOURS: usize = 3;
@@ -33,28 +33,10 @@ pub(super) struct Principal {
 impl Principal {
     /// Of `matrix`, `[rows, columns]` in f64, with the mean of each column taken away if `centred`.
     pub(super) fn of(matrix: &Tensor, centred: bool) -> Result<Self> {
-        let matrix = match centred {
-            true => matrix.broadcast_sub(&matrix.mean_keepdim(0)?)?,
-            false => matrix.clone(),
-        };
-        let parts = svd(&matrix)?;
-        let values: Vec<f64> = parts.values.to_vec1()?;
-        let count = values.len().min(COLOURS);
-        let mut components: Vec<Vec<f64>> = parts.v.narrow(1, 0, count)?.t()?.to_vec2()?;
-        let signs: Vec<f64> = components.iter().map(|component| sign(component)).collect();
-        for (component, sign) in components.iter_mut().zip(&signs) {
-            component.iter_mut().for_each(|entry| *entry *= sign);
-        }
-        let mut scores: Vec<Vec<f64>> = parts.u.narrow(1, 0, count)?.to_vec2()?;
-        for row in &mut scores {
-            for (score, (value, sign)) in row.iter_mut().zip(values.iter().zip(&signs)) {
-                *score *= value * sign;
-            }
-        }
-        let total: f64 = values.iter().map(|value| value * value).sum();
-        let share = |value: &f64| if total > 0.0 { value * value / total } else { 0.0 };
-        let ratio = values.iter().take(count).map(share).collect();
-        Ok(Self { scores, components, ratio })
+        let (rows, columns) = matrix.dims2()?;
+        let Pca { scores, components, explained, .. } =
+            Pca::fit(matrix, COLOURS.min(rows).min(columns), centred)?;
+        Ok(Self { scores: scores.to_vec2()?, components: components.to_vec2()?, ratio: explained })
     }
 
     /// `[rows, 3]`; channels without a component are 0.
@@ -75,10 +57,4 @@ impl Principal {
         }
         Ok(Tensor::from_vec(colours, (self.scores.len(), COLOURS), &Device::Cpu)?)
     }
-}
-
-/// −1 if the entry of largest magnitude is negative, else 1.
-fn sign(entries: &[f64]) -> f64 {
-    let largest = entries.iter().fold(0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
-    if largest < 0.0 { -1.0 } else { 1.0 }
 }

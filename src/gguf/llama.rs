@@ -6,6 +6,7 @@ use std::f64::consts::TAU;
 use candle_core::{Device, Tensor};
 
 use super::{Gguf, Value};
+use crate::store::UnknownFields;
 use crate::{Error, Result};
 
 const ARCHITECTURE: &str = "general.architecture";
@@ -35,6 +36,8 @@ pub(crate) struct Llama {
     gguf: Gguf,
     /// Names, as the file has them, of tensors that were not taken.
     left: BTreeSet<String>,
+    /// Metadata that was ignored because the user allowed it, as `key: value`.
+    pub(crate) ignored: Vec<String>,
     pub(crate) layers: usize,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
@@ -67,11 +70,19 @@ pub(crate) enum Rope {
 
 impl Llama {
     /// The model in a file.
-    pub(crate) fn new(gguf: &Gguf) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A file of another architecture, or one part of several; tensors of types that are not read
+    /// here, before any is read; metadata that is missing, wrong, or, unless allowed, unknown.
+    pub(crate) fn new(gguf: &Gguf, unknown: UnknownFields) -> Result<Self> {
+        check_whole(gguf)?;
         match gguf.get(ARCHITECTURE).map(|value| (value, value.as_str())) {
             Some((_, Some("llama"))) => {}
             Some((value, _)) => {
-                let found = format!("{value}, which eigenlens cannot load from GGUF");
+                let found = format!(
+                    "{value}, which eigenlens cannot load from GGUF. It reads other families from \
+                     their Hugging Face repositories: Decoder::from_pretrained(\"owner/name\", …)"
+                );
                 return Err(gguf.wrong(format!("`llama` in `{ARCHITECTURE}`"), found));
             }
             None => return Err(gguf.wrong(format!("`llama` in `{ARCHITECTURE}`"), "nothing")),
@@ -107,10 +118,12 @@ impl Llama {
                 format!("{vocab}, the rows of `token_embd.weight`, in `llama.vocab_size`");
             return Err(gguf.wrong(expected, stated.to_string()));
         }
-        fields.finish()?;
+        let ignored = fields.finish(unknown)?;
+        gguf.check_types()?;
         let has = |name: &str| gguf.info(name).is_some();
         let mut llama = Self {
             gguf: gguf.clone(),
+            ignored,
             left: gguf.tensors().iter().map(|info| info.name().to_owned()).collect(),
             layers,
             heads,
@@ -202,6 +215,22 @@ impl Llama {
     }
 }
 
+/// Fails for one of several files into which a model was split.
+fn check_whole(gguf: &Gguf) -> Result<()> {
+    let number = |key: &str| gguf.get(key).and_then(Value::as_u64);
+    match number("split.count") {
+        Some(count) if count > 1 => {
+            let part = number("split.no").unwrap_or(0) + 1;
+            let found = format!(
+                "part {part} of {count}. Join them with llama.cpp's `llama-gguf-split --merge` and \
+                 the first part, and load the result"
+            );
+            Err(gguf.wrong("a whole model", found))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A file's name of the tensor that Hugging Face calls `name`.
 fn file_name(name: &str) -> Option<String> {
     if let Some((own, _)) = OTHERS.iter().find(|(_, theirs)| *theirs == name) {
@@ -283,20 +312,29 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Fails for a key that was not asked for, unless it is zero or false: it could change numbers.
-    fn finish(&self) -> Result<()> {
-        for name in &self.left {
+    /// The keys that were not asked for, as `key: value`, but for those that are zero, false or
+    /// empty: they could change numbers.
+    ///
+    /// # Errors
+    /// All of them in one error, if they are not allowed.
+    fn finish(&self, unknown: UnknownFields) -> Result<Vec<String>> {
+        let left = self.left.iter().filter_map(|name| {
             let key = format!("llama.{name}");
-            let value = self.gguf.get(&key);
+            let value = self.gguf.get(&key)?;
+            let off = value.as_u64() == Some(0)
+                || value.as_bool() == Some(false)
+                || value.as_str() == Some("")
+                || value.as_array().is_some_and(|array| array.is_empty());
             // What interleaving the weights of the first releases had; files are alike.
-            let off = value
-                .is_some_and(|value| value.as_u64() == Some(0) || value.as_bool() == Some(false));
-            if !off && *name != "tensor_data_layout" {
-                let found = value.map(Value::to_string).unwrap_or_default();
-                let expected = "only metadata whose meaning is known here";
-                return Err(self.gguf.wrong(expected, format!("also `{key}`: {found}")));
-            }
+            (!off && *name != "tensor_data_layout").then(|| (key, value.to_string()))
+        });
+        let left: Vec<(String, String)> = left.collect();
+        if left.is_empty() || unknown == UnknownFields::Allow {
+            return Ok(left.into_iter().map(|(key, value)| format!("{key}: {value}")).collect());
         }
-        Ok(())
+        let found: Vec<_> = left.iter().map(|(key, value)| format!("`{key}`: {value}")).collect();
+        let expected = "only metadata whose meaning is known here, because other may change numbers \
+                        (`DecoderLoader::new().allow_unknown_fields().load(…)` goes on without it)";
+        Err(self.gguf.wrong(expected, format!("also {}", found.join(", "))))
     }
 }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::linalg::check_finite;
-use crate::notebook::MimeBundle;
+use crate::notebook::{MimeBundle, safe_point};
 use crate::store::Blob;
 use crate::{Error, Result};
 
@@ -115,8 +115,8 @@ impl Gguf {
     pub fn parse(path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let (path, bytes) = (path.as_ref(), bytes.into());
         let size = bytes.len() as u64;
-        let header =
-            parse::header(&bytes, size).map_err(|trouble| trouble.into_error(path, size))?;
+        let header = parse::header(&bytes, size)
+            .map_err(|trouble| trouble.into_error(path, size, &bytes))?;
         Ok(Self::new(path, header, bytes.into()))
     }
 
@@ -168,12 +168,13 @@ impl Gguf {
             return Err(self.wrong(format!("a tensor `{name}`"), "none of that name"));
         };
         let unreadable = || {
-            let expected = format!("`{name}` in a type that eigenlens reads");
+            let expected = format!("`{name}` in a type that eigenlens reads, {}", readable());
             self.wrong(expected, format!("{}: use a file quantised in another way", info.kind))
         };
         if !info.kind.is_readable() {
             return Err(unreadable());
         }
+        safe_point("loading")?;
         // Fits: places and sizes were held against the file.
         let start = info.start as usize;
         let bytes = self.0.data.slice(start..start + info.bytes as usize).read();
@@ -182,6 +183,26 @@ impl Gguf {
         let tensor = Tensor::from_vec(values, info.shape(), device)?;
         check_finite(&format!("`{name}` in {}", self.path().display()), &tensor)?;
         Ok(tensor)
+    }
+
+    /// Fails if a tensor is of a type that is not read here; nothing of the data is read.
+    ///
+    /// # Errors
+    /// All such types in one error, with the first tensor of each.
+    pub(crate) fn check_types(&self) -> Result<()> {
+        let mut first: Vec<&TensorInfo> = Vec::new();
+        for info in self.tensors().iter().filter(|info| !info.kind.is_readable()) {
+            if first.iter().all(|own| own.kind != info.kind) {
+                first.push(info);
+            }
+        }
+        if first.is_empty() {
+            return Ok(());
+        }
+        let named = first.iter().map(|info| format!("{} (`{}`)", info.kind, info.name));
+        let found = named.collect::<Vec<_>>().join(", ");
+        let expected = format!("tensors in types that eigenlens reads, {}", readable());
+        Err(self.wrong(expected, format!("{found}: use a file quantised in another way")))
     }
 
     /// An error about this file.
@@ -193,6 +214,12 @@ impl Gguf {
     pub fn evcxr_display(&self) {
         MimeBundle::text(self.to_string()).show_as_result();
     }
+}
+
+/// The types of tensors that are read, for messages.
+fn readable() -> String {
+    let names = types::ALL.iter().filter(|(_, kind)| kind.is_readable());
+    names.map(|(_, kind)| kind.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Debug for Gguf {

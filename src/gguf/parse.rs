@@ -11,6 +11,7 @@ use std::path::Path;
 use super::types::TensorType;
 use super::value::{Array, Kind, Value};
 use super::{Header, TensorInfo};
+use crate::store::{Format, mistaken};
 use crate::{Error, Result};
 
 /// Arrays within arrays. The format has no use for more than one in another.
@@ -40,15 +41,16 @@ fn bad<T>(expected: impl Into<String>, found: impl Into<String>) -> Parsed<T> {
 }
 
 impl Trouble {
-    /// As an error about the file `path` of `size` bytes.
-    pub(super) fn into_error(self, path: &Path, size: u64) -> Error {
-        match self {
+    /// As an error about the file `path` of `size` bytes that begins with `start`.
+    pub(super) fn into_error(self, path: &Path, size: u64, start: &[u8]) -> Error {
+        let (expected, found) = match self {
             Self::Short(end) => {
                 let expected = format!("a whole GGUF file, of at least {end} bytes");
-                Error::format(path, expected, format!("{size} bytes: it is truncated or damaged"))
+                (expected, format!("{size} bytes: it is truncated or damaged"))
             }
-            Self::Bad(expected, found) => Error::format(path, expected, found),
-        }
+            Self::Bad(expected, found) => (expected, found),
+        };
+        mistaken(path, start, Format::Gguf, expected, found)
     }
 }
 
@@ -302,7 +304,9 @@ impl<'a> Cursor<'a> {
         let number = self.u32()?;
         let start = self.u64()?;
         let Some(kind) = TensorType::from_number(number) else {
-            return bad(format!("a known type of tensor at `{name}`"), format!("type {number}"));
+            let expected =
+                format!("a known type of tensor at `{name}`; {} are read", super::readable());
+            return bad(expected, format!("type {number}"));
         };
         let row = shape.first().copied().unwrap_or(1);
         let (block, block_bytes) = kind.block();
@@ -342,7 +346,7 @@ pub(super) fn header_of(
             Err(Trouble::Short(end)) if end <= size && first < size => {
                 wanted = end.max(first.saturating_mul(2));
             }
-            Err(trouble) => return Err(trouble.into_error(path, size)),
+            Err(trouble) => return Err(trouble.into_error(path, size, &bytes)),
         }
     }
 }

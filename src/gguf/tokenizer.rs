@@ -23,6 +23,11 @@ const PREFIX: &str = "tokenizer.ggml.";
 /// Keys that are read below, or that do not change the tokens of a text.
 const KNOWN: [&str; 8] =
     ["model", "pre", "tokens", "token_type", "merges", "add_bos_token", "add_eos_token", "scores"];
+/// What to do where the file's tokenizer cannot be read.
+const WAY_OUT: &str = "Take tokenizer.json of the repository that the file was made from (for a model \
+     that has none, Python writes one: AutoTokenizer.from_pretrained(name).save_pretrained(folder)), \
+     and give it to the model: \
+     model.with_tokenizer(&Tokenizer::from_file(\"tokenizer.json\")?)?";
 /// How Llama 3 cuts a text into words.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -98,14 +103,21 @@ impl Gguf {
         let model = self.text("model")?;
         if model != "gpt2" {
             let expected = format!("byte-level byte-pair encoding (`gpt2`) in `{PREFIX}model`");
-            return Err(self.wrong(expected, format!("`{model}`, which eigenlens cannot read")));
+            let kind = match model {
+                "llama" => " (SentencePiece)",
+                "bert" => " (WordPiece)",
+                "t5" => " (SentencePiece, unigrams)",
+                _ => "",
+            };
+            let found = format!("`{model}`{kind}, which eigenlens cannot read. {WAY_OUT}");
+            return Err(self.wrong(expected, found));
         }
         for (key, value) in self.metadata() {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
             let off = value.as_bool() == Some(false);
             if !(KNOWN.contains(&name) || off || name.ends_with("_token_id")) {
                 let expected = "only settings of the tokenizer that are known here";
-                return Err(self.wrong(expected, format!("also `{key}`: {value}")));
+                return Err(self.wrong(expected, format!("also `{key}`: {value}. {WAY_OUT}")));
             }
         }
         Ok(())
@@ -131,7 +143,9 @@ impl Gguf {
             }
             other => Err(self.wrong(
                 format!("`smollm`, `gpt-2` or `llama-bpe` in `{PREFIX}pre`"),
-                format!("`{other}`, a way of cutting words that eigenlens does not know"),
+                format!(
+                    "`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"
+                ),
             )),
         }
     }

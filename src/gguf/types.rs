@@ -30,7 +30,7 @@ macro_rules! types {
             }
         }
 
-        #[cfg(test)]
+        /// Every type, with the number that files have for it.
         pub(super) const ALL: &[(u32, TensorType)] = &[$(($number, TensorType::$name)),*];
     };
 }

@@ -50,6 +50,18 @@ pub(super) fn holds(name: &str) -> bool {
     REPOSITORIES.iter().any(|repository| repository.name == name)
 }
 
+/// The names of all repositories.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    REPOSITORIES.iter().map(|repository| repository.name)
+}
+
+/// The names of the files of a repository.
+pub(super) fn files(name: &str) -> Vec<&'static str> {
+    let repository = REPOSITORIES.iter().find(|repository| repository.name == name);
+    let files = repository.map_or(&[][..], |repository| repository.files);
+    files.iter().map(|(name, _)| *name).collect()
+}
+
 /// A file of a repository, and what the repository is.
 pub(super) fn file(repository: &str, name: &str) -> Option<(&'static [u8], &'static str)> {
     let repository = REPOSITORIES.iter().find(|own| own.name == repository)?;

@@ -9,10 +9,13 @@
 //! | `HF_HUB_CACHE` | the cache; else `$HF_HOME/hub`, else `huggingface/hub` in the user's cache folder |
 //! | `HF_ENDPOINT` | another hub, or a mirror |
 //! | `HF_TOKEN` | opens private and gated repositories; else the file `$HF_TOKEN_PATH` or `$HF_HOME/token` |
-//! | `HF_HUB_OFFLINE` | `1`: take what is in the cache, and never ask the network |
+//! | `HF_HUB_OFFLINE` | `1`, `on`, `yes` or `true`: take what is in the cache, and never ask the network |
+//! | `HF_HUB_ETAG_TIMEOUT` | seconds until a hub that does not answer is given up (15) |
+//! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte until a download is given up (30) |
+//! | `HTTPS_PROXY`, `NO_PROXY` | a proxy, and hosts that are reached without it |
 //!
-//! Downloads go through the crate `hf-hub`: one that was cut off goes on where it was. Proxies are
-//! taken from `HTTPS_PROXY`.
+//! A download that was cut off goes on where it was, and one of the same file by another process is
+//! waited for. Stop ends requests, downloads and waits.
 //!
 //! A [`Repository`] is looked for in more places: part of this library, a folder, then the hub.
 //!
@@ -27,8 +30,13 @@
 //! # Ok(()) }
 //! ```
 
+mod cache;
+mod client;
+mod download;
 mod embedded;
 mod fetched;
+mod locate;
+mod names;
 mod remote;
 mod repository;
 #[cfg(test)]
@@ -42,7 +50,12 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use self::cache::CacheFolder;
+use self::client::Patience;
+use self::names::{Repo, check_file_name};
+use crate::data::expand_home;
 use crate::{Error, Result};
 
 /// Where hub files come from: an endpoint and a cache.
@@ -52,6 +65,7 @@ pub struct Hub {
     cache: PathBuf,
     token: Option<String>,
     offline: bool,
+    patience: Patience,
 }
 
 impl Hub {
@@ -63,21 +77,38 @@ impl Hub {
     }
 
     fn from_variables(set: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let home = match set("HF_HOME") {
-            Some(folder) => PathBuf::from(folder),
+        let folder = |name: &str| set(name).map(|path| expand_home(path.as_ref()));
+        let home = match folder("HF_HOME") {
+            Some(folder) => folder,
             None => crate::data::user_cache()?.join("huggingface"),
         };
-        let cache = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE"));
-        let token_file = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-        let token = set("HF_TOKEN").or_else(|| fs::read_to_string(token_file).ok());
+        let cache = folder("HF_HUB_CACHE").or_else(|| folder("HUGGINGFACE_HUB_CACHE"));
+        let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+        let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN"));
+        let token = token.or_else(|| fs::read_to_string(token_file).ok());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let truths = ["1", "on", "yes", "true"];
+        let is_true = |value: String| {
+            ["1", "on", "yes", "true"].contains(&value.trim().to_lowercase().as_str())
+        };
+        let seconds = |name: &str| {
+            let seconds = set(name).and_then(|text| text.trim().parse().ok());
+            seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
+        };
+        let usual = Patience::default();
+        let patience = Patience {
+            answer: seconds("HF_HUB_ETAG_TIMEOUT").unwrap_or(usual.answer),
+            stall: seconds("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(usual.stall),
+            ..usual
+        };
         Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
+            endpoint: endpoint.trim().trim_end_matches('/').to_owned(),
+            cache: cache.unwrap_or_else(|| home.join("hub")),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            // Python's clients know the second name too.
             offline: set("HF_HUB_OFFLINE")
-                .is_some_and(|value| truths.contains(&value.to_lowercase().as_str())),
+                .or_else(|| set("TRANSFORMERS_OFFLINE"))
+                .is_some_and(is_true),
+            patience,
         })
     }
 
@@ -102,7 +133,8 @@ impl Hub {
     /// it chooses a branch, tag or commit other than `main`.
     ///
     /// Fails where the repository or the file does not exist or needs a token, where the network
-    /// does, and where what arrives is not what was announced. Stop ends a download.
+    /// does, and where what arrives is not what was announced. Stop ends a download, and the wait
+    /// for an answer or for another process that fetches the same file.
     pub fn file(&self, repo: &str, name: &str) -> Result<PathBuf> {
         Ok(self.find(repo, name)?.0)
     }
@@ -110,22 +142,26 @@ impl Hub {
     /// The path of a file, and whether it was fetched.
     fn find(&self, repo: &str, name: &str) -> Result<(PathBuf, bool)> {
         let repo = Repo::parse(repo)?;
-        if !name.split('/').all(is_plain) {
-            return Err(Error::invalid("the file's name", "a path within the repository", name));
-        }
-        if let Some(path) = self.cached(&repo, name) {
+        check_file_name(name)?;
+        let cached = self.folder(&repo);
+        if let Some(path) = cached.find(name) {
             return Ok((path, false));
         }
         if self.offline {
-            return Err(Error::NotFound {
-                what: format!("{name} of {repo}"),
-                hint: format!(
-                    "It is not in the cache {}, and the network is switched off (HF_HUB_OFFLINE).",
-                    self.cache.display()
+            let place = self.cache.display();
+            let hint = match cached.is_missing(name) {
+                true => {
+                    format!("The cache {place} has a note that the repository has no such file.")
+                }
+                false => format!(
+                    "It is not in the cache {place}, and the network is switched off \
+                     (HF_HUB_OFFLINE).{}",
+                    others(&cached, name)
                 ),
-            });
+            };
+            return Err(Error::NotFound { what: format!("{name} of {repo}"), hint });
         }
-        Ok((remote::fetch(self, &repo, name)?, true))
+        Ok((download::fetch(self, &repo, name)?, true))
     }
 
     /// The paths of several files, in the order of `names`; see [`file`](Self::file).
@@ -133,17 +169,17 @@ impl Hub {
         names.iter().map(|name| self.file(repo, name)).collect()
     }
 
-    fn folder(&self, repo: &Repo) -> PathBuf {
-        let kind = if repo.is_dataset { "datasets" } else { "models" };
-        self.cache.join(format!("{kind}--{}", repo.name.replace('/', "--")))
+    fn folder(&self, repo: &Repo) -> CacheFolder {
+        CacheFolder::new(&self.cache, repo)
     }
+}
 
-    fn cached(&self, repo: &Repo, name: &str) -> Option<PathBuf> {
-        let folder = self.folder(repo);
-        let commit = fs::read_to_string(folder.join("refs").join(&repo.revision));
-        let commit = commit.map_or_else(|_| repo.revision.clone(), |text| text.trim().to_owned());
-        let path = folder.join("snapshots").join(commit).join(name);
-        path.is_file().then_some(path)
+/// What the cache has in the folder of the file `name`, as a sentence.
+fn others(cached: &CacheFolder, name: &str) -> String {
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    match cached.names(folder) {
+        names if names.is_empty() => String::new(),
+        names => format!(" Of the same folder it has {}.", names::some_of(&names)),
     }
 }
 
@@ -156,44 +192,4 @@ impl fmt::Debug for Hub {
             .field("offline", &self.offline)
             .finish_non_exhaustive()
     }
-}
-
-/// A repository at a revision.
-struct Repo {
-    is_dataset: bool,
-    /// `owner/name`, or `name` for the oldest repositories.
-    name: String,
-    revision: String,
-}
-
-impl Repo {
-    fn parse(text: &str) -> Result<Self> {
-        let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let (is_dataset, name) = match path.strip_prefix("datasets/") {
-            Some(name) => (true, name),
-            None => (false, path.strip_prefix("models/").unwrap_or(path)),
-        };
-        let parts: Vec<&str> = name.split('/').collect();
-        let sound = parts.len() <= 2
-            && parts.iter().all(|part| is_plain(part))
-            && revision.split('/').all(is_plain);
-        if !sound {
-            let expected = "owner/name or datasets/owner/name, with @revision where needed";
-            return Err(Error::invalid("the hub repository", expected, text));
-        }
-        Ok(Self { is_dataset, name: name.to_owned(), revision: revision.to_owned() })
-    }
-}
-
-impl fmt::Display for Repo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_dataset { "datasets/" } else { "" };
-        write!(f, "{kind}{}@{}", self.name, self.revision)
-    }
-}
-
-/// Whether a text is safe as one part of a path and of an address.
-fn is_plain(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty() && text != "." && text != ".." && text.chars().all(allowed)
 }

@@ -4,9 +4,15 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::client::Refusal;
+use super::locate::{Found, locate, no_file};
+use super::names::{Repo, check_file_name, some_of};
+use super::remote::Listing;
 use super::{Hub, embedded};
 use crate::store::Blob;
 use crate::{Error, Result};
@@ -57,7 +63,20 @@ pub struct Repository {
 enum Place {
     Embedded,
     Folder(PathBuf),
-    Hub(Hub),
+    /// With the names of its files, once the hub was asked for them.
+    Hub(Hub, Arc<Mutex<Option<Asked>>>),
+}
+
+/// What the hub answered when it was asked for its files, and when.
+type Asked = (Instant, Result<Listing, Refusal>);
+
+/// For how long a hub that could not be asked is not asked again.
+const RESPITE: Duration = Duration::from_secs(60);
+
+impl Place {
+    fn hub(hub: Hub) -> Self {
+        Self::Hub(hub, Arc::default())
+    }
 }
 
 /// The content of a file, and where it was.
@@ -70,18 +89,19 @@ pub(crate) struct Content<T = Bytes> {
 }
 
 impl Repository {
-    /// The repository `name`. The network is asked only when a file is read.
+    /// The repository `name`. The network is asked only when a file is read. A folder may begin with
+    /// `~/`; `models/owner/name` is the hub's, even if there is a folder owner/name.
     ///
     /// # Errors
-    /// A name that is neither embedded nor a folder, where there is no hub cache folder.
+    /// - if `name` can only be a path, and there is no such folder,
+    /// - if it is a file,
+    /// - if it is `eigenlens/…` and not part of the library,
+    /// - if there is no folder for the hub's cache.
     pub fn find(name: &str) -> Result<Self> {
-        let plain = name.strip_prefix("datasets/").unwrap_or(name);
-        let place = if embedded::holds(plain) {
-            Place::Embedded
-        } else if Path::new(name).is_dir() {
-            Place::Folder(name.into())
-        } else {
-            Place::Hub(Hub::from_env()?)
+        let place = match locate(name)? {
+            Found::Embedded => Place::Embedded,
+            Found::Folder(path) => Place::Folder(path),
+            Found::Hub => Place::hub(Hub::from_env()?),
         };
         Ok(Self { name: name.to_owned(), place })
     }
@@ -93,7 +113,16 @@ impl Repository {
 
     /// The repository `name` of a hub of your choice.
     pub fn on(hub: Hub, name: &str) -> Self {
-        Self { name: name.to_owned(), place: Place::Hub(hub) }
+        Self { name: name.to_owned(), place: Place::hub(hub) }
+    }
+
+    /// The same repository without the network: of a hub, what is in the cache.
+    pub(crate) fn without_network(&self) -> Self {
+        let place = match &self.place {
+            Place::Hub(hub, _) => Place::hub(hub.clone().offline()),
+            other => other.clone(),
+        };
+        Self { name: self.name.clone(), place }
     }
 
     /// Its name.
@@ -106,8 +135,14 @@ impl Repository {
     pub fn sibling(&self, ending: &str) -> Self {
         let name = format!("{}{ending}", self.name.trim_end_matches('/'));
         let place = match &self.place {
-            Place::Folder(_) => Place::Folder(name.clone().into()),
-            other => other.clone(),
+            Place::Folder(path) => {
+                // Without a slash at the end.
+                let mut path = path.components().as_path().as_os_str().to_owned();
+                path.push(ending);
+                Place::Folder(path.into())
+            }
+            Place::Hub(hub, _) => Place::hub(hub.clone()),
+            Place::Embedded => Place::Embedded,
         };
         Self { name, place }
     }
@@ -116,7 +151,7 @@ impl Repository {
     /// [`Repository::find`] finds it.
     pub(crate) fn neighbour(&self, name: &str) -> Result<Self> {
         match &self.place {
-            Place::Hub(hub) => Ok(Self::on(hub.clone(), name)),
+            Place::Hub(hub, _) => Ok(Self::on(hub.clone(), name)),
             _ => Self::find(name),
         }
     }
@@ -137,20 +172,147 @@ impl Repository {
         self.content(name, Blob::open)
     }
 
-    /// [`Repository::read`], or nothing where there is no such file.
+    /// [`Repository::read`], or nothing if there is no such file; see [`Repository::has`].
     ///
     /// # Errors
     /// A file that is there and cannot be read; a hub that cannot be asked.
     pub(crate) fn read_if(&self, name: &str) -> Result<Option<Content>> {
+        if !self.has(name)? {
+            return Ok(None);
+        }
         if_there(self.read(name))
     }
 
-    /// Whether there is a file `name`; nothing of it is read.
+    /// Whether there is a file `name` that may be missing; nothing of it is read or fetched. The hub
+    /// is asked once for the names of all files, and not at all if the cache knows the answer.
+    ///
+    /// If something of the repository is in the cache, a hub that cannot be asked is as one without
+    /// the file: what was fetched before is what there is.
     ///
     /// # Errors
-    /// As [`Repository::read_if`].
+    /// A hub that cannot be asked, of a repository of which nothing is in the cache; Stop.
     pub(crate) fn has(&self, name: &str) -> Result<bool> {
-        Ok(if_there(self.open(name))?.is_some())
+        match self.ask(name)? {
+            Err(Refusal::Unreachable { .. } | Refusal::Odd { .. }) if self.is_cached() => Ok(false),
+            answer => answer.map_err(|refusal| refusal.into_error(format!("{name} of {self}"))),
+        }
+    }
+
+    /// [`Repository::has`] for what must not be guessed: a hub that cannot be asked is an error,
+    /// whatever the cache has.
+    ///
+    /// # Errors
+    /// A hub that cannot be asked; Stop.
+    pub(crate) fn has_surely(&self, name: &str) -> Result<bool> {
+        let known = self.ask(name)?;
+        known.map_err(|refusal| {
+            refusal.or_cached(&self.cached()).into_error(format!("{name} of {self}"))
+        })
+    }
+
+    /// What the cache has of the hub's repository, in words.
+    fn cached(&self) -> String {
+        let Place::Hub(hub, _) = &self.place else { return String::new() };
+        let repo = Repo::parse(&self.name);
+        let names = repo.map(|repo| hub.folder(&repo).names("")).unwrap_or_default();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!("of {self} the cache has {}", some_of(&names))
+        }
+    }
+
+    fn ask(&self, name: &str) -> Result<Result<bool, Refusal>> {
+        let Place::Hub(hub, _) = &self.place else { return Ok(Ok(self.has_here(name))) };
+        let repo = Repo::parse(&self.name)?;
+        check_file_name(name)?;
+        let cached = hub.folder(&repo);
+        if cached.find(name).is_some() {
+            return Ok(Ok(true));
+        }
+        if hub.offline || cached.is_missing(name) {
+            return Ok(Ok(false));
+        }
+        let listing = self.listing(hub, &repo);
+        let answer = listing.and_then(|listing| match (listing.holds(name), listing) {
+            (Some(false), Listing::Files { commit, .. }) => {
+                cached.remember_missing(&commit, name);
+                Ok(false)
+            }
+            (Some(known), _) => Ok(known),
+            (None, _) => hub.about(&hub.client(), &repo, name).map(|_| true),
+        });
+        Ok(match answer {
+            Err(Refusal::Missing { .. }) => Ok(false),
+            answer => answer,
+        })
+    }
+
+    /// Whether anything of the hub's repository is in the cache.
+    fn is_cached(&self) -> bool {
+        let Place::Hub(hub, _) = &self.place else { return false };
+        Repo::parse(&self.name).is_ok_and(|repo| hub.folder(&repo).is_known())
+    }
+
+    /// Whether there is a file `name` that can be read without asking the network.
+    pub(crate) fn has_here(&self, name: &str) -> bool {
+        match &self.place {
+            Place::Embedded => embedded::file(self.plain(), name).is_some(),
+            Place::Folder(folder) => folder.join(name).is_file(),
+            Place::Hub(hub, _) => {
+                let repo = Repo::parse(&self.name);
+                check_file_name(name).is_ok()
+                    && repo.is_ok_and(|repo| hub.folder(&repo).find(name).is_some())
+            }
+        }
+    }
+
+    /// The names of all files, asked for once.
+    fn listing(&self, hub: &Hub, repo: &Repo) -> Result<Listing, Refusal> {
+        if let Some(answer) = self.asked() {
+            return answer;
+        }
+        let answer = hub.listing(repo);
+        if let Place::Hub(_, asked) = &self.place
+            && !matches!(answer, Err(Refusal::Stopped))
+        {
+            let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            *asked = Some((Instant::now(), answer.clone()));
+        }
+        answer
+    }
+
+    /// What the hub answered before.
+    fn asked(&self) -> Option<Result<Listing, Refusal>> {
+        let Place::Hub(_, asked) = &self.place else { return None };
+        let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |(when, answer): &&Asked| answer.is_ok() || when.elapsed() < RESPITE;
+        asked.as_ref().filter(fresh).map(|(_, answer)| answer.clone())
+    }
+
+    /// Fails if it is known that the hub's repository has no file `name`.
+    fn check_there(&self, hub: &Hub, name: &str) -> Result<()> {
+        let repo = Repo::parse(&self.name)?;
+        let cached = hub.folder(&repo);
+        check_file_name(name)?;
+        if cached.find(name).is_some() {
+            return Ok(());
+        }
+        let page = repo.page(&hub.endpoint);
+        let hint = match self.asked() {
+            Some(Ok(listing)) if listing.holds(name) == Some(false) => {
+                format!("{page} has no such file. {}", listing.instead_of(name))
+            }
+            _ if cached.is_missing(name) => {
+                format!("{page} had no such file when it was fetched; `Hub::file` asks it again.")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::NotFound { what: format!("{name} of {repo}"), hint })
+    }
+
+    fn plain(&self) -> &str {
+        self.name.strip_prefix("datasets/").unwrap_or(&self.name)
     }
 
     fn content<T: From<Bytes>>(
@@ -160,17 +322,29 @@ impl Repository {
     ) -> Result<Content<T>> {
         let (path, source) = match &self.place {
             Place::Embedded => {
-                let plain = self.name.strip_prefix("datasets/").unwrap_or(&self.name);
+                let plain = self.plain();
                 let (bytes, what) = embedded::file(plain, name).ok_or_else(|| Error::NotFound {
                     what: format!("{name} of {}", self.name),
-                    hint: "It is not among the files that are part of eigenlens.".to_owned(),
+                    hint: format!(
+                        "{plain} is part of eigenlens and has {}.",
+                        some_of(&embedded::files(plain))
+                    ),
                 })?;
                 let path = Path::new(&self.name).join(name);
                 let source = Source::Embedded { what };
                 return Ok(Content { path, bytes: Bytes::from_static(bytes).into(), source });
             }
-            Place::Folder(folder) => (folder.join(name), Source::Folder(folder.clone())),
-            Place::Hub(hub) => {
+            Place::Folder(folder) => {
+                let path = folder.join(name);
+                if !path.exists() {
+                    let reason = no_file(folder, name, &self.name);
+                    let source = std::io::Error::new(ErrorKind::NotFound, reason);
+                    return Err(Error::Io { action: "read", path, source });
+                }
+                (path, Source::Folder(folder.clone()))
+            }
+            Place::Hub(hub, _) => {
+                self.check_there(hub, name)?;
                 let (path, fetched) = hub.find(&self.name, name)?;
                 let source = if fetched { Source::Hub } else { Source::Cache };
                 (path, source(self.name.clone()))

@@ -7,8 +7,9 @@ use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_
 use faer::{Mat, MatRef, Par};
 use rayon::prelude::*;
 
+use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, column_signs, flip_columns, row_major, values};
-use crate::notebook::Progress;
+use crate::notebook::{Progress, interruptible};
 use crate::{Error, Result};
 
 /// How far a matrix may be from its transpose, relative to its largest entry: rounding of f32
@@ -32,14 +33,15 @@ pub struct Eigh {
 ///
 /// # Errors
 /// A tensor that is not square, empty, holds NaN or is not symmetric (use ½(A + Aᵀ), which is what
-/// the quadratic form xᵀAx means); [`Error::Interrupted`] when Stop is pressed during a batch.
+/// the quadratic form xᵀAx means); [`Error::Interrupted`] when Stop is pressed.
 pub fn eigh(a: &Tensor) -> Result<Eigh> {
     let problem = Problem::of("the matrix of eigh", a)?;
-    let (all_values, all_vectors) = problem.solve(ComputeEigenvectors::Yes, problem.progress())?;
-    let n = problem.n;
+    let (n, lead, home) = (problem.n, problem.lead.clone(), problem.home.clone());
+    let progress = problem.progress();
+    let (all_values, all_vectors) = problem.solve(ComputeEigenvectors::Yes, progress)?;
     Ok(Eigh {
-        values: problem.home.tensor(all_values, &[&problem.lead[..], &[n]].concat())?,
-        vectors: problem.home.tensor(all_vectors, &[&problem.lead[..], &[n, n]].concat())?,
+        values: home.tensor(all_values, &[&lead[..], &[n]].concat())?,
+        vectors: home.tensor(all_vectors, &[&lead[..], &[n, n]].concat())?,
     })
 }
 
@@ -50,7 +52,8 @@ pub fn eigh(a: &Tensor) -> Result<Eigh> {
 /// As [`eigh`].
 pub fn eigvalsh(a: &Tensor) -> Result<Tensor> {
     let problem = Problem::of("the matrix of eigvalsh", a)?;
-    problem.values(problem.progress())
+    let progress = problem.progress();
+    problem.values(progress)
 }
 
 /// [`eigvalsh`] as a part of work that has a progress bar of its own.
@@ -83,13 +86,27 @@ impl Problem {
         Progress::new("eigendecomposition", batch as u64, "problem")
     }
 
-    fn values(&self, progress: Progress) -> Result<Tensor> {
+    fn values(self, progress: Progress) -> Result<Tensor> {
+        let (n, lead, home) = (self.n, self.lead.clone(), self.home.clone());
         let (values, _) = self.solve(ComputeEigenvectors::No, progress)?;
-        self.home.tensor(values, &[&self.lead[..], &[self.n]].concat())
+        home.tensor(values, &[&lead[..], &[n]].concat())
     }
 
     /// Values of every matrix, and vectors if they are asked for.
     fn solve(
+        self,
+        vectors: ComputeEigenvectors,
+        progress: Progress,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
+        match self.n >= MIN_INTERRUPTIBLE_SIZE {
+            true => interruptible("the eigendecomposition", move || {
+                self.solve_in_groups(vectors, progress)
+            }),
+            false => self.solve_in_groups(vectors, progress),
+        }
+    }
+
+    fn solve_in_groups(
         &self,
         vectors: ComputeEigenvectors,
         progress: Progress,

@@ -6,6 +6,7 @@ use faer::{Mat, MatRef};
 use crate::{Error, Result};
 
 /// A dense f64 matrix on the host, with the dtype and device its results go back to.
+#[derive(Clone)]
 pub(super) struct Home {
     dtype: DType,
     device: Device,

@@ -1,5 +1,5 @@
-//! Decompositions of matrices: [`eigh`], [`eigvalsh`], [`svd`], [`qr`], [`lstsq`], [`pinv`], and a fast
-//! [`matmul`].
+//! Decompositions of matrices: [`eigh`], [`eigvalsh`], [`svd`], [`qr`], [`lstsq`], [`pinv`], [`pca`],
+//! and a fast [`matmul`].
 //!
 //! For a symmetric `A` and any `M`, with orthonormal `Q`, `U`, `V`:
 //!
@@ -34,6 +34,7 @@ mod lanes;
 mod matmul;
 mod matrix;
 mod memory;
+mod pca;
 mod qr;
 mod svd;
 mod tile;
@@ -48,6 +49,7 @@ pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::{check_finite, unit_rows};
 pub(crate) use memory::keep_freed_memory;
+pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};
 #[cfg(test)]
@@ -55,3 +57,6 @@ pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::{Avx2, products};
 pub(crate) use tile::{Kernel as TileKernel, Packed};
+
+/// Rows or columns from which one decomposition takes so long that it has to listen to Stop.
+const MIN_INTERRUPTIBLE_SIZE: usize = 512;

@@ -1,9 +1,12 @@
 //! QR decomposition.
 
 use candle_core::Tensor;
+use faer::Mat;
 
+use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, flip_columns, matrix, row_major};
 use crate::Result;
+use crate::notebook::interruptible;
 
 /// The thin decomposition `M = Q R` of an `m × n` matrix, `k = min(m, n)`.
 #[derive(Debug, Clone)]
@@ -18,12 +21,19 @@ pub struct Qr {
 /// negative, it is unique for a matrix of full rank.
 ///
 /// # Errors
-/// A tensor that is not a matrix, is empty or holds NaN.
+/// A tensor that is not a matrix, is empty or holds NaN;
+/// [`Error::Interrupted`](crate::Error::Interrupted) when Stop is pressed.
 pub fn qr(m: &Tensor) -> Result<Qr> {
     let home = Home::of(m);
-    let decomposition = matrix("the matrix of qr", m)?.qr();
-    let mut q = decomposition.compute_thin_Q();
-    let mut r_transposed = decomposition.thin_R().transpose().to_owned();
+    let m = matrix("the matrix of qr", m)?;
+    let decompose = |m: Mat<f64>| {
+        let decomposition = m.qr();
+        (decomposition.compute_thin_Q(), decomposition.thin_R().transpose().to_owned())
+    };
+    let (mut q, mut r_transposed) = match m.nrows().max(m.ncols()) >= MIN_INTERRUPTIBLE_SIZE {
+        true => interruptible("the QR decomposition", move || Ok(decompose(m)))?,
+        false => decompose(m),
+    };
     let k = q.ncols();
     let signs: Vec<f64> =
         (0..k).map(|i| if r_transposed[(i, i)] < 0.0 { -1.0 } else { 1.0 }).collect();

@@ -4,9 +4,11 @@ use candle_core::Tensor;
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd as faer_svd, svd_scratch};
-use faer::{Mat, Par, Spec};
+use faer::{Mat, MatRef, Par, Spec};
 
+use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, column_signs, flip_columns, matrix, row_major};
+use crate::notebook::interruptible;
 use crate::{Error, Result};
 
 /// The thin singular value decomposition `M = U Σ Vᵀ` of an `m × n` matrix, `k = min(m, n)`.
@@ -30,7 +32,7 @@ struct Factors {
 /// The thin singular value decomposition of `m`, `[rows, columns]`.
 ///
 /// # Errors
-/// A tensor that is not a matrix, is empty or holds NaN.
+/// A tensor that is not a matrix, is empty or holds NaN; [`Error::Interrupted`] when Stop is pressed.
 pub fn svd(m: &Tensor) -> Result<Svd> {
     let home = Home::of(m);
     let Factors { u, values, v } = factors("the matrix of svd", m)?;
@@ -93,8 +95,17 @@ impl Factors {
     }
 }
 
-fn factors(what: &str, tensor: &Tensor) -> Result<Factors> {
+fn factors(what: &'static str, tensor: &Tensor) -> Result<Factors> {
     let m = matrix(what, tensor)?;
+    match m.nrows().max(m.ncols()) >= MIN_INTERRUPTIBLE_SIZE {
+        true => {
+            interruptible("the singular value decomposition", move || decompose(what, m.as_ref()))
+        }
+        false => decompose(what, m.as_ref()),
+    }
+}
+
+fn decompose(what: &str, m: MatRef<'_, f64>) -> Result<Factors> {
     let (rows, columns) = m.shape();
     let k = rows.min(columns);
     let (mut u, mut v) = (Mat::zeros(rows, k), Mat::zeros(columns, k));
@@ -107,7 +118,7 @@ fn factors(what: &str, tensor: &Tensor) -> Result<Factors> {
     settings.recursion_threshold = usize::MAX;
     let scratch = svd_scratch::<f64>(rows, columns, thin, thin, par, settings);
     faer_svd(
-        m.as_ref(),
+        m,
         values.as_mut(),
         Some(u.as_mut()),
         Some(v.as_mut()),

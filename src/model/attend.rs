@@ -8,6 +8,7 @@ use super::kernels::Cap;
 use super::parameters::Block;
 use super::past::Past;
 use super::place::Place;
+use super::precision::{is_half, widened};
 use crate::Result;
 use crate::linalg::{can_fuse, fused};
 
@@ -69,12 +70,18 @@ impl Pass<'_> {
         let q = q.reshape((batch, positions, kv_heads, group, d_head))?;
         let q = q.permute((0, 2, 3, 1, 4))?.contiguous()?;
         let q = q.reshape((batch, kv_heads, group * positions, d_head))?;
-        let scores = (q.matmul(&k.transpose(2, 3)?)? * config.score_scale())?;
+        let scale = config.score_scale_of(layer);
+        let scores = match is_half(q.dtype()) {
+            // Scaled before the product, which could overflow in f16.
+            true => widened(&(q * scale)?.matmul(&k.transpose(2, 3)?)?)?,
+            false => (q.matmul(&k.transpose(2, 3)?)? * scale)?,
+        };
         let scores = scores.reshape((batch, heads, positions, keys))?;
         let scores = cap(scores, config.score_cap)?;
         let scores = place.mask(&scores, config.window(layer))?;
         let scores = self.hook(HookPoint::Scores(layer), scores)?;
-        let pattern = self.hook(HookPoint::Pattern(layer), softmax(&scores)?)?;
+        let pattern = softmax(&scores)?.to_dtype(v.dtype())?;
+        let pattern = self.hook(HookPoint::Pattern(layer), pattern)?;
         let pattern = pattern.reshape((batch, kv_heads, group * positions, keys))?;
         let z = pattern.contiguous()?.matmul(&v)?;
         let z = z.reshape((batch, heads, positions, d_head))?.transpose(1, 2)?.contiguous()?;

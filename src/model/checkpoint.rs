@@ -7,9 +7,9 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::families::{self, CONFIG};
-use super::text::{Origin, TOKENIZER};
-use super::{Config, Decoder};
-use crate::hub::{Repository, fetched};
+use super::text::Origin;
+use super::{Config, Decoder, DecoderLoader};
+use crate::hub::Repository;
 use crate::store::{replace, save};
 use crate::{Error, Result};
 
@@ -25,30 +25,27 @@ impl Decoder {
     /// [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-NeoX and Pythia, Llama 2 and 3, SmolLM2, Mistral, Qwen-2, Gemma 2, and
-    /// the bilinear transformers; weights in one file or in several with an index.
+    /// the bilinear transformers; weights in one file or in several with an index, `.safetensors` or
+    /// else the `pytorch_model.bin` of older repositories, of which nothing is executed.
     ///
     /// # Errors
     /// A repository that is neither in the cache nor reachable; files that are damaged, do not fit
-    /// each other, or say something of the model that is unknown here and could change its numbers.
+    /// each other, or say something of the model that is unknown here and could change its numbers
+    /// ([`DecoderLoader`] goes on without such fields); quantised weights; an adapter without its
+    /// model.
     pub fn from_pretrained(name: &str, device: &Device) -> Result<Self> {
         Self::from_pretrained_as(name, device, DType::F32)
     }
 
     /// [`Decoder::from_pretrained`] with weights and activations in another floating point type:
-    /// bf16 or f16 halve the memory and cost digits, f64 doubles it.
+    /// bf16 or f16 halve the memory and cost digits, f64 doubles it. Such a model works with
+    /// autoencoders, hooks and losses as one in f32 does: [`Sae::encode`](crate::sae::Sae::encode)
+    /// widens what it reads, and what is put back has the model's type.
     ///
     /// # Errors
     /// As [`Decoder::from_pretrained`]; a type that is not floating point.
     pub fn from_pretrained_as(name: &str, device: &Device, dtype: DType) -> Result<Self> {
-        let path = Path::new(name);
-        if let Some(path) = fetched(name)? {
-            return Self::from_gguf_as(path, device, dtype);
-        }
-        let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-        if is_gguf && !path.is_dir() {
-            return Self::from_gguf_as(path, device, dtype);
-        }
-        Self::from_repository_as(&Repository::find(name)?, device, dtype)
+        DecoderLoader::new().dtype(dtype).load(name, device)
     }
 
     /// [`Decoder::from_pretrained`], from a repository.
@@ -68,7 +65,7 @@ impl Decoder {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        families::load(repository, device, dtype)
+        DecoderLoader::new().dtype(dtype).from_repository(repository, device)
     }
 
     /// A model of the Llama family from tensors of your own: `config` as [`Config::llama`] with what
@@ -106,7 +103,7 @@ impl Decoder {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         save(&folder.join(WEIGHTS), self.weights(), dtype)?;
         if let Some(tokenizer) = self.origin().tokenizer.get() {
-            tokenizer.save(folder.join(TOKENIZER))?;
+            tokenizer.save_in(folder)?;
         }
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))
     }

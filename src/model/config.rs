@@ -45,6 +45,9 @@ pub struct Config {
     pub attention_bias: bool,
     /// What `q·k` is multiplied by. `None`: `d_head^(-1/2)`.
     pub score_scale: Option<f64>,
+    /// Whether the scores of layer l, from 0, are also divided by l + 1, as in the GPT-2 models of
+    /// Stanford's CRFM (`scale_attn_by_inverse_layer_idx`).
+    pub inverse_layer_scale: bool,
     /// Bound c of attention scores, `c tanh(score / c)`; `None`: unbounded.
     pub score_cap: Option<f64>,
     /// Keys that a query sees, itself the last of them, layer by layer; `None` in a layer: all that
@@ -248,6 +251,7 @@ impl Config {
             qkv_bias: false,
             attention_bias: false,
             score_scale: None,
+            inverse_layer_scale: false,
             score_cap: None,
             windows: Vec::new(),
             attention_scale: 1. / (2. * layers as f64).sqrt(),
@@ -334,9 +338,17 @@ impl Config {
         self.windows.get(layer).copied().flatten()
     }
 
-    /// What `q·k` is multiplied by.
+    /// What `q·k` is multiplied by, before any division by the number of the layer.
     pub fn score_scale(&self) -> f64 {
         self.score_scale.unwrap_or((self.d_head() as f64).powf(-0.5))
+    }
+
+    /// What `q·k` is multiplied by in a layer.
+    pub(super) fn score_scale_of(&self, layer: usize) -> f64 {
+        match self.inverse_layer_scale {
+            true => self.score_scale() / (layer + 1) as f64,
+            false => self.score_scale(),
+        }
     }
 
     /// The entries of a head that rotary embedding turns.

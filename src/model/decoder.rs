@@ -52,6 +52,13 @@ impl Decoder {
         &self.0.origin
     }
 
+    /// What to know before trusting its numbers, such as fields of `config.json` that were ignored
+    /// because [`DecoderLoader::allow_unknown_fields`](super::DecoderLoader::allow_unknown_fields)
+    /// asked for it.
+    pub fn notes(&self) -> &[String] {
+        &self.0.origin.notes
+    }
+
     /// Sizes and parts.
     pub fn config(&self) -> &Config {
         &self.0.config
@@ -62,7 +69,7 @@ impl Decoder {
         &self.0.device
     }
 
-    /// The dtype of weights and activations.
+    /// The dtype of weights and activations. Logits and losses are at least f32.
     pub fn dtype(&self) -> DType {
         self.0.parameters.embed.dtype()
     }
@@ -93,13 +100,34 @@ impl Decoder {
     /// # Errors
     /// Memory.
     pub fn widened(&self) -> Result<Self> {
-        let parameters = self.parameters().to_dtype(self.config(), DType::F64)?;
+        self.to_dtype(DType::F64)
+    }
+
+    /// The same model with weights and activations in another floating point type.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let config = Config { vocab: 11, ..Config::llama(1, 2, 8, 16) };
+    /// let half = Decoder::random(config, 0, &Device::Cpu)?.to_dtype(DType::BF16)?;
+    /// assert_eq!(half.dtype(), DType::BF16);
+    /// let logits = half.logits(&Tensor::new(&[[1u32, 2, 3]], &Device::Cpu)?)?;
+    /// assert_eq!(logits.dtype(), DType::F32);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// A type that is not floating point; memory.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        check_float(dtype)?;
+        let parameters = self.parameters().to_dtype(self.config(), dtype)?;
         let origin = self.origin().clone();
         Ok(Self::from_parameters(self.config().clone(), parameters, self.device(), origin))
     }
 
     /// Logits `[batch, positions, vocab]` of `tokens`, integers `[batch, positions]` or
-    /// `[positions]` (a batch of one).
+    /// `[positions]` (a batch of one). They are f32 where the model is f16 or bf16, and of the
+    /// model's dtype otherwise.
     ///
     /// # Errors
     /// Tokens that are not in the vocabulary, or more than the context holds.
@@ -112,7 +140,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::logits`]; a hook that cannot fire; a replacement that fails or has another
-    /// shape.
+    /// shape or dtype.
     pub fn run(&self, tokens: &Tensor, hooks: &Hooks) -> Result<(Tensor, Cache)> {
         let mut pass = self.pass(false, hooks)?;
         let stream = pass.stream(&self.checked(tokens)?, None)?;
@@ -263,6 +291,17 @@ impl Decoder {
     }
 }
 
+/// Fails for a dtype that is not floating point.
+pub(super) fn check_float(dtype: DType) -> Result<()> {
+    match dtype.is_float() && !matches!(dtype, DType::F8E4M3) {
+        true => Ok(()),
+        false => {
+            let expected = "a floating point type: f32, f16, bf16 or f64";
+            Err(Error::invalid("the type of weights", expected, dtype.as_str()))
+        }
+    }
+}
+
 impl fmt::Display for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { layers, heads, d_model, context, vocab, .. } = self.config();
@@ -271,7 +310,11 @@ impl fmt::Display for Decoder {
             "transformer of {layers} layers, {heads} heads, d_model {d_model}, context {context}, \
              {vocab} tokens, from {}",
             self.source()
-        )
+        )?;
+        if self.dtype() != DType::F32 {
+            write!(f, ", in {}", self.dtype().as_str())?;
+        }
+        self.notes().iter().try_for_each(|note| write!(f, "\nnote: {note}"))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use candle_core::DType;
+
 use super::{Decoder, Hooks, Sampling};
 use crate::encode::escape;
 use crate::notebook::MimeBundle;
@@ -21,6 +23,9 @@ pub struct Effect {
 pub struct EffectRow {
     /// The token's text.
     pub token: String,
+    /// The token as the table shows it; see
+    /// [`Tokenizer::visible`](crate::data::text::Tokenizer::visible).
+    pub visible: String,
     /// Its logit without the hooks.
     pub before: f32,
     /// Its logit with them.
@@ -46,7 +51,7 @@ impl Decoder {
     /// As [`Decoder::tokens`] and [`Decoder::run`]; a count of zero or above the vocabulary.
     pub fn effect(&self, text: &str, hooks: &Hooks, count: usize) -> Result<Effect> {
         let tokenizer = self.tokenizer()?;
-        let vocab = tokenizer.vocab();
+        let vocab = self.config().vocab;
         if count == 0 || count > vocab {
             let expected = format!("between 1 and {vocab}, the tokens");
             return Err(Error::invalid("the number of tokens", expected, count));
@@ -55,7 +60,10 @@ impl Decoder {
         let last = |hooks: &Hooks| -> Result<(Vec<f32>, Vec<f64>)> {
             let logits = self.run(&tokens, hooks)?.0.get(0)?;
             let logits = logits.get(logits.dim(0)? - 1)?;
-            Ok((logits.to_vec1()?, Sampling::default().probabilities(&logits)?))
+            Ok((
+                logits.to_dtype(DType::F32)?.to_vec1()?,
+                Sampling::default().probabilities(&logits)?,
+            ))
         };
         let (before, p_before) = last(&Hooks::new())?;
         let (after, p_after) = last(hooks)?;
@@ -65,6 +73,7 @@ impl Decoder {
         let row = |token: &usize| {
             Ok(EffectRow {
                 token: tokenizer.token(*token as u32)?,
+                visible: tokenizer.visible(*token as u32)?,
                 before: before[*token],
                 after: after[*token],
                 p_before: p_before[*token],
@@ -89,8 +98,9 @@ impl Effect {
 
     fn html(&self) -> String {
         let mut html = format!(
-            "<div>divergence {:.4} nats</div><table><tr><th>token</th><th>logit</th>\
-             <th>changed</th><th>change</th><th>p</th><th>changed</th></tr>",
+            "<div>divergence {:.4} nats</div><table><tr><th>token</th>\
+             <th>logit before</th><th>logit after</th><th>change</th>\
+             <th>p before</th><th>p after</th></tr>",
             self.divergence
         );
         for row in &self.rows {
@@ -98,7 +108,7 @@ impl Effect {
                 html,
                 "<tr><td><code>{}</code></td><td>{:.3}</td><td>{:.3}</td><td>{:+.3}</td>\
                  <td>{:.2} %</td><td>{:.2} %</td></tr>",
-                escape(&format!("{:?}", row.token)),
+                escape(&row.visible),
                 row.before,
                 row.after,
                 row.change(),
@@ -115,7 +125,7 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "divergence {:.4} nats", self.divergence)?;
         for row in &self.rows {
-            let (token, change) = (format!("{:?}", row.token), row.change());
+            let (token, change) = (&row.visible, row.change());
             let (p, q) = (100.0 * row.p_before, 100.0 * row.p_after);
             writeln!(f, "{token:>16} {p:6.2} % → {q:6.2} %   logit {change:+.3}")?;
         }
@@ -147,7 +157,7 @@ mod tests {
         // A norm follows: twice the stream the other way round is the same logits negated.
         assert!(effect.rows.iter().all(|row| (row.before + row.after).abs() < 1e-4));
         let sum: f64 = effect.rows.iter().map(|row| row.p_after).sum();
-        // The model has two tokens more than the tokenizer.
+        // The model has two rows more than there are tokens.
         assert!((sum - 258.0 / 260.0).abs() < 1e-3 && effect.html().contains("<td>"));
         assert!(model.effect("the", &hooks, 0).is_err() && model.effect("", &hooks, 1).is_err());
     }

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::{Decoder, Hooks};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
-use crate::notebook::Progress;
+use crate::notebook::{OnStop, Progress, StopShield, safe_point};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, Checkpoint, History, Optimizer, clip, cosine, gradients, warmup,
@@ -42,6 +42,8 @@ pub struct TrainOptions {
     pub seed: u64,
     /// A folder to save to at every row of the history, and to go on from; none.
     pub checkpoint: Option<PathBuf>,
+    /// What the fit does when Stop is pressed; it ends the cell.
+    pub on_stop: OnStop,
 }
 
 impl Default for TrainOptions {
@@ -58,6 +60,7 @@ impl Default for TrainOptions {
             held_out: 64,
             seed: 0,
             checkpoint: None,
+            on_stop: OnStop::default(),
         }
     }
 }
@@ -69,11 +72,13 @@ impl Decoder {
     ///
     /// With a checkpoint folder it saves itself at every row, and a fit that was cut off, by Stop
     /// or by a crash, goes on from there when it is called again with the same options: the
-    /// weights in the end are the same as without the break. The same seed gives the same run.
+    /// weights in the end are the same as without the break. The same seed gives the same run. When
+    /// Stop is pressed, the model keeps the weights it has and [`OnStop`] says what is returned.
     ///
     /// # Errors
     /// Options of zero; windows longer than the texts or the context; tokens that are not in the
-    /// vocabulary; a loss that diverges; a checkpoint of another fit, or that cannot be written.
+    /// vocabulary; a loss that diverges; a checkpoint of another fit, or that cannot be written;
+    /// [`Error::Stopped`] when Stop is pressed.
     pub fn fit(&self, train: &Tokens, test: &Tokens, options: &TrainOptions) -> Result<History> {
         self.fit_until(train, test, options, options.steps)
     }
@@ -97,7 +102,8 @@ impl Decoder {
         let mut adamw = AdamW::new(parameters.clone(), settings)?;
         let mut history = History::new("row", &["step", "train_loss", "val_loss"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
-            let asked = TrainOptions { checkpoint: None, ..options.clone() };
+            let asked =
+                TrainOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
             Checkpoint::new(folder, format!("{asked:?} for {:?}", self.config()))
         });
         let first = match &checkpoint {
@@ -107,6 +113,7 @@ impl Decoder {
             None => 0,
         };
         let mut progress = Progress::new("training", (options.steps - first) as u64, "step");
+        let _shield = StopShield::new();
         let mut losses = Vec::new();
         for step in first..end {
             // A stream of its own for each step: a fit that goes on draws what it would have drawn.
@@ -136,7 +143,7 @@ impl Decoder {
             }
             if progress.advance(1) && !last {
                 history.interrupted = true;
-                break;
+                return options.on_stop.end_fit(step + 1, options.steps, "step", history);
             }
         }
         Ok(history)
@@ -154,7 +161,7 @@ impl Decoder {
     /// [`Decoder::mean_loss`] with `hooks` acting in every forward pass.
     ///
     /// # Errors
-    /// As [`Decoder::mean_loss`] and [`Decoder::run`].
+    /// As [`Decoder::mean_loss`] and [`Decoder::run`]; [`Error::Interrupted`] when Stop is pressed.
     pub fn mean_loss_with(
         &self,
         text: &Tokens,
@@ -166,6 +173,7 @@ impl Decoder {
         let count = windows.dim(0)?;
         let mut sum = 0.0;
         for start in (0..count).step_by(GROUP) {
+            safe_point("measuring the loss")?;
             let group: Tensor = windows.narrow(0, start, GROUP.min(count - start))?;
             let loss = self.loss_with(&group, hooks, false)?.to_dtype(DType::F64)?;
             sum += group.dim(0)? as f64 * loss.to_scalar::<f64>()?;

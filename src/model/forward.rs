@@ -10,8 +10,10 @@ use super::kernels::{Act, Gate, RowNorm};
 use super::parameters::{Block, NormWeights};
 use super::past::Past;
 use super::place::Place;
+use super::precision::{is_half, widened};
 use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
 use crate::linalg::{can_fuse, fused, matmul_nt};
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// One forward pass: the model, whether gradients flow, and what is looked at on the way.
@@ -56,6 +58,7 @@ impl Pass<'_> {
         let (mut x, mut past) = (x, past);
         let positions = x.dim(1)?;
         for layer in layers {
+            safe_point("the forward pass")?;
             x = self.block(layer, x, place, past.as_deref_mut())?;
         }
         if let Some(past) = past {
@@ -86,11 +89,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Logits `[batch, positions, vocab]` of the residual stream after all layers.
+    /// Logits `[batch, positions, vocab]` of the residual stream after all layers, at least f32.
     pub(super) fn unembed(&mut self, stream: &Tensor) -> Result<Tensor> {
         let x = self.final_norm(stream)?;
         let logits = linear(&x, &self.weight(self.model.parameters().unembed()), None)?;
-        cap(logits, self.model.config().logit_cap)
+        cap(widened(&logits)?, self.model.config().logit_cap)
     }
 
     /// What the unembedding reads.
@@ -172,6 +175,9 @@ impl Pass<'_> {
         if norm == Norm::None {
             return Ok(x.clone());
         }
+        if is_half(x.dtype()) {
+            return self.norm_of_half(x, norm, weights, points);
+        }
         let gain = weights.factor(norm, |var| self.weight(var))?;
         let bias = self.optional(&weights.bias);
         let eps = norm.eps();
@@ -185,22 +191,42 @@ impl Pass<'_> {
             }
             fused(x, kernel)?
         } else {
-            let x = match norm.centres() {
-                true => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
-                false => x.clone(),
-            };
-            let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-            let scale = self.hook(points.0, scale)?;
-            self.hook(points.1, x.broadcast_div(&scale)?)?
+            let normalized = self.normalized(x, norm, points.0)?;
+            self.hook(points.1, normalized)?
         };
-        let scaled = match &gain {
-            Some(gain) => normalized.broadcast_mul(gain)?,
-            None => normalized,
-        };
-        match &bias {
-            Some(bias) => Ok(scaled.broadcast_add(bias)?),
-            None => Ok(scaled),
+        scaled_and_shifted(normalized, gain.as_ref(), bias.as_ref())
+    }
+
+    /// [`Pass::norm`] of an f16 or bf16 activation: squares overflow in f16, and bf16 has too few
+    /// digits for their mean, so all is computed in f32 and rounded at the end.
+    fn norm_of_half(
+        &mut self,
+        x: &Tensor,
+        norm: Norm,
+        weights: &NormWeights,
+        points: NormPoints,
+    ) -> Result<Tensor> {
+        let dtype = x.dtype();
+        let gain = weights.factor(norm, |var| self.weight(var))?;
+        let gain = gain.map(|gain| widened(&gain)).transpose()?;
+        let bias = self.optional(&weights.bias).map(|bias| widened(&bias)).transpose()?;
+        let mut normalized = self.normalized(&widened(x)?, norm, points.0)?;
+        if !self.hooks.pass_by(points.1) {
+            let rounded = self.hook(points.1, normalized.to_dtype(dtype)?)?;
+            normalized = widened(&rounded)?;
         }
+        Ok(scaled_and_shifted(normalized, gain.as_ref(), bias.as_ref())?.to_dtype(dtype)?)
+    }
+
+    /// `x` by its norm, before gain and bias, with hooks at the norm's denominator.
+    fn normalized(&mut self, x: &Tensor, norm: Norm, denominator: HookPoint) -> Result<Tensor> {
+        let x = match norm.centres() {
+            true => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+            false => x.clone(),
+        };
+        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps())?.sqrt()?;
+        let scale = self.hook(denominator, scale)?;
+        Ok(x.broadcast_div(&scale)?)
     }
 
     /// Lets the hooks at `point` act.
@@ -216,6 +242,18 @@ impl Pass<'_> {
     /// A weight that some models do not have.
     pub(super) fn optional(&self, var: &Option<Var>) -> Option<Tensor> {
         var.as_ref().map(|var| self.weight(var))
+    }
+}
+
+/// `gain ∘ x + bias`.
+fn scaled_and_shifted(x: Tensor, gain: Option<&Tensor>, bias: Option<&Tensor>) -> Result<Tensor> {
+    let scaled = match gain {
+        Some(gain) => x.broadcast_mul(gain)?,
+        None => x,
+    };
+    match bias {
+        Some(bias) => Ok(scaled.broadcast_add(bias)?),
+        None => Ok(scaled),
     }
 }
 
@@ -235,6 +273,9 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 
 /// candle's GELUs have gradients of six digits, so that those that are differentiated are composed.
 fn activate(activation: Option<Activation>, x: &Tensor) -> Result<Tensor> {
+    if activation.is_some() && is_half(x.dtype()) {
+        return Ok(activate(activation, &widened(x)?)?.to_dtype(x.dtype())?);
+    }
     Ok(match activation {
         None => x.clone(),
         Some(Activation::Relu) => x.relu()?,

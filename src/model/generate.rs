@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::past::Past;
 use super::{Decoder, Hooks};
-use crate::notebook::Progress;
+use crate::notebook::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -66,12 +66,15 @@ impl Sampling {
 }
 
 impl Decoder {
-    /// Continues `tokens` by `count` tokens. Attention keeps its keys and values, so each new token
-    /// costs one position. When Stop is pressed, it returns what it has.
+    /// Continues `tokens` by up to `count` tokens. It stops after one of [`Decoder::end_tokens`],
+    /// which is then the last; [`Decoder::with_end_tokens`] chooses others, or none. Attention keeps
+    /// its keys and values, so each new token costs one position. When Stop is pressed, the call fails
+    /// and `stopped::<Vec<u32>>()` returns the tokens so far.
     ///
     /// # Errors
     /// No tokens, or more with the new ones than the context holds; tokens that are not in the
-    /// vocabulary; see [`Sampling::probabilities`].
+    /// vocabulary; see [`Sampling::probabilities`] and [`Decoder::end_tokens`]; [`Error::Stopped`] when
+    /// Stop is pressed.
     pub fn generate_tokens(
         &self,
         tokens: &[u32],
@@ -102,15 +105,27 @@ impl Decoder {
             return Err(Error::invalid("the prompt", expected, tokens.len() + count));
         }
         self.checked(&Tensor::new(tokens, self.device())?)?;
+        let ends = self.end_tokens()?;
         let mut rng = Rng::seed(sampling.seed);
         let (mut all, mut past, mut unseen) = (tokens.to_vec(), Past::default(), 0);
         let mut progress = Progress::new("generating", count as u64, "token");
-        for _ in 0..count {
+        let _shield = StopShield::new();
+        for step in 0..count {
             let logits = self.next_logits(&all[unseen..], &mut past, hooks)?;
             unseen = all.len();
-            all.push(draw(&sampling.probabilities(&logits)?, f64::from(rng.unit())));
-            if progress.advance(1) {
+            let next = draw(&sampling.probabilities(&logits)?, f64::from(rng.unit()));
+            all.push(next);
+            if ends.contains(&next) {
+                progress.note("ended by itself");
+            }
+            let stopped = progress.advance(1);
+            if ends.contains(&next) {
                 break;
+            }
+            if stopped && step + 1 < count {
+                let access = "`stopped::<Vec<u32>>()?` gives the tokens so far, which the model's \
+                              `decode` turns into text.";
+                return OnStop::EndCell.end("generating", all, access);
             }
         }
         Ok(all)

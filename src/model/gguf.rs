@@ -1,16 +1,16 @@
 //! Models in GGUF files.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
-use super::families::llama;
+use super::families::{ignored_note, llama};
 use super::text::Origin;
-use super::{Config, Decoder, Norm, Position, Rotary, Scaling};
+use super::{Config, Decoder, DecoderLoader, Norm, Position, Rotary, Scaling};
+use crate::Result;
 use crate::gguf::{Gguf, Llama, Rope};
 use crate::hub::Source;
-use crate::{Error, Result};
+use crate::store::UnknownFields;
 
 impl Decoder {
     /// The model in the GGUF file `path`, of architecture `llama` (Llama, SmolLM2, Mistral), its
@@ -31,19 +31,24 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::from_gguf`]; a type that is not floating point.
     pub fn from_gguf_as(path: impl AsRef<Path>, device: &Device, dtype: DType) -> Result<Self> {
-        if !dtype.is_float() {
-            let found = dtype.as_str();
-            return Err(Error::invalid("the type of weights", "a floating point type", found));
-        }
+        DecoderLoader::new().dtype(dtype).gguf(path, device)
+    }
+
+    pub(super) fn read_gguf(
+        path: &Path,
+        device: &Device,
+        dtype: DType,
+        unknown: UnknownFields,
+    ) -> Result<Self> {
         let gguf = Gguf::open(path)?;
-        let mut model = Llama::new(&gguf)?;
+        let mut model = Llama::new(&gguf, unknown)?;
         let config = config(&model);
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
         let origin = Origin {
             source: Source::File(gguf.path().to_owned()),
-            repository: None,
-            tokenizer_name: None,
             gguf: Some(gguf.clone()),
-            tokenizer: OnceLock::new(),
+            notes: ignored_note(&file, &model.ignored).into_iter().collect(),
+            ..Origin::default()
         };
         config
             .check()
@@ -228,6 +233,61 @@ mod tests {
         assert!(message.contains("rope_freqs.weight") && message.contains("found 5"), "{message}");
     }
 
+    /// Case 36.
+    #[test]
+    fn types_that_are_not_read_are_told_before_anything_is_read_with_those_that_are() {
+        let (_, weights) = theirs(false, false);
+        // The embedding comes first and would fail if it were read.
+        let damaged = file(&weights)
+            .floats("token_embd.weight", &[11, 8], &[f32::NAN; 88])
+            .tensor("blk.1.ffn_norm.weight", &[8], 24, vec![0; 8])
+            .tensor("output_norm.weight", &[8], 25, vec![0; 16])
+            .tensor("blk.1.attn_norm.weight", &[8], 25, vec![0; 16]);
+        let message = load(&damaged).unwrap_err().to_string();
+        for part in ["I8 (`blk.1.ffn_norm.weight`)", "I16 (`", "F16", "Q8_0", "Q4_K", "Q6_K"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        assert!(!message.contains("IQ4_NL"), "{message}");
+        let unknown = file(&weights).tensor("output_norm.weight", &[8], 99, vec![0; 8]);
+        let message = load(&unknown).unwrap_err().to_string();
+        assert!(message.contains("type 99") && message.contains("Q8_0"), "{message}");
+    }
+
+    #[test]
+    fn one_of_several_files_and_other_architectures_name_the_way_out() {
+        let (_, weights) = theirs(false, false);
+        let part = |key: &str, value: u16| {
+            file(&weights).entry("split.count", 2, value.to_le_bytes().to_vec()).entry(
+                key,
+                2,
+                1u16.to_le_bytes().to_vec(),
+            )
+        };
+        let message = load(&part("split.no", 3)).unwrap_err().to_string();
+        assert!(message.contains("part 2 of 3") && message.contains("--merge"), "{message}");
+        load(&part("split.no", 1)).unwrap();
+        let other = file(&weights).text("general.architecture", "qwen2");
+        let message = load(&other).unwrap_err().to_string();
+        assert!(message.contains("qwen2") && message.contains("from_pretrained"), "{message}");
+    }
+
+    #[test]
+    fn unknown_metadata_is_told_at_once_and_can_be_allowed() {
+        let (_, weights) = theirs(false, false);
+        let sample = file(&weights).u32("llama.expert_count", 8).f32("llama.logit_scale", 0.5);
+        let message = load(&sample).unwrap_err().to_string();
+        for part in ["`llama.expert_count`: 8", "`llama.logit_scale`: 0.5", "DecoderLoader"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, sample.bytes()).unwrap();
+        let loader = DecoderLoader::new().allow_unknown_fields();
+        let model = loader.load(path.to_str().unwrap(), CPU).unwrap();
+        assert!(model.notes()[0].contains("llama.expert_count: 8"), "{:?}", model.notes());
+        assert_eq!(logits(&model), logits(&load(&file(&weights)).unwrap()));
+    }
+
     #[test]
     fn what_a_file_lacks_or_says_more_is_named() {
         let (_, weights) = theirs(false, false);
@@ -270,6 +330,14 @@ mod tests {
         assert_eq!(logits(&load(&same).unwrap()), logits(&load(&whole).unwrap()));
         let message = load(&whole).unwrap().tokenizer().unwrap_err().to_string();
         assert!(message.contains("tokenizer.ggml.model"), "{message}");
+        // Case 37: a SentencePiece tokenizer.
+        for (kind, name) in [("llama", "SentencePiece"), ("bert", "WordPiece")] {
+            let model = load(&whole.clone().text("tokenizer.ggml.model", kind)).unwrap();
+            let message = model.tokens("x").unwrap_err().to_string();
+            for part in [name, "tokenizer.json", "with_tokenizer", "save_pretrained"] {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
         assert!(Decoder::from_gguf_as("x.gguf", CPU, DType::U32).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{Config, HookPoint};
 use crate::{Error, Result};
@@ -55,7 +55,8 @@ impl Hooks {
     }
 
     /// Goes on with `change(activation)` at `point`; several changes act in the order given. The
-    /// result must have the activation's shape.
+    /// result must have the activation's shape and dtype. In an f16 or bf16 model, convert other
+    /// tensors first: `x.broadcast_add(&direction.to_dtype(x.dtype())?)`.
     pub fn replace(
         mut self,
         point: HookPoint,
@@ -112,10 +113,20 @@ impl Hooks {
     ) -> Result<Tensor> {
         let mut activation = activation;
         for change in self.replacements.get(&point).into_iter().flatten() {
-            let changed = change(&activation)?;
+            let dtype = activation.dtype();
+            let changed =
+                change(&activation).map_err(|reason| of_two_dtypes(reason, point, dtype))?;
             if changed.dims() != activation.dims() {
                 let what = format!("what replaces {point}");
                 return Err(Error::shape(what, format!("{:?}", activation.dims()), changed.dims()));
+            }
+            if changed.dtype() != dtype {
+                let expected = format!(
+                    "{}, as the activation is: end the hook with `.to_dtype(x.dtype())?`",
+                    dtype.as_str()
+                );
+                let what = format!("the dtype of what replaces {point}");
+                return Err(Error::invalid(what, expected, changed.dtype().as_str()));
             }
             activation = changed;
         }
@@ -127,6 +138,35 @@ impl Hooks {
             cache.0.insert(point, kept);
         }
         Ok(activation)
+    }
+}
+
+/// What a hook failed with, in words if it mixed the dtype of its activation with another.
+fn of_two_dtypes(reason: Error, point: HookPoint, dtype: DType) -> Error {
+    let mut inner = match &reason {
+        Error::Tensor(inner) => inner,
+        _ => return reason,
+    };
+    loop {
+        inner = match inner {
+            candle_core::Error::WithBacktrace { inner, .. }
+            | candle_core::Error::Context { inner, .. }
+            | candle_core::Error::WithPath { inner, .. } => inner,
+            candle_core::Error::DTypeMismatchBinaryOp { lhs, rhs, op } => {
+                let expected = format!(
+                    "of one dtype, {} here: convert other tensors with `.to_dtype(x.dtype())?`, or \
+                     the activation with `x.to_dtype(DType::F32)?` and the result back",
+                    dtype.as_str()
+                );
+                let found = format!("{} and {} in `{op}`", lhs.as_str(), rhs.as_str());
+                return Error::invalid(
+                    format!("what the hook at {point} computes"),
+                    expected,
+                    found,
+                );
+            }
+            _ => return reason,
+        };
     }
 }
 

@@ -1,11 +1,14 @@
 //! The matrices that the literature names.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::parameters::Block;
 use super::{Decoder, Mlp};
-use crate::linalg::matmul_tn;
+use crate::linalg::{matmul_nt, matmul_tn};
 use crate::{Error, Result};
+
+/// Rows of a narrow unembedding that are widened at a time.
+const UNEMBED_ROWS: usize = 8_192;
 
 /// Weights under the names of the literature. They are the stored ones, without a copy where that
 /// is possible, and rows are outputs: `y = W x`.
@@ -19,6 +22,42 @@ impl Decoder {
     /// it is tied, the embeddings.
     pub fn w_u(&self) -> Tensor {
         self.parameters().unembed().as_detached_tensor()
+    }
+
+    /// What directions `[n, d_model]` of the residual stream's end add to each logit, `[n, vocab]` in
+    /// f32: `W_u (γ ∘ c(d))` with the final norm's gain γ (`1 + w` for Gemma, 1 where there is none)
+    /// and, for a LayerNorm, `c(d) = d − mean(d)`. The division by the stream's length, which the
+    /// norm does as well, is left out: it is one positive number for all tokens of a position.
+    ///
+    /// # Errors
+    /// Directions of another width.
+    pub fn direct_logits(&self, directions: &Tensor) -> Result<Tensor> {
+        let (_, width) = directions.dims2()?;
+        let (d, norm) = (self.config().d_model, self.config().norm);
+        if width != d {
+            let expected = format!("[n, {d}], the model's width");
+            return Err(Error::shape("the directions", expected, directions.dims()));
+        }
+        let mut directions = directions.to_dtype(DType::F32)?;
+        if norm.centres() {
+            directions = directions.broadcast_sub(&directions.mean_keepdim(1)?)?;
+        }
+        let gain = self.parameters().ln_final.factor(norm, |var| var.as_detached_tensor())?;
+        if let Some(gain) = gain {
+            directions = directions.broadcast_mul(&gain.to_dtype(DType::F32)?)?;
+        }
+        let unembed = self.w_u();
+        if unembed.dtype() == DType::F32 {
+            return matmul_nt(&directions, &unembed);
+        }
+        // Half of a large vocabulary's matrix is widened a part at a time.
+        let rows = unembed.dim(0)?;
+        let parts = (0..rows).step_by(UNEMBED_ROWS).map(|start| {
+            let rows = UNEMBED_ROWS.min(rows - start);
+            let part = unembed.narrow(0, start, rows)?.to_dtype(DType::F32)?;
+            matmul_nt(&directions, &part)
+        });
+        Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
     }
 
     /// Left map of a gated MLP, `[d_hidden, d_model]`: the one that an activation acts on, if there

@@ -22,13 +22,17 @@ mod fit;
 mod forward;
 mod generate;
 mod gguf;
+#[cfg(test)]
+mod half_tests;
 mod hooks;
 mod kernels;
+mod loader;
 mod matrices;
 mod parameters;
 mod past;
 mod place;
 mod point;
+pub(crate) mod precision;
 mod summary;
 mod text;
 
@@ -41,5 +45,7 @@ pub use effect::{Effect, EffectRow};
 pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, Hooks};
+pub use loader::DecoderLoader;
+pub use place::MASKED_SCORE;
 pub use point::HookPoint;
 pub use summary::Summary;

@@ -8,8 +8,13 @@ use super::kernels::Attention;
 use super::{Config, Decoder};
 use crate::{Error, Result};
 
-/// What stands in the scores where a key may not be seen.
-const MASKED: f64 = -1e30;
+/// The attention score of a key that a query may not see, at [`HookPoint::Scores`].
+///
+/// It is a finite f32 in every model, because scores are f32 also where the model is f16 or bf16; in
+/// an f64 model it is the same number. A figure can take scores at or below it as blank.
+///
+/// [`HookPoint::Scores`]: super::HookPoint::Scores
+pub const MASKED_SCORE: f32 = -1e30;
 
 /// Positions `seen .. seen + positions` of a text.
 pub(super) struct Place {
@@ -69,7 +74,7 @@ impl Place {
             kv_heads: config.kv_heads(),
             d_head: config.d_head(),
             turned: config.rotary_dims(),
-            scale: config.score_scale(),
+            scale: config.score_scale_of(layer),
             cap: config.score_cap,
             window: config.window(layer).unwrap_or(usize::MAX),
             cos,
@@ -98,7 +103,7 @@ impl Place {
         let Some(hidden) = own.and_then(|(_, mask)| mask.as_ref()) else {
             return Ok(scores.clone());
         };
-        let masked = Tensor::full(MASKED as f32, (), scores.device())?.to_dtype(scores.dtype())?;
+        let masked = Tensor::full(MASKED_SCORE, (), scores.device())?.to_dtype(scores.dtype())?;
         let masked = masked.broadcast_as(scores.shape())?;
         Ok(hidden.broadcast_as(scores.shape())?.where_cond(&masked, scores)?)
     }

@@ -27,6 +27,10 @@ use crate::{Error, Result};
 /// A norm is `normalized = x / scale` (a LayerNorm: of `x` less its mean), then gain and bias. Its
 /// two points lie **before gain and bias**.
 ///
+/// Activations have the dtype of the model, with one exception: where that is f16 or bf16, the
+/// denominators of norms and the attention scores are f32, because they decide how much everything
+/// else counts.
+///
 /// A point prints and parses under its short name (`1.resid_pre`) and parses under
 /// TransformerLens's too (`blocks.1.hook_resid_pre`), which [`HookPoint::long_name`] gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +61,7 @@ pub enum HookPoint {
     /// Keys after rotary embedding; `blocks.L.attn.hook_rot_k`.
     RotK(usize),
     /// Attention scores `[batch, heads, queries, keys]` before the softmax: scaled, capped, masked
-    /// entries -1e30; `blocks.L.attn.hook_attn_scores`.
+    /// entries [`MASKED_SCORE`](super::MASKED_SCORE), at least f32; `blocks.L.attn.hook_attn_scores`.
     Scores(usize),
     /// Attention probabilities `[batch, heads, queries, keys]`; `blocks.L.attn.hook_pattern`.
     Pattern(usize),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use candle_core::DType;
+
 use super::{Activation, Decoder, Mlp, Norm};
 use crate::encode::thousands;
 use crate::notebook::MimeBundle;
@@ -12,6 +14,7 @@ pub struct Summary {
     title: String,
     /// Name, shape, and how many there are.
     parts: Vec<(String, Vec<usize>, usize)>,
+    notes: Vec<String>,
 }
 
 impl Summary {
@@ -36,7 +39,7 @@ impl fmt::Display for Summary {
             let shape = format!("{times}{shape:?}");
             writeln!(f, "  {name:width$}  {shape:20} {size:>14}")?;
         }
-        Ok(())
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
 
@@ -77,12 +80,13 @@ impl Decoder {
             sliding.map(|window| format!("windows of {window}")),
             config.parallel.then(|| "parallel residual".to_owned()),
             config.tied.then(|| "tied unembedding".to_owned()),
+            (self.dtype() != DType::F32).then(|| format!("in {}", self.dtype().as_str())),
         ];
         for part in more.into_iter().flatten() {
             title.push_str(", ");
             title.push_str(&part);
         }
-        Summary { title, parts }
+        Summary { title, parts, notes: self.notes().to_vec() }
     }
 
     /// Shows the summary as the value of a cell.

@@ -44,8 +44,21 @@ impl<'a, T: ?Sized> Opened<'a, T> {
         self
     }
 
+    /// The value, unless an `Err` was reported in its place.
+    pub(crate) fn value(&self) -> Option<&'a T> {
+        self.0
+    }
+}
+
+/// Shows a value as its own type says. A type of another crate that is shown otherwise has an inherent
+/// method of this name on [`Opened`], which comes first.
+pub trait ShowItself<'a, T: ?Sized + 'a> {
     /// Calls `show` with the value, unless there is none.
-    pub fn shown(self, show: impl FnOnce(&'a T)) {
+    fn shown(self, show: impl FnOnce(&'a T));
+}
+
+impl<'a, T: ?Sized + 'a> ShowItself<'a, T> for Opened<'a, T> {
+    fn shown(self, show: impl FnOnce(&'a T)) {
         if let Some(value) = self.0 {
             show(value);
         }
@@ -209,7 +222,7 @@ mod tests {
                 .tell()
                 .open()
                 .tell()
-                .shown(|value| seen = Some(format!("{:?}", *value)));
+                .shown(|value| seen = Some(format!("{value:?}")));
             seen
         }};
     }

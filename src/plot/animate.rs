@@ -1,13 +1,16 @@
 //! Figures that move: a slider and buttons in plotly, and an animated picture.
 
+use std::fmt;
+
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::arrange::Page;
 use super::figure::Figure;
+use super::palette::{GRID, TEXT};
 use super::panel::Mark;
+use super::plotly_text::themed;
 use super::raster::Canvas;
-use super::scale::{GRID, TEXT};
 use super::space::{Place, Space, SpaceStyle, project, reach};
 use crate::encode::{apng, base64};
 use crate::notebook::MimeBundle;
@@ -54,7 +57,7 @@ impl Film {
                 "frame": {"duration": milliseconds, "redraw": true},
             })
         };
-        let step = |label: &String| json!({"label": label, "method": "animate", "args": [[label], at_once(0)]});
+        let step = |label: &String| json!({"label": themed(label), "method": "animate", "args": [[label], at_once(0)]});
         let steps: Vec<Value> = self.labels.iter().map(step).collect();
         let y = (FOOT - 8.0) / page.height;
         let sliders = json!([{
@@ -62,9 +65,9 @@ impl Film {
             "x": 120.0 / page.width, "xanchor": "left", "y": y, "yanchor": "top",
             "len": page.width - 150.0, "lenmode": "pixels", "pad": {"t": 0, "b": 0},
             "currentvalue": {
-                "prefix": format!("{} ", self.unit), "font": {"size": 12}, "xanchor": "left",
+                "prefix": format!("{} ", themed(&self.unit)), "font": {"size": 13}, "xanchor": "left",
             },
-            "font": {"color": TEXT, "size": 10}, "ticklen": 3, "minorticklen": 0,
+            "font": {"color": TEXT, "size": 13}, "ticklen": 3, "minorticklen": 0,
             "bgcolor": GRID, "bordercolor": GRID, "tickcolor": TEXT, "activebgcolor": TEXT,
         }]);
         let menus = json!([{
@@ -72,10 +75,10 @@ impl Film {
             "x": 12.0 / page.width, "xanchor": "left", "y": y - 18.0 / page.height, "yanchor": "top",
             "pad": {"t": 0, "r": 0, "l": 0, "b": 0},
             "bgcolor": "rgba(128,128,128,0.12)", "bordercolor": GRID,
-            "font": {"color": TEXT, "size": 12},
+            "font": {"color": TEXT, "size": 13},
             "buttons": [
-                {"label": "▶", "method": "animate", "args": [null, at_once(FRAME)]},
-                {"label": "❚❚", "method": "animate", "args": [[null], at_once(0)]},
+                {"label": themed("▶"), "method": "animate", "args": [null, at_once(FRAME)]},
+                {"label": themed("❚❚"), "method": "animate", "args": [[null], at_once(0)]},
             ],
         }]);
         (sliders, menus)
@@ -86,7 +89,7 @@ impl Film {
 /// dark pages.
 ///
 /// As the last expression of a cell it plays there; [`save`](Self::save) writes it to a file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AnimatedPicture {
     bytes: Vec<u8>,
     frames: usize,
@@ -114,9 +117,15 @@ impl AnimatedPicture {
 
     /// Plays it as the value of the cell.
     pub fn evcxr_display(&self) {
-        MimeBundle::text(format!("animated picture of {} frames", self.frames))
+        MimeBundle::text(format!("{self:?}"))
             .with("image/png", Value::String(base64(&self.bytes)))
             .show_as_result();
+    }
+}
+
+impl fmt::Debug for AnimatedPicture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "animated picture of {} frames", self.frames)
     }
 }
 

@@ -2,19 +2,29 @@
 //!
 //! Every panel asks for room around its plotting area: ticks, titles, legend. Within a block all
 //! panels of a column share their left and right room, those of a row their top and bottom room, so
-//! plotting areas line up and nothing overlaps.
+//! plotting areas line up and nothing overlaps. Blocks below each other that have as many columns
+//! share those too. A figure that would be too wide for a page shrinks.
 
 use super::animate::FOOT;
 use super::figure::Figure;
+use super::gaps::{self, wrap};
 use super::panel::{Block, Node, Panel};
 use super::ticks::{self, Orientation};
 
-/// Room for a figure's title.
-const TITLE: f64 = 40.0;
+/// The widest that a figure becomes by itself: JupyterLab shows so much beside its file browser.
+const WIDEST: f64 = 900.0;
 const MARGIN: f64 = 12.0;
-const LINE: f64 = 16.0;
+/// Plotly's mode bar, which appears over the top right corner.
+const MODE_BAR: (f64, f64) = (190.0, 30.0);
+/// A line of text, of a figure's title, and of a block's.
+const LINE: f64 = 18.0;
+const HEADING: f64 = 20.0;
+const TITLE: f64 = 20.0;
+/// How much wider characters of these titles are than those of ticks.
+const HEADING_SIZE: f64 = 16.0 / 13.0;
+const TITLE_SIZE: f64 = 15.0 / 13.0;
 /// A colour bar with its ticks.
-const BAR: f64 = 76.0;
+const BAR: f64 = 86.0;
 
 /// A rectangle in pixels from the top left corner of the figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +52,13 @@ pub(super) struct Page {
     pub(super) width: f64,
     pub(super) height: f64,
     pub(super) panels: Vec<Placed>,
-    /// Centre and baseline of the titles of blocks.
+    /// The lines of the figure's title, and where they begin.
+    pub(super) heading: Vec<String>,
+    pub(super) heading_top: f64,
+    /// What is told below the panels, and how far above the lower edge it ends.
+    pub(super) notes: Vec<String>,
+    pub(super) notes_bottom: f64,
+    /// Centre and lower edge of the titles of blocks.
     pub(super) titles: Vec<(f64, f64, String)>,
     /// Colour axis and place of its bar.
     pub(super) bars: Vec<(usize, Rect)>,
@@ -73,49 +89,202 @@ struct Tracks {
 impl Figure {
     /// Places everything.
     pub(super) fn page(&self) -> Page {
-        let root = self.stretched();
-        let (width, height) = self.total(&root);
-        let mut page = Page { width, height, ..Page::default() };
+        let mut root = self.sized();
+        if self.width.is_none() {
+            self.narrow(&mut root);
+        }
+        let (heading, head) = self.head(width_of(&root));
+        let notes = self.notes(width_of(&root));
         let e = measure_block(&root);
-        page.place(root, MARGIN + e.left, self.head() + e.top);
+        let mut page = Page { width: width_of(&root), heading, ..Page::default() };
+        page.height = self.around(&root) + height_of(&root);
+        page.heading_top = if head > MODE_BAR.1 + HEADING { MODE_BAR.1 + 6.0 } else { 8.0 };
+        (page.notes, page.notes_bottom) = (notes, MARGIN / 2.0);
+        page.place(root, MARGIN + e.left, head + e.top);
         page
     }
 
-    /// The panels at their final sizes: a wanted width or height stretches the plotting areas, not
-    /// the text. Images keep their proportions where only one of the two is given.
-    pub(super) fn stretched(&self) -> Block {
+    /// The panels at the sizes asked for, as a part of a larger figure has them: a wanted width or
+    /// height stretches the plotting areas, not the text. Images keep their proportions where only
+    /// one of the two is given.
+    pub(super) fn sized(&self) -> Block {
         let mut root = self.root.clone();
         root.each_block_mut(&mut |block| {
             settle(block);
             block.bar = block.bar.filter(|&axis| self.colours[axis].bar);
         });
-        let natural = self.total(&root);
-        let mut flat = root.clone();
-        flat.each_panel_mut(&mut |panel| panel.size = (0.0, 0.0));
-        let fixed = self.total(&flat);
-        let factor = |wanted: Option<u32>, fixed: f64, natural: f64| {
-            wanted.map(|px| ((f64::from(px) - fixed) / (natural - fixed).max(1.0)).max(0.1))
-        };
-        let fx = factor(self.width, fixed.0, natural.0);
-        let fy = factor(self.height, fixed.1, natural.1);
-        let mut images_only = true;
-        root.each_panel(&mut |panel| images_only &= panel.image().is_some());
-        let (fx, fy) = if images_only { (fx.or(fy), fy.or(fx)) } else { (fx, fy) };
-        root.each_panel_mut(&mut |panel| {
-            panel.size.0 *= fx.unwrap_or(1.0);
-            panel.size.1 *= fy.unwrap_or(1.0);
-        });
+        share_columns(&mut root);
+        if let Some(wanted) = self.width {
+            fit(&mut root, f64::from(wanted), Orientation::Across, self.height.is_none());
+        }
+        if let Some(wanted) = self.height {
+            let panels = f64::from(wanted) - self.around(&root);
+            fit(&mut root, panels, Orientation::Up, self.width.is_none());
+        }
         root
     }
 
-    fn head(&self) -> f64 {
-        if self.title.is_some() { TITLE } else { MARGIN }
+    /// Room above and below the panels.
+    fn around(&self, root: &Block) -> f64 {
+        let width = width_of(root);
+        self.head(width).1 + foot(&self.notes(width)) + self.film_foot()
     }
 
-    fn total(&self, root: &Block) -> (f64, f64) {
-        let e = measure_block(root);
-        let foot = if self.film.is_some() { FOOT } else { MARGIN };
-        (e.left + e.w + e.right + 2.0 * MARGIN, e.top + e.h + e.bottom + self.head() + foot)
+    /// Shrinks what is too wide for a page.
+    fn narrow(&self, root: &mut Block) {
+        if width_of(root) > WIDEST {
+            fit(root, WIDEST, Orientation::Across, true);
+        }
+    }
+
+    /// The lines of the title in a figure of some width, and the room above the panels.
+    fn head(&self, width: f64) -> (Vec<String>, f64) {
+        let Some(title) = &self.title else { return (Vec::new(), MODE_BAR.1) };
+        let character = ticks::CHARACTER * HEADING_SIZE;
+        let fits = |room: f64| wrap(title, (room / character).max(1.0) as usize);
+        let beside = fits(width - 2.0 * MARGIN - MODE_BAR.0);
+        if beside.len() == 1 {
+            return (beside, MODE_BAR.1 + 8.0);
+        }
+        let below = fits(width - 2.0 * MARGIN);
+        let room = MODE_BAR.1 + 12.0 + HEADING * below.len() as f64;
+        (below, room)
+    }
+
+    fn notes(&self, width: f64) -> Vec<String> {
+        let characters = ((width - 2.0 * MARGIN) / ticks::CHARACTER).max(1.0) as usize;
+        gaps::notes(self).iter().flat_map(|note| wrap(note, characters)).collect()
+    }
+
+    fn film_foot(&self) -> f64 {
+        if self.film.is_some() { FOOT - MARGIN } else { 0.0 }
+    }
+}
+
+/// Room below the panels.
+fn foot(notes: &[String]) -> f64 {
+    MARGIN + LINE * notes.len() as f64
+}
+
+fn width_of(root: &Block) -> f64 {
+    let e = measure_block(root);
+    e.left + e.w + e.right + 2.0 * MARGIN
+}
+
+fn height_of(root: &Block) -> f64 {
+    let e = measure_block(root);
+    e.top + e.h + e.bottom
+}
+
+/// Makes plotting areas as large along `axis` as the whole may be. Images keep their proportions, if
+/// `both`.
+fn fit(root: &mut Block, wanted: f64, axis: Orientation, both: bool) {
+    let measure = |root: &Block| match axis {
+        Orientation::Across => width_of(root),
+        Orientation::Up => height_of(root),
+    };
+    let scale = |root: &mut Block, factor: f64| {
+        root.each_panel_mut(&mut |panel| {
+            let both = both && keeps_proportions(panel);
+            if axis == Orientation::Across || both {
+                panel.size.0 *= factor;
+            }
+            if axis == Orientation::Up || both {
+                panel.size.1 *= factor;
+            }
+        });
+        share_columns(root);
+    };
+    // Titles and ticks change with the size of their panels, so that once is not enough.
+    for _ in 0..8 {
+        let now = measure(root);
+        if (now - wanted).abs() < 0.5 {
+            return;
+        }
+        let mut smaller = root.clone();
+        scale(&mut smaller, 0.95);
+        let slope = ((now - measure(&smaller)) / 0.05).max(1.0);
+        scale(root, (1.0 + (wanted - now) / slope).clamp(0.25, 4.0));
+    }
+}
+
+/// Blocks below each other that have as many columns line up: charts become as wide as the images
+/// of their column, and all columns leave the same room at both sides.
+fn share_columns(block: &mut Block) {
+    block.least.clear();
+    for item in &mut block.items {
+        if let Node::Block(inner) = item {
+            share_columns(inner);
+        }
+    }
+    if block.columns != 1 {
+        return;
+    }
+    let mut counts: Vec<usize> = block.items.iter().filter_map(columns_of).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    for count in counts.into_iter().filter(|&count| count > 1) {
+        let mut alike: Vec<&mut Block> = block
+            .items
+            .iter_mut()
+            .filter(|item| columns_of(item) == Some(count))
+            .filter_map(|item| match item {
+                Node::Block(inner) => Some(inner),
+                Node::Panel(_) => None,
+            })
+            .collect();
+        if alike.len() < 2 {
+            continue;
+        }
+        let mut least = vec![[0.0_f64; 3]; count];
+        for c in 0..count {
+            let widest = |images: bool| {
+                let column =
+                    alike.iter().flat_map(|inner| inner.items.iter().skip(c).step_by(count));
+                let of = column.filter(|item| !images || has_image(item));
+                of.map(|item| measure(item).w).fold(0.0, f64::max)
+            };
+            let width = if widest(true) > 0.0 { widest(true) } else { widest(false) };
+            for inner in &mut alike {
+                for item in inner.items.iter_mut().skip(c).step_by(count) {
+                    let now = measure(item).w;
+                    if !has_image(item) && now > 0.0 {
+                        widen(item, width / now);
+                    }
+                }
+            }
+        }
+        for inner in &alike {
+            for (least, track) in least.iter_mut().zip(across(inner)) {
+                *least = [0, 1, 2].map(|i| least[i].max(track[i]));
+            }
+        }
+        alike.iter_mut().for_each(|inner| inner.least.clone_from(&least));
+    }
+}
+
+fn keeps_proportions(panel: &Panel) -> bool {
+    panel.image().is_some() || panel.equal || panel.flat
+}
+
+fn columns_of(item: &Node) -> Option<usize> {
+    match item {
+        Node::Block(block) => Some(block.columns.min(block.items.len())),
+        Node::Panel(_) => None,
+    }
+}
+
+fn has_image(item: &Node) -> bool {
+    match item {
+        Node::Panel(panel) => panel.image().is_some(),
+        Node::Block(block) => block.items.iter().any(has_image),
+    }
+}
+
+fn widen(item: &mut Node, factor: f64) {
+    match item {
+        Node::Panel(panel) => panel.size.0 *= factor,
+        Node::Block(block) => block.each_panel_mut(&mut |panel| panel.size.0 *= factor),
     }
 }
 
@@ -127,11 +296,13 @@ impl Page {
         let number = self.blocks;
         let own = measure_block(&block);
         if let Some(title) = block.title {
-            self.titles.push((x + own.w / 2.0, y - own.top + LINE, title));
+            let lines = title_lines(&title, own.w);
+            let bottom = y - own.top + TITLE * lines.len() as f64;
+            self.titles.push((x + own.w / 2.0, bottom, lines.join("\n")));
         }
         if let Some(axis) = block.bar {
             let h = own.h.min(400.0);
-            let x = x + own.w + own.right - BAR + 14.0;
+            let x = x + own.w + own.right - BAR + 12.0;
             self.bars.push((axis, Rect { x, y: y + (own.h - h) / 2.0, w: 14.0, h }));
         }
         for (i, (item, e)) in block.items.into_iter().zip(extents).enumerate() {
@@ -139,7 +310,8 @@ impl Page {
             let (x, y) = (x + columns.starts[c], y + rows.starts[r] + (rows.sizes[r] - e.h) / 2.0);
             match item {
                 Node::Block(inner) => self.place(inner, x, y),
-                Node::Panel(panel) => {
+                Node::Panel(mut panel) => {
+                    panel.title = panel.title.is_some().then(|| panel_title(&panel).join("\n"));
                     let above = if panel.x.on_top { x_room(&panel) } else { 0.0 };
                     let facets_of = if block.facets { number } else { 0 };
                     let rect = Rect { x, y, w: e.w, h: e.h };
@@ -182,27 +354,47 @@ fn measure_block(block: &Block) -> Extent {
     Extent {
         left: columns.before,
         right: columns.after + if block.bar.is_some() { BAR } else { 0.0 },
-        top: rows.before + if block.title.is_some() { LINE + 8.0 } else { 0.0 },
+        top: rows.before + title_room(block, columns.inner),
         bottom: rows.after,
         w: columns.inner,
         h: rows.inner,
     }
 }
 
-fn tracks(block: &Block) -> (Tracks, Tracks) {
+/// Room above a block for its title.
+fn title_room(block: &Block, width: f64) -> f64 {
+    let lines = block.title.as_ref().map(|title| title_lines(title, width).len());
+    lines.map_or(0.0, |lines| TITLE * lines as f64 + 6.0)
+}
+
+fn title_lines(title: &str, width: f64) -> Vec<String> {
+    let character = ticks::CHARACTER * TITLE_SIZE;
+    wrap(title, ((width + 30.0) / character).max(8.0) as usize)
+}
+
+/// Room before, size, and room after every column.
+fn across(block: &Block) -> Vec<[f64; 3]> {
     let extents: Vec<Extent> = block.items.iter().map(measure).collect();
     let columns = block.columns.max(1);
     let count = columns.min(extents.len().max(1));
-    let rows = extents.len().div_ceil(columns).max(1);
     let column = |c: usize| extents.iter().skip(c).step_by(columns);
+    (0..count)
+        .map(|c| {
+            let least = block.least.get(c).copied().unwrap_or_default();
+            column(c).fold(least, |m, e| [m[0].max(e.left), m[1].max(e.w), m[2].max(e.right)])
+        })
+        .collect()
+}
+
+fn tracks(block: &Block) -> (Tracks, Tracks) {
+    let extents: Vec<Extent> = block.items.iter().map(measure).collect();
+    let columns = block.columns.max(1);
+    let rows = extents.len().div_ceil(columns).max(1);
     let row = |r: usize| extents.iter().skip(r * columns).take(columns);
-    let across = (0..count).map(|c| {
-        column(c).fold([0.0_f64; 3], |m, e| [m[0].max(e.left), m[1].max(e.w), m[2].max(e.right)])
-    });
     let down = (0..rows).map(|r| {
         row(r).fold([0.0_f64; 3], |m, e| [m[0].max(e.top), m[1].max(e.h), m[2].max(e.bottom)])
     });
-    (line_up(across), line_up(down))
+    (line_up(across(block).into_iter()), line_up(down))
 }
 
 fn line_up(parts: impl Iterator<Item = [f64; 3]>) -> Tracks {
@@ -222,12 +414,10 @@ fn line_up(parts: impl Iterator<Item = [f64; 3]>) -> Tracks {
 fn measure_panel(panel: &Panel) -> Extent {
     let (w, h) = panel.size;
     let x_room = x_room(panel);
-    let title = match &panel.title {
-        Some(title) => title.lines().count() as f64 * LINE + 6.0,
-        None => 6.0,
-    };
+    let lines = panel_title(panel);
+    let title = lines.len() as f64 * LINE + 6.0;
     // A title may be wider than its image.
-    let words = panel.title.iter().flat_map(|t| t.lines()).map(ticks::width).fold(0.0, f64::max);
+    let words = lines.iter().map(|line| ticks::width(line)).fold(0.0, f64::max);
     let overhang = ((words - w) / 2.0).max(0.0);
     let legend = if panel.has_legend() { legend_width(panel) } else { 0.0 };
     Extent {
@@ -238,6 +428,12 @@ fn measure_panel(panel: &Panel) -> Extent {
         w,
         h,
     }
+}
+
+/// The lines of a panel's title: broken where they would be much wider than the panel.
+fn panel_title(panel: &Panel) -> Vec<String> {
+    let room = ((panel.size.0 + 20.0) / ticks::CHARACTER).max(12.0) as usize;
+    panel.title.iter().flat_map(|title| wrap(title, room)).collect()
 }
 
 /// Pixels that ticks and title of the x axis need.
@@ -279,5 +475,80 @@ fn y_room(panel: &Panel) -> f64 {
 
 /// Pixels that the legend to the right of `panel` needs.
 pub(super) fn legend_width(panel: &Panel) -> f64 {
-    panel.names().iter().map(|(name, _)| ticks::width(name)).fold(0.0, f64::max) * 1.1 + 60.0
+    let names = panel.names().into_iter().map(|(name, ..)| ticks::width(name) + 66.0);
+    let title = panel.legend_heading().map(|title| ticks::width(title) + 20.0);
+    names.chain(title).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::plot::{bar, beside, grid, imshow, line, stack};
+    use crate::random::Rng;
+
+    fn image(rows: usize, columns: usize) -> Figure {
+        imshow(&Rng::seed(1).normal((rows, columns), &Device::Cpu).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn wide_figures_shrink_and_their_images_keep_their_proportions() {
+        let three = beside((0..3).map(|_| image(28, 28).hide_ticks().title("part"))).unwrap();
+        let wide = line([1.0, 2.0]).unwrap().panel_size(2_000, 300);
+        for figure in [&three, &wide] {
+            let page = figure.page();
+            assert!((WIDEST - 1.0..=WIDEST + 1.0).contains(&page.width), "{}", page.width);
+        }
+        for placed in three.page().panels {
+            assert!((placed.rect.w - placed.rect.h).abs() < 0.5, "{:?}", placed.rect);
+        }
+        assert!((wide.page().panels[0].rect.h - 300.0).abs() < 0.5);
+        // Who asks for more has it.
+        assert!((three.width(1_300).page().width - 1_300.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn stacked_columns_share_their_places() {
+        let count = 6;
+        let patterns = Rng::seed(2).normal((count, 28, 28), &Device::Cpu).unwrap();
+        let patterns = imshow(&patterns).unwrap().hide_ticks().facet_col_wrap(count).unwrap();
+        let weights =
+            (0..count).map(|i| bar([1.0, -200.0 * i as f64]).unwrap().panel_size(130, 110));
+        let page = stack([patterns, grid(weights, count).unwrap()]).unwrap().page();
+        assert!(page.width <= WIDEST + 1.0);
+        let (above, below) = page.panels.split_at(count);
+        for (image, bars) in above.iter().zip(below) {
+            assert!((image.rect.x - bars.rect.x).abs() < 0.5, "{:?} {:?}", image.rect, bars.rect);
+            assert!((image.rect.w - bars.rect.w).abs() < 0.5);
+        }
+    }
+
+    #[test]
+    fn titles_keep_clear_of_the_mode_bar() {
+        let long = "Output feature 241 without one input feature, as measured by ablation";
+        for figure in
+            [image(4, 4), line([1.0, 2.0]).unwrap(), image(40, 40).facet_titles(["a"]).unwrap()]
+        {
+            for title in [None, Some("short"), Some(long)] {
+                let figure =
+                    title.iter().fold(figure.clone(), |figure, title| figure.title(*title));
+                let page = figure.page();
+                let beside = page.heading_top < MODE_BAR.1;
+                let widest = page.heading.iter().map(|line| ticks::width(line) * HEADING_SIZE);
+                let end = MARGIN + widest.fold(0.0, f64::max);
+                assert!(!beside || end <= page.width - MODE_BAR.0, "{title:?} {page:?}");
+                assert!(end <= page.width, "{title:?}");
+                assert!(page.panels.iter().all(|p| p.rect.y - p.above >= MODE_BAR.1));
+            }
+        }
+    }
+
+    #[test]
+    fn notes_have_room_below() {
+        let whole = line([1.0, 2.0, 3.0]).unwrap().page();
+        let broken = line([1.0, f64::NAN, 3.0]).unwrap().page();
+        assert_eq!(broken.notes, ["1 of 3 values is not finite and left out"]);
+        assert!((broken.height - whole.height - LINE).abs() < 0.1);
+    }
 }

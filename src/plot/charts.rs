@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use super::figure::Figure;
+use super::gaps::drawable;
 use super::panel::{ColourAxis, Mark, Panel, Series, Style};
-use super::values::{IntoSeries, IntoValues, check};
+use super::values::{IntoSeries, IntoValues};
 use crate::{Error, Result};
 
 /// Plotting area of a chart.
@@ -12,8 +13,9 @@ const SIZE: (f64, f64) = (600.0, 300.0);
 
 /// Draws one curve or several, the points at x = 0, 1, 2, … unless [`Figure::x`] says otherwise.
 ///
-/// Takes numbers (`&Vec<f32>`, a slice, a tensor `[n]`), a tensor `[series, n]`, or pairs of name
-/// and numbers; names make a legend. See [`log_y`](Figure::log_y), [`x_title`](Figure::x_title).
+/// Takes numbers (`&Vec<f32>`, a slice, a tensor `[n]`; `None` is a gap), a tensor `[series, n]`, or
+/// pairs of name and numbers; names make a legend. See [`log_y`](Figure::log_y),
+/// [`x_title`](Figure::x_title), [`legend_title`](Figure::legend_title).
 ///
 /// ```
 /// use eigenlens::plot::line;
@@ -22,7 +24,7 @@ const SIZE: (f64, f64) = (600.0, 300.0);
 /// ```
 ///
 /// # Errors
-/// [`Error::Invalid`] for empty data, [`Error::NonFinite`] for NaN or infinity.
+/// [`Error::Invalid`] if a series has no finite number. Single NaN and infinities are gaps.
 pub fn line(y: impl IntoSeries) -> Result<Figure> {
     chart(y, Style::Line)
 }
@@ -38,7 +40,7 @@ pub fn line(y: impl IntoSeries) -> Result<Figure> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Invalid`] for empty data, [`Error::NonFinite`] for NaN or infinity.
+/// [`Error::Invalid`] if a series has no finite number. Single NaN and infinities are gaps.
 pub fn bar(y: impl IntoSeries) -> Result<Figure> {
     chart(y, Style::Bars)
 }
@@ -46,7 +48,8 @@ pub fn bar(y: impl IntoSeries) -> Result<Figure> {
 /// Draws points at `(x, y)`.
 ///
 /// [`color_by`](Figure::color_by) colours them by a number, [`group_by`](Figure::group_by) by a
-/// name, [`point_labels`](Figure::point_labels) names them one by one.
+/// name, [`point_labels`](Figure::point_labels) names them one by one;
+/// [`equal_axes`](Figure::equal_axes) and [`diagonal`](Figure::diagonal) help to compare x with y.
 ///
 /// ```
 /// use eigenlens::plot::scatter;
@@ -55,12 +58,12 @@ pub fn bar(y: impl IntoSeries) -> Result<Figure> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] if the lengths differ, [`Error::Invalid`] for empty data,
-/// [`Error::NonFinite`] for NaN or infinity.
+/// [`Error::Shape`] if the lengths differ, [`Error::Invalid`] if no number is finite. Points with a
+/// NaN or an infinity are left out.
 pub fn scatter(x: impl IntoValues, y: impl IntoValues) -> Result<Figure> {
     let (x, y) = (x.into_values()?, y.into_values()?);
-    check("x of scatter", &x)?;
-    check("y of scatter", &y)?;
+    drawable("x of scatter", &x)?;
+    drawable("y of scatter", &y)?;
     if x.len() != y.len() {
         return Err(Error::shape("y of scatter", format!("{} values, as x", x.len()), y.len()));
     }
@@ -76,7 +79,7 @@ fn chart(y: impl IntoSeries, style: Style) -> Result<Figure> {
     let mut marks = Vec::with_capacity(series.len());
     for (name, y) in series {
         let what = if name.is_empty() { "the series".to_owned() } else { format!("series {name}") };
-        check(&what, &y)?;
+        drawable(&what, &y)?;
         let x = (0..y.len()).map(|i| i as f64).collect();
         marks.push(Mark::Series(Series::new(style, name, x, y)));
     }
@@ -89,11 +92,11 @@ impl Figure {
     /// Colours the points of a [`scatter`] by one number a point, with a colour bar.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is one number a point, [`Error::NonFinite`] for NaN,
-    /// [`Error::Invalid`] for a figure without points.
+    /// [`Error::Shape`] unless there is one number per point, [`Error::Invalid`] if none is finite or
+    /// for a figure without points. Points whose number is NaN are left out.
     pub fn color_by(mut self, values: impl IntoValues) -> Result<Self> {
         let values = values.into_values()?;
-        check("color_by", &values)?;
+        drawable("color_by", &values)?;
         let axis = self.colours.len();
         self.one_a_point("color_by", values.len(), |series| {
             series.shades = Some((axis, values.clone()));

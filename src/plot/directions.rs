@@ -6,8 +6,8 @@ use super::animate::Film;
 use super::compose::grid;
 use super::figure::Figure;
 use super::imshow::imshow;
+use super::palette::SERIES;
 use super::panel::{Block, Mark, Panel};
-use super::scale::SERIES;
 use super::space::{Place, Space};
 use crate::sae::Codes;
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const BLUE: &str = SERIES[0];
 const ORANGE: &str = SERIES[1];
 const GREEN: &str = SERIES[2];
-const RED: &str = SERIES[3];
+const PURPLE: &str = SERIES[3];
 /// Side of a view that can be turned.
 const VIEW: f64 = 440.0;
 /// Side of a view among others.
@@ -33,7 +33,7 @@ pub fn plot_directions(vectors: &Tensor) -> Result<Figure> {
 }
 
 /// Draws samples `[n, 3]` of directions `truth` `[features, 3]`, a panel each: the sample in blue, the
-/// directions that are active in it in green, the others in red.
+/// directions that are active in it in green and thick, the others in purple and thin.
 ///
 /// The panels are seen from one side and stand still: a page can hold only so many that turn.
 ///
@@ -56,7 +56,7 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         let name = |name: &'static str| if row + 1 == count { name } else { "" };
         still(vec![
             Space::sphere(),
-            Space::arrows(name("inactive"), pick(silent), RED, 2.0),
+            Space::arrows(name("inactive"), pick(silent), PURPLE, 1.5),
             Space::arrows(name("active"), pick(active), GREEN, 4.0),
             Space::arrows(name("sample"), vec![sample], BLUE, 3.0),
         ])
@@ -118,12 +118,12 @@ pub fn plot_recovery(
     Ok(figure)
 }
 
-/// Draws matrices as heat maps beside each other, each with a colour scale of its own and its numbers
+/// Draws matrices as heat maps side by side, each with a colour scale of its own and its numbers
 /// in the cells. Columns that hold nothing but NaN are left out, and so is a map of those alone.
 ///
 /// # Errors
-/// [`Error::Invalid`] for no maps, [`Error::Shape`] unless every map has as many
-/// rows and columns as there are names, [`Error::NonFinite`] for a NaN among numbers.
+/// [`Error::Invalid`] if there is no map with a finite number, [`Error::Shape`] unless every map has as many
+/// rows and columns as there are names.
 pub fn plot_heat_maps(
     maps: Vec<(String, Tensor)>,
     rows: Vec<String>,
@@ -146,10 +146,11 @@ pub fn plot_heat_maps(
         }
         let names = kept.iter().map(|&c| columns[c as usize].clone()).collect::<Vec<_>>();
         let map = map.index_select(&Tensor::new(kept, map.device())?, 1)?;
-        figures.push(imshow(&map)?.x_labels(names)?.y_labels(rows.clone())?.title(name));
+        let figure = imshow(&map)?.x_labels(names)?.y_labels(rows.clone())?;
+        figures.push(figure.cell_numbers()?.title(name));
     }
-    let columns = if figures.len() == 4 { 2 } else { figures.len().min(3) };
-    grid(figures, columns)?.update_traces(r#"{"texttemplate": "%{z:.3~g}"}"#)
+    let columns = figures.len().min(2);
+    grid(figures, columns)
 }
 
 /// A panel that is turned with the mouse.

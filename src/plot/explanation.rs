@@ -2,8 +2,9 @@
 
 use super::figure::Figure;
 use super::imshow::{images, picture};
+use super::palette::POSITIVE;
 use super::panel::{Block, ColourAxis, Mark, Node, Panel, Series, Style};
-use super::scale::{POSITIVE, Scale};
+use super::scale::Scale;
 use super::spectrum::{curve, eigenvector, signed, signed_colours, strongest};
 use super::values::{IntoValues, check};
 use crate::bilinear::Explanation;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::animate::Film;
 use super::panel::{Block, ColourAxis, Mark, Node, Panel};
 use super::values::extent;
-use super::{page, picture, plotly_json};
+use super::{gaps, page, pdf, picture, plotly_json, svg};
+use crate::encode::base64;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
@@ -23,13 +24,16 @@ use crate::{Error, Result};
 /// middle of a cell. Where plotly is not at hand (a viewer of saved notebooks, an export) a still
 /// picture takes its place.
 ///
+/// NaN, infinity and masked values are gaps, and so is what is not positive on a logarithmic axis;
+/// the figure says below how many values it leaves out.
+///
 /// ```
 /// use eigenlens::plot::line;
 /// let losses = [0.7, 0.2, 0.05, 0.01];
 /// line(&losses)?.log_y()?.title("Loss").x_title("epoch").show();
 /// # Ok::<(), eigenlens::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Figure {
     pub(super) root: Block,
     pub(super) colours: Vec<ColourAxis>,
@@ -102,10 +106,15 @@ impl Figure {
         self.bundle().show_as_result();
     }
 
-    fn bundle(&self) -> MimeBundle {
+    pub(super) fn bundle(&self) -> MimeBundle {
+        // The stills are SVG for HTML, Markdown and GitHub, and PDF for LaTeX, for which nbconvert
+        // would else look for Inkscape. Not PNG: plotly's extension of JupyterLab shows a PNG that
+        // it finds in a bundle in place of the figure, until the mouse is over it.
+        let still = picture::draw(self);
         MimeBundle::text(self.to_string())
-            .html(picture::html(self))
             .with("application/vnd.plotly.v1+json", plotly_json::render(self))
+            .with("image/svg+xml", Value::String(svg::document(&still, &self.to_string())))
+            .with("application/pdf", Value::String(base64(&pdf::document(&still))))
     }
 
     /// The figure as plotly reads it: an object with `data`, `layout` and `config`, and `frames` where
@@ -116,7 +125,12 @@ impl Figure {
 
     /// The still picture as an SVG document.
     pub fn to_svg(&self) -> String {
-        picture::svg(self)
+        svg::document(&picture::draw(self), &self.to_string())
+    }
+
+    /// The still picture as a PDF document of one page.
+    pub fn to_pdf(&self) -> Vec<u8> {
+        pdf::document(&picture::draw(self))
     }
 
     /// Writes one HTML file (about 5 MB: it holds plotly.js) that opens in any browser, without a
@@ -134,7 +148,8 @@ impl Figure {
         self
     }
 
-    /// The width of the whole figure, at least 100. By default the panels ask for what they need.
+    /// The width of the whole figure, at least 100. By default the panels have what they ask for,
+    /// and shrink if they would take more than 900 together.
     pub fn width(mut self, pixels: u32) -> Self {
         self.width = Some(pixels.max(100));
         self
@@ -176,9 +191,11 @@ impl Figure {
         let mut data = None;
         self.root.each_panel(&mut |panel| {
             let image = panel.image().filter(|image| image.colour == axis);
-            let cells = image.into_iter().flat_map(|i| i.values.iter().map(|&v| f64::from(v)));
+            let cells =
+                image.into_iter().flat_map(|i| (0..i.values.len()).filter_map(|k| i.cell(k)));
             let shades = panel.series().filter_map(|s| s.shades.as_ref());
             let points = shades.filter(|s| s.0 == axis).flat_map(|s| s.1.iter().copied());
+            let points = points.filter(|&value| gaps::gap(value, false).is_none());
             let ends = data.into_iter().flat_map(|(low, high): (f64, f64)| [low, high]);
             data = extent(cells.chain(points).chain(ends));
         });
@@ -208,7 +225,15 @@ impl fmt::Display for Figure {
         if charts > 0 {
             parts.push(format!("{charts} chart{}", s(charts)));
         }
-        write!(f, ": {}", parts.join(", "))
+        write!(f, ": {}", parts.join(", "))?;
+        gaps::notes(self).iter().try_for_each(|note| write!(f, "; {note}"))
+    }
+}
+
+/// One line: the data of a figure would fill a notebook.
+impl fmt::Debug for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

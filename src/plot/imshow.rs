@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::figure::Figure;
+use super::gaps::cell_gap;
 use super::panel::{Axis, Block, ColourAxis, Image, Mark, Node, Panel};
 use crate::{Error, Result};
 
@@ -16,11 +17,14 @@ const LONGEST: usize = 4;
 /// Draws a matrix `[height, width]` as an image, row 0 at the top, or `[n, height, width]` as `n`
 /// facets that share one colour scale.
 ///
+/// Masked attention scores (at or below −1e29, or minus infinity) are blank and take no part in the
+/// colour scale; so are NaN and infinity. The figure says how many there are.
+///
 /// Hovering over a cell tells its place and value. Options are methods of the [`Figure`]:
 /// [`midpoint`](Figure::midpoint) (red below, white at, blue above), [`scale`](Figure::scale),
 /// [`x_labels`](Figure::x_labels), [`y_labels`](Figure::y_labels),
 /// [`axis_on_top`](Figure::axis_on_top), [`facet_titles`](Figure::facet_titles),
-/// [`facet_col_wrap`](Figure::facet_col_wrap). Like `imshow` of plotly express.
+/// [`facet_col_wrap`](Figure::facet_col_wrap), [`cell_numbers`](Figure::cell_numbers). Like `imshow` of plotly express.
 ///
 /// ```
 /// use eigenlens::plot::imshow;
@@ -31,7 +35,7 @@ const LONGEST: usize = 4;
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] for another rank or an empty tensor, [`Error::NonFinite`] for NaN or infinity.
+/// [`Error::Shape`] for another rank or an empty tensor, [`Error::Invalid`] if no value is finite.
 pub fn imshow(image: &Tensor) -> Result<Figure> {
     let images = images("the tensor of imshow", image, 0)?;
     let facets = image.rank() == 3;
@@ -53,13 +57,28 @@ pub(super) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<I
             return Err(Error::shape(what, expected, tensor.dims()));
         }
     };
-    let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-        return Err(Error::NonFinite { what: what.to_owned(), index });
+    let mut values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    if tensor.dtype() == DType::F16 {
+        // The least number of f16 is what many models mask with in that type.
+        let least = half::f16::MIN.to_f32();
+        values.iter_mut().filter(|v| **v <= least).for_each(|v| *v = f32::NEG_INFINITY);
+    }
+    if values.iter().all(|&value| cell_gap(value).is_some()) {
+        let expected =
+            "finite for at least one cell; look for where they became NaN or were masked";
+        let found = format!("{} values, none of them finite", values.len());
+        return Err(Error::invalid(what, expected, found));
     }
     let images = values.chunks(rows * columns);
     Ok(images
-        .map(|cells| Image { values: cells.into(), rows, columns, colour, rgb: None })
+        .map(|cells| Image {
+            values: cells.into(),
+            rows,
+            columns,
+            colour,
+            rgb: None,
+            numbers: false,
+        })
         .collect())
 }
 
@@ -87,7 +106,7 @@ impl Image {
     /// Whether cells are drawn as squares.
     pub(super) fn square(&self) -> bool {
         let (short, long) = (self.rows.min(self.columns), self.rows.max(self.columns));
-        long <= LONGEST * short
+        long <= LONGEST * short && !self.numbers
     }
 
     /// Size on the page with the longer side at most `side`; small matrices stay small.

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`imshow`] | a matrix `[h, w]`, or matrices `[n, h, w]` with one colour scale |
 //! | [`line()`], [`bar`], [`scatter`] | curves, bars, points |
+//! | [`histogram`] | how often values occur |
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
 //! | [`plot_eigenspectrum`] | eigenvalues with their strongest eigenvectors |
 //! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
@@ -16,11 +17,15 @@
 //! | [`Figure::from_trace`] | any trace of the [`plotly`] crate |
 //!
 //! Colours follow plotly express: with a midpoint `m`, the scale covers `[m − r, m + r]` with
-//! `r = max |v − m|` over all facets, red below, white at and blue above `m`. Figures are see-through
-//! and their text is a grey that reads on light and dark pages.
+//! `r = max |v − m|` over all facets, red below, white at and blue above `m`. Series have colours,
+//! dashes and symbols that colour-blind readers can tell apart. Figures are transparent, at most 900
+//! pixels wide unless [`Figure::width`] says otherwise, and their text has the colour of the page's.
 //!
-//! In JupyterLab and VS Code a figure is drawn by plotly and can be zoomed and hovered; a still SVG
-//! picture comes with it for viewers that cannot, and [`Figure::save_html`] writes a page of its own.
+//! NaN, infinity and masked attention scores are gaps, and the figure says how many there are.
+//!
+//! In JupyterLab and VS Code a figure is drawn by plotly and can be zoomed and hovered; still
+//! pictures (SVG, and PDF for LaTeX) come with it for viewers that cannot, and
+//! [`Figure::save_html`] writes a page of its own.
 //!
 //! ```
 //! use eigenlens::plot::imshow;
@@ -45,22 +50,31 @@ mod directions;
 mod encode;
 mod explanation;
 mod figure;
+mod gaps;
+mod histogram;
 mod imshow;
+mod ndarray_values;
 mod options;
 mod page;
+mod palette;
 mod panel;
+mod pdf;
 mod picture;
 mod plotly_json;
+mod plotly_text;
+mod plotly_traces;
 mod raster;
 mod reducibility;
 mod residuals;
 mod scale;
 mod space;
 mod spectrum;
+mod svg;
 #[cfg(test)]
 mod tests;
 mod ticks;
 mod values;
+mod vector;
 
 pub use animate::AnimatedPicture;
 pub use charts::{bar, line, scatter};
@@ -68,6 +82,7 @@ pub use compose::{beside, grid, stack};
 pub use directions::{plot_directions, plot_heat_maps, plot_recovery, plot_samples};
 pub use explanation::plot_explanation;
 pub use figure::Figure;
+pub use histogram::{IntoSamples, histogram};
 pub use imshow::imshow;
 pub use plotly;
 pub use scale::Scale;

@@ -3,10 +3,12 @@
 use std::fmt::Display;
 
 use super::figure::Figure;
+use super::gaps::{drawable, gap};
 use super::imshow::fit_facets;
-use super::panel::{Axis, Panel};
+use super::panel::{Axis, Mark, Panel};
+use super::plotly_traces::{APART, DIGITS, SMALLEST};
 use super::scale::Scale;
-use super::values::{IntoValues, check};
+use super::values::IntoValues;
 use crate::{Error, Result};
 
 /// What can have labels along an axis.
@@ -78,10 +80,11 @@ impl Figure {
     /// Where the points of every series stand along x, in place of 0, 1, 2, … and their labels.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless every series has as many points, [`Error::NonFinite`] for NaN.
+    /// [`Error::Shape`] unless every series has as many points, [`Error::Invalid`] if no value is
+    /// finite.
     pub fn x(mut self, values: impl IntoValues) -> Result<Self> {
         let values = values.into_values()?;
-        check("x", &values)?;
+        drawable("x", &values)?;
         let mut wrong = None;
         self.root.each_panel_mut(&mut |panel| {
             (panel.x.whole, panel.x.labels) = (false, None);
@@ -120,22 +123,74 @@ impl Figure {
         self.panels(|panel| panel.y.range = Some(range)).on_log_axes()
     }
 
-    /// Logarithmic x axes.
+    /// Logarithmic x axes. Points that are not positive have no place there: they are left out, and
+    /// the figure says how many.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a value is not positive: it would have no place on the axis.
+    /// [`Error::Invalid`] if no value is positive, or for an image.
     pub fn log_x(self) -> Result<Self> {
         self.positive("x", |panel| panel.series().flat_map(|s| s.x.iter().copied()).collect())?;
         self.panels(|panel| panel.x.log = true).on_log_axes()
     }
 
-    /// Logarithmic y axes.
+    /// Logarithmic y axes. Points that are not positive have no place there: they are left out, and
+    /// the figure says how many.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a value is not positive: it would have no place on the axis.
+    /// [`Error::Invalid`] if no value is positive, or for an image.
     pub fn log_y(self) -> Result<Self> {
         self.positive("y", |panel| panel.series().flat_map(|s| s.y.iter().copied()).collect())?;
         self.panels(|panel| panel.y.log = true).on_log_axes()
+    }
+
+    /// The same scale on both axes of every panel: one unit is as long along x as along y.
+    pub fn equal_axes(self) -> Self {
+        self.panels(|panel| panel.equal = true)
+    }
+
+    /// The line y = x, dashed, on axes that cover the same range (unless
+    /// [`x_range`](Self::x_range) or [`y_range`](Self::y_range) says otherwise): for what was
+    /// predicted against what was measured. With [`equal_axes`](Self::equal_axes) it rises at 45°.
+    ///
+    /// ```
+    /// use eigenlens::plot::scatter;
+    /// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.0])?.equal_axes().diagonal().show();
+    /// # Ok::<(), eigenlens::Error>(())
+    /// ```
+    pub fn diagonal(self) -> Self {
+        self.panels(|panel| {
+            let charted = panel.series().next().is_some();
+            panel.diagonal = charted;
+        })
+    }
+
+    /// A title above the legend. Without one, names that are bare numbers have "series" there.
+    pub fn legend_title(self, title: impl Into<String>) -> Self {
+        let title = title.into();
+        self.panels(|panel| panel.legend_title = Some(title.clone()))
+    }
+
+    /// Writes every cell's number into it, in black or white, as `text_auto` of plotly express does.
+    /// Panels become wide enough for that if the page is; cells too small for numbers stay without.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a figure without images.
+    pub fn cell_numbers(mut self) -> Result<Self> {
+        let mut images = 0;
+        self.root.each_panel_mut(&mut |panel| {
+            for mark in &mut panel.marks {
+                let Mark::Image(image) = mark else { continue };
+                image.numbers = true;
+                images += 1;
+                let cell = image.widest_number(DIGITS[0]) + APART;
+                panel.size.0 = panel.size.0.max(cell * image.columns as f64);
+                panel.size.1 = panel.size.1.max(2.0 * SMALLEST * image.rows as f64);
+            }
+        });
+        match images {
+            0 => Err(Error::invalid("cell_numbers", "used on an image", "another figure")),
+            _ => Ok(self),
+        }
     }
 
     /// Refuses a range that a logarithmic axis cannot show.
@@ -153,19 +208,23 @@ impl Figure {
     }
 
     fn positive(&self, axis: &str, values: fn(&Panel) -> Vec<f64>) -> Result<()> {
-        let mut worst = f64::INFINITY;
-        let mut image = false;
+        let (mut image, mut any, mut largest) = (false, false, f64::NEG_INFINITY);
         self.root.each_panel(&mut |panel| {
             image |= panel.image().is_some();
-            worst = values(panel).into_iter().fold(worst, f64::min);
+            for value in values(panel) {
+                any |= gap(value, true).is_none();
+                largest = largest.max(value);
+            }
         });
         if image {
             let what = format!("a logarithmic {axis} axis");
             return Err(Error::invalid(what, "used on a line, bar or scatter chart", "an image"));
         }
-        if worst <= 0.0 {
+        if !any && largest > f64::NEG_INFINITY {
             let what = format!("{axis} on a logarithmic axis");
-            return Err(Error::invalid(what, "positive everywhere", worst));
+            let expected =
+                "positive for at least one point; use a linear axis, or the size of the values";
+            return Err(Error::invalid(what, expected, format!("{largest} as the largest")));
         }
         Ok(())
     }
@@ -180,7 +239,8 @@ impl Figure {
         self.panels(|panel| (panel.x.hide_ticks, panel.y.hide_ticks) = (true, true))
     }
 
-    /// The plotting area of every panel, each side at least 20.
+    /// The plotting area of every panel, each side at least 20. Panels shrink if the figure would be
+    /// wider than 900; [`width`](Self::width) lifts that limit.
     pub fn panel_size(self, width: u32, height: u32) -> Self {
         let size = (f64::from(width.max(20)), f64::from(height.max(20)));
         self.panels(|panel| panel.size = size)

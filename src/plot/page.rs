@@ -30,7 +30,8 @@ fn html(figure: &Figure) -> String {
     let library = plotly_js();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>{title}</title>\n<style>:root {{ color-scheme: light dark }}</style>\n\
+         <title>{title}</title>\n<style>:root {{ color-scheme: light dark; \
+         --jp-content-font-color1: CanvasText }}</style>\n\
          <script>{library}</script>\n</head>\n<body>\n<div id=\"figure\"></div>\n<script>\n\
          const figure = {json};\n\
          Plotly.newPlot(\"figure\", figure);\n\

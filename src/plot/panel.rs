@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::scale::{SERIES, Scale};
+use super::gaps::cell_gap;
+use super::histogram::{Bins, Sample};
+use super::palette::Look;
+use super::scale::Scale;
 use super::space::Space;
 use super::values::extent;
+
+/// A line of at most as many points has a dot at each.
+const MARKED: usize = 24;
 
 /// One pair of axes and what is drawn on it.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +25,14 @@ pub(super) struct Panel {
     pub(super) size: (f64, f64),
     /// Whether what is in three dimensions is seen from one side and cannot be turned.
     pub(super) flat: bool,
+    /// One unit is as long along x as along y.
+    pub(super) equal: bool,
+    /// Whether the line y = x is drawn.
+    pub(super) diagonal: bool,
+    pub(super) legend_title: Option<String>,
+    /// What a histogram counts.
+    pub(super) samples: Vec<Sample>,
+    pub(super) bins: Bins,
 }
 
 /// One axis of a panel.
@@ -56,6 +70,16 @@ pub(super) struct Image {
     pub(super) colour: usize,
     /// Colours of the cells, in place of values.
     pub(super) rgb: Option<Arc<[[u8; 3]]>>,
+    /// Whether the cells hold their numbers.
+    pub(super) numbers: bool,
+}
+
+impl Image {
+    /// The value of a cell; `None` where it is masked or not finite.
+    pub(super) fn cell(&self, i: usize) -> Option<f64> {
+        let value = *self.values.get(i)?;
+        cell_gap(value).is_none().then_some(f64::from(value))
+    }
 }
 
 /// Points, joined or not, or bars.
@@ -65,29 +89,74 @@ pub(super) struct Series {
     pub(super) style: Style,
     pub(super) x: Vec<f64>,
     pub(super) y: Vec<f64>,
-    /// Colour where it is not given by the order of the series.
-    pub(super) ink: Option<&'static str>,
+    /// Colour, dash and symbol where they are not given by the order of the series.
+    pub(super) look: Option<Look>,
     /// One hover text a point.
     pub(super) texts: Option<Vec<String>>,
     /// One number a point, shown on this colour axis.
     pub(super) shades: Option<(usize, Vec<f64>)>,
+    /// How wide a bar is along x, if that is not left to the page.
+    pub(super) bar: Option<f64>,
+    /// Whether points of a short line have dots.
+    pub(super) dotted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Line,
+    /// A line that keeps its height up to the next point.
+    Steps,
     Points,
     Bars,
 }
 
 impl Series {
     pub(super) fn new(style: Style, name: impl Into<String>, x: Vec<f64>, y: Vec<f64>) -> Self {
-        Self { name: name.into(), style, x, y, ink: None, texts: None, shades: None }
+        Self {
+            name: name.into(),
+            style,
+            x,
+            y,
+            look: None,
+            texts: None,
+            shades: None,
+            bar: None,
+            dotted: true,
+        }
     }
 
-    pub(super) fn ink(mut self, ink: &'static str) -> Self {
-        self.ink = Some(ink);
+    /// A colour of its own, with dash and symbol of the first series.
+    pub(super) fn ink(self, ink: &'static str) -> Self {
+        self.looks(ink, 0)
+    }
+
+    /// A colour of its own, with dash and symbol of the `form`-th series.
+    pub(super) fn looks(mut self, ink: &'static str, form: usize) -> Self {
+        self.look = Some(Look { ink, ..Look::of(form) });
         self
+    }
+
+    /// The points that have a place on axes `x` and `y`, with their index.
+    pub(super) fn drawn<'a>(
+        &'a self,
+        x: &'a Axis,
+        y: &'a Axis,
+    ) -> impl Iterator<Item = (usize, f64, f64)> + 'a {
+        let whole = move |i: &usize| self.gap(*i, x, y).is_none();
+        (0..self.y.len()).filter(whole).map(|i| (i, self.x[i], self.y[i]))
+    }
+
+    /// Which points of a line have dots: all of a short line, and those between two gaps, which
+    /// would not be seen otherwise.
+    pub(super) fn dots(&self, x: &Axis, y: &Axis) -> Vec<usize> {
+        let gap = |i: usize| i >= self.y.len() || self.gap(i, x, y).is_some();
+        let alone = |i: usize| (i == 0 || gap(i - 1)) && gap(i + 1);
+        let short = self.y.len() <= MARKED;
+        let dotted = |i: &usize| !gap(*i) && (short || alone(*i));
+        match self.style {
+            Style::Line if self.dotted => (0..self.y.len()).filter(dotted).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -108,6 +177,8 @@ pub(super) struct Block {
     pub(super) facets: bool,
     /// Colour axis whose bar stands to the right.
     pub(super) bar: Option<usize>,
+    /// Least room before, width, and room after every column, shared with blocks above and below.
+    pub(super) least: Vec<[f64; 3]>,
 }
 
 impl Block {
@@ -174,34 +245,102 @@ impl Panel {
         })
     }
 
-    /// Name and colour of what a legend has to tell apart.
-    pub(super) fn names(&self) -> Vec<(&str, &'static str)> {
-        let series = self.series().enumerate();
-        let series =
-            series.map(|(i, s)| (s.name.as_str(), s.ink.unwrap_or(SERIES[i % SERIES.len()])));
-        let spaces = self.spaces().filter(|s| !s.name.is_empty());
-        series.chain(spaces.map(|s| (s.name.as_str(), s.ink))).collect()
+    /// The series with their looks, in order.
+    pub(super) fn looks(&self) -> impl Iterator<Item = (&Series, Look)> {
+        self.series().enumerate().map(|(i, s)| (s, s.look.unwrap_or(Look::of(i))))
+    }
+
+    /// Name, look and form of what a legend has to tell apart.
+    pub(super) fn names(&self) -> Vec<(&str, Look, Style)> {
+        let series = self.looks().map(|(s, look)| (s.name.as_str(), look, s.style));
+        let spaces = self.spaces().map(|space| {
+            (space.name.as_str(), Look { ink: space.ink, ..Look::of(0) }, Style::Line)
+        });
+        series.chain(spaces).filter(|(name, ..)| !name.is_empty()).collect()
     }
 
     /// Whether a legend tells the series apart.
     pub(super) fn has_legend(&self) -> bool {
-        self.names().iter().filter(|(name, _)| !name.is_empty()).count() > 1
+        self.names().len() > 1
+    }
+
+    /// What stands above the legend: the title chosen, or a word where the names are bare numbers.
+    pub(super) fn legend_heading(&self) -> Option<&str> {
+        let numbers = || self.names().iter().all(|(name, ..)| name.parse::<f64>().is_ok());
+        match &self.legend_title {
+            Some(title) => Some(title),
+            None => (self.has_legend() && numbers()).then_some("series"),
+        }
     }
 
     /// What the x axis covers.
     pub(super) fn x_extent(&self) -> (f64, f64) {
+        self.extents().0
+    }
+
+    /// What the y axis covers, from bottom to top for series.
+    pub(super) fn y_extent(&self) -> (f64, f64) {
+        self.extents().1
+    }
+
+    fn extents(&self) -> ((f64, f64), (f64, f64)) {
+        let (mut x, mut y) = (self.own_x_extent(), self.own_y_extent());
+        if self.image().is_some() {
+            return (x, y);
+        }
+        if self.diagonal {
+            let both = (x.0.min(y.0), x.1.max(y.1));
+            x = self.x.range.unwrap_or(both);
+            y = self.y.range.unwrap_or(both);
+        }
+        if self.equal && self.x.log == self.y.log && self.size.0 > 0.0 && self.size.1 > 0.0 {
+            let log = self.x.log;
+            let place = |v: f64| if log { v.ln() } else { v };
+            let value = |v: f64| if log { v.exp() } else { v };
+            let span = |(low, high): (f64, f64)| place(high) - place(low);
+            // Units per pixel: the axis with fewer is extended to both sides.
+            let unit = (span(x) / self.size.0).max(span(y) / self.size.1);
+            let extended = |range: (f64, f64), pixels: f64| {
+                let more = (unit * pixels - span(range)) / 2.0;
+                (value(place(range.0) - more), value(place(range.1) + more))
+            };
+            (x, y) = (extended(x, self.size.0), extended(y, self.size.1));
+        }
+        (x, y)
+    }
+
+    /// The ends of the line y = x within the panel; `None` where it does not pass.
+    pub(super) fn diagonal_ends(&self) -> Option<(f64, f64)> {
+        let (x, y) = self.extents();
+        let (low, high) = (x.0.max(y.0), x.1.min(y.1));
+        (self.diagonal && low < high).then_some((low, high))
+    }
+
+    /// The coordinates of all points that are drawn.
+    fn drawn(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.series().flat_map(|s| s.drawn(&self.x, &self.y).map(|(_, x, y)| (x, y)))
+    }
+
+    fn own_x_extent(&self) -> (f64, f64) {
         if let Some(image) = self.image() {
             return (-0.5, image.columns as f64 - 0.5);
         }
         if let Some(range) = self.x.range {
             return range;
         }
-        let (low, high) =
-            extent(self.series().flat_map(|s| s.x.iter().copied())).unwrap_or((0.0, 1.0));
-        if self.series().any(|s| s.style == Style::Bars) {
+        let none = if self.x.log { (1.0, 10.0) } else { (0.0, 1.0) };
+        let (low, high) = extent(self.drawn().map(|(x, _)| x)).unwrap_or(none);
+        let widest = self.series().filter_map(|s| s.bar).fold(0.0, f64::max);
+        if widest > 0.0 && !self.x.log {
+            (low - widest / 2.0, high + widest / 2.0)
+        } else if self.series().any(|s| s.style == Style::Bars) {
             let air = 0.6 * self.bar_pitch();
             (low - air, high + air)
-        } else if low == high || self.series().any(|s| s.style == Style::Points) {
+        } else if low == high
+            || self
+                .series()
+                .any(|s| s.style == Style::Points || !s.dots(&self.x, &self.y).is_empty())
+        {
             widen(low, high, self.x.log)
         } else {
             (low, high)
@@ -220,18 +359,17 @@ impl Panel {
         if pitch.is_finite() { pitch } else { 1.0 }
     }
 
-    /// What the y axis covers, from bottom to top for series.
-    pub(super) fn y_extent(&self) -> (f64, f64) {
+    fn own_y_extent(&self) -> (f64, f64) {
         if let Some(image) = self.image() {
             return (image.rows as f64 - 0.5, -0.5);
         }
         if let Some(range) = self.y.range {
             return range;
         }
-        let (low, high) =
-            extent(self.series().flat_map(|s| s.y.iter().copied())).unwrap_or((0.0, 1.0));
-        let bars = self.series().any(|s| s.style == Style::Bars) && !self.y.log;
-        if !bars {
+        let none = if self.y.log { (1.0, 10.0) } else { (0.0, 1.0) };
+        let (low, high) = extent(self.drawn().map(|(_, y)| y)).unwrap_or(none);
+        let counts = self.series().any(|s| s.style == Style::Bars) || !self.samples.is_empty();
+        if !counts || self.y.log {
             return widen(low, high, self.y.log);
         }
         let (wide_low, wide_high) = widen(low.min(0.0), high.max(0.0), false);

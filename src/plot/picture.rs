@@ -1,85 +1,50 @@
-//! A still picture of a figure as SVG, for where plotly is not at hand.
+//! The still picture of a figure, for where plotly is not at hand.
 //!
-//! It asks nothing of the network and is small: matrices are palette PNGs inside the SVG, curves
-//! are thinned to what a screen can show.
-
-use std::fmt::Write as _;
+//! It asks nothing of the network and is small: matrices are images with a palette, curves are
+//! thinned to what a screen can show.
 
 use super::arrange::{Page, Placed, Rect};
 use super::figure::Figure;
+use super::palette::{AXIS, GRID, Look};
 use super::panel::{Image, Mark, Panel, Series, Style};
-use super::plotly_json::point_size;
-use super::scale::{AXIS, GRID, SERIES, Scale, TEXT};
+use super::plotly_traces::{diagonal_places, numbers, point_size};
+use super::scale::Scale;
 use super::space::{Space, project, reach};
 use super::ticks::{self, Orientation, Ticks};
-use crate::encode::{base64, escape, png};
+use super::vector::{Anchor, Raster, Shape, Step, Still, Text};
 
 /// Of larger matrices only every so many cells are drawn.
-const CELLS: usize = 800;
+const CELLS: usize = 400;
 /// Curves are reduced to about this many points.
 const POINTS: usize = 1_000;
 /// Point clouds are cut off here.
 const CLOUD: usize = 2_000;
 /// Weight and number of levels of red, green and blue in a palette of 252 colours.
 const STEPS: [(u8, u8); 3] = [(42, 6), (6, 7), (1, 6)];
+/// The place in a palette of cells without a value.
+const BLANK: u8 = 255;
+/// Pixels of text.
+const SIZE: f64 = 13.0;
 
-/// The picture as an HTML image that holds its own data.
-pub(super) fn html(figure: &Figure) -> String {
+pub(super) fn draw(figure: &Figure) -> Still {
     let page = figure.page();
-    format!(
-        "<img alt=\"{}\" width=\"{:.0}\" height=\"{:.0}\" \
-         src=\"data:image/svg+xml;base64,{}\">",
-        escape(&figure.to_string()),
-        page.width,
-        page.height,
-        base64(draw(figure, &page).as_bytes()),
-    )
-}
-
-/// The picture as an SVG document.
-pub(super) fn svg(figure: &Figure) -> String {
-    draw(figure, &figure.page())
-}
-
-fn draw(figure: &Figure, page: &Page) -> String {
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w:.0}\" height=\"{h:.0}\" \
-         viewBox=\"0 0 {w:.0} {h:.0}\" font-family=\"sans-serif\" font-size=\"11\" \
-         fill=\"{TEXT}\">",
-        w = page.width,
-        h = page.height,
-    );
-    if let Some(title) = &figure.title {
-        label(&mut out, 12.0, 26.0, "start", 16, title);
+    let mut out = Still { width: page.width, height: page.height, shapes: Vec::new() };
+    for (i, words) in page.heading.iter().enumerate() {
+        let y = page.heading_top + 15.0 + 20.0 * i as f64;
+        out.label((12.0, y), Anchor::Start, 16.0, words);
     }
     for (x, y, words) in &page.titles {
-        label(&mut out, *x, *y, "middle", 14, words);
+        out.label((*x, *y - 4.0), Anchor::Middle, 15.0, words);
     }
-    for (i, placed) in page.panels.iter().enumerate() {
-        panel(&mut out, figure, placed, i);
+    for placed in &page.panels {
+        panel(&mut out, figure, placed);
     }
-    for (axis, rect) in &page.bars {
-        let colour = &figure.colours[*axis];
-        bar(&mut out, *axis, *rect, colour.scale(), figure.limits(*axis));
-        if let Some(title) = &colour.title {
-            label(&mut out, rect.x, rect.y - 8.0, "start", 12, title);
-        }
+    bars(&mut out, figure, &page);
+    if !page.notes.is_empty() {
+        let y = page.height - page.notes_bottom - 4.0;
+        out.label((12.0, y), Anchor::Start, SIZE, &page.notes.join("\n"));
     }
-    out.push_str("</svg>");
     out
-}
-
-/// Writes `words`, its last line at `y`.
-fn label(out: &mut String, x: f64, y: f64, anchor: &str, size: u32, words: &str) {
-    let lines = words.lines().count();
-    for (i, line) in words.lines().enumerate() {
-        let y = y - (lines - 1 - i) as f64 * 15.0;
-        let _ = write!(
-            out,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{}</text>",
-            escape(line)
-        );
-    }
 }
 
 /// Maps data to pixels along one axis.
@@ -100,54 +65,61 @@ impl Ruler {
     }
 }
 
-fn panel(out: &mut String, figure: &Figure, placed: &Placed, i: usize) {
+fn panel(out: &mut Still, figure: &Figure, placed: &Placed) {
     let (panel, r) = (&placed.panel, placed.rect);
     if let Some(title) = &panel.title {
-        label(out, r.x + r.w / 2.0, r.y - placed.above - 6.0, "middle", 12, title);
+        let at = (r.x + r.w / 2.0, r.y - placed.above - 8.0);
+        out.label(at, Anchor::Middle, SIZE, title);
     }
     let (x, y) = (panel.x_extent(), panel.y_extent());
     let h = Ruler { low: x.0, high: x.1, log: panel.x.log, start: r.x, length: r.w };
     let v = Ruler { low: y.0, high: y.1, log: panel.y.log, start: r.y + r.h, length: -r.h };
-    let own = |mark: &Mark| matches!(mark, Mark::Image(_) | Mark::Series(_));
-    if panel.marks.iter().any(own) {
+    let flat = |mark: &Mark| matches!(mark, Mark::Image(_) | Mark::Series(_));
+    if panel.marks.iter().any(flat) {
         axes(out, placed, h, v);
     }
-    let _ = write!(
-        out,
-        "<clipPath id=\"p{i}\"><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>\
-         </clipPath><g clip-path=\"url(#p{i})\">",
-        r.x, r.y, r.w, r.h
-    );
+    out.shapes.push(Shape::Clip(r));
+    if let Some(places) = diagonal_places(panel) {
+        let at: Vec<(f64, f64)> = places.iter().map(|&p| (h.at(p), v.at(p))).collect();
+        out.stroke(joined(&at), AXIS, 1.5, &[6.0, 4.0]);
+    }
     let bars = panel.series().filter(|s| s.style == Style::Bars).count().max(1);
     let slot = (h.at(x.0 + panel.bar_pitch()) - h.at(x.0)) * 0.8 / bars as f64;
     let left = bars as f64 / 2.0 * slot;
+    let looks: Vec<Look> = panel.looks().map(|(_, look)| look).collect();
     let mut order = 0;
     for mark in &panel.marks {
         match mark {
-            Mark::Image(values) => {
-                image(out, values, r, figure.colours[values.colour].scale(), figure);
-            }
+            Mark::Image(values) => image(out, values, r, figure),
             Mark::Series(values) => {
                 let bar = (slot, order as f64 * slot - left);
-                series(out, figure, values, order, bar, h, v);
+                series(out, figure, panel, (values, looks[order]), bar, h, v);
                 order += 1;
             }
             Mark::Space(values) => space(out, panel, values, r),
             Mark::Plotly(_) => {
                 let words = "(this trace is drawn by plotly only)";
-                label(out, r.x + r.w / 2.0, r.y + r.h / 2.0, "middle", 12, words);
+                let at = (r.x + r.w / 2.0, r.y + r.h / 2.0);
+                out.label(at, Anchor::Middle, SIZE, words);
             }
         }
     }
-    out.push_str("</g>");
+    if let Some((size, numbers)) = numbers(figure, placed) {
+        for number in numbers {
+            let at = (h.at(number.column as f64), v.at(number.row as f64) + size * 0.36);
+            let (words, ink) = (number.words, Some(number.ink));
+            let anchor = Anchor::Middle;
+            out.text(Text { words, at, anchor, size, upward: false, ink });
+        }
+    }
+    out.shapes.push(Shape::Unclip);
     if panel.has_legend() {
         legend(out, panel, r);
     }
 }
 
-fn axes(out: &mut String, placed: &Placed, h: Ruler, v: Ruler) {
+fn axes(out: &mut Still, placed: &Placed, h: Ruler, v: Ruler) {
     let (panel, r) = (&placed.panel, placed.rect);
-    let image = panel.image().is_some();
     let (across, upright) =
         ticks::labels(&panel.x, r.w, Orientation::Across).unwrap_or_else(|| {
             (ticks::numbers(&panel.x, (h.low, h.high), r.w, Orientation::Across.pitch()), false)
@@ -156,99 +128,97 @@ fn axes(out: &mut String, placed: &Placed, h: Ruler, v: Ruler) {
         || ticks::numbers(&panel.y, (v.low, v.high), r.h, Orientation::Up.pitch()),
         |l| l.0,
     );
-    if !image {
-        let mut path = String::new();
+    if panel.image().is_none() {
+        let mut lines = Vec::new();
         for (value, _) in across.iter().filter(|_| panel.x.labels.is_none()) {
-            let _ = write!(path, "M{:.1} {:.1}v{:.1}", h.at(*value), r.y, r.h);
+            let x = h.at(*value);
+            lines.extend([Step::Move(x, r.y), Step::Line(x, r.y + r.h)]);
         }
         for (value, _) in &up {
-            let _ = write!(path, "M{:.1} {:.1}h{:.1}", r.x, v.at(*value), r.w);
+            let y = v.at(*value);
+            lines.extend([Step::Move(r.x, y), Step::Line(r.x + r.w, y)]);
         }
-        let _ = write!(out, "<path d=\"{path}\" stroke=\"{GRID}\"/>");
+        out.stroke(lines, GRID, 1.0, &[]);
         if !panel.y.log && v.low.min(v.high) <= 0.0 && v.low.max(v.high) >= 0.0 {
             let y = v.at(0.0);
-            let _ = write!(out, "<path d=\"M{:.1} {y:.1}h{:.1}\" stroke=\"{AXIS}\"/>", r.x, r.w);
+            out.stroke(vec![Step::Move(r.x, y), Step::Line(r.x + r.w, y)], AXIS, 1.0, &[]);
         }
     }
-    let edge = if panel.x.on_top { r.y - 6.0 } else { r.y + r.h + 15.0 };
-    for (value, text) in across.iter().filter(|_| !panel.x.hide_ticks) {
+    let edge = if panel.x.on_top { r.y - 6.0 } else { r.y + r.h + 16.0 };
+    for (value, words) in across.iter().filter(|_| !panel.x.hide_ticks) {
         let x = h.at(*value);
         if upright {
-            let (anchor, y) = if panel.x.on_top { ("start", edge) } else { ("end", edge - 8.0) };
-            let _ = write!(
-                out,
-                "<text transform=\"translate({:.1} {y:.1}) rotate(-90)\" \
-                 text-anchor=\"{anchor}\">{}</text>",
-                x + 4.0,
-                escape(text)
-            );
+            let top = panel.x.on_top;
+            let (anchor, y) = if top { (Anchor::Start, edge) } else { (Anchor::End, edge - 9.0) };
+            let words = words.clone();
+            out.text(Text { words, at: (x + 4.5, y), anchor, size: SIZE, upward: true, ink: None });
         } else {
-            label(out, x, edge, "middle", 11, text);
+            out.label((x, edge), Anchor::Middle, SIZE, words);
         }
     }
-    for (value, text) in up.iter().filter(|_| !panel.y.hide_ticks) {
-        label(out, r.x - 6.0, v.at(*value) + 4.0, "end", 11, text);
+    for (value, words) in up.iter().filter(|_| !panel.y.hide_ticks) {
+        out.label((r.x - 6.0, v.at(*value) + 4.5), Anchor::End, SIZE, words);
     }
     if let Some(title) = &panel.x.title {
-        let y =
-            if panel.x.on_top { r.y - placed.above + 12.0 } else { r.y + r.h + x_title(placed) };
-        label(out, r.x + r.w / 2.0, y, "middle", 12, title);
+        let top = r.y - placed.above + 13.0;
+        let y = if panel.x.on_top { top } else { r.y + r.h + x_title(placed) };
+        out.label((r.x + r.w / 2.0, y), Anchor::Middle, SIZE, title);
     }
     if let Some(title) = &panel.y.title {
         let ticks = if panel.y.hide_ticks { 0.0 } else { ticks::widest(&up).max(20.0) + 10.0 };
-        let _ = write!(
-            out,
-            "<text transform=\"translate({:.1} {:.1}) rotate(-90)\" text-anchor=\"middle\" \
-             font-size=\"12\">{}</text>",
-            r.x - ticks - 6.0,
-            r.y + r.h / 2.0,
-            escape(title)
-        );
+        let at = (r.x - ticks - 6.0, r.y + r.h / 2.0);
+        let (words, anchor) = (title.clone(), Anchor::Middle);
+        out.text(Text { words, at, anchor, size: SIZE, upward: true, ink: None });
     }
 }
 
 /// How far below the plotting area the title of the x axis stands.
 fn x_title(placed: &Placed) -> f64 {
     match ticks::labels(&placed.panel.x, placed.rect.w, Orientation::Across) {
-        _ if placed.panel.x.hide_ticks => 16.0,
+        _ if placed.panel.x.hide_ticks => 17.0,
         Some((labels, true)) => ticks::widest(&labels) + 24.0,
-        _ => 34.0,
+        _ => 37.0,
     }
 }
 
-fn image(out: &mut String, image: &Image, r: Rect, scale: Scale, figure: &Figure) {
+fn image(out: &mut Still, image: &Image, rect: Rect, figure: &Figure) {
+    out.shapes.push(Shape::Image(raster(image, rect, figure)));
+}
+
+/// An image as pixels, one for every cell or so.
+pub(super) fn raster(image: &Image, rect: Rect, figure: &Figure) -> Raster {
     let (low, high) = figure.limits(image.colour);
-    let palette = match &image.rgb {
+    let palette: Vec<[u8; 3]> = match &image.rgb {
         Some(_) => (0..=255)
             .map(|i| STEPS.map(|(size, count)| i / size % count * (255 / (count - 1))))
             .collect(),
-        None => (0..256).map(|i| scale.rgb(f64::from(i) / 255.0)).collect::<Vec<[u8; 3]>>(),
+        None => shades(figure.colours[image.colour].scale()),
     };
     let (rows, columns) = (image.rows.min(CELLS), image.columns.min(CELLS));
     let mut pixels = Vec::with_capacity(rows * columns);
     for row in 0..rows {
         for column in 0..columns {
             let cell = row * image.rows / rows * image.columns + column * image.columns / columns;
-            pixels.push(match &image.rgb {
-                Some(rgb) => coarse(rgb[cell]),
-                None => {
-                    let share = (f64::from(image.values[cell]) - low) / (high - low);
-                    (share * 255.0).round().clamp(0.0, 255.0) as u8
-                }
+            pixels.push(match (&image.rgb, image.cell(cell)) {
+                (Some(rgb), _) => coarse(rgb[cell]),
+                (None, Some(value)) => shade((value - low) / (high - low)),
+                (None, None) => BLANK,
             });
         }
     }
-    let _ = write!(
-        out,
-        "<image x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
-         preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" \
-         href=\"data:image/png;base64,{}\"/>",
-        r.x,
-        r.y,
-        r.w,
-        r.h,
-        base64(&png(columns, &pixels, Some(&palette)))
-    );
+    let blank = pixels.contains(&BLANK).then_some(BLANK);
+    Raster { rect, columns, pixels, palette, blank }
+}
+
+/// A scale as a palette, whose last place is that of blank cells.
+fn shades(scale: Scale) -> Vec<[u8; 3]> {
+    (0..=BLANK).map(|i| scale.rgb(f64::from(i) / f64::from(BLANK - 1))).collect()
+}
+
+/// The place of a share of the scale in its palette.
+fn shade(share: f64) -> u8 {
+    let last = f64::from(BLANK - 1);
+    (share * last).round().clamp(0.0, last) as u8
 }
 
 /// Place of a colour in the still picture's palette.
@@ -259,55 +229,106 @@ fn coarse(rgb: [u8; 3]) -> u8 {
 }
 
 fn series(
-    out: &mut String,
+    out: &mut Still,
     figure: &Figure,
-    series: &Series,
-    order: usize,
+    panel: &Panel,
+    (series, look): (&Series, Look),
     (slot, shift): (f64, f64),
     h: Ruler,
     v: Ruler,
 ) {
-    let ink = series.ink.unwrap_or(SERIES[order % SERIES.len()]);
-    let points = || series.x.iter().zip(&series.y).map(|(&x, &y)| (h.at(x), v.at(y)));
+    let drawn = || series.drawn(&panel.x, &panel.y);
     match series.style {
-        Style::Line => {
-            let mut path = String::new();
-            for (x, y) in thin(points().collect()) {
-                let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { 'M' } else { 'L' });
+        Style::Line | Style::Steps => {
+            let mut steps = Vec::new();
+            for run in runs(drawn().map(|(i, x, y)| (i, (h.at(x), v.at(y))))) {
+                match series.style {
+                    Style::Steps => steps.extend(joined(&stairs(&run))),
+                    _ => steps.extend(joined(&thin(run))),
+                }
             }
-            let _ = write!(
-                out,
-                "<path d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"2\"/>"
-            );
+            out.stroke(steps, look.ink, 2.0, look.dash);
+            let dots = series.dots(&panel.x, &panel.y);
+            let places = dots.iter().map(|&i| (h.at(series.x[i]), v.at(series.y[i])));
+            symbols(out, look, places.collect(), 3.5);
         }
         Style::Bars => {
             let floor = if v.log { v.low } else { 0.0_f64.clamp(v.low, v.high) };
             let base = v.at(floor);
-            let mut path = String::new();
-            for (x, y) in points() {
-                let _ = write!(path, "M{:.1} {base:.1}V{y:.1}h{slot:.1}V{base:.1}z", x + shift);
+            let mut steps = Vec::new();
+            for (_, x, y) in drawn() {
+                let (left, right) = match series.bar {
+                    Some(width) => (h.at(x - width / 2.0), h.at(x + width / 2.0) - 0.5),
+                    None => (h.at(x) + shift, h.at(x) + shift + slot),
+                };
+                let y = v.at(y);
+                steps.extend([Step::Move(left, base), Step::Line(left, y), Step::Line(right, y)]);
+                steps.extend([Step::Line(right, base), Step::Close]);
             }
-            let _ = write!(out, "<path d=\"{path}\" fill=\"{ink}\"/>");
+            out.fill(steps, look.ink);
         }
         Style::Points => {
             let radius = point_size(series.x.len()) / 2.0;
-            for (i, (x, y)) in points().enumerate().take(CLOUD) {
-                let ink = match &series.shades {
-                    Some((axis, values)) => {
-                        let (low, high) = figure.limits(*axis);
-                        let share = (values[i] - low) / (high - low);
-                        let [r, g, b] = figure.colours[*axis].scale().rgb(share);
-                        format!("#{r:02x}{g:02x}{b:02x}")
-                    }
-                    None => ink.to_owned(),
-                };
-                let _ = write!(
-                    out,
-                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{ink}\"/>"
-                );
+            let points = drawn().take(CLOUD);
+            let Some((axis, values)) = &series.shades else {
+                let places = points.map(|(_, x, y)| (h.at(x), v.at(y))).collect();
+                symbols(out, look, places, radius);
+                return;
+            };
+            let (low, high) = figure.limits(*axis);
+            for (i, x, y) in points {
+                let share = (values[i] - low) / (high - low);
+                let [r, g, b] = figure.colours[*axis].scale().rgb(share);
+                let ink = format!("#{r:02x}{g:02x}{b:02x}");
+                out.dots(std::iter::once((h.at(x), v.at(y))), 2.0 * radius, &ink);
             }
         }
     }
+}
+
+/// The points between gaps.
+fn runs(points: impl Iterator<Item = (usize, (f64, f64))>) -> Vec<Vec<(f64, f64)>> {
+    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut next = None;
+    for (i, place) in points {
+        match runs.last_mut().filter(|_| next == Some(i)) {
+            Some(run) => run.push(place),
+            None => runs.push(vec![place]),
+        }
+        next = Some(i + 1);
+    }
+    runs
+}
+
+fn joined(points: &[(f64, f64)]) -> Vec<Step> {
+    let step = |(i, &(x, y)): (usize, &(f64, f64))| match i {
+        0 => Step::Move(x, y),
+        _ => Step::Line(x, y),
+    };
+    points.iter().enumerate().map(step).collect()
+}
+
+/// Each height is kept up to the next point.
+fn stairs(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let first = points.first().copied();
+    let rest = points.windows(2).flat_map(|pair| [(pair[1].0, pair[0].1), pair[1]]);
+    first.into_iter().chain(rest).collect()
+}
+
+fn symbols(out: &mut Still, look: Look, places: Vec<(f64, f64)>, radius: f64) {
+    let corners = look.symbol.corners();
+    if corners.is_empty() {
+        out.dots(places.into_iter(), 2.0 * radius, look.ink);
+        return;
+    }
+    let mut steps = Vec::with_capacity(places.len() * (corners.len() + 1));
+    for (x, y) in places {
+        let at: Vec<(f64, f64)> =
+            corners.iter().map(|(dx, dy)| (x + radius * dx, y + radius * dy)).collect();
+        steps.extend(joined(&at));
+        steps.push(Step::Close);
+    }
+    out.fill(steps, look.ink);
 }
 
 /// Keeps the lowest and the highest point of every stretch, so that no spike is lost.
@@ -327,55 +348,64 @@ fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn legend(out: &mut String, panel: &Panel, r: Rect) {
-    for (i, (name, ink)) in panel.names().into_iter().enumerate() {
-        let y = r.y + 8.0 + i as f64 * 18.0;
-        let x = r.x + r.w + 14.0;
-        let _ = write!(out, "<path d=\"M{x:.1} {y:.1}h16\" stroke=\"{ink}\" stroke-width=\"4\"/>");
-        label(out, x + 22.0, y + 4.0, "start", 12, name);
+fn legend(out: &mut Still, panel: &Panel, r: Rect) {
+    let (x, mut y) = (r.x + r.w + 14.0, r.y + 8.0);
+    if let Some(title) = panel.legend_heading() {
+        out.label((x, y + 4.5), Anchor::Start, SIZE, title);
+        y += 20.0;
+    }
+    for (name, look, style) in panel.names() {
+        match style {
+            Style::Points => symbols(out, look, vec![(x + 14.0, y)], 4.0),
+            Style::Bars => {
+                let steps = [(x, y), (x + 28.0, y)];
+                out.stroke(joined(&steps), look.ink, 8.0, &[]);
+            }
+            Style::Line | Style::Steps => {
+                out.stroke(joined(&[(x, y), (x + 28.0, y)]), look.ink, 2.0, look.dash);
+            }
+        }
+        out.label((x + 36.0, y + 4.5), Anchor::Start, SIZE, name);
+        y += 20.0;
     }
 }
 
 /// Lines and dots in three dimensions as the eye sees them.
-fn space(out: &mut String, panel: &Panel, space: &Space, r: Rect) {
+fn space(out: &mut Still, panel: &Panel, space: &Space, r: Rect) {
     let scale = r.w.min(r.h) / 2.0 / reach(panel.spaces().flat_map(|space| &space.places));
     let at = |place| {
         let (x, y) = project(place);
         (r.x + r.w / 2.0 + scale * x, r.y + r.h / 2.0 - scale * y)
     };
-    let (mut path, mut pen) = (String::new(), 'M');
+    let (mut steps, mut down) = (Vec::new(), false);
     for (x, y) in space.path(&space.places).into_iter().map(at) {
-        if x.is_finite() && y.is_finite() {
-            let _ = write!(path, "{pen}{x:.1} {y:.1}");
-            pen = 'L';
-        } else {
-            pen = 'M';
+        let seen = x.is_finite() && y.is_finite();
+        match (seen, down) {
+            (true, false) => steps.push(Step::Move(x, y)),
+            (true, true) => steps.push(Step::Line(x, y)),
+            (false, _) => {}
         }
+        down = seen;
     }
-    let (ink, width) = (space.ink, space.width);
-    let _ =
-        write!(out, "<path d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"{width}\"/>");
-    for (x, y) in space.tips(&space.places).iter().map(|tip| at(*tip)) {
-        let radius = space.dot() / 2.0;
-        let _ = write!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{ink}\"/>");
-    }
+    out.stroke(steps, space.ink, space.width, &[]);
+    out.dots(space.tips(&space.places).iter().map(|tip| at(*tip)), space.dot(), space.ink);
 }
 
-fn bar(out: &mut String, axis: usize, r: Rect, scale: Scale, (low, high): (f64, f64)) {
-    let stops = scale.stops();
-    let _ = write!(out, "<linearGradient id=\"c{axis}\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">");
-    for (i, hex) in stops.iter().enumerate() {
-        let place = i as f64 / (stops.len() - 1) as f64;
-        let _ = write!(out, "<stop offset=\"{place:.3}\" stop-color=\"{hex}\"/>");
-    }
-    let _ = write!(
-        out,
-        "</linearGradient><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
-         fill=\"url(#c{axis})\"/>",
-        r.x, r.y, r.w, r.h
-    );
-    let ruler = Ruler { low, high, log: false, start: r.y + r.h, length: -r.h };
-    for (value, text) in ticks::numbers(&Default::default(), (low, high), r.h, 30.0) {
-        label(out, r.x + r.w + 5.0, ruler.at(value) + 4.0, "start", 11, &text);
+/// The colour bars with their numbers.
+fn bars(out: &mut Still, figure: &Figure, page: &Page) {
+    for (axis, r) in &page.bars {
+        let colour = &figure.colours[*axis];
+        let (low, high) = figure.limits(*axis);
+        let pixels = (0..BLANK).rev().collect();
+        let palette = shades(colour.scale());
+        let (rect, columns) = (*r, 1);
+        out.shapes.push(Shape::Image(Raster { rect, columns, pixels, palette, blank: None }));
+        let ruler = Ruler { low, high, log: false, start: r.y + r.h, length: -r.h };
+        for (value, words) in ticks::numbers(&Default::default(), (low, high), r.h, 30.0) {
+            out.label((r.x + r.w + 5.0, ruler.at(value) + 4.5), Anchor::Start, SIZE, &words);
+        }
+        if let Some(title) = &colour.title {
+            out.label((r.x, r.y - 8.0), Anchor::Start, SIZE, title);
+        }
     }
 }

@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json};
 use super::arrange::{Page, Placed};
 use super::encode;
 use super::figure::{Figure, merge};
-use super::panel::{Axis, Image, Mark, Series, Style};
-use super::scale::{AXIS, GRID, SERIES, TEXT};
+use super::palette::{AXIS, GRID, SERIES, TEXT};
+use super::panel::{Axis, Image, Mark, Style};
+use super::picture::raster;
+use super::plotly_text::{theme_ticks, themed};
+use super::plotly_traces::{cell_numbers, diagonal, image, series};
 use super::space;
+use super::svg::data_uri;
 use super::ticks::{self, Orientation};
-
-/// Larger matrices tell the numbers of row and column on hovering, not their labels: a text a cell
-/// would outweigh the data.
-const HOVER_TEXTS: usize = 40_000;
 
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
@@ -31,6 +31,11 @@ pub(super) fn render(figure: &Figure) -> Value {
         }));
         panel(&page, placed, i, matches, &mut traces, &mut layout);
     }
+    // After all others, whose places the frames of a film count.
+    for (i, placed) in page.panels.iter().enumerate() {
+        traces.extend(diagonal(&placed.panel, i));
+        traces.extend(cell_numbers(figure, placed, i));
+    }
     if let Some(film) = &figure.film {
         let (sliders, menus) = film.controls(&page);
         layout.insert("sliders".to_owned(), sliders);
@@ -45,7 +50,11 @@ pub(super) fn render(figure: &Figure) -> Value {
         "data": traces,
         "layout": layout,
         // plotly.js 4 offers to upload the figure unless told not to.
-        "config": {"displaylogo": false, "responsive": false, "showSendToCloud": false},
+        "config": {
+            "displaylogo": false, "responsive": false, "showSendToCloud": false,
+            // Selecting does nothing here, and a short mode bar leaves room for titles.
+            "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        },
     });
     if let Some(film) = &figure.film {
         json["frames"] = film.frames(&moving);
@@ -63,30 +72,49 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
     set("paper_bgcolor", json!("rgba(0,0,0,0)"));
     set("plot_bgcolor", json!("rgba(0,0,0,0)"));
     set("modebar", json!({"bgcolor": "rgba(0,0,0,0)", "color": TEXT}));
-    set("font", json!({"color": TEXT, "size": 12}));
+    set("font", json!({"color": TEXT, "size": 13}));
     set("colorway", json!(SERIES));
     set("bargap", json!(0.2));
-    if let Some(title) = &figure.title {
-        set(
-            "title",
-            json!({
-                "text": text(title), "font": {"size": 16},
-                "x": 12.0 / page.width, "xanchor": "left",
-                "y": 1.0 - 12.0 / page.height, "yanchor": "top",
-            }),
-        );
-    }
     let mut notes: Vec<Value> = Vec::new();
     for (x, y, words) in &page.titles {
-        notes.push(note(page, *x, *y, words, 14));
+        notes.push(note(page, *x, *y, words, 15));
     }
     for placed in &page.panels {
         if let Some(words) = &placed.panel.title {
             let (x, y) = (placed.rect.x + placed.rect.w / 2.0, placed.rect.y - placed.above - 4.0);
-            notes.push(note(page, x, y, words, 12));
+            notes.push(note(page, x, y, words, 13));
         }
     }
+    if !page.notes.is_empty() {
+        let y = page.height - page.notes_bottom;
+        let mut below = note(page, 12.0, y, &page.notes.join("\n"), 13);
+        (below["xanchor"], below["align"]) = (json!("left"), json!("left"));
+        notes.push(below);
+    }
+    let heading = themed(&page.heading.join("\n"));
+    if page.heading.len() == 1 {
+        set(
+            "title",
+            json!({
+                "text": heading, "font": {"size": 16},
+                "x": 12.0 / page.width, "xanchor": "left",
+                "y": 1.0 - page.heading_top / page.height, "yanchor": "top",
+            }),
+        );
+    } else if !page.heading.is_empty() {
+        // Versions of plotly.js do not agree on where a title of several lines begins.
+        let mut above = note(page, 12.0, page.heading_top, "", 16);
+        above["text"] = json!(heading);
+        (above["xanchor"], above["align"]) = (json!("left"), json!("left"));
+        above["yanchor"] = json!("top");
+        notes.push(above);
+    }
     set("annotations", json!(notes));
+    let pictures: Vec<Value> =
+        page.panels.iter().enumerate().filter_map(|(i, p)| below(figure, p, i)).collect();
+    if !pictures.is_empty() {
+        set("images", json!(pictures));
+    }
     for (i, colour) in figure.colours.iter().enumerate() {
         let (low, high) = figure.limits(i);
         let stops = colour.scale().stops();
@@ -102,20 +130,39 @@ fn base_layout(figure: &Figure, page: &Page) -> Map<String, Value> {
                 "x": rect.x / page.width, "xanchor": "left", "xpad": 0,
                 "y": 1.0 - (rect.y + rect.h / 2.0) / page.height, "yanchor": "middle", "ypad": 0,
                 "len": rect.h, "lenmode": "pixels", "thickness": rect.w, "thicknessmode": "pixels",
-                "outlinewidth": 0, "tickfont": {"size": 11}, "nticks": 7,
+                "outlinewidth": 0, "tickfont": {"size": 13},
                 "ticks": "outside", "ticklen": 3, "tickcolor": "rgba(0,0,0,0)",
-                "title": {"text": text(colour.title.as_deref().unwrap_or(""))},
+                "title": {
+                    "text": themed(colour.title.as_deref().unwrap_or("")), "font": {"size": 13},
+                },
             });
+            // Plotly would write 0.0009 as 900µ, other than cells and hover texts.
+            let ticks = ticks::numbers(&Axis::default(), (low, high), rect.h, 30.0);
+            let (places, words): (Vec<f64>, Vec<String>) = ticks.into_iter().unzip();
+            axis["colorbar"]["tickmode"] = json!("array");
+            axis["colorbar"]["tickvals"] = json!(places);
+            axis["colorbar"]["ticktext"] = words.iter().map(|w| json!(themed(w))).collect();
         }
         set(&numbered("coloraxis", i), axis);
     }
     layout
 }
 
+/// A picture of a matrix that only newer plotly.js reads, which then lies over it.
+fn below(figure: &Figure, placed: &Placed, i: usize) -> Option<Value> {
+    let image = placed.panel.image().filter(|image| image.values.len() > encode::PLAIN)?;
+    Some(json!({
+        "source": data_uri(&raster(image, placed.rect, figure)), "layer": "below",
+        "xref": numbered("x", i), "x": -0.5, "sizex": image.columns, "xanchor": "left",
+        "yref": numbered("y", i), "y": -0.5, "sizey": image.rows, "yanchor": "top",
+        "sizing": "stretch",
+    }))
+}
+
 /// A text centred at `x` above `y`.
 fn note(page: &Page, x: f64, y: f64, words: &str, size: u32) -> Value {
     json!({
-        "text": text(words), "showarrow": false, "font": {"size": size},
+        "text": themed(words), "showarrow": false, "font": {"size": size},
         "xref": "paper", "x": x / page.width, "xanchor": "center",
         "yref": "paper", "y": 1.0 - y / page.height, "yanchor": "bottom",
     })
@@ -132,6 +179,9 @@ fn panel(
     let (panel, rect) = (&placed.panel, placed.rect);
     let across = [rect.x / page.width, (rect.x + rect.w) / page.width];
     let up = [1.0 - (rect.y + rect.h) / page.height, 1.0 - rect.y / page.height];
+    // By the order of the legends: plotly.js before 2.22 knows the first one only.
+    let before = page.panels[..i].iter().filter(|placed| placed.panel.has_legend()).count();
+    let legend = numbered("legend", before);
     let mut flat = panel.marks.is_empty();
     let mut order = 0;
     for mark in &panel.marks {
@@ -139,15 +189,16 @@ fn panel(
             Mark::Image(values) => image(values, panel.title.as_deref(), &panel.x, &panel.y),
             Mark::Series(values) => {
                 order += 1;
-                series(values, order - 1, &panel.x, panel.has_legend().then_some(i))
+                series(panel, values, order - 1, &legend)
             }
             Mark::Space(values) => {
                 let mut trace = values.trace(panel.flat);
                 let named = panel.has_legend() && !values.name.is_empty();
+                trace["name"] = json!(themed(&values.name));
                 trace["showlegend"] = json!(named);
                 // A legend that nothing is in would hide all others.
                 if named {
-                    trace["legend"] = json!(numbered("legend", i));
+                    trace["legend"] = json!(legend);
                 }
                 trace
             }
@@ -179,11 +230,14 @@ fn panel(
     }
     if panel.has_legend() {
         layout.insert(
-            numbered("legend", i),
+            legend,
             json!({
                 "x": (rect.x + rect.w + 10.0) / page.width, "xanchor": "left",
                 "y": 1.0 - rect.y / page.height, "yanchor": "top",
-                "bgcolor": "rgba(0,0,0,0)",
+                "bgcolor": "rgba(0,0,0,0)", "itemwidth": 36, "font": {"size": 13},
+                "title": {
+                    "text": themed(panel.legend_heading().unwrap_or("")), "font": {"size": 13},
+                },
             }),
         );
     }
@@ -202,14 +256,27 @@ fn panel(
     let mut y = axis(&panel.y, panel.y_extent(), rect.h, Orientation::Up, image.is_none());
     y["domain"] = json!(up);
     y["anchor"] = json!(numbered("x", i));
-    if image.is_some() || panel.series().any(|s| s.style == Style::Bars) {
-        let (left, right) = panel.x_extent();
-        x["range"] = json!([left, right]);
+    // Traces of the plotly crate have hover texts of plotly's making, with whatever is put before
+    // and after the numbers of an axis.
+    if !panel.marks.iter().any(|mark| matches!(mark, Mark::Plotly(_))) {
+        theme_ticks(&mut x);
+        theme_ticks(&mut y);
+    }
+    let together = panel.equal || panel.diagonal;
+    if image.is_some() || together || panel.series().any(|s| s.style == Style::Bars) {
+        x["range"] = range(&panel.x, panel.x_extent());
+    }
+    if image.is_some() || together {
+        y["range"] = range(&panel.y, panel.y_extent());
     }
     if image.is_some() {
-        let (bottom, top) = panel.y_extent();
-        y["range"] = json!([bottom, top]);
         (x["showgrid"], y["showgrid"]) = (json!(false), json!(false));
+    }
+    if panel.equal {
+        y["scaleanchor"] = json!(numbered("x", i));
+    }
+    if panel.series().any(|s| s.bar.is_some()) {
+        layout.insert("bargap".to_owned(), json!(0));
     }
     if image.is_some_and(Image::square) {
         x["constrain"] = json!("domain");
@@ -233,15 +300,21 @@ fn panel(
     layout.insert(numbered("yaxis", i), y);
 }
 
+/// What an axis covers, as plotly takes it.
+fn range(axis: &Axis, (low, high): (f64, f64)) -> Value {
+    let ends = if axis.log { [low.log10(), high.log10()] } else { [low, high] };
+    json!(ends)
+}
+
 fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bool) -> Value {
     let mut json = json!({
         "showgrid": true, "gridcolor": GRID, "zeroline": zero, "zerolinecolor": AXIS,
         "showline": false, "ticks": "outside", "ticklen": 4, "tickcolor": "rgba(0,0,0,0)",
-        "tickfont": {"size": 11}, "showticklabels": !axis.hide_ticks, "automargin": false,
+        "tickfont": {"size": 13}, "showticklabels": !axis.hide_ticks, "automargin": false,
         "exponentformat": "power",
         "title": {
-            "text": text(axis.title.as_deref().unwrap_or("")),
-            "standoff": 4, "font": {"size": 12},
+            "text": themed(axis.title.as_deref().unwrap_or("")),
+            "standoff": 4, "font": {"size": 13},
         },
     });
     let ticks = ticks::numbers(axis, extent, pixels, run.pitch());
@@ -249,117 +322,36 @@ fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bo
         let (places, words): (Vec<f64>, Vec<String>) = labels.into_iter().unzip();
         json["tickmode"] = json!("array");
         json["tickvals"] = json!(places);
-        json["ticktext"] = words.iter().map(|w| json!(text(w))).collect();
+        json["ticktext"] = words.iter().map(|w| json!(themed(w))).collect();
         json["tickangle"] = json!(if upright { -90 } else { 0 });
         json["showgrid"] = json!(false);
     } else if let [(first, _), (second, _), ..] = ticks[..] {
         // Steps of our own where plotly would put ticks between whole numbers or decades.
         if axis.whole && (extent.1 - extent.0).abs() < 12.0 {
             json["dtick"] = json!(second - first);
-        } else if axis.log && second / first >= 9.9 {
+        } else if axis.log && second / first > 9.9 {
             json["dtick"] = json!((second / first).log10().round());
+        } else if axis.log {
+            // Plotly writes the 2 and the 5 of a decade in small print. One more decade at both
+            // ends is for those who zoom out.
+            let (low, high) = (extent.0 / 10.0, extent.1 * 10.0);
+            let places = ticks::logarithmic(low, high, usize::MAX);
+            json["tickmode"] = json!("array");
+            json["ticktext"] = places.iter().map(|v| json!(themed(&ticks::log_text(*v)))).collect();
+            json["tickvals"] = json!(places);
         }
     }
     if axis.log {
         json["type"] = json!("log");
         json["zeroline"] = json!(false);
     }
-    if let Some((low, high)) = axis.range {
-        let ends = if axis.log { [low.log10(), high.log10()] } else { [low, high] };
-        json["range"] = json!(ends);
+    if let Some(ends) = axis.range {
+        json["range"] = range(axis, ends);
     }
     json
 }
 
-fn image(image: &Image, name: Option<&str>, x: &Axis, y: &Axis) -> Value {
-    if let Some(rgb) = &image.rgb {
-        let rows: Vec<&[[u8; 3]]> = rgb.chunks(image.columns.max(1)).collect();
-        return json!({
-            "type": "image", "z": rows, "name": text(name.unwrap_or("")),
-            "hovertemplate": "x %{x}, y %{y}<br>red %{z[0]}, green %{z[1]}, blue %{z[2]}",
-        });
-    }
-    let mut trace = json!({
-        "type": "heatmap",
-        "z": encode::matrix(&image.values, image.rows, image.columns),
-        "coloraxis": numbered("coloraxis", image.colour),
-        "name": text(name.unwrap_or("")),
-        "hovertemplate": "x %{x}, y %{y}<br>%{z:.4g}",
-    });
-    if (x.labels.is_some() || y.labels.is_some()) && image.values.len() <= HOVER_TEXTS {
-        let word = |axis: &Axis, i: usize| match axis.labels.as_ref().and_then(|l| l.get(i)) {
-            Some(label) => text(label),
-            None => i.to_string(),
-        };
-        let rows: Vec<Vec<String>> = (0..image.rows)
-            .map(|r| {
-                (0..image.columns).map(|c| format!("{} | {}", word(y, r), word(x, c))).collect()
-            })
-            .collect();
-        trace["hovertext"] = json!(rows);
-        trace["hovertemplate"] = json!("%{hovertext}<br>%{z:.4g}");
-    }
-    trace
-}
-
-fn series(series: &Series, order: usize, x: &Axis, legend: Option<usize>) -> Value {
-    let ink = series.ink.unwrap_or(SERIES[order % SERIES.len()]);
-    let mut trace = json!({
-        "name": text(&series.name),
-        "x": encode::vector(&series.x),
-        "y": encode::vector(&series.y),
-        "showlegend": legend.is_some() && !series.name.is_empty(),
-    });
-    if let Some(panel) = legend {
-        trace["legend"] = json!(numbered("legend", panel));
-    }
-    let extra = format!("<extra>{}</extra>", text(&series.name));
-    let labels = x.labels.as_ref().filter(|_| series.style != Style::Points);
-    match series.texts.as_ref().or(labels) {
-        Some(texts) => {
-            trace["hovertext"] = texts.iter().map(|t| json!(text(t))).collect();
-            trace["hovertemplate"] = json!(format!("%{{hovertext}}<br>%{{y:.4g}}{extra}"));
-        }
-        None => trace["hovertemplate"] = json!(format!("%{{x:.4~g}}, %{{y:.4~g}}{extra}")),
-    }
-    match series.style {
-        Style::Bars => {
-            trace["type"] = json!("bar");
-            trace["marker"] = json!({"color": ink, "line": {"width": 0}});
-        }
-        Style::Line => {
-            trace["type"] = json!("scatter");
-            trace["mode"] = json!("lines");
-            trace["line"] = json!({"color": ink, "width": 2});
-        }
-        Style::Points => {
-            trace["type"] = json!("scatter");
-            trace["mode"] = json!("markers");
-            trace["marker"] = json!({"color": ink, "size": point_size(series.x.len())});
-            if let Some((axis, values)) = &series.shades {
-                trace["marker"]["color"] = encode::vector(values);
-                trace["marker"]["coloraxis"] = json!(numbered("coloraxis", *axis));
-            }
-        }
-    }
-    trace
-}
-
-/// Pixels across a point: many points are drawn small.
-pub(super) fn point_size(count: usize) -> f64 {
-    match count {
-        0..=200 => 8.0,
-        201..=2000 => 5.0,
-        _ => 3.0,
-    }
-}
-
 /// Plotly's name for the `i`-th axis: `x`, `x2`, `x3`, …
-fn numbered(name: &str, i: usize) -> String {
+pub(super) fn numbered(name: &str, i: usize) -> String {
     if i == 0 { name.to_owned() } else { format!("{name}{}", i + 1) }
-}
-
-/// Plain text for plotly, which reads text as HTML.
-fn text(plain: &str) -> String {
-    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\n', "<br>")
 }

@@ -74,7 +74,7 @@ fn blend(pixel: &mut [u8; 4], colour: [f64; 3], opacity: f64) {
 }
 
 /// `#rrggbb` or `rgba(r,g,b,a)` as red, green, blue (to 255) and opacity (to 1); else a grey.
-fn colour(ink: &str) -> [f64; 4] {
+pub(super) fn colour(ink: &str) -> [f64; 4] {
     let hex = |from: usize| u8::from_str_radix(ink.get(from..from + 2)?, 16).ok().map(f64::from);
     if let (true, Some(r), Some(g), Some(b)) = (ink.starts_with('#'), hex(1), hex(3), hex(5)) {
         return [r, g, b, 1.0];

@@ -3,7 +3,8 @@
 use std::f64::consts::LN_2;
 
 use super::figure::Figure;
-use super::panel::{Block, Mark, Panel, Series, Style};
+use super::palette::SERIES;
+use super::panel::{Block, Mark, Node, Panel, Series, Style};
 use super::values::IntoValues;
 use crate::Result;
 use crate::geometry::Reducibility;
@@ -11,25 +12,28 @@ use crate::geometry::Reducibility;
 /// Bars of the histogram.
 const BARS: usize = 100;
 /// Side of the plotting area with the points, and height of the others.
-const SIDE: f64 = 240.0;
-/// The band, and where it is in the histogram.
-const BAND: &str = "#e45756";
+const SIDE: f64 = 260.0;
+const CLOUD: &str = SERIES[0];
 /// The axes of least information, and the information.
-const AXES: &str = "#54a24b";
-const CLOUD: &str = "#4c78a8";
-/// What is beside the point.
-const ASIDE: &str = "#b279a2";
+const AXES: &str = SERIES[2];
+/// The curve with its bias taken away, and that of bins of equal width.
+const CORRECTED: &str = SERIES[3];
+const EQUAL: &str = SERIES[6];
+/// The band, and where it is in the histogram.
+const BAND: &str = SERIES[4];
 
 impl Reducibility {
-    /// Draws three panels: the points with the best band (red) and the axes of least information
-    /// (green); the histogram of the points across the band, in units of their root mean square
-    /// distance from its middle; and the mutual information of the coordinates at every rotation.
+    /// Draws three panels: the points with the best band (orange red) and the axes of least information
+    /// (green, dashed); the histogram of the points across the band, in units of their root mean square
+    /// distance from its middle; and below them the mutual information of the coordinates at every rotation.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a curve cannot be read.
     pub fn plot(&self) -> Result<Figure> {
-        let panels = vec![self.cloud(), self.across(), self.information()?];
-        Ok(Figure::of(Block::of(panels, 3), Vec::new()))
+        let points = Block::of(vec![self.cloud(), self.across()], 2);
+        let curves = Block::of(vec![self.information()?], 1);
+        let items = vec![Node::Block(points), Node::Block(curves)];
+        Ok(Figure::of(Block { items, columns: 1, ..Block::default() }, Vec::new()))
     }
 
     fn cloud(&self) -> Panel {
@@ -47,7 +51,7 @@ impl Reducibility {
         let angle = self.separability().angle();
         let mean = [x, y].map(|values| values.iter().sum::<f64>() / values.len() as f64);
         for turn in [angle, angle + std::f64::consts::FRAC_PI_2] {
-            marks.push(segment(mean, turn, half, AXES));
+            marks.push(segment(mean, turn, half, AXES, 1));
         }
         let band = self.mixture().best();
         for side in [-1.0, 1.0] {
@@ -56,7 +60,13 @@ impl Reducibility {
             let s = side * band.half_width() - band.offset;
             let away = s - n * middle[0] - m * middle[1];
             let foot = [middle[0] + away * n, middle[1] + away * m];
-            marks.push(segment(foot, m.atan2(n) + std::f64::consts::FRAC_PI_2, 1.5 * half, BAND));
+            marks.push(segment(
+                foot,
+                m.atan2(n) + std::f64::consts::FRAC_PI_2,
+                1.5 * half,
+                BAND,
+                0,
+            ));
         }
         let mut panel = Panel { marks, size: (SIDE, SIDE), ..Panel::default() };
         panel.title = Some("best band, least dependent axes".into());
@@ -84,7 +94,7 @@ impl Reducibility {
             vec![Mark::Series(Series::new(Style::Bars, "", centres, counts).ink(CLOUD))];
         for side in [-band.epsilon, band.epsilon] {
             let edge = Series::new(Style::Line, "", vec![side, side], vec![0.0, top]).ink(BAND);
-            marks.push(Mark::Series(edge));
+            marks.push(Mark::Series(Series { dotted: false, ..edge }));
         }
         let mut panel = Panel { marks, size: (SIDE, SIDE), ..Panel::default() };
         panel.title = Some(format!(
@@ -107,19 +117,20 @@ impl Reducibility {
         };
         let (fixed, equal) = (self.separability(), self.separability_equal_width());
         let size = |bins: usize| format!("{bins} × {bins} bins");
-        let line = |name: String, x: Vec<f64>, y: Vec<f64>, ink| {
-            Mark::Series(Series::new(Style::Line, name, x, y).ink(ink))
+        let line = |name: String, x: Vec<f64>, y: Vec<f64>, ink, form| {
+            Mark::Series(Series::new(Style::Line, name, x, y).looks(ink, form))
         };
         let angles = degrees(fixed.angles()?)?;
         let corrected = bits(fixed.corrected_curve()?)?;
         let marks = vec![
-            line(size(fixed.binning().bins), angles.clone(), bits(fixed.curve()?)?, AXES),
-            line("bias-corrected".into(), angles, corrected.clone(), ASIDE),
+            line(size(fixed.binning().bins), angles.clone(), bits(fixed.curve()?)?, AXES, 0),
+            line("bias-corrected".into(), angles, corrected, CORRECTED, 1),
             line(
                 size(equal.binning().bins),
                 degrees(equal.angles()?)?,
                 bits(equal.curve()?)?,
-                "#8c8c8c",
+                EQUAL,
+                2,
             ),
             Mark::Series(
                 Series::new(
@@ -131,7 +142,7 @@ impl Reducibility {
                 .ink(AXES),
             ),
         ];
-        let mut panel = Panel { marks, size: (1.1 * SIDE, SIDE), ..Panel::default() };
+        let mut panel = Panel { marks, size: (2.0 * SIDE, 0.75 * SIDE), ..Panel::default() };
         let all = panel.series().flat_map(|series| series.y.iter().copied());
         let (low, high) =
             all.fold((0f64, 0.01f64), |(low, high), bits| (low.min(bits), high.max(bits)));
@@ -144,13 +155,14 @@ impl Reducibility {
     }
 }
 
-/// A line through `at` along `angle`, `half` to both sides.
-fn segment(at: [f64; 2], angle: f64, half: f64, ink: &'static str) -> Mark {
+/// A line through `at` along `angle`, `half` to both sides, with the dashes of series `form`.
+fn segment(at: [f64; 2], angle: f64, half: f64, ink: &'static str, form: usize) -> Mark {
     let (sin, cos) = angle.sin_cos();
     let ends = [-half, half];
     let x = ends.map(|t| at[0] + t * cos).to_vec();
     let y = ends.map(|t| at[1] + t * sin).to_vec();
-    Mark::Series(Series::new(Style::Line, "", x, y).ink(ink))
+    let line = Series::new(Style::Line, "", x, y).looks(ink, form);
+    Mark::Series(Series { dotted: false, ..line })
 }
 
 #[cfg(test)]
@@ -167,9 +179,10 @@ mod tests {
         let mut panels = Vec::new();
         figure.root.each_panel(&mut |panel| panels.push(panel));
         assert_eq!(panels.len(), 3);
-        // Every point of the two red lines is ε from the middle of the band.
+        // Every point of the two lines is ε from the middle of the band.
         let band = result.mixture().best();
-        let red: Vec<&Series> = panels[0].series().filter(|s| s.ink == Some(BAND)).collect();
+        let red: Vec<&Series> =
+            panels[0].series().filter(|s| s.look.is_some_and(|look| look.ink == BAND)).collect();
         for line in &red {
             for (&x, &y) in line.x.iter().zip(&line.y) {
                 assert!((band.place([x, y]).abs() - band.epsilon).abs() < 1e-9);

@@ -51,7 +51,7 @@ fn coloured(colours: &Tensor, rows: usize, columns: usize) -> Result<Image> {
     let colours: Vec<Vec<f64>> = colours.to_vec2()?;
     let byte = |share: f64| (share.clamp(0.0, 1.0) * 255.0).round() as u8;
     let rgb = colours.iter().map(|cell| [byte(cell[0]), byte(cell[1]), byte(cell[2])]).collect();
-    Ok(Image { values: [].into(), rows, columns, colour: 0, rgb: Some(rgb) })
+    Ok(Image { values: [].into(), rows, columns, colour: 0, rgb: Some(rgb), numbers: false })
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::figure::Figure;
 use super::imshow::{images, picture};
+use super::palette::{NEGATIVE, POSITIVE};
 use super::panel::{Block, ColourAxis, Image, Mark, Node, Panel, Series, Style};
-use super::scale::{NEGATIVE, POSITIVE};
 use super::values::{IntoValues, check};
 use crate::{Error, Result};
 
@@ -83,7 +83,8 @@ pub(super) fn curve(values: &[f64], order: &[usize], marked: usize, sign: f64) -
     let last = y.len() as f64;
     let dots = marked.min(y.len());
     let points = Series::new(Style::Points, "", x[..dots].to_vec(), y[..dots].to_vec()).ink(ink);
-    let line = Series::new(Style::Line, "", x, y).ink(ink);
+    // Dots tell whose eigenvectors are shown, so the line has none of its own.
+    let line = Series { dotted: false, ..Series::new(Style::Line, "", x, y).ink(ink) };
     let marks = vec![Mark::Series(line), Mark::Series(points)];
     let mut panel = Panel { marks, ..Panel::default() };
     panel.x.whole = true;

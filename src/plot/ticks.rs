@@ -3,9 +3,9 @@
 use super::panel::Axis;
 
 /// Mean width of a character of tick text, in pixels.
-pub(super) const CHARACTER: f64 = 6.2;
+pub(super) const CHARACTER: f64 = 7.4;
 /// Pixels that one label needs across its reading direction.
-const LABEL_PITCH: f64 = 14.0;
+const LABEL_PITCH: f64 = 16.0;
 /// Longer labels are cut, the hover text is not.
 const LONGEST: usize = 22;
 
@@ -20,7 +20,7 @@ impl Orientation {
     /// Pixels from one numeric tick to the next, at least.
     pub(super) fn pitch(self) -> f64 {
         match self {
-            Self::Across => 46.0,
+            Self::Across => 56.0,
             Self::Up => 36.0,
         }
     }
@@ -64,12 +64,9 @@ fn shorten(label: &str) -> String {
 /// Round numbers between `low` and `high`, about one every `pitch` pixels.
 pub(super) fn numbers(axis: &Axis, (low, high): (f64, f64), pixels: f64, pitch: f64) -> Ticks {
     let (low, high) = (low.min(high), low.max(high));
-    if axis.log {
-        let (first, last) = (low.log10().ceil() as i32, high.log10().floor() as i32);
-        if last > first {
-            let step = ((f64::from(last - first) * pitch / pixels).ceil() as usize).max(1);
-            return (first..=last).step_by(step).map(|e| (10_f64.powi(e), power(e))).collect();
-        }
+    if axis.log && low > 0.0 {
+        let places = logarithmic(low, high, (pixels / pitch).max(1.0) as usize);
+        return places.into_iter().map(|value| (value, log_text(value))).collect();
     }
     let least = (high - low) * pitch / pixels.max(1.0);
     let power = 10_f64.powf(least.log10().floor());
@@ -86,20 +83,72 @@ pub(super) fn numbers(axis: &Axis, (low, high): (f64, f64), pixels: f64, pitch: 
         .collect()
 }
 
-/// A decade, as `1000` or `10⁻⁵`.
-fn power(exponent: i32) -> String {
-    if (-2..=3).contains(&exponent) {
-        return format!("{}", 10_f64.powi(exponent));
+/// Places of ticks on a logarithmic axis, about `most` of them at most: decades, or 1, 2 and 5 of
+/// each where there are few decades. Empty where not even two fit.
+pub(super) fn logarithmic(low: f64, high: f64, most: usize) -> Vec<f64> {
+    let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+    let inside = |value: &f64| *value >= low * 0.999_999 && *value <= high * 1.000_001;
+    let steps = |multiples: &[f64]| -> Vec<f64> {
+        let decade = |e: i32| multiples.iter().map(move |m| m * 10_f64.powi(e));
+        (first..=last).flat_map(decade).filter(inside).collect()
+    };
+    let fine = steps(&[1.0, 2.0, 5.0]);
+    if fine.len() <= most.max(2) {
+        return fine;
     }
-    let exponent = exponent.to_string();
-    let digits = exponent.chars().map(|c| match c {
+    let decades = steps(&[1.0]);
+    decades.iter().copied().step_by(decades.len().div_ceil(most.max(1)).max(1)).collect()
+}
+
+/// A tick of a logarithmic axis: `1000`, `0.05`, `10⁻⁵` or `2·10⁻⁵`.
+pub(super) fn log_text(value: f64) -> String {
+    let exponent = (value.log10() + 1e-9).floor() as i32;
+    if (-3..=3).contains(&exponent) {
+        return significant(value, 1);
+    }
+    let digits = exponent.to_string();
+    let digits = digits.chars().map(|c| match c {
         '-' => '⁻',
         '1' => '¹',
         '2' => '²',
         '3' => '³',
         digit => char::from_u32('⁰' as u32 + digit as u32 - '0' as u32).unwrap_or(digit),
     });
-    "10".chars().chain(digits).collect()
+    let power: String = "10".chars().chain(digits).collect();
+    match (value / 10_f64.powi(exponent)).round() as i64 {
+        1 => power,
+        multiple => format!("{multiple}·{power}"),
+    }
+}
+
+/// `value` with at most `digits` significant digits, as cells, colour bars and hover texts show it.
+pub(super) fn significant(value: f64, digits: usize) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value:.0}").replace('-', "−");
+    }
+    let digits = digits.max(1);
+    // Rounding may reach the next power of ten: 0.9996 is 1.
+    let rounded: f64 = format!("{value:.*e}", digits - 1).parse().unwrap_or(value);
+    let exponent = rounded.abs().log10().floor() as i32;
+    let text = if (-4..6).contains(&exponent) {
+        let decimals = (digits as i32 - 1 - exponent).max(0) as usize;
+        trimmed(&format!("{rounded:.decimals$}"))
+    } else {
+        let text = format!("{rounded:.*e}", digits - 1);
+        match text.split_once('e') {
+            Some((mantissa, exponent)) => format!("{}e{exponent}", trimmed(mantissa)),
+            None => text,
+        }
+    };
+    text.replace('-', "−")
+}
+
+/// Without zeros at the end of the decimals.
+fn trimmed(text: &str) -> String {
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    }
 }
 
 /// `value` with the digits that a step of `step` needs.
@@ -126,7 +175,11 @@ mod tests {
         let log = Axis { log: true, ..Axis::default() };
         let texts: Vec<String> =
             numbers(&log, (2e-6, 2.0), 300.0, 40.0).into_iter().map(|t| t.1).collect();
-        assert_eq!(texts, ["10⁻⁵", "10⁻⁴", "10⁻³", "0.01", "0.1", "1"]);
+        assert_eq!(texts, ["10⁻⁵", "10⁻⁴", "0.001", "0.01", "0.1", "1"]);
+        // Two decades have ticks at 1, 2 and 5.
+        let texts: Vec<String> =
+            numbers(&log, (0.9, 85.0), 600.0, 56.0).into_iter().map(|t| t.1).collect();
+        assert_eq!(texts, ["1", "2", "5", "10", "20", "50"]);
         let whole = Axis { whole: true, ..Axis::default() };
         assert_eq!(numbers(&whole, (0.0, 3.0), 400.0, 40.0).len(), 4);
     }
@@ -144,5 +197,25 @@ mod tests {
             labels(&many, 400.0, Orientation::Across).map(|l| (l.0.len(), l.1)),
             Some((25, true))
         );
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_count() {
+        let cases = [
+            (0.000_601, "0.000601"),
+            (0.000_9, "0.0009"),
+            (0.999_6, "1"),
+            (-1234.5, "−1234"),
+            (12.0, "12"),
+            (1.5e-7, "1.5e−7"),
+            (2.0e9, "2e9"),
+            (0.0, "0"),
+        ];
+        for (value, text) in cases {
+            let digits = if value == -1234.5 { 4 } else { 3 };
+            assert_eq!(significant(value, digits), text);
+        }
+        assert_eq!(log_text(2e-5), "2·10⁻⁵");
+        assert_eq!(log_text(0.05), "0.05");
     }
 }

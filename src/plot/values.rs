@@ -4,9 +4,9 @@ use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
 
-/// A number that a chart can show.
+/// A number that a chart can show. `None` is a gap, like NaN.
 pub trait Number: Copy {
-    /// The nearest `f64`.
+    /// The nearest `f64`; NaN for a gap.
     fn as_f64(self) -> f64;
 }
 
@@ -19,7 +19,31 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(f32, f64, u8, u32, u64, usize, i32, i64);
+numbers!(f32, f64, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+impl Number for half::f16 {
+    fn as_f64(self) -> f64 {
+        self.to_f64()
+    }
+}
+
+impl Number for half::bf16 {
+    fn as_f64(self) -> f64 {
+        self.to_f64()
+    }
+}
+
+impl Number for bool {
+    fn as_f64(self) -> f64 {
+        f64::from(u8::from(self))
+    }
+}
+
+impl<T: Number> Number for Option<T> {
+    fn as_f64(self) -> f64 {
+        self.map_or(f64::NAN, T::as_f64)
+    }
+}
 
 /// One-dimensional data: a tensor with one axis longer than 1, a vector, a slice or an array.
 pub trait IntoValues {
@@ -78,7 +102,8 @@ impl<T: Number, const N: usize> IntoValues for &[T; N] {
 /// A name (empty for none) and the numbers of one series.
 pub type Named = (String, Vec<f64>);
 
-/// One series or several: numbers, a tensor `[series, n]`, or pairs of name and numbers.
+/// One series or several: numbers, a tensor `[series, n]`, vectors of vectors, or pairs of name and
+/// numbers.
 ///
 /// ```
 /// use eigenlens::plot::line;
@@ -132,6 +157,19 @@ one_series!(
     [T: Number, const N: usize] &[T; N]
 );
 
+impl<T: Number> IntoSeries for Vec<Vec<T>> {
+    fn into_series(self) -> Result<Vec<Named>> {
+        (&self).into_series()
+    }
+}
+
+impl<T: Number> IntoSeries for &Vec<Vec<T>> {
+    fn into_series(self) -> Result<Vec<Named>> {
+        let name = |i: usize| if self.len() > 1 { i.to_string() } else { String::new() };
+        self.iter().enumerate().map(|(i, row)| Ok((name(i), row.into_values()?))).collect()
+    }
+}
+
 impl<S: Into<String>, V: IntoValues> IntoSeries for Vec<(S, V)> {
     fn into_series(self) -> Result<Vec<Named>> {
         self.into_iter().map(|(name, values)| Ok((name.into(), values.into_values()?))).collect()
@@ -144,7 +182,7 @@ impl<S: Into<String>, V: IntoValues, const N: usize> IntoSeries for [(S, V); N] 
     }
 }
 
-/// Refuses empty data and data with NaN or infinity.
+/// Refuses empty data and data with NaN or infinity, where an order or a size is needed.
 pub(super) fn check(what: &str, values: &[f64]) -> Result<()> {
     if values.is_empty() {
         return Err(Error::invalid(what, "at least one number", "none"));
@@ -175,6 +213,11 @@ mod tests {
         assert_eq!(named, [("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![2.0])]);
         let rows = Tensor::new(&[[1_f32, 2.0], [3.0, 4.0]], &Device::Cpu)?.into_series()?;
         assert_eq!(rows[1], ("1".to_owned(), vec![3.0, 4.0]));
+        assert_eq!(vec![vec![1_u16], vec![2]].into_series()?[1], ("1".to_owned(), vec![2.0]));
+        let gaps = [Some(1.5), None].into_values()?;
+        assert!(gaps[0] == 1.5 && gaps[1].is_nan());
+        let halves = [half::f16::from_f32(0.5), half::f16::INFINITY].into_values()?;
+        assert_eq!(halves, [0.5, f64::INFINITY]);
         Ok(())
     }
 

@@ -71,6 +71,8 @@ pub enum Normalization {
     LayerNorm,
     /// `x √d / ‖x‖`, row by row.
     UnitNorm,
+    /// `x − mean(x)`, row by row; on the way out plus the mean.
+    Centre,
     /// `s x` with a constant s, such as √d over the mean length in a data set.
     Scale(f64),
 }
@@ -199,6 +201,7 @@ impl fmt::Display for Architecture {
             Normalization::None => Ok(()),
             Normalization::LayerNorm => f.write_str(", inputs standardised"),
             Normalization::UnitNorm => f.write_str(", inputs scaled to length √d"),
+            Normalization::Centre => f.write_str(", inputs centred"),
             Normalization::Scale(scale) => write!(f, ", inputs times {scale:.4}"),
         }
     }

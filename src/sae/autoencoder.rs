@@ -7,7 +7,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::columns::Columns;
 use super::origin::Origin;
-use super::{Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights};
+use super::record::CENTRED;
+use super::{
+    Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
+};
 use crate::linalg::check_finite;
 use crate::model::HookPoint;
 use crate::notebook::MimeBundle;
@@ -53,19 +56,22 @@ pub(super) struct HostGate {
 }
 
 impl Sae {
-    /// An autoencoder of these weights. Where in a model it belongs is said by [`Sae::at`].
+    /// An autoencoder of these weights, f32; f16 and bf16 are widened. Where in a model it belongs is
+    /// said by [`Sae::at`].
     ///
     /// # Errors
     /// Shapes that do not match, weights that the architecture needs and are not there or the other
-    /// way round, a k that cannot be, weights that hold NaN.
+    /// way round, a k that cannot be, weights that hold NaN or are of another type.
     pub fn new(architecture: Architecture, weights: SaeWeights) -> Result<Self> {
+        let weights = weights.widened()?;
         for (what, tensor, shape) in weights.shapes(&architecture)? {
             if tensor.dims() != shape {
                 return Err(Error::shape(what, format!("{shape:?}"), tensor.dims()));
             }
             if tensor.dtype() != DType::F32 {
                 let what = format!("the dtype of {what}");
-                return Err(Error::invalid(what, "f32", tensor.dtype().as_str()));
+                let expected = "f32, or f16 or bf16 (`.to_dtype(DType::F32)?` makes it so)";
+                return Err(Error::invalid(what, expected, tensor.dtype().as_str()));
             }
             check_finite(what, tensor)?;
         }
@@ -116,6 +122,13 @@ impl Sae {
         Self(Arc::new(inner))
     }
 
+    /// The same autoencoder, with what is known of how the activations it was trained on were made.
+    pub fn with_training_record(&self, training: TrainingRecord) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.origin.training = training;
+        Self(Arc::new(inner))
+    }
+
     /// The same autoencoder, with activations multiplied by `scale` on the way in and divided by it
     /// on the way out: for files that say they expect scaled inputs, but not by how much.
     ///
@@ -132,6 +145,30 @@ impl Sae {
         let mut inner = Inner::clone(&self.0);
         inner.architecture.normalization = Normalization::Scale(scale);
         inner.origin.notes.retain(|note| !note.about_scale());
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The same autoencoder, for activations of the model as it is published where it was trained on
+    /// one whose weights were centred (`center_writing_weights` in its
+    /// [record](super::TrainingRecord)): the mean of each activation over its dimensions is taken
+    /// off before encoding and put back after decoding.
+    ///
+    /// In a model with LayerNorms this is exact for `resid_pre`, `resid_mid`, `resid_post`,
+    /// `attn_out` and `mlp_out`, because centring the weights changes nothing but that mean.
+    ///
+    /// # Errors
+    /// A transcoder; an autoencoder with a normalisation of its own.
+    pub fn with_centred_inputs(&self) -> Result<Self> {
+        let own = self.architecture();
+        if own.transcoder || own.normalization != Normalization::None {
+            let expected = "one that writes where it reads, with no normalisation of its own";
+            return Err(Error::invalid("the autoencoder", expected, own));
+        }
+        let mut inner = Inner::clone(&self.0);
+        inner.architecture.normalization = Normalization::Centre;
+        inner.origin.notes.retain(|note| !note.to_string().contains(CENTRED));
+        let options = &mut inner.origin.training.model_options;
+        options.insert(CENTRED.to_owned(), "true".to_owned());
         Ok(Self(Arc::new(inner)))
     }
 

@@ -1,11 +1,12 @@
 //! Encoding and decoding.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
 use crate::linalg::{check_finite, matmul_nt};
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.
@@ -19,12 +20,15 @@ impl Sae {
     /// Sparse codes of activations `x` `[…, d]`, a row a position; of heads' values
     /// `[…, heads, d_head]` where d is heads · d_head.
     ///
-    /// Of equal entries the one of the lower index is kept.
+    /// Of equal entries the one of the lower index is kept. Activations of an f16, bf16 or f64 model
+    /// are converted to f32, in which the autoencoder computes.
     ///
     /// # Errors
-    /// Another width than d; NaN.
+    /// Another width than d; NaN; activations that are not floating point; [`Error::Interrupted`] when
+    /// Stop is pressed.
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
         let (x, restore) = self.normalized(x)?;
+        safe_point("encoding")?;
         let parts = match self.architecture().activation {
             Activation::MatchingPursuit { .. } => {
                 let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
@@ -33,6 +37,8 @@ impl Sae {
             _ if self.scans(&x) => self.scan(&x)?,
             _ => self.choose(&x)?,
         };
+        // The codes may be cut short if Stop came while they were chosen.
+        safe_point("encoding")?;
         Ok(Codes::join(self.features(), parts).restoring(restore))
     }
 
@@ -42,6 +48,7 @@ impl Sae {
         let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
         let there = self.inner().selects_on(x.device());
         for start in (0..rows).step_by(step) {
+            safe_point("encoding")?;
             let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
             if there {
                 parts.push(self.inner().select_there(&dense)?);
@@ -93,6 +100,11 @@ impl Sae {
                 let deviation = (centred.sqr()?.sum_keepdim(D::Minus1)? / (d - 1.0))?.sqrt()?;
                 let restore = pairs(&deviation, Some(&mean))?;
                 (centred.broadcast_div(&(deviation + EPSILON)?)?, restore)
+            }
+            Normalization::Centre => {
+                let mean = x.mean_keepdim(D::Minus1)?;
+                let restore = pairs(&mean.ones_like()?, Some(&mean))?;
+                (x.broadcast_sub(&mean)?, restore)
             }
             Normalization::UnitNorm => {
                 let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
@@ -160,12 +172,17 @@ impl Sae {
         Ok(Tensor::from_vec(out, (codes.rows(), d), self.w_dec().device())?)
     }
 
-    /// What the autoencoder makes of `x` `[…, d]`, in the same shape; what a transcoder predicts,
-    /// `[…, d_out]`.
+    /// What the autoencoder makes of `x` `[…, d]`, in the same shape and dtype; what a transcoder
+    /// predicts, `[…, d_out]`.
     ///
     /// # Errors
     /// As [`Sae::encode`].
     pub fn reconstruct(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.reconstruct_wide(x)?.to_dtype(x.dtype())?)
+    }
+
+    /// [`Sae::reconstruct`] in f32, whatever the dtype of `x`.
+    pub(super) fn reconstruct_wide(&self, x: &Tensor) -> Result<Tensor> {
         let mut out = self.decode(&self.encode(x)?)?;
         if let Some(skip) = &self.weights().skip {
             out = (out + matmul_nt(&self.rows_of(x)?, skip)?)?;
@@ -179,14 +196,17 @@ impl Sae {
         }
     }
 
-    /// Activations `[…, d]` or `[…, heads, d_head]` as `[rows, d]`.
+    /// Activations `[…, d]` or `[…, heads, d_head]` as `[rows, d]`, in f32.
     fn rows_of(&self, x: &Tensor) -> Result<Tensor> {
+        if !x.dtype().is_float() {
+            let found = x.dtype().as_str();
+            return Err(Error::invalid("the activations", "floating point numbers", found));
+        }
         let width = self.d_model();
+        let rows = || Ok(x.reshape(((), width))?.to_dtype(DType::F32)?);
         match x.dims() {
-            [.., last] if *last == width && x.elem_count() > 0 => Ok(x.reshape(((), width))?),
-            [.., heads, d_head] if heads * d_head == width && x.elem_count() > 0 => {
-                Ok(x.reshape(((), width))?)
-            }
+            [.., last] if *last == width && x.elem_count() > 0 => rows(),
+            [.., heads, d_head] if heads * d_head == width && x.elem_count() > 0 => rows(),
             dims => Err(Error::shape("the activations", format!("[…, {width}], not empty"), dims)),
         }
     }

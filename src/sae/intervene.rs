@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::Sae;
+use crate::model::precision::widened;
 use crate::model::{HookPoint, Hooks};
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ impl Sae {
                 chosen.contains(&(feature as usize)).then_some(value * (factor - 1.0))
             });
             let nothing = sae.decode(&codes.map(|_, _| None))?;
-            Ok((x + (sae.decode(&added)? - nothing)?.reshape(x.shape())?)?)
+            plus(x, &(sae.decode(&added)? - nothing)?.reshape(x.shape())?)
         };
         Ok(Hooks::new().replace(point, change))
     }
@@ -52,19 +53,28 @@ impl Sae {
         }
         let direction = self.w_dec().narrow(1, feature, 1)?.flatten_all()?;
         let direction = (direction * f64::from(strength))?;
-        Ok(Hooks::new().replace(self.own_point()?, move |x| Ok(x.broadcast_add(&direction)?)))
+        Ok(Hooks::new().replace(self.own_point()?, move |x| plus(x, &direction)))
     }
 
     /// Where it reads and writes.
     ///
     /// # Errors
-    /// A transcoder, which writes elsewhere; a place that is not known.
+    /// A transcoder, which writes elsewhere; a place that is not known; an autoencoder of one head.
     pub(super) fn own_point(&self) -> Result<HookPoint> {
         if self.architecture().transcoder {
             let expected = "one that writes where it reads";
             return Err(Error::invalid("the autoencoder", expected, "a transcoder"));
         }
-        self.point()
+        let point = self.point()?;
+        if let Some(head) = self.origin().training.head {
+            let expected = format!("of all heads at {point}, to stand in for what is there");
+            return Err(Error::invalid(
+                "the autoencoder",
+                expected,
+                format!("of head {head} alone"),
+            ));
+        }
+        Ok(point)
     }
 
     /// Fails unless there are `features`, and all of them are the autoencoder's.
@@ -80,6 +90,14 @@ impl Sae {
             None => Ok(()),
         }
     }
+}
+
+/// `x + change` for a change in f32, in the dtype of `x`; of an f16 or bf16 activation the sum is
+/// rounded once.
+fn plus(x: &Tensor, change: &Tensor) -> Result<Tensor> {
+    let wide = widened(x)?;
+    let sum = wide.broadcast_add(&change.to_dtype(wide.dtype())?)?;
+    Ok(sum.to_dtype(x.dtype())?)
 }
 
 #[cfg(test)]

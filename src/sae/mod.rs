@@ -8,6 +8,7 @@
 mod architecture;
 mod autoencoder;
 mod check;
+mod check_model;
 mod codes;
 mod coding;
 mod columns;
@@ -20,6 +21,7 @@ mod origin;
 #[cfg(test)]
 mod properties;
 mod quality;
+mod record;
 mod registry;
 mod scan;
 mod screen;
@@ -31,11 +33,12 @@ mod weights;
 
 pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
 pub use autoencoder::Sae;
-pub use check::Check;
+pub use check::{Check, OutlierRows};
 pub use codes::Codes;
 pub use fit::{Objective, SaeOptions};
 pub use formats::{Family, SaeLoader};
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
+pub use record::{ExcludedTokens, PositionSlice, TrainingRecord};
 pub use registry::{Entry, Registry};
 pub use weights::{Gate, SaeWeights};

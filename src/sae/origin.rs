@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Family;
+use super::{Family, TrainingRecord};
 use crate::hub::Source;
 use crate::model::HookPoint;
 
@@ -21,6 +21,8 @@ pub struct Origin {
     pub hook_out: Option<String>,
     /// The place it reads, where it is one that a [`Decoder`](crate::model::Decoder) has.
     pub point: Option<HookPoint>,
+    /// How the activations it was trained on were made.
+    pub training: TrainingRecord,
     /// What to know before trusting its numbers.
     pub notes: Vec<Note>,
 }
@@ -31,6 +33,9 @@ pub struct Origin {
 pub enum Note {
     /// Its inputs must be scaled, and no file says by how much.
     ScaleMissing(String),
+    /// Something, such as the place it belongs to, was read from a name or from the list of published
+    /// autoencoders, because no file says it.
+    NotInFiles(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -39,12 +44,19 @@ impl Note {
     pub(super) fn about_scale(&self) -> bool {
         matches!(self, Self::ScaleMissing(_))
     }
+
+    /// Whether it casts doubt on what the autoencoder makes of activations.
+    pub(super) fn is_warning(&self) -> bool {
+        !matches!(self, Self::NotInFiles(_))
+    }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ScaleMissing(text) | Self::Other(text) => f.write_str(text),
+            Self::ScaleMissing(text) | Self::NotInFiles(text) | Self::Other(text) => {
+                f.write_str(text)
+            }
         }
     }
 }
@@ -63,6 +75,10 @@ impl fmt::Display for Origin {
         }
         if let (Some(family), Some(source)) = (self.family, &self.source) {
             write!(f, " ({family}, {source})")?;
+        }
+        let training = self.training.to_string();
+        if !training.is_empty() {
+            write!(f, "\ntrained on: {training}")?;
         }
         self.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
     }

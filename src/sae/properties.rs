@@ -27,9 +27,12 @@ pub(super) fn architectures(k: usize) -> Vec<Architecture> {
         all.push(Architecture { encoder, ..Architecture::signed_top_k(k) });
         all.push(Architecture { encoder, ..base.clone() });
     }
-    for normalization in
-        [Normalization::LayerNorm, Normalization::UnitNorm, Normalization::Scale(0.3)]
-    {
+    for normalization in [
+        Normalization::LayerNorm,
+        Normalization::UnitNorm,
+        Normalization::Centre,
+        Normalization::Scale(0.3),
+    ] {
         all.push(Architecture { normalization, ..Architecture::top_k(k) });
         all.push(Architecture { normalization, centred: false, ..base.clone() });
     }
@@ -83,6 +86,7 @@ fn plain(sae: &Sae, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
         Normalization::None => (1.0, 0.0),
         Normalization::LayerNorm => (deviation, mean),
         Normalization::UnitNorm => (length / (d as f64).sqrt(), 0.0),
+        Normalization::Centre => (1.0, mean),
         Normalization::Scale(scale) => (1.0 / scale, 0.0),
     };
     let eps = if own.normalization == Normalization::LayerNorm { 1e-5 } else { 0.0 };

@@ -11,6 +11,9 @@ use super::{Family, Normalization};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
+/// Releases whose models were processed for training, and SAELens's name for how.
+const PROCESSED: [(&str, &str); 1] = [("gpt2-small-res-jb", "center_writing_weights")];
+
 /// Rows that a notebook shows.
 const SHOWN: usize = 40;
 
@@ -132,6 +135,23 @@ pub(super) fn find(release: &str, id: &str) -> Result<Option<Entry>> {
     }
 }
 
+/// The autoencoder at `path` of the hub's `repository`, if it is one of those that are listed.
+pub(super) fn published(repository: &str, path: &str) -> Result<Option<Entry>> {
+    // Folders of this machine need no look at the list.
+    if repository.matches('/').count() != 1 || repository.starts_with(['.', '/']) {
+        return Ok(None);
+    }
+    let (repository, path) =
+        (repository.split('@').next().unwrap_or_default(), path.trim_matches('/'));
+    for release in releases()?.iter().filter(|release| release.repository == repository) {
+        let row = release.entries.iter().find(|row| row.path.as_ref().unwrap_or(&row.id) == path);
+        if let Some(row) = row {
+            return release.entry(row).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 impl Registry {
     /// All that are known.
     ///
@@ -191,6 +211,12 @@ impl Entry {
     pub(super) fn normalization(&self) -> Option<Normalization> {
         let name = self.normalization.as_deref()?;
         (name == "constant_norm_rescale").then_some(Normalization::UnitNorm)
+    }
+
+    /// How the model was processed for training, where SAELens's list has it and no file says it.
+    pub(super) fn model_option(&self) -> Option<&'static str> {
+        let processed = PROCESSED.iter().find(|(release, _)| *release == self.release);
+        processed.map(|(_, option)| *option)
     }
 
     fn row(&self) -> String {

@@ -14,6 +14,7 @@ use super::select::Best;
 use super::{Activation, Encoder, Rescale, Sae};
 use crate::Result;
 use crate::linalg::{Packed, TileKernel, with_values};
+use crate::notebook::SafePoint;
 
 /// Rows that one thread encodes at a time.
 const ROWS: usize = 128;
@@ -54,6 +55,7 @@ impl Sae {
         let bias = self.encoder_bias().map(values).transpose()?;
         let shift = self.architecture().centred.then(|| values(self.b_dec())).transpose()?;
         let (sae, m, d) = (self.inner(), self.features(), self.d_model());
+        let safe = SafePoint::new("encoding");
         with_values(self.w_enc(), |encoder| {
             let scan = Scan { sae, m, d, encoder, bias, shift, kernel };
             let screen = if screen { Screen::new(&scan) } else { None };
@@ -61,7 +63,10 @@ impl Sae {
                 let share = (x.len() / d).div_ceil(rayon::current_num_threads());
                 let rows = share.next_multiple_of(LANES).min(ROWS);
                 let screened = |x| screen.as_ref().and_then(|screen| screen.codes(x));
-                let codes = |x| screened(x).unwrap_or_else(|| scan.codes(x));
+                let codes = |x| match safe.is_stopped() {
+                    true => Part::default(),
+                    false => screened(x).unwrap_or_else(|| scan.codes(x)),
+                };
                 x.par_chunks(rows * d).map(codes).collect()
             })
         })?

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::Architecture;
+use crate::model::precision::widened;
 use crate::{Error, Result};
 
 /// The weights of an [`Sae`](super::Sae) of m features of d-dimensional activations, all f32.
@@ -41,6 +42,24 @@ impl SaeWeights {
     pub fn new(encoder: Tensor, decoder: Tensor, bias: Tensor) -> Self {
         let (encoder_bias, thresholds, gate, skip) = (None, None, None, None);
         Self { encoder, encoder_bias, decoder, bias, thresholds, gate, skip }
+    }
+
+    /// The same weights with those in f16 or bf16 widened to f32, without loss.
+    pub(super) fn widened(&self) -> Result<Self> {
+        let some = |tensor: &Option<Tensor>| tensor.as_ref().map(widened).transpose();
+        let gate = self.gate.as_ref().map(|Gate { bias, log_gains, magnitude }| {
+            let (bias, log_gains) = (widened(bias)?, widened(log_gains)?);
+            Ok::<_, Error>(Gate { bias, log_gains, magnitude: widened(magnitude)? })
+        });
+        Ok(Self {
+            encoder: widened(&self.encoder)?,
+            encoder_bias: some(&self.encoder_bias)?,
+            decoder: widened(&self.decoder)?,
+            bias: widened(&self.bias)?,
+            thresholds: some(&self.thresholds)?,
+            gate: gate.transpose()?,
+            skip: some(&self.skip)?,
+        })
     }
 
     /// Every tensor there is.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 
+use super::sniff::{Format, mistaken};
 use crate::{Error, Result};
 
 /// Deflate cannot make more than this of a byte.
@@ -30,7 +31,8 @@ const LOCAL: [u8; 4] = *b"PK\x03\x04";
 pub(super) fn members(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>> {
     let broken = |found: &str| Error::format(path, "a whole zip archive", found);
     let end = find_end(bytes).ok_or_else(|| {
-        broken("no directory at its end: truncated or incomplete, or of another format")
+        let found = "no directory at its end: truncated or incomplete, or of another format";
+        mistaken(path, bytes, Format::Zip, "a whole zip archive", found)
     })?;
     let cut = || broken("a directory that leaves the file");
     let (count, at) = directory(bytes, end).ok_or_else(cut)?;

@@ -10,12 +10,16 @@ mod fields;
 mod npz;
 pub(crate) mod pickle;
 mod safetensors;
+#[cfg(test)]
+pub(crate) mod sample;
+mod sniff;
 mod tensors;
 mod torch;
 
 pub(crate) use blob::Blob;
-pub(crate) use fields::Fields;
+pub(crate) use fields::{Fields, UnknownFields, is_off, unknown_fields};
 pub(crate) use npz::read as read_npz;
+pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
 
@@ -26,6 +30,12 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
+
+/// A zip archive of some files, as NumPy and PyTorch write them.
+#[cfg(test)]
+pub(crate) fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    archive::tests::archive(members, true)
+}
 
 /// Writes tensors to the file `path`, in the floating point type `dtype`.
 pub(crate) fn save(

@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::archive::members;
+use super::sniff::{Format, mistaken};
 use super::tensors::{Kind, Layout, Raw};
 use crate::{Error, Result};
 
@@ -21,7 +22,12 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<BTreeMap<String, Raw>> 
     for (name, content) in members(path, bytes)? {
         let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
         let raw = array(&content).map_err(|found| {
-            Error::format(path, format!("`{name}`, an array of numbers"), found)
+            let expected = format!("`{name}`, an array of numbers");
+            match content.starts_with(MAGIC) {
+                true => Error::format(path, expected, found),
+                // Another kind of zip archive, such as PyTorch's.
+                false => mistaken(path, bytes, Format::Json, expected, found),
+            }
         })?;
         if arrays.insert(name.clone(), raw).is_some() {
             return Err(Error::format(path, "one array a name", format!("`{name}` twice")));

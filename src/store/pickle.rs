@@ -71,10 +71,25 @@ impl Pickle {
     /// # Errors
     /// Bytes that are cut short or no pickle; a call of a function.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::parse_first(bytes)?.0)
+    }
+
+    /// [`Pickle::parse`] of the first of several pickles in a row, and the bytes after it.
+    pub(crate) fn parse_first(bytes: &[u8]) -> Result<(Self, &[u8])> {
         let mut machine = Machine { rest: bytes, ..Machine::default() };
         while machine.step()? {}
         let root = machine.pop()?;
-        Ok(Self { values: machine.values, root })
+        let rest = machine.rest;
+        Ok((Self { values: machine.values, root }, rest))
+    }
+
+    /// The classes of all storages, by their keys.
+    pub(crate) fn storages(&self) -> HashMap<&str, &str> {
+        let storages = self.values.iter().filter_map(|value| match value {
+            Value::Storage(class, key, _) => Some((key.as_str(), class.as_str())),
+            _ => None,
+        });
+        storages.collect()
     }
 
     /// The place of the outermost value.
@@ -501,13 +516,20 @@ impl<'a> Machine<'a> {
         sound.then_some(Place { storage, offset: usize::try_from(offset).ok()?, shape, steps })
     }
 
-    /// The numbers that a persistent identity `("storage", class, key, place, count)` names.
+    /// The numbers that a persistent identity `("storage", class, key, place, count)` names; files of
+    /// PyTorch before 1.6 have a view at its end, which is none since 0.4.
     fn storage(&self, id: Id) -> Result<Value> {
         let value = |id: &Id| &self.values[*id];
         match self.items(id).iter().map(value).collect::<Vec<_>>()[..] {
             [Value::Text(word), Value::Global(class), Value::Text(key), _, Value::Int(count)]
-                if word == "storage" =>
-            {
+            | [
+                Value::Text(word),
+                Value::Global(class),
+                Value::Text(key),
+                _,
+                Value::Int(count),
+                Value::None,
+            ] if word == "storage" => {
                 let Ok(count) = usize::try_from(*count) else {
                     return fail("a storage of a negative size");
                 };

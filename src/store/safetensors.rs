@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use super::Blob;
+use super::sniff::{Format, LOOKED_AT, mistaken};
 use super::tensors::{Kind, Layout, Raw};
 use crate::{Error, Result};
 
@@ -40,8 +41,12 @@ const KINDS: [(&str, Kind); 16] = [
 /// A file that is cut short or is no safetensors file; tensors that overlap, lie outside the file,
 /// or have other sizes than their shapes say.
 pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> {
-    let broken = |found: String| Error::format(path, "a whole safetensors file", found);
     let read = |range: Range<usize>| bytes.slice(range).read().map_err(Error::io("read", path));
+    let wrong = |expected: String, found: String| match read(0..LOOKED_AT) {
+        Ok(start) => mistaken(path, &start, Format::Safetensors, expected, found),
+        Err(reason) => reason,
+    };
+    let broken = |found: String| wrong("a whole safetensors file".to_owned(), found);
     let length = read(0..8)?;
     let Some(length) = length.first_chunk::<8>() else {
         return Err(broken(format!("{} bytes: truncated or incomplete", bytes.len())));
@@ -59,7 +64,6 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
     let mut tensors = BTreeMap::new();
     let mut ranges = Vec::with_capacity(header.0.len());
     for (name, Entry { dtype, shape, data_offsets: (from, to) }) in header.0 {
-        let wrong = |expected: String, found: String| Error::format(path, expected, found);
         let kind = KINDS.iter().find(|(own, _)| *own == dtype).map(|(_, kind)| *kind);
         let kind = kind.ok_or_else(|| {
             wrong(format!("`{name}` of a known dtype"), format!("dtype `{dtype}`"))

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 
 use super::{Blob, safetensors};
 use crate::linalg::check_finite;
+use crate::notebook::safe_point;
 use crate::{Error, Result};
 
 /// The type of a stored number, little-endian.
@@ -227,6 +228,7 @@ impl Tensors {
     }
 
     fn checked(&mut self, name: &str, shape: &[usize], wide: bool) -> Result<Tensor> {
+        safe_point("loading")?;
         let expected = || format!("`{name}` of shape {shape:?}");
         let raw = match self.tensors.remove(name) {
             Some(raw) if raw.shape == shape => raw,
@@ -265,6 +267,15 @@ impl Tensors {
     /// The shape of the tensor `name`, if it is there and was not taken.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|raw| &*raw.shape)
+    }
+
+    /// The type of the tensor `name`, if it is there and of none of the floating point types that
+    /// are read here.
+    pub(crate) fn other_than_float(&self, name: &str) -> Option<String> {
+        match self.tensors.get(name)?.kind {
+            Kind::F64 | Kind::F32 | Kind::F16 | Kind::BF16 => None,
+            kind => Some(kind.name()),
+        }
     }
 
     /// The two sizes of the matrix `name`.

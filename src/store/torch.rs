@@ -1,4 +1,5 @@
-//! What `torch.save` writes: a zip of a pickle and the numbers of its tensors.
+//! What `torch.save` writes: a zip of a pickle and the numbers of its tensors; before PyTorch 1.6,
+//! several pickles in a row and the numbers after them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use candle_core::Device;
 
 use super::archive::members;
 use super::pickle::{Id, Pickle, Value};
+use super::sniff::{Format, mistaken};
 use super::tensors::{Kind, Layout, Raw, Tensors};
 use crate::{Error, Result};
 
@@ -25,6 +27,9 @@ const KINDS: [(&str, Kind); 10] = [
     ("BoolStorage", Kind::Bool),
 ];
 
+/// What a file of `torch.save` before PyTorch 1.6 begins with: the pickle of a number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
 /// A file of `torch.save`.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -36,19 +41,28 @@ pub(crate) struct Loaded {
 /// Reads a file of `torch.save` with these bytes.
 ///
 /// # Errors
-/// A file that is cut short, damaged, of another format or of PyTorch before 1.6; a pickle that asks
-/// for a call of a function.
+/// A file that is cut short, damaged or of another format; a pickle that asks for a call of a
+/// function.
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
     let broken = |found: String| Error::format(path, "a file of torch.save", found);
+    if bytes.starts_with(LEGACY) {
+        let (pickle, storages) = legacy(bytes).map_err(broken)?;
+        return Ok(Loaded { path: path.to_owned(), pickle, storages });
+    }
     if !bytes.starts_with(b"PK") {
+        let tar = bytes.get(257..262) == Some(b"ustar");
         let found = match bytes.first() {
             Some(0x80) => {
-                "a bare pickle, as PyTorch before 1.6 or pickle.dump write it; load it \
-                           in Python and save it with torch.save"
+                "a bare pickle, as pickle.dump writes it; load it in Python and save it with \
+                 torch.save"
+            }
+            _ if tar => {
+                "a tar archive, as PyTorch before 0.1.10 wrote it; load it in Python and save it \
+                 with torch.save"
             }
             _ => "no zip archive",
         };
-        return Err(broken(found.to_owned()));
+        return Err(mistaken(path, bytes, Format::Pickle, "a file of torch.save", found));
     }
     let (mut pickle, mut storages) = (None, HashMap::new());
     for (name, content) in members(path, bytes)? {
@@ -63,9 +77,53 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
             _ => {}
         }
     }
-    let pickle = pickle.ok_or_else(|| broken("an archive without data.pkl".to_owned()))?;
+    let pickle = pickle.ok_or_else(|| {
+        let found = "an archive without data.pkl";
+        mistaken(path, bytes, Format::Pickle, "a file of torch.save", found)
+    })?;
     let pickle = Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()))?;
     Ok(Loaded { path: path.to_owned(), pickle, storages })
+}
+
+/// The pickle and the numbers of a file from before PyTorch 1.6: the pickles of a number that marks
+/// the format, of its version, of the machine, of what was saved and of the keys of its storages, then
+/// each storage's count and numbers.
+fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>), String> {
+    let next = |rest| Pickle::parse_first(rest).map_err(|reason| reason.to_string());
+    let (_, rest) = next(&bytes[LEGACY.len()..])?;
+    let (machine, rest) = next(rest)?;
+    let little = machine.field(machine.root(), "little_endian").map(|id| machine.value(id));
+    if little == Some(&Value::Bool(false)) {
+        return Err("big-endian numbers".to_owned());
+    }
+    let (pickle, rest) = next(rest)?;
+    let (keys, rest) = next(rest)?;
+    let Value::List(list) = keys.value(keys.root()) else {
+        return Err("no list of storages after the pickle".to_owned());
+    };
+    let sizes = pickle.storages();
+    let (mut storages, mut at) = (HashMap::new(), bytes.len() - rest.len());
+    for id in list {
+        let Value::Text(key) = keys.value(*id) else {
+            return Err("a storage without a key".to_owned());
+        };
+        let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(Kind::size);
+        let size = size.ok_or_else(|| format!("numbers of an unknown type under {key:.40}"))?;
+        let count = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        let count = count.and_then(|count| usize::try_from(i64::from_le_bytes(*count)).ok());
+        let end = count.and_then(|count| (at + 8).checked_add(count.checked_mul(size)?));
+        let end = end.filter(|end| *end <= bytes.len());
+        let end = end.ok_or_else(|| format!("numbers under {key:.40} that are cut short"))?;
+        storages.insert(key.clone(), bytes.slice(at + 8..end));
+        at = end;
+    }
+    Ok((pickle, storages))
+}
+
+/// The type of the numbers in a storage of a class such as `torch.FloatStorage`.
+fn kind_of(class: &str) -> Option<Kind> {
+    let short = class.rsplit('.').next().unwrap_or(class);
+    KINDS.iter().find(|(own, _)| *own == short).map(|(_, kind)| *kind)
 }
 
 impl Loaded {
@@ -98,9 +156,7 @@ impl Loaded {
         let Value::Storage(class, key, count) = self.pickle.value(place.storage) else {
             return Err(wrong("no storage".to_owned()));
         };
-        let short = class.rsplit('.').next().unwrap_or(class);
-        let kind = KINDS.iter().find(|(own, _)| *own == short).map(|(_, kind)| *kind);
-        let kind = kind.ok_or_else(|| wrong(format!("numbers of type {class:.40}")))?;
+        let kind = kind_of(class).ok_or_else(|| wrong(format!("numbers of type {class:.40}")))?;
         let bytes = self.storages.get(key);
         let bytes = bytes.ok_or_else(|| wrong(format!("no numbers under the key {key:.40}")))?;
         let start = place.offset.checked_mul(kind.size()).filter(|start| *start <= bytes.len());

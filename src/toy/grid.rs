@@ -12,7 +12,7 @@ use super::step::{Block, Found, Stack, Step};
 use super::streams::{ATOMS, SHUFFLE};
 use crate::error::check_sizes;
 use crate::linalg::check_finite;
-use crate::notebook::{MimeBundle, Progress};
+use crate::notebook::{MimeBundle, OnStop, Progress};
 use crate::random::Rng;
 use crate::train::{History, cosine};
 use crate::{Error, Result};
@@ -39,6 +39,8 @@ pub struct GridOptions {
     pub snapshot: usize,
     /// Seed of the first atoms and of the shuffling; 0.
     pub seed: u64,
+    /// What the fit does when Stop is pressed; it ends the cell.
+    pub on_stop: OnStop,
 }
 
 impl Default for GridOptions {
@@ -52,6 +54,7 @@ impl Default for GridOptions {
             learning_rate: 3e-3,
             snapshot: 0,
             seed: 0,
+            on_stop: OnStop::default(),
         }
     }
 }
@@ -132,12 +135,13 @@ struct Inner {
 }
 
 impl DictionaryGrid {
-    /// Trains on samples `x`, `[n, dims]`. When Stop is pressed, the grid has what was learnt so far
-    /// and its history is marked as interrupted. The same seed gives the same grid.
+    /// Trains on samples `x`, `[n, dims]`. The same seed gives the same grid. When Stop is pressed,
+    /// [`OnStop`] says what is returned: by default the call fails, and `stopped::<DictionaryGrid>()`
+    /// returns the grid as far as it was trained.
     ///
     /// # Errors
     /// Samples that are no matrix, none, or hold NaN; an empty grid, a negative penalty, a k above the
-    /// size, a rate at which the loss diverges.
+    /// size, a rate at which the loss diverges; [`Error::Stopped`] when Stop is pressed.
     pub fn fit(x: &Tensor, options: &GridOptions) -> Result<Self> {
         options.check()?;
         let (n, dims) = match *x.dims() {
@@ -203,13 +207,16 @@ impl DictionaryGrid {
             }
         }
         let dictionaries = cut(&stack, &blocks, &thresholds, dims)?;
-        Ok(Self(Arc::new(Inner {
-            options: options.clone(),
-            dictionaries,
-            history,
-            snapshots,
-            dims,
-        })))
+        let stopped = history.interrupted;
+        let options = options.clone();
+        let on_stop = options.on_stop;
+        let grid = Self(Arc::new(Inner { options, dictionaries, history, snapshots, dims }));
+        if !stopped {
+            return Ok(grid);
+        }
+        let access =
+            "`stopped::<DictionaryGrid>()?` gives the dictionaries as far as they were trained.";
+        on_stop.end("the training of the dictionaries", grid, access)
     }
 
     /// How it was trained.

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::grid::{DictionaryGrid, GridOptions};
 use super::metrics::mmcs;
 use super::superposition::Superposition;
-use crate::notebook::MimeBundle;
+use crate::notebook::{MimeBundle, OnStop};
 use crate::{Error, Result};
 
 /// How much of the truth dictionaries find, against the number of active features.
@@ -23,11 +23,12 @@ pub struct PhaseDiagram {
 impl PhaseDiagram {
     /// Trains the grid of `options` once for every mean number of `active` features in `world`, on
     /// `samples` fresh samples each, and notes the [`mmcs`] of the truth with each member. The
-    /// directions stay the same. When Stop is pressed, it has the numbers that were done.
+    /// directions stay the same. When Stop is pressed, `on_stop` of the options says what is returned:
+    /// by default the call fails, and `stopped::<PhaseDiagram>()` returns the numbers that were done.
     ///
     /// # Errors
     /// No numbers, one that cannot be had, no samples, options that the fit refuses;
-    /// [`Error::Interrupted`] when Stop is pressed before the first is done.
+    /// [`Error::Stopped`], or [`Error::Interrupted`] before the first is done, when Stop is pressed.
     pub fn of(
         world: &Superposition,
         active: &[f64],
@@ -39,10 +40,12 @@ impl PhaseDiagram {
         let worlds: Vec<Superposition> =
             active.iter().map(|&active| world.with_active(active)).collect::<Result<_>>()?;
         let truth = world.truth();
+        // A grid that Stop cuts short is left out, and this call ends by its own rule.
+        let member = GridOptions { on_stop: OnStop::ReturnPartial, ..options.clone() };
         let mut diagram = Self { active: vec![], names: vec![], mmcs: vec![], interrupted: false };
         for (&number, world) in active.iter().zip(worlds) {
             let grid = match world.sample(samples, options.seed) {
-                Ok(samples) => DictionaryGrid::fit(&samples.x(), options)?,
+                Ok(samples) => DictionaryGrid::fit(&samples.x(), &member)?,
                 Err(Error::Interrupted { .. }) => {
                     diagram.interrupted = true;
                     break;
@@ -62,7 +65,11 @@ impl PhaseDiagram {
         if diagram.active.is_empty() {
             return Err(Error::Interrupted { what: "the phase diagram".to_owned() });
         }
-        Ok(diagram)
+        if !diagram.interrupted {
+            return Ok(diagram);
+        }
+        let access = "`stopped::<PhaseDiagram>()?` gives what was done.";
+        options.on_stop.end("the phase diagram", diagram, access)
     }
 
     /// Mean numbers of active features, a row each.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::data::Table;
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
@@ -89,6 +90,17 @@ impl History {
         })
     }
 
+    /// The history as a table, which can be sorted and saved as CSV.
+    ///
+    /// # Errors
+    /// None that the user can cause.
+    pub fn table(&self) -> Result<Table> {
+        let names = self.names.iter().enumerate();
+        names.fold(Ok(Table::new()), |table, (at, name)| {
+            table?.column(name, self.rows.iter().map(|row| row[at]))
+        })
+    }
+
     /// All rows, the count first.
     pub(crate) fn rows(&self) -> &[Vec<f64>] {
         &self.rows
@@ -171,6 +183,7 @@ mod tests {
         assert_eq!(history.to_string(), expected);
         assert!(history.html().contains("<td>12.5000</td>"));
         assert_eq!((history.len(), history.last("loss").unwrap()), (2, 2e-5));
+        assert_eq!(history.table().unwrap().numbers("loss").unwrap(), [12.5, 2e-5]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ import unittest
 import urllib.parse
 
 from chromium import Chromium
+from figures import faults
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PICTURES = pathlib.Path(os.environ.get("EIGENLENS_SCREENSHOTS", ROOT / "target/screenshots"))
@@ -160,6 +161,7 @@ class Notebook(unittest.TestCase):
             self.assertGreaterEqual(figures, least)
             for theme in ("Light", "Dark"):
                 self.theme(browser, theme)
+                self.assertEqual(faults(browser), [], f"the figures of {name} in the {theme} theme")
                 for number in range(figures):
                     browser.evaluate(
                         f"document.querySelectorAll('.js-plotly-plot')[{number}].scrollIntoView({{block: 'center'}})"

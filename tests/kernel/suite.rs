@@ -51,6 +51,11 @@ fn stop_death_and_neighbours() {
 }
 
 #[test]
+fn odd_places_odd_settings_and_other_jupyters() {
+    python("kernel/test_install.py");
+}
+
+#[test]
 fn variables_types_and_impls_over_failed_cells() {
     python("kernel/test_bindings.py");
 }
@@ -58,6 +63,11 @@ fn variables_types_and_impls_over_failed_cells() {
 #[test]
 fn protocol() {
     python("kernel/test_conformance.py");
+}
+
+#[test]
+fn blocks_of_the_readme_run_as_printed() {
+    python("kernel/test_readme.py");
 }
 
 #[test]
@@ -95,6 +105,7 @@ fn jupyterlab_draws_the_figures_offline() {
         .any(|program| program.is_file());
     if found {
         python("browser/test_lab.py");
+        python("browser/test_start.py");
     } else {
         assert!(std::env::var_os("CI").is_none(), "CI needs Chromium; .ci/run installs it");
         eprintln!("skipped: Chromium is not installed (apt-get install chromium)");

@@ -49,12 +49,15 @@ class Stop(KernelTest):
         )
         request = self.kernel.send(
             "let options = FitOptions { epochs: 5000, ..FitOptions::default() };\n"
-            "let history = model.fit(digits.train(), digits.test(), options)?;"
+            "let history = model.fit(digits.train(), digits.test(), options)?;\n"
+            "println!(\"the line after the fit\");"
         )
         started(self.kernel, request)
         reply = self.kernel.interrupt_after(request, 3, pause=0)
         self.assertEqual((reply.status, reply.content["ename"]), ("error", "Interrupted"))
+        self.assertNotIn("the line after the fit", reply.text())
         learnt = self.ok(
+            "let history = stopped::<eigenlens::train::History>()?;\n"
             "(history.interrupted, history.len() < 5000, model.accuracy(digits.test())? > 0.5)"
         )
         self.assertEqual(learnt.results()[0]["text/plain"], "(true, true, true)")

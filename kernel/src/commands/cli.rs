@@ -19,7 +19,7 @@ enum Command {
     /// Set up whatever is missing, then open JupyterLab on notebooks/
     Lab(LabArgs),
     /// Make the Python environment, build the library for notebooks, install the kernel
-    Setup(SetupArgs),
+    Setup(SetupCommand),
     /// Execute notebooks through the kernel and save them
     Run(RunArgs),
     /// Say what is installed, what is wrong and how to mend it
@@ -66,6 +66,19 @@ pub(crate) struct SetupArgs {
     /// Install what the project's tests drive too
     #[arg(long, hide = true)]
     pub(crate) tests: bool,
+}
+
+/// What `setup` is told.
+#[derive(Debug, Args)]
+pub(crate) struct SetupCommand {
+    /// Register the kernel for every Jupyter of this user too: VS Code, nbconvert, other JupyterLabs
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// Only take the kernel out of where --user registered it
+    #[arg(long, conflicts_with = "features")]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
 }
 
 /// What `lab` is told.
@@ -115,7 +128,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<()> {
         match self.command {
             Command::Lab(args) => crate::commands::lab::lab(&args),
-            Command::Setup(args) => crate::commands::setup::setup(&args).map(drop),
+            Command::Setup(args) => crate::commands::setup::setup_command(&args),
             Command::Run(args) => crate::commands::run::run(&args),
             Command::Doctor => crate::commands::doctor::doctor(),
             Command::Fetch { dataset } => crate::commands::fetch::fetch(dataset),

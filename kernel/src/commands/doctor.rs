@@ -9,12 +9,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::commands::setup::free_bytes;
 use crate::install::clone::kernels;
+use crate::install::environment::{check_temporary_folder, for_python};
 use crate::install::jupyter::Jupyter;
+use crate::install::kernelspec::Kernelspec;
 use crate::install::python::{self, Python};
 use crate::install::state::{Checkout, State};
 use crate::install::steps::bytes;
 use crate::install::template::{Readiness, Template};
 use crate::install::toolchain::{Toolchain, c_linker, on_path, output};
+use crate::install::user::{self, Found};
 
 /// Lines of the report, and what was found wrong.
 #[derive(Debug, Default)]
@@ -61,6 +64,9 @@ pub(crate) fn doctor() -> Result<()> {
     }
     report.check("C linker", c_linker(), |path| path.display().to_string());
     report.line("fast linker", fast_linker());
+    report.check("temporary files", check_temporary_folder(), |()| {
+        std::env::temp_dir().display().to_string()
+    });
     let system = report.check("python", python::find(), |(path, version)| {
         format!("{version} ({})", path.display())
     });
@@ -86,6 +92,7 @@ pub(crate) fn doctor() -> Result<()> {
         if let Some(toolchain) = &toolchain {
             build(&mut report, state, checkout, toolchain);
         }
+        registered(&mut report, state, checkout);
         report.check("kernels", kernels(state), |kernels| {
             format!(
                 "{} running, {} left by ended ones (removed when the next starts)",
@@ -131,20 +138,59 @@ fn build(report: &mut Report, state: &State, checkout: &Checkout, toolchain: &To
 }
 
 fn kernelspec(jupyter: &Jupyter) -> Result<String> {
-    let path = jupyter.kernelspec();
-    if !path.exists() {
+    let folder = jupyter.kernelspec();
+    if !folder.exists() {
         return Ok("not installed yet (cargo lab)".to_owned());
     }
-    let program = jupyter
-        .program()
-        .with_context(|| format!("{} is damaged; mend it with: cargo lab", path.display()))?;
+    let spec = Kernelspec::read(&folder)
+        .with_context(|| format!("{} is damaged; mend it with: cargo lab", folder.display()))?;
+    check_kernelspec(&spec).context("the kernelspec is stale; mend it with: cargo lab")?;
+    Ok(folder.display().to_string())
+}
+
+/// Whether what a kernelspec names is there.
+fn check_kernelspec(spec: &Kernelspec) -> Result<()> {
+    let program = spec.program().context("it names no program")?;
     if !program.is_file() {
-        bail!(
-            "the kernelspec starts {}, which is gone; mend it with: cargo lab",
-            program.display()
-        );
+        bail!("it starts {}, which is gone", program.display());
     }
-    Ok(path.display().to_string())
+    let template = spec.template().context("it names no library")?;
+    if let Some(compiler) = Template::at(&template)?.compiler() {
+        compiler.check()?;
+    }
+    Ok(())
+}
+
+/// Whether VS Code and other Jupyters find the kernel.
+fn registered(report: &mut Report, state: &State, checkout: &Checkout) {
+    const NAME: &str = "for every Jupyter";
+    let places = match user::places(state) {
+        Ok(places) => places,
+        Err(error) => return report.line(NAME, format!("no: {error:#}")),
+    };
+    let mut none = true;
+    for place in places {
+        let at = place.display();
+        match user::found(&place) {
+            Found::Nothing => continue,
+            Found::Foreign => report.line(NAME, format!("no; {at} is another kernel")),
+            Found::Ours(spec) => {
+                let of = spec.checkout().filter(|of| of != checkout.root());
+                let of = of.map_or(String::new(), |of| format!(" (of {})", of.display()));
+                let checked = check_kernelspec(&spec).with_context(|| {
+                    format!(
+                        "the kernel registered in {at} is stale; mend it with: cargo run --bin \
+                         eigenlens -- setup --user, or take it out with: setup --remove"
+                    )
+                });
+                report.check(NAME, checked, |()| format!("{at}{of}"));
+            }
+        }
+        none = false;
+    }
+    if none {
+        report.line(NAME, "no (cargo run --bin eigenlens -- setup --user)");
+    }
 }
 
 fn environment(python: &Python) -> String {
@@ -153,7 +199,7 @@ fn environment(python: &Python) -> String {
     }
     let ask = "from importlib.metadata import version as v\n\
                print(', '.join(f'{n} {v(n)}' for n in ('jupyterlab', 'plotly', 'nbclient')))";
-    match output(Command::new(python.program()).args(["-c", ask])) {
+    match output(for_python(Command::new(python.program()).args(["-c", ask]))) {
         Ok(versions) => versions.trim().to_owned(),
         Err(_) => format!("damaged; remove {} and run: cargo lab", python.folder().display()),
     }

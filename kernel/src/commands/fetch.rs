@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::commands::cli::Dataset;
-use crate::install::python::{self, clean};
+use crate::install::pip::PipSettings;
+use crate::install::python;
 use crate::install::state::{Checkout, State};
 
 /// Runs the script that downloads, checks and stores a data set.
@@ -21,12 +22,13 @@ pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
     let script = checkout.environment(script)?;
     let (python, _) = python::find()?;
     let target = state.data().join(name);
+    let settings = PipSettings::of(&python);
     let mut command = Command::new(python);
     command.arg(script).arg("--out").arg(&target);
     if matches!(dataset, Dataset::Mnist | Dataset::FashionMnist) {
         command.args(["--dataset", name]);
     }
-    let status = clean(&mut command).status().context("could not start Python")?;
+    let status = settings.apply(&mut command, false).status().context("could not start Python")?;
     if !status.success() {
         bail!("{name} was not fetched; nothing was written to {}", target.display());
     }

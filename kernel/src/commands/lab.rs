@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::commands::cli::{LabArgs, SetupArgs};
 use crate::commands::setup::setup;
 
+/// The page that JupyterLab opens, below the notebooks' folder.
+const START_PAGE: &str = "README.md";
 /// First port to try where none was asked for.
 const PORT: u16 = 8888;
 
@@ -34,6 +36,7 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
         .arg(format!("--ServerApp.port={port}"))
         .arg(format!("--ServerApp.open_browser={}", if args.no_browser { "False" } else { "True" }))
         .arg(option("--ServerApp.root_dir=", &notebooks))
+        .arg(format!("--LabApp.default_url=/lab/tree/{START_PAGE}"))
         .current_dir(&notebooks);
     if running_as_root() {
         command.arg("--ServerApp.allow_root=True");

@@ -2,15 +2,17 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::commands::cli::SetupArgs;
+use crate::commands::cli::{SetupArgs, SetupCommand};
 use crate::install::clone::sweep;
+use crate::install::environment::check_temporary_folder;
 use crate::install::jupyter::Jupyter;
-use crate::install::program;
+use crate::install::kernelspec::Kernelspec;
 use crate::install::python::{self, Python};
 use crate::install::state::{Checkout, State};
 use crate::install::steps::{Steps, bytes};
 use crate::install::template::{Readiness, Template};
 use crate::install::toolchain::{Toolchain, c_linker};
+use crate::install::{program, user};
 
 /// Room that Python, the build and a few kernels take, in bytes.
 const ROOM: u64 = 4_000_000_000;
@@ -24,6 +26,36 @@ pub(crate) struct Setup {
     pub(crate) python: Python,
     /// Jupyter's folders.
     pub(crate) jupyter: Jupyter,
+    /// How the kernel is started.
+    pub(crate) kernelspec: Kernelspec,
+}
+
+/// Sets up, and puts the kernel into the user's own Jupyter folder or takes it out.
+pub(crate) fn setup_command(args: &SetupCommand) -> Result<()> {
+    if args.remove {
+        let state = State::locate()?;
+        let place = user::place(&state)?;
+        if user::remove(&state, &place)? {
+            println!("removed {}", place.display());
+        } else {
+            println!("no kernel of eigenlens is in {}; nothing was removed", place.display());
+        }
+        for other in user::places(&state)? {
+            if other != place && matches!(user::found(&other), user::Found::Ours(_)) {
+                println!("it is still registered in {}", other.display());
+            }
+        }
+        return Ok(());
+    }
+    let setup = setup(&args.setup)?;
+    if args.user {
+        let place = user::register(&State::open()?, &setup.kernelspec)?;
+        println!(
+            "registered for every Jupyter of this user, in {}; --remove takes it out again",
+            place.display()
+        );
+    }
+    Ok(())
 }
 
 /// Does what is missing, shows each step and its time.
@@ -56,15 +88,22 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<Setup> {
 
     let step = steps.begin("Jupyter kernel");
     let jupyter = Jupyter::of(&state, &checkout, &features);
-    jupyter.install(&state, &checkout, &toolchain, &template, &program)?;
+    let kernelspec =
+        Kernelspec::new(&state, &checkout, &features, &toolchain, &template, &program)?;
+    jupyter.install(&kernelspec)?;
+    let registered = user::refresh(&state, &kernelspec)?;
     program::prune(&state)?;
     let swept = sweep(&state)?;
-    step.done(&match swept {
-        0 => "installed for this project".to_owned(),
-        n => format!("installed for this project, {n} folders of ended kernels removed"),
-    });
+    let mut outcome = "installed for this project".to_owned();
+    if registered > 0 {
+        outcome += " and where it was registered";
+    }
+    if swept > 0 {
+        outcome += &format!(", {swept} folders of ended kernels removed");
+    }
+    step.done(&outcome);
     println!("ready in {}", crate::install::steps::seconds(begin.elapsed()));
-    Ok(Setup { checkout, python, jupyter })
+    Ok(Setup { checkout, python, jupyter, kernelspec })
 }
 
 /// Features in one order, each once, so that the same set names the same build.
@@ -87,19 +126,25 @@ fn check_machine(
     step: &mut crate::install::steps::Step,
 ) -> Result<String> {
     c_linker()?;
-    if !toolchain.has_rust_src() {
-        step.note("getting the Rust component rust-src");
-        toolchain.ensure_rust_src()?;
-    }
+    check_temporary_folder()?;
     let mut found = format!("rustc {}", toolchain.version);
+    if !toolchain.has_rust_src() {
+        step.note("adding the Rust component rust-src (rustup component add rust-src)");
+        toolchain.ensure_rust_src()?;
+        found += ", to which rustup added the component rust-src";
+    }
     if !python.is_ready() {
         let (program, version) = python::find()?;
         python::check_venv(&program)?;
         found += &format!(", Python {version}");
     }
+    let missing = template.readiness(checkout)? == Readiness::Missing;
+    if missing {
+        state.check_programs_run()?;
+    }
     let free = free_bytes(state.home())?;
     found += &format!(", {} free", bytes(free));
-    if template.readiness(checkout)? == Readiness::Missing && free < ROOM {
+    if missing && free < ROOM {
         bail!(
             "{} free for {}, about {} are needed; make room, or set EIGENLENS_HOME to a folder on \
              another disk",

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::diagnostics;
 use super::rewrite::SOURCE;
 use super::store::{self, Compiled};
-use super::toolbox::LIBRARY_PATH;
+use crate::install::environment::LIBRARY_PATH;
 use crate::install::state::{digest, write_file};
 
 /// The name under which this binary stands between cargo and rustc.
@@ -34,7 +34,8 @@ const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
 /// gains nothing.
 const OPTIONS: [&str; 2] = ["-C", "lto=off"];
 pub(crate) const CELL_CRATE: &str = "ctx";
-const WRAPPER: &str = "RUSTC_WRAPPER";
+/// Set by evcxr where it keeps compiled crates (`:cache`).
+pub(crate) const WRAPPER: &str = "RUSTC_WRAPPER";
 
 /// A compilation of a cell, to be done again with other code.
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,7 +164,8 @@ fn tell(product: &Path) -> Result<()> {
 /// Makes a `cargo build` write down how it compiles the cell.
 pub(crate) fn record_in(command: &mut Command) {
     let recorder = std::env::var_os("CARGO_HOME").map(|home| Path::new(&home).join("bin"));
-    if let Some(folder) = recorder.filter(|_| std::env::var_os(WRAPPER).is_none()) {
+    let wrapped = std::env::var_os(WRAPPER).is_some_and(|wrapper| !wrapper.is_empty());
+    if let Some(folder) = recorder.filter(|_| !wrapped) {
         command.env(WRAPPER, folder.join(RECORDER));
     }
 }
@@ -262,7 +264,10 @@ impl Recorded {
             folder: text(std::env::current_dir().ok()?.as_os_str())?,
             program: text(program)?,
             arguments,
-            environment: std::env::vars().filter(|(name, _)| kept(name)).collect(),
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, text(&value)?)))
+                .filter(|(name, _)| kept(name))
+                .collect(),
         })
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod filter;
 #[path = "../../../src/notebook/message.rs"]
 pub(crate) mod message;
 pub(crate) mod processes;
+pub(crate) mod rebuild;
 pub(crate) mod relay;
 pub(crate) mod rewrite;
 pub(crate) mod runtime;

@@ -37,8 +37,10 @@ fn table() -> Vec<(u32, u32, String)> {
 }
 
 fn parse(line: &str) -> Option<(u32, u32, String)> {
-    let mut words = line.split_whitespace();
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.to_owned()))
+    let (process, rest) = line.trim_start().split_once(char::is_whitespace)?;
+    // Some systems give a program's whole path, which may have spaces.
+    let (parent, name) = rest.trim_start().split_once(char::is_whitespace)?;
+    Some((process.parse().ok()?, parent.parse().ok()?, name.trim().to_owned()))
 }
 
 /// The same where `ps` is not installed.
@@ -59,6 +61,12 @@ fn from_proc() -> Vec<(u32, u32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_may_have_spaces_in_its_path() {
+        let expected = (12, 7, "/my lab/bin/rustc".to_owned());
+        assert_eq!(parse("   12     7 /my lab/bin/rustc"), Some(expected));
+    }
 
     #[test]
     fn a_child_is_in_the_table_with_its_parent() {

@@ -77,6 +77,7 @@ fn start(commands: OwnedFd, answers: OwnedFd) -> io::Result<Child> {
         .env_remove(VARIABLE)
         // Evcxr asks for backtraces; candle would put one into every error message.
         .env_remove("RUST_BACKTRACE")
+        .env_remove("RUST_LIB_BACKTRACE")
         .env(runtime::VARIABLE, descriptors[0].to_string())
         .env(message::ANSWERS_VARIABLE, descriptors[1].to_string())
         .env(message::KERNEL_VARIABLE, "1")

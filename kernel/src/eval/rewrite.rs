@@ -32,7 +32,7 @@ const PANICKED: &str = "    println!(\"EVCXR_PANIC_NOTIFICATION\");";
 const MESSAGES: [&str; 2] = ["\"EVCXR_VARIABLE_CHANGED_TYPE:\"", "\"EVCXR_ERROR_OCCURRED\""];
 
 const TRAITS: &str = "use ::eigenlens::notebook::{DebugDisplay as _, cell::{CellValue as _, \
-                      PassOn as _, TellDebug as _, TellDisplay as _, TellError as _}};";
+                      PassOn as _, ShowItself as _, TellDebug as _, TellDisplay as _, TellError as _}};";
 const SHOW: &str = ").eigenlens_cell_value().open().tell().open().tell().open().tell()\
                     .shown(|value| (*value).evcxr_display());";
 

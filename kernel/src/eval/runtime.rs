@@ -14,6 +14,8 @@ use super::filter::{COMPLETE, MARK};
 
 /// Set, to the number of the command descriptor, in an evaluation process.
 pub(crate) const VARIABLE: &str = "EIGENLENS_RUNTIME";
+/// What evcxr sets in the process that it starts to evaluate cells.
+const EVCXR_VARIABLE: &str = "EVCXR_IS_RUNTIME";
 /// The library's shared object, loaded before the first cell.
 pub(crate) const LIBRARY_VARIABLE: &str = "EIGENLENS_LIBRARY";
 
@@ -26,6 +28,11 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
         eprintln!("{VARIABLE} must be a descriptor number, found {descriptor}");
         return ExitCode::FAILURE;
     };
+    // An eigenlens that a cell starts, as `eigenlens run`, is no evaluation process itself.
+    for name in [VARIABLE, EVCXR_VARIABLE] {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::remove_var(name) };
+    }
     // Stop reaches library loops through the handler that the library installs over this one.
     // SAFETY: ignoring a signal has no preconditions.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
@@ -51,10 +58,7 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
     let mut store = std::ptr::null_mut();
     for line in commands.lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
-        let mut words = line.split(' ');
-        let (Some("LOAD_AND_RUN"), Some(path), Some(name)) =
-            (words.next(), words.next(), words.next())
-        else {
+        let Some((path, name)) = object_and_function(&line) else {
             eprintln!("the evaluation process does not know the command `{line}`");
             return ExitCode::FAILURE;
         };
@@ -71,6 +75,11 @@ pub(crate) fn run(descriptor: &str) -> ExitCode {
         let _ = std::io::stdout().flush();
     }
     ExitCode::SUCCESS
+}
+
+/// What `LOAD_AND_RUN PATH FUNCTION` asks for. A path may have spaces, a function's name has none.
+fn object_and_function(command: &str) -> Option<(&str, &str)> {
+    command.strip_prefix("LOAD_AND_RUN ")?.rsplit_once(' ')
 }
 
 fn load_library() -> Option<Library> {
@@ -93,5 +102,20 @@ fn run_cell(path: &str, name: &str, store: *mut c_void) -> Result<*mut c_void, l
         // Never unloaded: variables, threads and thread-locals live in it.
         std::mem::forget(object);
         Ok(cell(store))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_have_spaces() {
+        let both = |command| object_and_function(command);
+        assert_eq!(both("LOAD_AND_RUN /a/libx.so run"), Some(("/a/libx.so", "run")));
+        let spaced = "LOAD_AND_RUN /my lab/it's  a \"b\"/libü.so run_user_code_3";
+        assert_eq!(both(spaced), Some(("/my lab/it's  a \"b\"/libü.so", "run_user_code_3")));
+        assert_eq!(both("LOAD_AND_RUN "), None);
+        assert_eq!(both("1 + 1"), None);
     }
 }

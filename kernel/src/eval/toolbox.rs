@@ -14,12 +14,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::rebuild::{self, Built};
 use super::rewrite::rewrite_cell;
 use super::{compile, store};
 use crate::install::clone::wait_for_rest;
+use crate::install::environment::{self, LIBRARY_PATH};
+use crate::install::toolchain::{Compiler, cargo_home};
 
 /// The names under which this binary stands in for a tool.
 const TOOLS: [&str; 3] = ["cargo", "rustup", compile::RECORDER];
@@ -27,54 +30,45 @@ const TOOLS: [&str; 3] = ["cargo", "rustup", compile::RECORDER];
 const REAL_TOOLS: &str = "EIGENLENS_REAL_TOOLS";
 const REAL_HOME: &str = "EIGENLENS_REAL_CARGO_HOME";
 
-/// Where the system's loader looks for shared libraries first.
-pub(crate) const LIBRARY_PATH: &str =
-    if cfg!(target_os = "macos") { "DYLD_FALLBACK_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+/// The linker that the library was compiled under.
+const LINKER: &str = "EIGENLENS_LINKER";
+/// The flag by which evcxr chooses lld where it finds one.
+const LLD: &str = " -Clink-arg=-fuse-ld=lld";
 
 /// The library's own crates, whose dependencies are left out unless they are of [`NAMED`].
 const LIBRARY: [&str; 2] = ["eigenlens", "eigenlens-notebook"];
 /// Crates whose types stand in the library's public functions.
 const NAMED: [&str; 3] = ["candle-core", "plotly", "serde_json"];
 
-/// Makes the cargo home in `folder`, and the environment of this process point to it.
+/// Makes the cargo home in `folder`, and the environment of this process point to it and to
+/// `compiler`.
 ///
 /// # Errors
-/// The folder cannot be written; no cargo or rustc is found.
+/// The folder cannot be written; a folder that programs are looked for in has a colon in its name.
 ///
 /// # Safety
 /// Sets environment variables: no other thread may run yet.
-pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
+pub(crate) unsafe fn install(folder: &Path, compiler: &Compiler) -> Result<()> {
     // A program that a cell starts has our cargo home already.
-    let home = std::env::var_os(REAL_HOME).or_else(|| std::env::var_os("CARGO_HOME"));
-    let home = home.map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
-        PathBuf::from,
-    );
+    let home = std::env::var_os(REAL_HOME)
+        .map(PathBuf::from)
+        .or_else(|| compiler.cargo_home().map(Path::to_owned))
+        .unwrap_or_else(cargo_home);
     let bin = folder.join("bin");
     std::fs::create_dir_all(&bin).with_context(|| format!("could not create {}", bin.display()))?;
     let this = std::env::current_exe()?;
     for tool in TOOLS {
         link(&this, &bin.join(tool))?;
     }
-    let asked = Command::new("rustc")
-        .args(["--print", "sysroot", "--print", "target-libdir"])
-        .output()
-        .context("rustc was not found; install Rust with rustup and restart the kernel")?;
-    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
-    let (Some(sysroot), Some(libraries)) = (text.lines().next(), text.lines().nth(1)) else {
-        bail!("rustc does not say where it is installed: {text}");
-    };
-    let real = Path::new(sysroot).join("bin");
-    let mut paths = vec![bin, real.clone()];
-    paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let paths = std::env::join_paths(paths)?;
-    let mut libraries = vec![PathBuf::from(libraries)];
-    libraries.extend(std::env::split_paths(&std::env::var_os(LIBRARY_PATH).unwrap_or_default()));
-    let libraries = std::env::join_paths(libraries)?;
+    let real = compiler.programs();
+    let paths = list_of_folders(&[bin, real.clone()], "PATH", compiler.folders())?;
+    let libraries = list_of_folders(&[compiler.libraries().to_owned()], LIBRARY_PATH, &[])?;
     // SAFETY: the caller vouches that this process has one thread.
     unsafe {
+        environment::forget_build_settings();
         std::env::set_var(REAL_TOOLS, real);
         std::env::set_var(REAL_HOME, &home);
+        std::env::set_var(LINKER, compiler.linker());
         std::env::set_var("CARGO_HOME", folder);
         std::env::set_var("PATH", paths);
         // Rustc writes a cell's path to the standard library relative to where it compiled the
@@ -82,6 +76,19 @@ pub(crate) unsafe fn install(folder: &Path) -> Result<()> {
         std::env::set_var(LIBRARY_PATH, libraries);
     }
     Ok(())
+}
+
+/// `first`, the folders of a variable, and those of `last` that are not among them.
+fn list_of_folders(first: &[PathBuf], variable: &str, last: &[PathBuf]) -> Result<OsString> {
+    let mut folders = first.to_vec();
+    folders.extend(std::env::split_paths(&std::env::var_os(variable).unwrap_or_default()));
+    for folder in last {
+        if !folders.contains(folder) {
+            folders.push(folder.clone());
+        }
+    }
+    std::env::join_paths(&folders)
+        .with_context(|| format!("{variable} cannot hold one of {folders:?}"))
 }
 
 /// Links `at` to `to`, also where it led somewhere else before.
@@ -110,14 +117,19 @@ pub(crate) fn run(tool: &str) -> ExitCode {
         compile::RECORDER => return compile::record(&arguments),
         _ => {}
     }
+    // Options such as `--offline` may come first.
     let subcommand =
         arguments.iter().find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
-    let build = subcommand.is_some_and(|name| name == "build");
-    let check = subcommand.is_some_and(|name| name == "check");
+    let is = |name: &str| subcommand.is_some_and(|subcommand| subcommand == name);
+    let (build, check) = (is("build"), is("check"));
     if build && store::is_restoring() {
         return compile::nothing();
     }
     if build || check {
+        let linker = std::env::var(LINKER).unwrap_or_default();
+        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var("RUSTFLAGS", flags_for(&flags, &linker)) };
         rewrite_cell();
     }
     if build && let Some(code) = compile::without_cargo() {
@@ -126,20 +138,39 @@ pub(crate) fn run(tool: &str) -> ExitCode {
     if check && let Some(code) = compile::check_without_cargo() {
         return code;
     }
-    let compiles = build || check;
-    if compiles && let Err(error) = wait_for_rest(Path::new("..")) {
+    if (build || check)
+        && let Err(error) = wait_for_rest(Path::new(".."))
+    {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
-    let mut command = Command::new(real.join("cargo"));
-    command.args(&arguments).env("CARGO_HOME", home);
+    let built = Built::read(Path::new("."));
+    let cargo = || {
+        let mut command = Command::new(real.join("cargo"));
+        environment::outweigh_files(&mut command).env("CARGO_HOME", &home);
+        if std::env::var_os(compile::WRAPPER).is_none() {
+            command.env(compile::WRAPPER, "");
+        }
+        if let Some(built) = &built {
+            built.restore_variables(&mut command);
+        }
+        command
+    };
+    if build {
+        let mut tree = cargo();
+        tree.args(arguments.iter().filter(|argument| *argument == "--offline"));
+        let host = arguments.iter().position(|argument| argument == "--target");
+        rebuild::announce(&mut tree, host.and_then(|at| arguments.get(at + 1)?.to_str()));
+    }
+    let mut command = cargo();
+    command.args(&arguments);
     if build {
         compile::record_in(&mut command);
     }
-    if compiles {
+    if build || check {
         return compile::with_cargo(command);
     }
-    if subcommand.is_none_or(|name| name != "metadata") {
+    if !is("metadata") {
         eprintln!("cargo could not be started: {}", command.exec());
         return ExitCode::FAILURE;
     }
@@ -165,6 +196,13 @@ pub(crate) fn run(tool: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The flags that evcxr passes, with the linker that the library was compiled under: evcxr chooses
+/// by what its path finds, and with other flags cargo would compile everything again.
+fn flags_for(flags: &str, linker: &str) -> String {
+    let plain = flags.replace(LLD, "");
+    if linker == "lld" { plain + LLD } else { plain }
 }
 
 /// Cargo.lock, when evcxr asks about a new dependency in a manifest that has no other. Cargo would
@@ -286,6 +324,29 @@ mod tests {
         assert_eq!(nodes[2]["dependencies"], json!(["candle-core#1"]));
         assert_eq!(nodes[3]["deps"], json!([]));
         assert_eq!(nodes[5]["dependencies"], json!(["faer#1"]));
+    }
+
+    #[test]
+    fn the_linker_is_the_one_of_the_library() {
+        let (plain, lld) = ("-Cprefer-dynamic", "-Cprefer-dynamic -Clink-arg=-fuse-ld=lld");
+        for flags in [plain, lld] {
+            assert_eq!(flags_for(flags, "system"), plain);
+            assert_eq!(flags_for(flags, "mold"), plain);
+            assert_eq!(flags_for(flags, "lld"), lld);
+        }
+    }
+
+    #[test]
+    fn folders_that_the_path_lacks_come_last() -> Result<()> {
+        let first = [PathBuf::from("/my lab/bin")];
+        let last = [PathBuf::from("/opt/linker"), first[0].clone()];
+        let list = list_of_folders(&first, "EIGENLENS_NO_SUCH_PATH", &last)?;
+        let folders: Vec<_> = std::env::split_paths(&list).collect();
+        assert_eq!(folders.first(), Some(&first[0]));
+        assert_eq!(folders.last(), Some(&last[0]));
+        assert_eq!(folders.iter().filter(|folder| **folder == first[0]).count(), 1);
+        assert!(list_of_folders(&[PathBuf::from("/a:b")], "EIGENLENS_NO_SUCH_PATH", &[]).is_err());
+        Ok(())
     }
 
     #[test]

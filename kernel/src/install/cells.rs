@@ -8,6 +8,7 @@ use crate::eval::toolbox;
 use crate::install::clone::clone_for_kernel;
 use crate::install::state::State;
 use crate::install::template::Template;
+use crate::install::toolchain::Compiler;
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
@@ -54,7 +55,7 @@ const FIRST: [&str; 5] = [
 /// To be called while there is one thread.
 pub(crate) fn warm(folder: &Path, copy: bool, cells: &[String]) -> Result<()> {
     // SAFETY: the caller vouches that there is one thread.
-    unsafe { toolbox::install(&folder.join(TOOLBOX))? };
+    unsafe { toolbox::install(&folder.join(TOOLBOX), &Compiler::on_path()?)? };
     if !copy {
         return evaluate(folder, cells);
     }

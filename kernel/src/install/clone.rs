@@ -25,6 +25,8 @@ use crate::install::template::{Template, relocate_start};
 const PARTIAL: &str = "partial";
 /// There when someone waits for that part.
 const WANTED: &str = "wanted";
+/// Held by the kernel whose folder it is.
+const LOCK: &str = "lock";
 /// How long cargo waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -78,17 +80,13 @@ impl Rest {
     }
 
     fn copy(self) -> Result<()> {
-        match self.copy_now() {
-            // The kernel was closed meanwhile, and has removed its folder.
-            Err(_) if !self.to.join("lock").exists() => Ok(()),
-            copied => copied,
-        }
-    }
-
-    fn copy_now(&self) -> Result<()> {
-        copy_parts(&self.from, &self.to, &|later| later)?;
         let partial = self.to.join(PARTIAL);
-        fs::remove_file(&partial).with_context(|| format!("could not remove {}", partial.display()))
+        let copied = copy_parts(&self.from, &self.to, &|later| later).and_then(|()| {
+            fs::remove_file(&partial)
+                .with_context(|| format!("could not remove {}", partial.display()))
+        });
+        // A kernel that has ended meanwhile has removed its folder.
+        if self.to.join(LOCK).exists() { copied } else { Ok(()) }
     }
 }
 
@@ -125,7 +123,7 @@ pub(crate) fn clone_for_kernel(state: &State, template: &Template) -> Result<Ker
 pub(crate) fn reserve(state: &State) -> Result<KernelDir> {
     let name = format!("{}-{:x}", std::process::id(), uuid::Uuid::new_v4().as_fields().0);
     let folder = state.kernels().join(name);
-    let mut held = lock(&folder.join("lock"), || ())?;
+    let mut held = lock(&folder.join(LOCK), || ())?;
     let directory = KernelDir { folder, _lock: held.try_clone().context("could not keep a lock")? };
     let program = std::env::current_exe().unwrap_or_default();
     held.write_all(program.as_os_str().as_encoded_bytes())
@@ -152,10 +150,10 @@ pub(crate) fn kernels(state: &State) -> Result<Kernels> {
     let entries =
         fs::read_dir(&folder).with_context(|| format!("could not read {}", folder.display()))?;
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        match File::open(path.join("lock")) {
+        match File::open(path.join(LOCK)) {
             Ok(lock) if lock.try_lock().is_ok() => found.left.push(path),
             Ok(_) => {
-                let program = fs::read_to_string(path.join("lock")).unwrap_or_default();
+                let program = fs::read_to_string(path.join(LOCK)).unwrap_or_default();
                 found.running.push(PathBuf::from(program));
             }
             // A kernel that starts right now has a folder first and its lock a moment later.
@@ -305,6 +303,7 @@ mod tests {
         fs::write(from.join("cells/target/debug/liba.d"), "a: a.rs")?;
         fs::write(from.join("cells/target/debug/liba.rlib"), "a")?;
         fs::create_dir_all(&to)?;
+        fs::write(to.join(LOCK), "")?;
         fs::write(to.join(PARTIAL), "")?;
         copy_parts(&from, &to, &|later| !later)?;
         assert!(to.join("cells/target/debug/liba.rlib").exists());
@@ -324,6 +323,24 @@ mod tests {
         assert!(!to.join("cells/target/debug/incremental").exists());
         fs::remove_dir_all(&from)?;
         fs::remove_dir_all(&to)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_kernel_that_ends_while_its_folder_is_copied_is_no_error() -> Result<()> {
+        let (from, to) = (scratch("early"), scratch("ended"));
+        fs::create_dir_all(from.join("cells/target/debug/.fingerprint/a-1"))?;
+        fs::write(from.join("cells/target/debug/.fingerprint/a-1/lib-a"), "1")?;
+        fs::create_dir_all(&to)?;
+        let rest = Rest {
+            from: from.clone(),
+            to: to.clone(),
+            _template: lock(&from.join("lock"), || ())?,
+        };
+        fs::remove_dir_all(&to)?;
+        rest.copy()?;
+        fs::remove_dir_all(&from)?;
+        let _ = fs::remove_dir_all(&to);
         Ok(())
     }
 

@@ -1,21 +1,18 @@
 //! Jupyter's folders for this project alone: kernelspec, settings, run files.
 //!
-//! Nothing is written to the user's own Jupyter folders or to the checkout. The server is told of
-//! these folders through its environment and lists this kernel only.
+//! Nothing is written to the checkout, and to the user's own Jupyter folders only if asked for (see
+//! `user`). The server is told of these folders through its environment and lists this kernel only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::install::python::clean;
-use crate::install::state::{CHECKOUT_VARIABLE, Checkout, HOME_VARIABLE, State, write_file};
-use crate::install::template::{TEMPLATE_VARIABLE, Template};
-use crate::install::toolchain::Toolchain;
-
-/// Name of the kernelspec; notebooks carry it.
-pub(crate) const KERNEL: &str = "eigenlens";
+use crate::install::environment::for_python;
+pub(crate) use crate::install::kernelspec::KERNEL;
+use crate::install::kernelspec::Kernelspec;
+use crate::install::state::{Checkout, State, write_file};
 
 /// Jupyter's folders for one checkout.
 #[derive(Debug, Clone)]
@@ -29,49 +26,14 @@ impl Jupyter {
         Jupyter { folder: state.jupyter(checkout, features) }
     }
 
-    /// Where the kernelspec is.
+    /// Folder of the kernelspec.
     pub(crate) fn kernelspec(&self) -> PathBuf {
-        self.folder.join("data/kernels").join(KERNEL).join("kernel.json")
-    }
-
-    /// The program that the installed kernelspec starts.
-    pub(crate) fn program(&self) -> Option<PathBuf> {
-        program_of(&self.kernelspec())
+        kernelspec_in(&self.folder)
     }
 
     /// Writes the kernelspec and the settings.
-    pub(crate) fn install(
-        &self,
-        state: &State,
-        checkout: &Checkout,
-        toolchain: &Toolchain,
-        template: &Template,
-        program: &Path,
-    ) -> Result<()> {
-        let mut env = serde_json::Map::new();
-        let mut put = |name: &str, path: &Path| -> Result<()> {
-            let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
-            // Jupyter reads $NAME in these values as a variable.
-            env.insert(name.to_owned(), Value::from(text.replace('$', "$$")));
-            Ok(())
-        };
-        put(HOME_VARIABLE, state.home())?;
-        put(CHECKOUT_VARIABLE, checkout.root())?;
-        put(TEMPLATE_VARIABLE, template.folder())?;
-        if let Some(name) = toolchain.rustup_name() {
-            put("RUSTUP_TOOLCHAIN", Path::new(&name))?;
-        }
-        write_json(
-            &self.kernelspec(),
-            &json!({
-                "argv": [program, "kernel", "--connection-file", "{connection_file}"],
-                "display_name": "Rust (eigenlens)",
-                "language": "rust",
-                "interrupt_mode": "message",
-                "env": env,
-                "metadata": { "checkout": checkout.root(), "debugger": false },
-            }),
-        )?;
+    pub(crate) fn install(&self, spec: &Kernelspec) -> Result<()> {
+        spec.write(&self.kernelspec())?;
         write_json(
             &self.folder.join("config/jupyter_server_config.json"),
             &json!({
@@ -95,30 +57,30 @@ impl Jupyter {
                     "fetchNews": "false",
                     "checkForUpdates": false,
                 },
-                "@jupyterlab/docmanager-extension:plugin": { "autosaveInterval": 60 },
+                "@jupyterlab/docmanager-extension:plugin": {
+                    "autosaveInterval": 60,
+                    // The start page is to be read, not edited.
+                    "defaultViewers": { "markdown": "Markdown Preview" },
+                },
             }),
         )
     }
 
     /// Gives a command the environment in which Jupyter uses these folders and no others.
     pub(crate) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        clean(command)
+        for_python(command)
             .env("JUPYTER_DATA_DIR", self.folder.join("data"))
             .env("JUPYTER_CONFIG_DIR", self.folder.join("config"))
             .env("JUPYTER_RUNTIME_DIR", self.folder.join("runtime"))
             .env("JUPYTERLAB_SETTINGS_DIR", self.folder.join("config/lab/user-settings"))
             .env("JUPYTERLAB_WORKSPACES_DIR", self.folder.join("config/lab/workspaces"))
             .env("IPYTHONDIR", self.folder.join("ipython"))
-            .env("PYTHONNOUSERSITE", "1")
-            .env_remove("JUPYTER_PATH")
-            .env_remove("JUPYTER_CONFIG_PATH")
     }
 }
 
-/// The program that a kernelspec starts.
-pub(crate) fn program_of(kernelspec: &Path) -> Option<PathBuf> {
-    let spec: Value = serde_json::from_slice(&std::fs::read(kernelspec).ok()?).ok()?;
-    Some(PathBuf::from(spec["argv"][0].as_str()?))
+/// Folder of the kernelspec in Jupyter's folders for one checkout.
+pub(crate) fn kernelspec_in(folder: &Path) -> PathBuf {
+    folder.join("data/kernels").join(KERNEL)
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {

@@ -2,11 +2,16 @@
 
 pub(crate) mod cells;
 pub(crate) mod clone;
+pub(crate) mod environment;
 pub(crate) mod jupyter;
+pub(crate) mod kernelspec;
 pub(crate) mod library;
+pub(crate) mod paths;
+pub(crate) mod pip;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod state;
 pub(crate) mod steps;
 pub(crate) mod template;
 pub(crate) mod toolchain;
+pub(crate) mod user;

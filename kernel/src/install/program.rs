@@ -12,8 +12,10 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, Result};
 
 use crate::install::clone::kernels;
-use crate::install::jupyter::program_of;
+use crate::install::jupyter::kernelspec_in;
+use crate::install::kernelspec::Kernelspec;
 use crate::install::state::{State, digest};
+use crate::install::user;
 
 /// Path of the copy of this program, made where there is none yet.
 pub(crate) fn install(state: &State) -> Result<PathBuf> {
@@ -47,10 +49,13 @@ pub(crate) fn install(state: &State) -> Result<PathBuf> {
 pub(crate) fn prune(state: &State) -> Result<()> {
     let mut used: BTreeSet<PathBuf> = kernels(state)?.running.into_iter().collect();
     if let Ok(entries) = fs::read_dir(state.home().join("jupyter")) {
-        used.extend(entries.flatten().filter_map(|entry| {
-            program_of(&entry.path().join("data/kernels/eigenlens/kernel.json"))
-        }));
+        used.extend(
+            entries
+                .flatten()
+                .filter_map(|entry| Kernelspec::read(&kernelspec_in(&entry.path()))?.program()),
+        );
     }
+    used.extend(user::programs(state));
     if let Ok(entries) = fs::read_dir(state.programs()) {
         for folder in entries.flatten().map(|entry| entry.path()) {
             if !used.contains(&folder.join("eigenlens")) {

@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::install::environment::for_python;
+use crate::install::pip::PipSettings;
 use crate::install::state::{Checkout, State, digest, write_file};
 use crate::install::steps::Step;
 use crate::install::toolchain::{numbers, on_path, output};
@@ -52,9 +54,12 @@ impl Python {
         self.folder.join("bin/python")
     }
 
-    /// Whether it is complete. Its interpreter is a link to the system's, which may have gone.
+    /// Whether it is complete. Its interpreter is a link to the system's, which may have gone, or
+    /// have become a newer one that does not look for packages where they are.
     pub(crate) fn is_ready(&self) -> bool {
-        self.marker().is_file() && self.program().is_file()
+        let Ok(made_with) = fs::read_to_string(self.marker()) else { return false };
+        let minor = |version: &str| numbers(version).into_iter().take(2).collect::<Vec<u32>>();
+        version(&self.program()).is_ok_and(|now| minor(&now) == minor(&made_with))
     }
 
     /// Makes it where it is not complete.
@@ -70,16 +75,18 @@ impl Python {
         step.note(&format!("creating it with Python {version}"));
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("could not create {}", self.folder.display()))?;
-        output(clean(Command::new(&python).args(["-m", "venv"]).arg(&self.folder))).with_context(
-            || {
+        output(for_python(Command::new(&python).args(["-m", "venv"]).arg(&self.folder)))
+            .with_context(|| {
                 format!(
                     "{} cannot make virtual environments; on Debian get it with: \
                      apt install python3-venv",
                     python.display()
                 )
-            },
-        )?;
-        self.install(step)?;
+            })?;
+        let settings = PipSettings::of(&self.program());
+        if !settings.folders_only() || self.install(&settings, true, step).is_err() {
+            self.install(&settings, false, step)?;
+        }
         write_file(&self.marker(), version.as_bytes())?;
         Ok("installed")
     }
@@ -88,7 +95,7 @@ impl Python {
         self.folder.join("complete")
     }
 
-    fn install(&self, step: &mut Step) -> Result<()> {
+    fn install(&self, settings: &PipSettings, no_index: bool, step: &mut Step) -> Result<()> {
         let mut pip = Command::new(self.program());
         pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"]).args([
             "--progress-bar",
@@ -98,7 +105,8 @@ impl Python {
         for file in &self.requirements {
             pip.arg("--requirement").arg(file);
         }
-        let mut child = clean(&mut pip)
+        let mut child = settings
+            .apply(&mut pip, no_index)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -144,7 +152,9 @@ pub(crate) fn find() -> Result<(PathBuf, String)> {
     let mut old = None;
     for python in names.into_iter().filter_map(on_path) {
         let ask = "import platform; print(platform.python_version())";
-        let Ok(version) = output(clean(Command::new(&python).args(["-c", ask]))) else { continue };
+        let Ok(version) = output(for_python(Command::new(&python).args(["-c", ask]))) else {
+            continue;
+        };
         let version = version.trim().to_owned();
         if numbers(&version) >= numbers(MINIMUM) {
             return Ok((python, version));
@@ -162,9 +172,16 @@ pub(crate) fn find() -> Result<(PathBuf, String)> {
     }
 }
 
+/// The version of an interpreter, as `3.11.7`.
+fn version(python: &Path) -> Result<String> {
+    let ask = "import platform; print(platform.python_version())";
+    let printed = output(for_python(Command::new(python).args(["-c", ask])))?;
+    Ok(printed.trim().to_owned())
+}
+
 /// Whether the system's Python can make environments with pip in them.
 pub(crate) fn check_venv(python: &Path) -> Result<()> {
-    output(clean(Command::new(python).args(["-c", "import venv, ensurepip"])))
+    output(for_python(Command::new(python).args(["-c", "import venv, ensurepip"])))
         .map(drop)
         .with_context(|| {
             format!(
@@ -173,37 +190,6 @@ pub(crate) fn check_venv(python: &Path) -> Result<()> {
                 python.display()
             )
         })
-}
-
-/// Takes out of a command's environment what another Python, or the `cargo run` around this
-/// program, put there. The library path matters most: it would come before the one that a cell
-/// was linked with, and `target/` may hold a library of the same name.
-pub(crate) fn clean(command: &mut Command) -> &mut Command {
-    for name in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"] {
-        command.env_remove(name);
-    }
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if matches!(&*text, "CARGO" | "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH")
-            || text.starts_with("CARGO_PKG_")
-        {
-            command.env_remove(&name);
-        }
-    }
-    for name in ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"] {
-        if std::env::var_os("CARGO").is_some()
-            && let Some(value) = std::env::var_os(name)
-        {
-            let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-            let built = built.canonicalize().unwrap_or(built);
-            let kept = std::env::split_paths(&value).filter(|path| !path.starts_with(&built));
-            match std::env::join_paths(kept) {
-                Ok(kept) if !kept.is_empty() => command.env(name, kept),
-                _ => command.env_remove(name),
-            };
-        }
-    }
-    command
 }
 
 #[cfg(test)]
@@ -218,6 +204,22 @@ mod tests {
         let tests = Python::of(&state, &checkout, true)?;
         assert_ne!(plain.folder(), tests.folder());
         assert!(plain.count > 50, "every package is pinned");
+        Ok(())
+    }
+
+    #[test]
+    fn an_environment_of_another_python_is_made_again() -> Result<()> {
+        let home = std::env::temp_dir().join(format!("eigenlens-python-{}", std::process::id()));
+        let python = Python::of(&State::at(&home), &Checkout::find()?, false)?;
+        assert!(!python.is_ready());
+        let (system, version) = find()?;
+        fs::create_dir_all(python.folder().join("bin"))?;
+        std::os::unix::fs::symlink(&system, python.program())?;
+        fs::write(python.marker(), &version)?;
+        assert!(python.is_ready());
+        fs::write(python.marker(), "3.9.2")?;
+        assert!(!python.is_ready());
+        fs::remove_dir_all(&home)?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //!   builds/<key>/             template: library and first cell, compiled (see `template`)
 //!   kernels/<id>/             one copy of a template for each running kernel
 //!   jupyter/<checkout>/       kernelspec and settings of this project only
+//!   jupyter/registered.json   where `setup --user` put the kernelspec too
 //!   data/                     downloaded data sets
 //! ```
 
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
+
+use crate::install::paths::{self, Flaw};
 
 /// Environment variable that moves the state folder.
 pub(crate) const HOME_VARIABLE: &str = "EIGENLENS_HOME";
@@ -47,21 +50,34 @@ impl State {
         Ok(state)
     }
 
+    /// Whether programs can be started in it: some disks are mounted for data alone.
+    pub(crate) fn check_programs_run(&self) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let probe = self.home.join(format!(".probe-{}.sh", std::process::id()));
+        let started = fs::write(&probe, "#!/bin/sh\n")
+            .and_then(|()| fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)))
+            .and_then(|()| std::process::Command::new(&probe).status());
+        let _ = fs::remove_file(&probe);
+        if started.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            bail!(
+                "programs in the state folder {} cannot be started (is its disk mounted with \
+                 noexec?); set {HOME_VARIABLE} to a folder on another disk",
+                self.home.display()
+            );
+        }
+        Ok(())
+    }
+
     /// The state folder as the environment says, whether or not it exists.
     pub(crate) fn locate() -> Result<State> {
         let home = match std::env::var_os(HOME_VARIABLE).filter(|value| !value.is_empty()) {
-            Some(home) => PathBuf::from(home),
+            Some(home) => expand_home(PathBuf::from(home)),
             None => cache_folder()?.join("eigenlens"),
         };
         let home = std::path::absolute(&home)
             .with_context(|| format!("{} is not a usable path", home.display()))?;
-        if home.to_str().is_none() {
-            bail!(
-                "the state folder {} is not valid UTF-8, which cargo and Jupyter need; \
-                 set {HOME_VARIABLE} to a folder with a plain name",
-                home.display()
-            );
-        }
+        let remedy = format!("set {HOME_VARIABLE} to a folder with another name");
+        paths::check("the state folder", &home, &remedy)?;
         Ok(State { home })
     }
 
@@ -119,9 +135,19 @@ impl State {
     }
 }
 
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// A path whose `~` no shell has replaced, as in a file of settings.
+fn expand_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), variable("HOME")) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
 fn cache_folder() -> Result<PathBuf> {
-    let variable =
-        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()) {
         return Ok(cache);
     }
@@ -156,8 +182,9 @@ impl Checkout {
                 root.display()
             );
         }
-        if root.to_str().is_none() {
-            bail!("the checkout {} is not valid UTF-8, which cargo needs", root.display());
+        // Nothing puts the checkout into a list of folders, so it may have a colon in its name.
+        if paths::flaw(&root).is_some_and(|flaw| flaw != Flaw::Colon) {
+            paths::check("the checkout", &root, "move it to a folder with another name")?;
         }
         Ok(Checkout { root })
     }
@@ -255,6 +282,14 @@ mod tests {
     fn digest_tells_parts_apart() {
         assert_ne!(digest([b"ab", b"c"]), digest([b"a".as_slice(), b"bc".as_slice()]));
         assert_eq!(digest([b"ab", b"c"]).len(), 64);
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder() {
+        let home = variable("HOME").expect("tests have a home");
+        assert_eq!(expand_home(PathBuf::from("~/my lab")), home.join("my lab"));
+        assert_eq!(expand_home(PathBuf::from("~other/lab")), PathBuf::from("~other/lab"));
+        assert_eq!(expand_home(PathBuf::from("/a/~/b")), PathBuf::from("/a/~/b"));
     }
 
     #[test]

@@ -18,24 +18,28 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::eval::compile::RECORD;
+use crate::eval::rebuild::Built;
 use crate::install::clone::clone_tree;
+use crate::install::environment::for_cargo;
 use crate::install::library;
-use crate::install::python::clean;
 use crate::install::state::{Checkout, State, digest, lock, lock_shared, write_file};
 use crate::install::steps::Step;
-use crate::install::toolchain::{Toolchain, output};
+use crate::install::toolchain::{Compiler, Toolchain, output};
 
 /// Environment variable of the kernelspec that names the template to use.
 pub(crate) const TEMPLATE_VARIABLE: &str = "EIGENLENS_TEMPLATE";
 
 /// How cells and what they link are compiled. Cells' own code is compiled while the user waits.
 /// Everything else runs at full optimisation without overflow checks; the library without
-/// incremental compilation, which would cut it into pieces too small to optimise across.
+/// incremental compilation, which would cut it into pieces too small to optimise across. Cargo
+/// merges this with the user's own configuration and prefers what is said here, so all that may be
+/// said there has to be said here.
 const PROFILE: &str = r#"[profile.dev]
 opt-level = 3
 debug = false
@@ -51,6 +55,14 @@ incremental = true
 [profile.dev.build-override]
 opt-level = 0
 
+[profile.dev.package."*"]
+opt-level = 3
+debug = false
+strip = "debuginfo"
+debug-assertions = false
+overflow-checks = false
+codegen-units = 16
+
 [profile.dev.package.eigenlens]
 incremental = false
 
@@ -60,6 +72,12 @@ incremental = false
 [profile.dev.package.ctx]
 opt-level = 2
 "#;
+
+/// Content of the build folder's `.cargo/config.toml`. The linker is the one that set-up checks for,
+/// whatever the user's configuration says of their own projects.
+fn config(toolchain: &Toolchain) -> String {
+    format!("{PROFILE}\n[target.{}]\nlinker = \"cc\"\n", toolchain.host)
+}
 
 /// What stands for the optimisation level in the manifest that evcxr writes.
 ///
@@ -89,6 +107,9 @@ struct Ready {
     library: String,
     features: Vec<String>,
     rustc: String,
+    /// Templates of earlier versions do not have it.
+    #[serde(default)]
+    compiler: Option<Compiler>,
 }
 
 /// What a template is good for.
@@ -113,7 +134,7 @@ impl Template {
         let shared = digest([
             toolchain.verbose_version.as_bytes(),
             features.join(",").as_bytes(),
-            PROFILE.as_bytes(),
+            config(toolchain).as_bytes(),
             opt_level(features).as_bytes(),
             toolchain.linker().as_bytes(),
         ]);
@@ -150,6 +171,11 @@ impl Template {
         Ok(if fresh { Readiness::Ready } else { Readiness::Stale })
     }
 
+    /// The compiler that it was built with, where it is known.
+    pub(crate) fn compiler(&self) -> Option<Compiler> {
+        self.ready()?.compiler
+    }
+
     /// Holds off set-up while the template is being copied.
     pub(crate) fn lock_shared(&self) -> Result<fs::File> {
         lock_shared(&self.lock_path())
@@ -165,9 +191,16 @@ impl Template {
         program: &Path,
         step: &mut Step,
     ) -> Result<&'static str> {
-        let fingerprint = library::fingerprint(checkout)?;
-        if self.ready().is_some_and(|ready| ready.library == fingerprint) {
-            self.write_settings(features)?;
+        let ready = Ready {
+            library: library::fingerprint(checkout)?,
+            features: features.to_vec(),
+            rustc: toolchain.version.clone(),
+            compiler: Some(toolchain.compiler()),
+        };
+        if self.ready().is_some_and(|old| old.library == ready.library) {
+            self.write_settings(toolchain, features)?;
+            // The linker may have moved.
+            write_file(&self.marker(), &serde_json::to_vec_pretty(&ready)?)?;
             return Ok("up to date");
         }
         let _lock = lock(&self.lock_path(), || println!("waiting for kernels that are starting"))?;
@@ -181,18 +214,13 @@ impl Template {
                     .with_context(|| format!("could not remove {}", old.display()))?;
             }
         }
-        self.write_settings(features)?;
+        self.write_settings(toolchain, features)?;
         library::snapshot(checkout, &self.cells().join("library"))?;
         self.write_manifest(checkout)?;
         self.compile(toolchain, step)?;
         step.note("running a first cell");
-        output(clean(Command::new(program).arg("warm").arg(&self.folder)))
+        output(for_cargo(Command::new(program).arg("warm").arg(&self.folder)))
             .context("the library was built, but a first cell that uses it did not run")?;
-        let ready = Ready {
-            library: fingerprint,
-            features: features.to_vec(),
-            rustc: toolchain.version.clone(),
-        };
         write_file(&self.marker(), &serde_json::to_vec_pretty(&ready)?)?;
         Ok(if new { "built" } else { "rebuilt from changed sources" })
     }
@@ -232,8 +260,8 @@ impl Template {
         Ok(())
     }
 
-    fn write_settings(&self, features: &[String]) -> Result<()> {
-        write_file(&self.folder.join(".cargo/config.toml"), PROFILE.as_bytes())?;
+    fn write_settings(&self, toolchain: &Toolchain, features: &[String]) -> Result<()> {
+        write_file(&self.folder.join(".cargo/config.toml"), config(toolchain).as_bytes())?;
         write_start(&self.folder, &opt_level(features))
     }
 
@@ -244,9 +272,8 @@ impl Template {
         let text = fs::read_to_string(self.folder.join("start/evcxr.toml"))?;
         let manifest = manifest(&toml_string(&text, "opt_level").unwrap_or_default());
         write_file(&cells.join("Cargo.toml"), manifest.as_bytes())?;
-        if !cells.join("src/lib.rs").exists() {
-            write_file(&cells.join("src/lib.rs"), b"")?;
-        }
+        // The last cell that was compiled here may use what the library no longer has.
+        write_file(&cells.join("src/lib.rs"), b"")?;
         let lock = checkout.root().join("Cargo.lock");
         let pinned =
             fs::read(&lock).with_context(|| format!("could not read {}", lock.display()))?;
@@ -268,17 +295,17 @@ impl Template {
         }
         // As in a kernel: build scripts that look at the environment would have cargo compile half of
         // the library again at the first `:dep` otherwise.
-        clean(&mut command)
+        for_cargo(&mut command)
             .args(["build", "--locked", "--color=never", "--target", &toolchain.host])
             .current_dir(self.cells())
             .env("CARGO_TARGET_DIR", "target")
             .env("CARGO_BUILD_BUILD_DIR", "target")
-            .env("CARGO_TERM_PROGRESS_WHEN", "never")
             .env("RUSTC", toolchain.rustc())
             .env("RUSTFLAGS", flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        let begin = Instant::now();
         let mut child = command.spawn().context("could not start cargo")?;
         let mut said = Vec::new();
         let mut compiled = 0;
@@ -296,7 +323,10 @@ impl Template {
             }
         }
         if child.wait().context("could not wait for cargo")?.success() {
-            return Ok(());
+            let mut tree = Command::new(toolchain.cargo());
+            for_cargo(&mut tree).current_dir(self.cells());
+            return Built::of(&self.cells(), &mut tree, &toolchain.host, begin.elapsed())?
+                .write(&self.cells());
         }
         let first = said.iter().position(|line| line.starts_with("error")).unwrap_or(0);
         let tail: Vec<_> = said[first..].iter().take(40).map(String::as_str).collect();
@@ -306,7 +336,8 @@ impl Template {
     /// Number of crates that a full build compiles, for the progress line; settles Cargo.lock.
     fn crates(&self, toolchain: &Toolchain) -> Result<usize> {
         let mut tree = Command::new(toolchain.cargo());
-        tree.args(["tree", "--prefix=none", "--edges=normal,build", "--format={p}", "--target"])
+        for_cargo(&mut tree)
+            .args(["tree", "--prefix=none", "--edges=normal,build", "--format={p}", "--target"])
             .arg(&toolchain.host)
             .current_dir(self.cells());
         let lines = output(&mut tree).context(

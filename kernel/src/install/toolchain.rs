@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
 /// Oldest compiler that evcxr and the library accept.
 pub(crate) const MINIMUM_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -18,6 +19,8 @@ pub(crate) struct Toolchain {
     /// Target triple of this machine.
     pub(crate) host: String,
     sysroot: PathBuf,
+    /// Folder of the standard library's shared object.
+    libraries: PathBuf,
 }
 
 impl Toolchain {
@@ -42,10 +45,15 @@ impl Toolchain {
                  rustup update stable"
             );
         }
-        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))
+        let ask = ["--print", "sysroot", "--print", "target-libdir"];
+        let printed = output(Command::new("rustc").args(ask))
             .context("rustc does not say where it is installed")?;
-        let toolchain =
-            Toolchain { version, host, sysroot: PathBuf::from(sysroot.trim()), verbose_version };
+        let (Some(sysroot), Some(libraries)) = (printed.lines().next(), printed.lines().nth(1))
+        else {
+            bail!("rustc does not say where it is installed: {printed}; {get_rust}");
+        };
+        let (sysroot, libraries) = (PathBuf::from(sysroot), PathBuf::from(libraries));
+        let toolchain = Toolchain { version, host, sysroot, libraries, verbose_version };
         output(Command::new(toolchain.cargo()).arg("--version"))
             .with_context(|| format!("no working cargo beside rustc; {get_rust}"))?;
         Ok(toolchain)
@@ -54,6 +62,23 @@ impl Toolchain {
     /// Folder of the compiler's programs: calling them here skips the rustup shim's start.
     pub(crate) fn programs(&self) -> PathBuf {
         self.sysroot.join("bin")
+    }
+
+    /// What a kernel has to know of this compiler.
+    pub(crate) fn compiler(&self) -> Compiler {
+        let mut folders: Vec<PathBuf> = ["cc", "mold", "lld", "ld"]
+            .into_iter()
+            .filter_map(|name| on_path(name)?.parent().map(Path::to_owned))
+            .collect();
+        folders.dedup();
+        Compiler {
+            verbose_version: self.verbose_version.clone(),
+            sysroot: self.sysroot.clone(),
+            libraries: self.libraries.clone(),
+            cargo_home: cargo_home(),
+            linker: self.linker().to_owned(),
+            folders,
+        }
     }
 
     /// The compiler itself.
@@ -85,7 +110,13 @@ impl Toolchain {
         }
         let get = "the Rust component rust-src is missing; get it with: rustup component add rust-src \
                    (Debian's own compiler: apt install rust-src)";
-        output(Command::new("rustup").args(["component", "add", "rust-src"])).context(get)?;
+        let mut add = Command::new("rustup");
+        add.args(["component", "add", "rust-src"]);
+        if let Some(name) = self.rustup_name() {
+            // The default toolchain may be another one.
+            add.args(["--toolchain", &name]);
+        }
+        output(&mut add).context(get)?;
         if !self.has_rust_src() {
             bail!("{get}");
         }
@@ -105,6 +136,92 @@ impl Toolchain {
             "system"
         }
     }
+}
+
+/// The compiler that a template was built with. A kernel uses it whatever its own path finds: VS
+/// Code, systemd and desktops start programs with other paths than a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Compiler {
+    /// `rustc -vV`, whole.
+    verbose_version: String,
+    /// Folder of the compiler, with `bin/` and `lib/`.
+    sysroot: PathBuf,
+    libraries: PathBuf,
+    /// Where the crates' sources are.
+    cargo_home: PathBuf,
+    /// See [`Toolchain::linker`].
+    linker: String,
+    /// Folders in which set-up found what the compiler calls.
+    folders: Vec<PathBuf>,
+}
+
+impl Compiler {
+    /// The one on the path.
+    pub(crate) fn on_path() -> Result<Compiler> {
+        Toolchain::find().map(|toolchain| toolchain.compiler())
+    }
+
+    /// Whether it is still there and the same: cells fit only the compiler that compiled the
+    /// library.
+    pub(crate) fn check(&self) -> Result<()> {
+        let rustc = self.programs().join("rustc");
+        let version = output(Command::new(&rustc).arg("-vV")).with_context(|| {
+            format!(
+                "the Rust compiler that the notebook's library was built with, {}, does not work any \
+                 more; build the library with the one you have now: cargo lab",
+                rustc.display()
+            )
+        })?;
+        if version != self.verbose_version {
+            bail!(
+                "the notebook's library was built with {}, and {} is {} now; build the library \
+                 again: cargo lab",
+                first_line(&self.verbose_version),
+                rustc.display(),
+                first_line(&version)
+            );
+        }
+        Ok(())
+    }
+
+    /// Folder of the compiler's programs.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.sysroot.join("bin")
+    }
+
+    /// Folder of the standard library's shared object.
+    pub(crate) fn libraries(&self) -> &Path {
+        &self.libraries
+    }
+
+    /// Where the crates' sources are; none if that folder is gone.
+    pub(crate) fn cargo_home(&self) -> Option<&Path> {
+        Some(&*self.cargo_home).filter(|home| home.is_dir())
+    }
+
+    /// The linker option that the library was compiled under.
+    pub(crate) fn linker(&self) -> &str {
+        &self.linker
+    }
+
+    /// Folders to look in for programs that the path does not find.
+    pub(crate) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+}
+
+/// Cargo's home: `CARGO_HOME`, else `.cargo` in the user's home.
+pub(crate) fn cargo_home() -> PathBuf {
+    let named = std::env::var_os("CARGO_HOME").filter(|value| !value.is_empty());
+    // Cargo is going to be started in other folders than this one.
+    named.and_then(|home| std::path::absolute(home).ok()).unwrap_or_else(|| {
+        // Services may have no HOME; the system knows it all the same.
+        std::env::home_dir().unwrap_or_default().join(".cargo")
+    })
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 fn program(folder: &Path, name: &str) -> PathBuf {
@@ -159,6 +276,20 @@ mod tests {
         assert!(numbers("1.100.0") > numbers("1.95"));
         assert!(numbers("1.95.0-nightly") >= numbers("1.95"));
         assert!(numbers("3.9.2") < numbers("3.10"));
+    }
+
+    #[test]
+    fn a_compiler_that_is_gone_or_another_one_is_named() -> Result<()> {
+        let compiler = Toolchain::find()?.compiler();
+        compiler.check()?;
+        assert!(compiler.libraries().is_dir(), "{:?}", compiler.libraries());
+        let gone = Compiler { sysroot: PathBuf::from("/no/such/rust"), ..compiler.clone() };
+        let error = gone.check().expect_err("it is not there").to_string();
+        assert!(error.contains("/no/such/rust") && error.contains("cargo lab"), "{error}");
+        let old = Compiler { verbose_version: "rustc 1.0.0 (old)\n".to_owned(), ..compiler };
+        let error = old.check().expect_err("it is another one").to_string();
+        assert!(error.contains("rustc 1.0.0 (old)") && error.contains("cargo lab"), "{error}");
+        Ok(())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use evcxr::{CommandContext, EvalCallbacks};
 use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
@@ -186,14 +186,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
-    let mut socket = folder.join("socket");
-    // The system allows a socket's path about 100 bytes.
-    if socket.as_os_str().len() > 100 {
-        socket = std::env::temp_dir().join(format!("eigenlens-{}.socket", std::process::id()));
-        let _ = std::fs::remove_file(&socket);
-    }
-    let listener = UnixListener::bind(&socket)
-        .with_context(|| format!("could not open the socket {}", socket.display()))?;
+    let (listener, socket) = super::socket::listen(folder)?;
     let events = Arc::clone(sink);
     std::thread::spawn(move || receive(&listener, &events));
     super::capture::cargo_progress(Arc::clone(sink))?;

@@ -17,9 +17,11 @@ mod history;
 mod impls;
 mod interrupt;
 mod palette;
+mod place;
 mod references;
 mod server;
 mod sink;
+mod socket;
 mod text;
 mod timing;
 
@@ -31,13 +33,10 @@ use anyhow::{Context as _, Result};
 use jupyter_protocol::ConnectionInfo;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::eval::{processes, toolbox};
-use crate::install::cells::TOOLBOX;
-use crate::install::clone::reserve;
-use crate::install::state::State;
-use crate::install::template::{TEMPLATE_VARIABLE, Template};
+use crate::eval::processes;
 use evaluator::Evaluator;
 use interrupt::Interrupter;
+use place::Place;
 use server::Server;
 use sink::Sink;
 
@@ -55,19 +54,11 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
     let connection: ConnectionInfo = serde_json::from_str(&text).with_context(|| {
         format!("{} is not a Jupyter connection file", connection_file.display())
     })?;
-    let template = std::env::var_os(TEMPLATE_VARIABLE).with_context(|| {
-        format!("{TEMPLATE_VARIABLE} is not set; Jupyter sets it: start notebooks with `cargo lab`")
-    })?;
-    let template = Template::at(Path::new(&template))?;
-    let state = State::open()?;
-    let directory = Arc::new(reserve(&state)?);
     // SAFETY: no thread has been started yet.
-    unsafe { toolbox::install(&directory.folder().join(TOOLBOX))? };
-    let place = Arc::clone(&directory);
-    let place = move || {
-        let rest = place.fill(&state, &template)?;
-        Ok((place.folder().to_owned(), rest))
-    };
+    let place = unsafe { Place::reserve() };
+    // Kept until the end; the evaluator shows what went wrong, if anything did.
+    let _directory = place.as_ref().ok().map(Place::directory);
+    let place = move || place.and_then(Place::fill);
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let sink = Arc::new(Sink::new(iopub.clone()));

@@ -3,7 +3,7 @@
 use super::CpdModel;
 use super::similarity::{InteractionTensor, SimilarityGradients};
 use crate::bilinear::image::ImageModel;
-use crate::notebook::Progress;
+use crate::notebook::{OnStop, Progress, StopShield};
 use crate::train::{History, MuonOptions, OptimizerKind, cosine};
 use crate::{Error, Result};
 
@@ -24,11 +24,12 @@ impl Default for CpdFit {
 
 impl CpdModel {
     /// Maximises the similarity to `model`; returns a row a step: `loss` (1 − similarity) and
-    /// `similarity`, both before that step. When Stop is pressed, it returns the completed steps
-    /// with `interrupted` set, and the factors keep what they have.
+    /// `similarity`, both before that step. When Stop is pressed, the call fails, the factors keep what
+    /// they have, and `stopped::<History>()` returns the completed steps.
     ///
     /// # Errors
-    /// No steps; settings out of range; as [`CpdModel::similarity`].
+    /// No steps; settings out of range; as [`CpdModel::similarity`]; [`Error::Stopped`] when Stop is
+    /// pressed.
     pub fn fit(&self, model: &ImageModel, options: CpdFit) -> Result<History> {
         if options.steps == 0 {
             return Err(Error::invalid("the number of steps", "at least 1", 0));
@@ -39,6 +40,7 @@ impl CpdModel {
         let rate = options.optimizer.learning_rate();
         let mut history = History::new("step", &["loss", "similarity"]);
         let mut progress = Progress::new("fitting factors", options.steps as u64, "step");
+        let _shield = StopShield::new();
         for step in 0..options.steps {
             optimizer.set_learning_rate(rate * cosine(step, options.steps));
             let SimilarityGradients { similarity, left, right, down } = target.gradients(self)?;
@@ -47,7 +49,7 @@ impl CpdModel {
             progress.note(format!("similarity {similarity:.4}"));
             if progress.advance(1) && step + 1 < options.steps {
                 history.interrupted = true;
-                break;
+                return OnStop::EndCell.end_fit(step + 1, options.steps, "step", history);
             }
         }
         Ok(history)

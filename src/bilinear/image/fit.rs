@@ -6,7 +6,7 @@ use super::ImageModel;
 use super::step::Step;
 use crate::data::{Augmentation, Images};
 use crate::linalg::check_finite;
-use crate::notebook::Progress;
+use crate::notebook::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, History, Optimizer, accuracy, check_labels, cosine, cross_entropy,
@@ -50,6 +50,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// What is done to each batch of training images; nothing.
     pub augment: Option<Augmentation>,
+    /// What the fit does when Stop is pressed; it ends the cell.
+    pub on_stop: OnStop,
 }
 
 impl Default for FitOptions {
@@ -61,6 +63,7 @@ impl Default for FitOptions {
             weight_decay: 0.5,
             seed: 0,
             augment: None,
+            on_stop: OnStop::default(),
         }
     }
 }
@@ -85,12 +88,13 @@ impl ImageModel {
     /// Returns a row an epoch: `train_loss` and `train_acc` (means over the epoch's augmented
     /// batches), `val_loss` and `val_acc` (on all of `test`).
     ///
-    /// When Stop is pressed, it returns the completed epochs with `interrupted` set, and the model
-    /// keeps the weights it has. The same seed gives the same run.
+    /// When Stop is pressed, the model keeps the weights it has, and [`OnStop`] says what is returned.
+    /// The same seed gives the same run.
     ///
     /// # Errors
     /// No epochs, a batch of none or larger than the data, images or labels that do not fit the
-    /// model or each other, NaN in the images, a loss that diverges.
+    /// model or each other, NaN in the images, a loss that diverges; [`Error::Stopped`] when Stop is
+    /// pressed.
     pub fn fit(
         &self,
         train: impl Into<Samples>,
@@ -120,6 +124,7 @@ impl ImageModel {
             History::new("epoch", &["train_loss", "train_acc", "val_loss", "val_acc"]);
         let batches = count.div_ceil(options.batch);
         let mut progress = Progress::new("training", (options.epochs * batches) as u64, "step");
+        let _shield = StopShield::new();
         for epoch in 0..options.epochs {
             adamw.set_learning_rate(options.learning_rate * cosine(epoch, options.epochs));
             let (mut loss_sum, mut right) = (0.0, 0.0);
@@ -151,7 +156,7 @@ impl ImageModel {
                 let last = batch + 1 == batches && epoch + 1 == options.epochs;
                 if progress.advance(1) && !last {
                     history.interrupted = true;
-                    return Ok(history);
+                    return options.on_stop.end_fit(epoch + 1, options.epochs, "epoch", history);
                 }
             }
             let train_loss = loss_sum / count as f64;

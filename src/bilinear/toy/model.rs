@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::operation::{Operation, pairs};
 use crate::bilinear::{interactions, symmetrise};
 use crate::linalg::matmul_nt;
-use crate::notebook::{MimeBundle, Progress};
+use crate::notebook::{MimeBundle, OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, History, Optimizer, cosine, gradients, mean_squared_error,
@@ -62,6 +62,8 @@ pub struct ToyFit {
     pub weight_decay: f64,
     /// Seed of the inputs; 0.
     pub seed: u64,
+    /// What the fit does when Stop is pressed; it ends the cell.
+    pub on_stop: OnStop,
 }
 
 impl Default for ToyFit {
@@ -73,6 +75,7 @@ impl Default for ToyFit {
             learning_rate: 0.03,
             weight_decay: 0.0,
             seed: 0,
+            on_stop: OnStop::default(),
         }
     }
 }
@@ -200,11 +203,12 @@ impl ToyModel {
         symmetrise(&self.interactions()?)
     }
 
-    /// Trains on fresh random inputs each step; returns the loss of each. When Stop is pressed, it
-    /// returns what it has and the model keeps its weights.
+    /// Trains on fresh random inputs each step; returns the loss of each. When Stop is pressed, the
+    /// model keeps its weights, and [`OnStop`] says what is returned.
     ///
     /// # Errors
-    /// No steps, an empty batch, a density outside `(0, 1)`, a loss that diverges.
+    /// No steps, an empty batch, a density outside `(0, 1)`, a loss that diverges; [`Error::Stopped`]
+    /// when Stop is pressed.
     pub fn fit(&self, options: ToyFit) -> Result<History> {
         if options.steps == 0 {
             return Err(Error::invalid("the number of steps", "at least 1", 0));
@@ -225,6 +229,7 @@ impl ToyModel {
         let mut rng = Rng::seed(options.seed);
         let mut history = History::new("step", &["loss"]);
         let mut progress = Progress::new("training", options.steps as u64, "step");
+        let _shield = StopShield::new();
         for step in 0..options.steps {
             adamw.set_learning_rate(options.learning_rate * cosine(step, options.steps));
             let shape = (options.batch, self.config.inputs);
@@ -241,7 +246,7 @@ impl ToyModel {
             progress.note(format!("loss {loss:.2e}"));
             if progress.advance(1) && step + 1 < options.steps {
                 history.interrupted = true;
-                break;
+                return options.on_stop.end_fit(step + 1, options.steps, "step", history);
             }
         }
         Ok(history)

@@ -20,7 +20,7 @@ mod strongest;
 mod top;
 
 use crate::notebook::MimeBundle;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use std::fmt;
 
 pub use outliers::Outlier;
@@ -70,7 +70,9 @@ impl Tracer {
     /// A layer the model does not have; an MLP that is not bilinear; autoencoders that belong to
     /// other places or widths.
     pub fn new(model: &Decoder, layer: usize, input: &Sae, output: &Sae) -> Result<Self> {
-        let (left, right, out) = (model.w_l(layer)?, model.w_r(layer)?, model.w_p(layer)?);
+        let [left, right, out] = [model.w_l(layer)?, model.w_r(layer)?, model.w_p(layer)?];
+        // The autoencoders compute in f32.
+        let [left, right, out] = [left, right, out].map(|map| map.to_dtype(DType::F32));
         if model.config().mlp != Mlp::Gated(None) || model.config().mlp_bias {
             let found = "one with an activation or biases";
             return Err(Error::invalid("the MLP", "bilinear without biases", found));
@@ -98,9 +100,9 @@ impl Tracer {
         }
         Ok(Self {
             layer,
-            left: left.contiguous()?,
-            right: right.contiguous()?,
-            out,
+            left: left?.contiguous()?,
+            right: right?.contiguous()?,
+            out: out?,
             input: input.clone(),
             output: output.clone(),
             directions: Directions::default(),

@@ -48,6 +48,15 @@ impl Tracer {
 }
 
 impl Strongest {
+    /// The entries without their mirror images: each pair of features once.
+    pub fn pairs(&self) -> Vec<(usize, usize, f32)> {
+        let mirrored = |at: usize| {
+            let (i, j, _) = self.entries[at];
+            self.entries[..at].iter().any(|&(row, column, _)| (row, column) == (j, i))
+        };
+        (0..self.entries.len()).filter(|&at| !mirrored(at)).map(|at| self.entries[at]).collect()
+    }
+
     /// Shows what it is as the value of a cell.
     pub fn evcxr_display(&self) {
         MimeBundle::text(self.to_string()).show_as_result();
@@ -57,10 +66,12 @@ impl Strongest {
 impl fmt::Display for Strongest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { feature, entries, inputs, .. } = self;
-        let (count, inputs) = (entries.len(), inputs.len());
-        let heading =
-            format!("output feature {feature}: {count} interactions of {inputs} input features");
-        write_list(f, heading, entries, |(row, column, value)| {
+        let (pairs, count, inputs) = (self.pairs(), entries.len(), inputs.len());
+        let heading = format!(
+            "output feature {feature}: {count} interactions of {inputs} input features, {} pairs",
+            pairs.len()
+        );
+        write_list(f, heading, &pairs, |(row, column, value)| {
             format!("{row:>8} × {column:<8} {value:+.4}")
         })
     }
@@ -87,6 +98,16 @@ mod tests {
                 assert!((value - full[*i][*j]).abs() < 1e-5);
             }
         }
+        // A pair of different features is there once, and none is lost.
+        let pairs = found.pairs();
+        for (i, j, value) in &found.entries {
+            let same = |(row, column, _): &&(usize, usize, f32)| {
+                (row, column) == (i, j) || (row, column) == (j, i)
+            };
+            let alike: Vec<_> = pairs.iter().filter(same).collect();
+            assert!(alike.len() == 1 && (alike[0].2 - value).abs() < 1e-5);
+        }
+        assert!(found.to_string().contains(&format!("{} pairs", pairs.len())));
         for count in [0, 257] {
             let message = tracer.strongest(4, count).unwrap_err().to_string();
             assert!(message.contains("between 1 and 256"), "{message}");

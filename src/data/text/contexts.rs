@@ -1,6 +1,6 @@
 //! Texts of equal length as tokens, stored as Parquet.
 
-use crate::notebook::MimeBundle;
+use crate::notebook::{MimeBundle, interrupted};
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use super::Tokens;
 use crate::hub::{Repository, Source};
-use crate::store::replace;
+use crate::store::{Format, LOOKED_AT, mistaken, replace};
 use crate::{Error, Result};
 
 /// The file of a data set with a single part.
@@ -65,7 +65,7 @@ impl Contexts {
     /// with a column `input_ids` of lists of equal length, such as `tdooms/fineweb-16k`.
     ///
     /// # Errors
-    /// A data set that is not there, or damaged.
+    /// A data set that is not there, or damaged; [`Error::Interrupted`] when Stop is pressed.
     pub fn from_pretrained(name: &str) -> Result<Self> {
         let name = name.strip_prefix("datasets/").unwrap_or(name);
         let folder = Path::new(name).is_dir();
@@ -169,7 +169,11 @@ fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
     let broken = |reason: ParquetError| {
         Error::format(path, "a whole Parquet file of tokens", reason.to_string())
     };
-    let reader = SerializedFileReader::new(bytes).map_err(broken)?;
+    let start = bytes.slice(..bytes.len().min(LOOKED_AT));
+    let reader = SerializedFileReader::new(bytes).map_err(|reason| {
+        let expected = "a whole Parquet file of tokens";
+        mistaken(path, &start, Format::Parquet, expected, reason.to_string())
+    })?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let place = schema
         .columns()
@@ -188,9 +192,18 @@ fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
             ColumnReader::Int64ColumnReader(reader) => found.read(reader, &column, |value| value),
             _ => return Err(Error::format(path, format!("integers in `{COLUMN}`"), "others")),
         };
-        whole.map_err(broken)?;
+        if whole.map_err(broken)? == Reading::Stopped {
+            return Err(Error::Interrupted { what: format!("reading {}", path.display()) });
+        }
     }
     found.contexts(path)
+}
+
+/// How the reading of a part of a file ended.
+#[derive(PartialEq)]
+enum Reading {
+    Done,
+    Stopped,
 }
 
 /// Rows of a file as they are read.
@@ -206,13 +219,16 @@ impl Rows {
         mut reader: ColumnReaderImpl<T>,
         column: &ColumnDescriptor,
         wide: impl Fn(T::T) -> i64,
-    ) -> parquet::errors::Result<()> {
+    ) -> parquet::errors::Result<Reading> {
         loop {
+            if interrupted() {
+                return Ok(Reading::Stopped);
+            }
             let (mut defined, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
             let (rows, ..) =
                 reader.read_records(1024, Some(&mut defined), Some(&mut repeated), &mut values)?;
             if rows == 0 {
-                return Ok(());
+                return Ok(Reading::Done);
             }
             let mut values = values.into_iter();
             for (defined, repeated) in defined.iter().zip(&repeated) {

@@ -1,9 +1,19 @@
 //! Text as tokens.
 
 mod contexts;
+mod files;
+mod long;
+mod pieces;
+mod settings;
 mod tokenizer;
 mod tokens;
+mod visible;
 
 pub use contexts::Contexts;
+pub(crate) use settings::{number, numbers};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;
+pub use visible::VisibleToken;
+
+#[cfg(test)]
+pub(crate) use tokenizer::tests;

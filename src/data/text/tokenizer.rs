@@ -1,54 +1,117 @@
 //! Between text and tokens.
 
-use crate::notebook::MimeBundle;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::json;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
+use super::files;
+use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
+use super::pieces::{Spelling, readable};
+use super::settings::{Ends, ends_of_template};
+use super::visible::{Piece, sign_of_hole};
+use crate::hub::Repository;
+use crate::notebook::{MimeBundle, interrupted};
 use crate::store::replace;
 use crate::{Error, Result};
 
-/// A tokenizer, as `tokenizer.json` files describe it. A cheap handle.
-#[derive(Debug, Clone)]
-pub struct Tokenizer(Arc<Inner>);
+/// More tokens than this are decoded where Stop can end it.
+const MANY_TOKENS: usize = 1 << 18;
 
-#[derive(Debug)]
+/// A tokenizer, as `tokenizer.json` files describe it, with what the `tokenizer_config.json` of the
+/// same folder says of its first and last tokens. A cheap handle.
+///
+/// Truncation and padding that a file asks for do not act: a text has the tokens it has.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+    /// Ids below this are shown and decoded, with a sign where no token has them.
+    rows: usize,
+    ends: Ends,
+    notes: Arc<[String]>,
+}
+
 struct Inner {
     tokenizer: tokenizers::Tokenizer,
     /// The same, blind to special tokens in a text; made when it is first asked for.
     plain: OnceLock<tokenizers::Tokenizer>,
+    spelling: Spelling,
+    /// One more than the largest id.
+    ids: usize,
+    /// Tokens that are put before and after a text.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    /// Whether the tokens of a text are those of its parts.
+    cuts_words: bool,
+    /// Tokens that look like another one by their texts; found when they are first asked for.
+    twins: OnceLock<HashSet<u32>>,
 }
 
 impl Tokenizer {
     pub(crate) fn new(tokenizer: tokenizers::Tokenizer) -> Self {
-        Self(Arc::new(Inner { tokenizer, plain: OnceLock::new() }))
+        Self::with_ends(tokenizer, None, Vec::new())
     }
 
-    /// The tokenizer in the file `path`.
+    /// A tokenizer of which it is known where texts begin and end.
+    pub(super) fn with_ends(
+        mut tokenizer: tokenizers::Tokenizer,
+        ends: Option<Ends>,
+        notes: Vec<String>,
+    ) -> Self {
+        // Without truncation this cannot fail.
+        let _ = tokenizer.with_truncation(None);
+        tokenizer.with_padding(None);
+        let spelling = Spelling::of(&tokenizer);
+        if tokenizer.get_decoder().is_none() && spelling.is_byte_level() {
+            tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
+        }
+        let (before, after) = ends_of_template(&tokenizer);
+        let ends = ends.unwrap_or_else(|| Ends::by_name(&tokenizer, &before));
+        let largest = tokenizer.get_vocab(true).into_values().max();
+        let ids = largest.map_or(0, |largest| largest as usize + 1);
+        let inner = Inner {
+            cuts_words: cuts_words(&tokenizer),
+            tokenizer,
+            plain: OnceLock::new(),
+            spelling,
+            ids,
+            before,
+            after,
+            twins: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner), rows: ids, ends, notes: notes.into() }
+    }
+
+    /// The tokenizer in the file or folder `path`. A file named `tokenizer.json`, and a folder with
+    /// one, are read together with the `tokenizer_config.json` in the same folder.
     ///
     /// # Errors
-    /// A file that is missing or no tokenizer.
+    /// If there is no such file, or if it holds no tokenizer in this format: a SentencePiece model,
+    /// a `vocab.json`, a tiktoken or Tekken file are named for what they are, with the way to a
+    /// `tokenizer.json`.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::parse(path, &std::fs::read(path).map_err(Error::io("read", path))?)
-    }
-
-    /// The tokenizer in the bytes of a file; `path` names it in messages.
-    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|reason| Error::format(path, "a tokenizer", reason.to_string()))?;
-        Ok(Self::new(tokenizer))
+        if path.is_dir() {
+            return Self::from_repository(&Repository::folder(path));
+        }
+        if path.is_file() && path.file_name().is_some_and(|name| name == files::FILE) {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            return Self::from_repository(&Repository::folder(folder.unwrap_or(Path::new("."))));
+        }
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        Ok(Self::new(files::backend(path, &bytes)?))
     }
 
     /// Learns byte-pair encoding from texts: words as GPT-2 cuts them, every byte a token, and then
     /// the most frequent pairs, up to `vocab` tokens. The same texts give the same tokenizer.
     ///
     /// # Errors
-    /// A vocabulary that does not hold the 256 bytes.
+    /// A vocabulary that does not hold the 256 bytes; [`Error::Interrupted`] when Stop is pressed.
     pub fn train<'a>(texts: impl IntoIterator<Item = &'a str>, vocab: usize) -> Result<Self> {
         if vocab < 256 {
             return Err(Error::invalid("the vocabulary", "at least 256, a token a byte", vocab));
@@ -68,10 +131,17 @@ impl Tokenizer {
             .into_iter()
             .flat_map(|text| text.split_inclusive('\n').map(str::to_owned))
             .collect();
-        tokenizer
-            .train(&mut TrainerWrapper::from(trainer), lines.into_iter())
-            .map_err(|reason| Error::invalid("the texts", "fit to learn from", reason))?;
-        Ok(Self::new(tokenizer))
+        let size = lines.iter().map(String::len).sum();
+        stoppable("training the tokenizer", size, move |watch| {
+            let lines = lines.into_iter().take_while(|line| {
+                watch.count(line.len());
+                !watch.is_stopped()
+            });
+            tokenizer
+                .train(&mut TrainerWrapper::from(trainer), lines)
+                .map_err(|reason| Error::invalid("the texts", "fit to learn from", reason))?;
+            Ok(Self::new(tokenizer))
+        })
     }
 
     /// Writes the file `path`.
@@ -79,21 +149,100 @@ impl Tokenizer {
     /// # Errors
     /// A place that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let text = self.0.tokenizer.to_string(true).map_err(std::io::Error::other);
+        let text = self.inner.tokenizer.to_string(true).map_err(std::io::Error::other);
         replace(path.as_ref(), |place| std::fs::write(place, text?))
     }
 
-    /// Number of tokens.
-    pub fn vocab(&self) -> usize {
-        self.0.tokenizer.get_vocab_size(true)
+    /// Writes `tokenizer.json` and, where texts have known first or last tokens,
+    /// `tokenizer_config.json` into a folder.
+    pub(crate) fn save_in(&self, folder: &Path) -> Result<()> {
+        self.save(folder.join(files::FILE))?;
+        let text = |id: Option<&u32>| self.inner.tokenizer.id_to_token(*id?);
+        let known = |by_name: bool, id: Option<&u32>| if by_name { None } else { text(id) };
+        let bos = known(self.ends.bos_by_name, self.ends.bos.as_ref());
+        let eos = known(self.ends.eos_by_name, self.ends.eos.first());
+        if bos.is_none() && eos.is_none() {
+            return Ok(());
+        }
+        // This class leaves what is put around a text to tokenizer.json.
+        let class = "PreTrainedTokenizerFast";
+        let settings = json!({"tokenizer_class": class, "bos_token": bos, "eos_token": eos});
+        let path = folder.join("tokenizer_config.json");
+        replace(&path, |place| std::fs::write(place, format!("{settings:#}\n")))
     }
 
-    /// The tokens of a text, with those at its start and end that the tokenizer's file asks for.
+    /// Number of ids: one more than the largest. A model needs as many rows in its embedding.
+    pub fn vocab(&self) -> usize {
+        self.inner.ids
+    }
+
+    /// The token that begins a text (BOS), if there is one: as `tokenizer_config.json` names it or
+    /// the tokenizer puts it there, else a special token with a well-known name such as `<s>`.
+    pub fn bos(&self) -> Option<u32> {
+        self.ends.bos
+    }
+
+    /// The token that ends a text (EOS), if there is one: as `tokenizer_config.json` names it, else
+    /// a special token with a well-known name such as `</s>`.
+    pub fn eos(&self) -> Option<u32> {
+        self.ends.eos.first().copied()
+    }
+
+    /// What the files say that is not followed here, or that could not be asked for.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How many tokens at the start of a text were put there by the tokenizer.
+    pub(crate) fn added_before(&self, tokens: &[u32]) -> usize {
+        let before = &self.inner.before;
+        if tokens.starts_with(before) { before.len() } else { 0 }
+    }
+
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// The same with other first and last tokens.
+    pub(crate) fn with(&self, ends: Ends) -> Self {
+        Self { ends, ..self.clone() }
+    }
+
+    /// The same for a model with `rows` rows in its embedding: those above the largest id have no
+    /// token, and are shown as a sign.
+    pub(crate) fn for_rows(&self, rows: usize) -> Self {
+        Self { rows, ..self.clone() }
+    }
+
+    /// The tokens of a text, with those at its start and end that the tokenizer's files ask for.
+    ///
+    /// Long texts are encoded in parts, on all processors, and Stop ends it.
     ///
     /// # Errors
-    /// A text that the tokenizer has no tokens for.
+    /// A text that the tokenizer has no tokens for; [`Error::Interrupted`] when Stop is pressed.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Self::encode_by(&self.0.tokenizer, text, true)
+        let inner = self.inner.clone();
+        let ids = self.encode_by(text, move |part| encode_by(&inner.tokenizer, part))?;
+        Ok([self.inner.before.as_slice(), &ids, &self.inner.after].concat())
+    }
+
+    /// [`Tokenizer::encode`] with the first token (BOS) before the text, for tokenizers that do not
+    /// put it there; never twice.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; if the tokenizer has no token that begins a text.
+    pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>> {
+        let bos = self.bos().ok_or_else(|| Error::NotFound {
+            what: "the token that begins a text (BOS)".to_owned(),
+            hint: "Neither tokenizer_config.json nor tokenizer.json names one: put the token you \
+                   mean before those of `encode`."
+                .to_owned(),
+        })?;
+        let mut ids = self.encode(text)?;
+        if ids.first() != Some(&bos) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
     }
 
     /// The tokens of a text in which special tokens, where they are written out, are no more than
@@ -102,53 +251,170 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        let plain = self.0.plain.get_or_init(|| {
-            let mut plain = self.0.tokenizer.clone();
-            plain.set_encode_special_tokens(true);
-            plain
-        });
-        Self::encode_by(plain, text, false)
+        let inner = self.inner.clone();
+        self.encode_by(text, move |part| {
+            let plain = inner.plain.get_or_init(|| {
+                let mut plain = inner.tokenizer.clone();
+                plain.set_encode_special_tokens(true);
+                plain
+            });
+            encode_by(plain, part)
+        })
     }
 
-    fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str, ends: bool) -> Result<Vec<u32>> {
-        let encoding = tokenizer
-            .encode_fast(text, ends)
-            .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
-        Ok(encoding.get_ids().to_vec())
+    fn encode_by(
+        &self,
+        text: &str,
+        encode: impl Fn(&str) -> Result<Vec<u32>> + Send + Sync + 'static,
+    ) -> Result<Vec<u32>> {
+        // A safe point for loops over many short texts too.
+        if interrupted() {
+            return Err(Error::Interrupted { what: "encoding".to_owned() });
+        }
+        if text.len() < LONG {
+            return encode(text);
+        }
+        let (text, may_cut) = (text.to_owned(), self.inner.cuts_words);
+        stoppable("encoding", text.len(), move |watch| {
+            encode_parts(&parts(&text, may_cut), watch, encode)
+        })
     }
 
     /// The text of tokens, without special ones. Bytes that are no UTF-8 become replacement
-    /// characters.
+    /// characters, and an id without a text becomes a sign such as `[id 50300]`.
     ///
     /// # Errors
-    /// A token there is not.
+    /// If an id is beyond the vocabulary.
     pub fn decode(&self, tokens: &[u32]) -> Result<String> {
-        let vocab = self.vocab();
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocab) {
-            return Err(Error::invalid("every token", format!("below {vocab}"), token));
+        self.decode_by(tokens, false)
+    }
+
+    /// [`Tokenizer::decode`] with special tokens as their own texts.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_with_special(&self, tokens: &[u32]) -> Result<String> {
+        self.decode_by(tokens, true)
+    }
+
+    fn decode_by(&self, tokens: &[u32], special: bool) -> Result<String> {
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.rows) {
+            return Err(Error::invalid("every token", format!("below {}", self.rows), token));
         }
-        self.0
-            .tokenizer
-            .decode(tokens, true)
-            .map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
+        if tokens.len() < MANY_TOKENS {
+            return self.inner.decode(tokens, special);
+        }
+        let (inner, tokens) = (self.inner.clone(), tokens.to_vec());
+        stoppable("decoding", 0, move |_| inner.decode(&tokens, special))
     }
 
     /// The text of one token as it stands within others, with the space before it.
     ///
+    /// A special token is its own text, such as `<|endoftext|>`. Bytes that are only a part of a
+    /// character read `<0xE4>`, and an id without a text `[id 50300]`. For displays see
+    /// [`Tokenizer::visible`].
+    ///
     /// # Errors
-    /// A token there is not.
+    /// If the id is beyond the vocabulary.
     pub fn token(&self, token: u32) -> Result<String> {
-        match self.0.tokenizer.id_to_token(token) {
-            // SentencePiece's sign for a space, which a decoder drops at the start of a text.
-            Some(piece) if piece.contains('\u{2581}') => Ok(piece.replace('\u{2581}', " ")),
-            Some(piece) => match self.decode(&[token])? {
-                // A part of a character, which has no text: as the vocabulary has it.
-                text if text.contains('\u{fffd}') => Ok(piece),
-                text => Ok(text),
-            },
-            None => self.decode(&[token]),
-        }
+        Ok(match self.piece(token)? {
+            Piece::Special(text) => text,
+            Piece::Hole(id) => sign_of_hole(id),
+            Piece::Bytes(bytes) => readable(&bytes),
+        })
     }
+
+    /// What a token adds to a text.
+    pub(super) fn piece(&self, token: u32) -> Result<Piece> {
+        if token as usize >= self.rows {
+            return Err(Error::invalid("the token", format!("below {}", self.rows), token));
+        }
+        let inner = &self.inner;
+        let added = inner.tokenizer.get_added_vocabulary().get_added_tokens_decoder().get(&token);
+        Ok(match (added, inner.tokenizer.id_to_token(token)) {
+            (Some(added), _) if added.special => Piece::Special(added.content.clone()),
+            // The letters of GPT-2's alphabet are not meant in a text that was added.
+            (Some(added), _) if inner.spelling.is_byte_level() => {
+                Piece::Bytes(added.content.clone().into_bytes())
+            }
+            (Some(added), _) => Piece::Bytes(inner.spelling.bytes(&added.content)),
+            (None, Some(piece)) => Piece::Bytes(inner.spelling.bytes(&piece)),
+            (None, None) => Piece::Hole(token),
+        })
+    }
+
+    /// The byte that a token of SentencePiece such as `<0x0A>` is.
+    pub(super) fn fallback_byte(&self, token: u32) -> Option<u8> {
+        let inner = &self.inner;
+        let piece = inner.tokenizer.id_to_token(token).filter(|_| inner.spelling.byte_fallback)?;
+        inner.spelling.fallback(&piece)
+    }
+
+    /// Tokens that look like another one by their marked texts.
+    pub(super) fn twins(&self) -> &HashSet<u32> {
+        self.inner.twins.get_or_init(|| {
+            let ids = self.inner.tokenizer.get_vocab(true).into_values();
+            let mut shown: Vec<(String, u32)> =
+                ids.filter_map(|id| Some((self.marked(id).ok()?, id))).collect();
+            shown.sort_unstable();
+            shown.dedup();
+            let pairs = shown.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+            pairs.flat_map(|pair| [pair[0].1, pair[1].1]).collect()
+        })
+    }
+}
+
+impl Inner {
+    fn decode(&self, tokens: &[u32], special: bool) -> Result<String> {
+        let added = self.tokenizer.get_added_vocabulary();
+        let mut text = String::new();
+        let mut run = Vec::new();
+        for token in tokens {
+            let whole = match added.get_added_tokens_decoder().get(token) {
+                Some(own) if own.special && !special => continue,
+                Some(own) if own.special && self.is_bent(&own.content) => own.content.clone(),
+                None if self.tokenizer.id_to_token(*token).is_none() => sign_of_hole(*token),
+                _ => {
+                    run.push(*token);
+                    continue;
+                }
+            };
+            self.decode_run(&std::mem::take(&mut run), &mut text)?;
+            text.push_str(&whole);
+        }
+        self.decode_run(&run, &mut text)?;
+        Ok(text)
+    }
+
+    /// Whether the tokenizer's decoder would change the text of a special token.
+    fn is_bent(&self, content: &str) -> bool {
+        self.spelling.bytes(content) != content.as_bytes()
+    }
+
+    /// Writes the text of tokens that all have one.
+    fn decode_run(&self, run: &[u32], text: &mut String) -> Result<()> {
+        let Some(first) = run.first() else { return Ok(()) };
+        let decode = |tokens: &[u32]| {
+            let text = self.tokenizer.decode(tokens, false);
+            text.map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
+        };
+        if text.is_empty() || self.spelling.space.is_none() {
+            text.push_str(&decode(run)?);
+            return Ok(());
+        }
+        // These decoders drop the first space of a text, and this is not its start.
+        let twice = decode(&[std::slice::from_ref(first), run].concat())?;
+        let once = decode(std::slice::from_ref(first))?;
+        text.push_str(twice.strip_prefix(once.as_str()).unwrap_or(&twice));
+        Ok(())
+    }
+}
+
+fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let encoding = tokenizer
+        .encode_fast(text, false)
+        .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 impl Tokenizer {
@@ -160,41 +426,39 @@ impl Tokenizer {
 
 impl fmt::Display for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a tokenizer of {} tokens", self.vocab())
+        let count = self.inner.tokenizer.get_vocab_size(true);
+        write!(f, "a tokenizer of {count} tokens")?;
+        if count != self.vocab() {
+            write!(f, " with ids below {}", self.vocab())?;
+        }
+        let shown = |ids: &[u32]| {
+            let texts: Vec<String> =
+                ids.iter().map(|id| self.token(*id).unwrap_or_default()).collect();
+            texts.join("")
+        };
+        if !self.inner.before.is_empty() {
+            write!(f, "; it begins a text with {}", shown(&self.inner.before))?;
+        }
+        if !self.inner.after.is_empty() {
+            write!(f, "; it ends a text with {}", shown(&self.inner.after))?;
+        }
+        for note in self.notes() {
+            write!(f, "\n  {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    /// Without the vocabulary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab", &self.vocab())
+            .field("bos", &self.bos())
+            .field("eos", &self.eos())
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = "It is a truth universally acknowledged, that a single man in possession of \
-                        a good fortune, must be in want of a wife.\nIt is a truth.\n";
-
-    #[test]
-    fn texts_come_back_and_frequent_pairs_are_one_token() {
-        let tokenizer = Tokenizer::train([TEXT, TEXT], 300).unwrap();
-        let tokens = tokenizer.encode(TEXT).unwrap();
-        assert!(tokens.len() < TEXT.len() / 2 && tokenizer.vocab() <= 300);
-        assert_eq!(tokenizer.decode(&tokens).unwrap(), TEXT);
-        let other = "Ünïcode — \u{1F40B}\n\n  spaces";
-        assert_eq!(tokenizer.decode(&tokenizer.encode(other).unwrap()).unwrap(), other);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokenizer.json");
-        tokenizer.save(&path).unwrap();
-        assert_eq!(Tokenizer::from_file(&path).unwrap().encode(TEXT).unwrap(), tokens);
-        assert_eq!(Tokenizer::train([TEXT, TEXT], 300).unwrap().encode(TEXT).unwrap(), tokens);
-    }
-
-    #[test]
-    fn bad_files_and_tokens_are_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokenizer.json");
-        assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("could not read"));
-        std::fs::write(&path, "{\"model\": ").unwrap();
-        assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("a tokenizer"));
-        let tokenizer = Tokenizer::train([TEXT], 256).unwrap();
-        assert!(tokenizer.decode(&[256]).unwrap_err().to_string().contains("below 256"));
-        assert!(Tokenizer::train([TEXT], 255).is_err());
-    }
-}
+pub(crate) mod tests;

@@ -23,6 +23,9 @@ pub struct LensRow {
     pub point: HookPoint,
     /// Tokens and probabilities, from the most probable down.
     pub tokens: Vec<(String, f64)>,
+    /// The tokens as the table shows them; see
+    /// [`Tokenizer::visible`](crate::data::text::Tokenizer::visible).
+    pub visible: Vec<String>,
 }
 
 impl Decoder {
@@ -46,7 +49,7 @@ impl Decoder {
     /// As [`Decoder::tokens`] and [`Decoder::logits`]; a count of zero or above the vocabulary.
     pub fn lens(&self, text: &str, count: usize) -> Result<Lens> {
         let tokenizer = self.tokenizer()?;
-        let vocab = tokenizer.vocab();
+        let vocab = self.config().vocab;
         if count == 0 || count > vocab {
             let expected = format!("between 1 and {vocab}, the tokens");
             return Err(Error::invalid("the number of tokens", expected, count));
@@ -64,7 +67,8 @@ impl Decoder {
             let token =
                 |token: &usize| Ok((tokenizer.token(*token as u32)?, probabilities[*token]));
             let tokens = order[..count].iter().map(token).collect::<Result<_>>()?;
-            Ok(LensRow { point: *point, tokens })
+            let visible = order[..count].iter().map(|token| tokenizer.visible(*token as u32));
+            Ok(LensRow { point: *point, tokens, visible: visible.collect::<Result<_>>()? })
         };
         Ok(Lens { rows: points.iter().map(row).collect::<Result<_>>()? })
     }
@@ -86,8 +90,8 @@ impl Lens {
         let mut html = "<table>".to_owned();
         for row in &self.rows {
             let _ = write!(html, "<tr><th>{}</th>", row.point);
-            for (token, probability) in &row.tokens {
-                let token = escape(&format!("{token:?}"));
+            for (token, (_, probability)) in row.visible.iter().zip(&row.tokens) {
+                let token = escape(token);
                 let _ = write!(html, "<td><code>{token}</code> {:.1} %</td>", 100. * probability);
             }
             html.push_str("</tr>");
@@ -101,8 +105,8 @@ impl fmt::Display for Lens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in &self.rows {
             write!(f, "{:>14}", row.point.to_string())?;
-            for (token, probability) in &row.tokens {
-                write!(f, "  {:>12} {:5.1} %", format!("{token:?}"), 100. * probability)?;
+            for (token, (_, probability)) in row.visible.iter().zip(&row.tokens) {
+                write!(f, "  {token:>12} {:5.1} %", 100. * probability)?;
             }
             writeln!(f)?;
         }
@@ -140,5 +144,24 @@ mod tests {
         assert!(lens.rows.iter().all(|row| row.tokens.is_sorted_by(|a, b| a.1 >= b.1)));
         assert!(lens.to_string().contains("1.resid_post") && lens.html().contains("<code>"));
         assert!(model.lens("the", 0).is_err());
+    }
+
+    /// Case 06: a special token, and a row of the embedding that no token has, are shown.
+    #[test]
+    fn special_tokens_and_padding_are_shown() {
+        use crate::data::text::tests::word_level;
+        let config = Config { vocab: 6, context: 8, ..Config::gpt2(1, 2, 8, 16) };
+        let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+        let vocab = serde_json::json!({"a": 0, "b": 1, "[UNK]": 2, "<eos>": 3});
+        let model = model.with_tokenizer(&word_level(vocab, &["<eos>"])).unwrap();
+        let lens = model.lens("a b", 6).unwrap();
+        let mut shown = lens.rows[0].visible.clone();
+        shown.sort();
+        assert_eq!(shown, ["<eos>", "[UNK]", "[id 4]", "[id 5]", "a", "b"]);
+        let sum: f64 = lens.rows[1].tokens.iter().map(|(_, probability)| probability).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        assert!(lens.html().contains("<code>&lt;eos&gt;</code>"), "{}", lens.html());
+        assert!(lens.to_string().contains("       <eos> "), "{lens}");
+        assert!(model.lens("a", 7).unwrap_err().to_string().contains("between 1 and 6"));
     }
 }

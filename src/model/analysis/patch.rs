@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::scalar;
 use crate::model::{Decoder, HookPoint, Hooks};
-use crate::notebook::{MimeBundle, Progress};
+use crate::notebook::{MimeBundle, OnStop, Progress, StopShield};
 use crate::{Error, Result};
 
 /// Positions that are patched in one pass, each in a copy of the texts.
@@ -50,7 +50,9 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::run`]; texts of two shapes; a point that has no row for each position
-    /// (scores, patterns) or that the model does not have; a metric that is not one number.
+    /// (scores, patterns) or that the model does not have; a metric that is not one number;
+    /// [`Error::Stopped`] when Stop is pressed, after which `stopped::<Patching>()` returns what was
+    /// done.
     pub fn patch(
         &self,
         clean: &Tensor,
@@ -78,6 +80,7 @@ impl Decoder {
         let mut values = vec![f64::NAN; layers * positions];
         let mut progress = Progress::new("patching", values.len() as u64, "place");
         let mut interrupted = false;
+        let _shield = StopShield::new();
         'all: for layer in 0..layers {
             let (stream, point) = (streams.get(HookPoint::ResidPre(layer))?, kind(layer));
             for start in (0..positions).step_by(GROUP) {
@@ -102,7 +105,12 @@ impl Decoder {
         let values = Tensor::from_vec(values, (layers, positions), &Device::Cpu)?;
         let kind = kind(0).to_string();
         let kind = kind.split_once('.').map_or(kind.as_str(), |(_, name)| name).to_owned();
-        Ok(Patching { values, clean, corrupted, interrupted, kind })
+        let patching = Patching { values, clean, corrupted, interrupted, kind };
+        if !interrupted {
+            return Ok(patching);
+        }
+        let access = "`stopped::<eigenlens::model::Patching>()?` gives the places that were done.";
+        OnStop::EndCell.end("patching", patching, access)
     }
 }
 

@@ -11,9 +11,13 @@ use crate::{Error, Result};
 const ACTIVATIONS: [(&str, Activation); 3] =
     [("relu", Activation::Relu), ("silu", Activation::Silu), ("gelu", Activation::Gelu)];
 
-pub(super) fn config(fields: &mut Fields<'_>, weights: &Weights) -> Result<Config> {
+/// The rows of the embedding, as these files do not state the size of the vocabulary.
+pub(super) fn vocab(weights: &Weights) -> usize {
     let embed = weights.shape(&Part::Embed.name(None));
-    let vocab = embed.and_then(|shape| shape.first()).copied().unwrap_or_default();
+    embed.and_then(|shape| shape.first()).copied().unwrap_or_default()
+}
+
+pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let (layers, heads) = (fields.size("n_layer")?, fields.size("n_head")?);
     let (d_model, d_hidden) = (fields.size("d_model")?, fields.size("d_hidden")?);
     let context = fields.size("n_ctx")?;
@@ -33,7 +37,7 @@ pub(super) fn config(fields: &mut Fields<'_>, weights: &Weights) -> Result<Confi
     let mlp_bias = fields.flag("bias")?;
     let usual = Config::bilinear(layers, heads, d_model, d_hidden);
     let norm = if fields.flag("normalization")? { usual.norm } else { Norm::None };
-    Ok(Config { context, vocab, mlp, mlp_bias, norm, ..usual })
+    Ok(Config { context, mlp, mlp_bias, norm, ..usual })
 }
 
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {

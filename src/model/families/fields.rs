@@ -4,104 +4,23 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::Family;
+use super::foreign::UNQUANTISED;
+use super::inert::changes_nothing;
 use crate::model::{Activation, Rotary, Scaling};
+use crate::store::{UnknownFields, is_off, parse_json, unknown_fields};
 use crate::{Error, Result};
 
-/// Fields that do not change what a model computes for its tokens: names, training, tokens with a
-/// meaning, generation, and what other programs note.
-const HARMLESS: [&str; 81] = [
-    "_attn_implementation_autoset",
-    "_name_or_path",
-    "_num_labels",
-    "architectures",
-    "attention_dropout",
-    "attn_implementation",
-    "attn_pdrop",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "cache_implementation",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "embd_pdrop",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "max_window_layers",
-    "min_length",
-    "model_type",
-    "n_special",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_labels",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "predict_special_tokens",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "remove_invalid_values",
-    "reorder_and_upcast_attn",
-    "repetition_penalty",
-    "repo",
-    "resid_pdrop",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-    "vocab_size_note",
-];
-
-/// Fields that change nothing as long as they say this, or nothing.
-const UNUSED: [(&str, Value); 7] = [
-    ("add_cross_attention", Value::Bool(false)),
-    ("is_encoder_decoder", Value::Bool(false)),
-    ("rope_interleaved", Value::Bool(false)),
-    ("scale_attn_by_inverse_layer_idx", Value::Bool(false)),
-    ("tie_encoder_decoder", Value::Bool(false)),
-    ("use_bidirectional_attention", Value::Bool(false)),
-    ("use_mrope", Value::Bool(false)),
+/// Names under which files give the longest sequence beside the family's own. They count only where
+/// that is left out, because no formula has them.
+const CONTEXT: [&str; 7] = [
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_sequence_length",
+    "max_seq_len",
+    "model_max_length",
+    "seq_length",
 ];
 
 /// The fields that were not asked for yet.
@@ -112,31 +31,70 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn read(path: &'a Path, text: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Self { path, fields }),
-            Ok(_) => Err(Error::format(path, "a JSON object", "other JSON")),
-            Err(reason) => Err(Error::format(path, "a JSON object", reason.to_string())),
+        match parse_json(path, text, "a JSON object")? {
+            Value::Object(fields) => Ok(Self { path, fields }),
+            _ => Err(Error::format(path, "a JSON object", "other JSON")),
         }
     }
 
-    /// Fails if anything was not asked for that could change what the model computes.
-    pub(super) fn finish(mut self) -> Result<()> {
-        for name in HARMLESS {
-            self.fields.remove(name);
+    /// What was not asked for and could change what the model computes, as `name: value`.
+    ///
+    /// # Errors
+    /// All of it in one error, if it is not allowed.
+    pub(super) fn finish(mut self, family: Family, unknown: UnknownFields) -> Result<Vec<String>> {
+        self.fields.retain(|name, _| !changes_nothing(family, name));
+        let left = unknown_fields(self.path, "", &self.fields, &[], UnknownFields::Allow)?;
+        if left.is_empty() || unknown == UnknownFields::Allow {
+            return Ok(left);
         }
-        for (name, value) in UNUSED {
-            let same = |found: &Value| found.is_null() || *found == value;
-            if self.fields.get(name).is_some_and(same) {
-                self.fields.remove(name);
-            }
+        let named = left.iter().map(|field| match field.split_once(": ") {
+            Some((name, value)) => format!("`{name}`: {value}"),
+            None => field.clone(),
+        });
+        let found = format!("also {}", named.collect::<Vec<_>>().join(", "));
+        let expected = "only fields whose meaning is known here, because others may change numbers \
+                        (`DecoderLoader::new().allow_unknown_fields().load(…)` goes on without them)";
+        Err(self.unusable(expected, &found))
+    }
+
+    /// Fails if the weights are quantised in a way that is not read here.
+    pub(super) fn check_precision(&mut self) -> Result<()> {
+        for name in ["quantization_config", "compression_config"] {
+            let Some(settings) = self.take(name).filter(|value| !is_off(name, value)) else {
+                continue;
+            };
+            let method = ["quant_method", "quant_type", "format"]
+                .iter()
+                .find_map(|name| settings.get(name)?.as_str().map(str::to_owned))
+                .or_else(|| {
+                    let ways = ["load_in_8bit", "load_in_4bit"].into_iter();
+                    let mut ways = ways.filter(|way| settings.get(way) == Some(&Value::Bool(true)));
+                    Some(format!("bitsandbytes, {}", ways.next()?.trim_start_matches("load_in_")))
+                });
+            let bits = ["bits", "w_bit", "num_bits"]
+                .iter()
+                .find_map(|name| settings.get(name)?.as_u64())
+                .map_or(String::new(), |bits| format!(", {bits} bits"));
+            let method = method.unwrap_or_else(|| "a method it does not name".to_owned());
+            let found = format!("`{name}`: {method}{bits}. {UNQUANTISED}");
+            return Err(self.unusable("weights in f32, f16 or bf16", &found));
         }
-        match self.fields.iter().next() {
-            Some((name, value)) => {
-                let expected = "only fields whose meaning is known here";
-                Err(self.unusable(expected, &format!("also `{name}`: {value}")))
-            }
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Notes on what the file says that is true, but not followed here.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let code = self.peek("auto_map").and_then(Value::as_object);
+        let model = code.and_then(|code| {
+            code.iter().find(|(name, _)| name.starts_with("AutoModel") || *name == "AutoConfig")
+        });
+        let note = |(name, value): (&String, &Value)| {
+            format!(
+                "config.json names Python code of its own ({name}: {value}), which is not run: the \
+                 model is read as its model_type says"
+            )
+        };
+        model.map(note).into_iter().collect()
     }
 
     /// An error that names the file.
@@ -181,8 +139,34 @@ impl<'a> Fields<'a> {
         Ok(self.optional_size(name)?.unwrap_or(default))
     }
 
+    /// A size that must be there under one of two names, and the same where it is under both.
+    pub(super) fn size_of(&mut self, [name, other]: [&str; 2]) -> Result<usize> {
+        match (self.optional_size(name)?, self.optional_size(other)?) {
+            (Some(size), Some(second)) if size != second => {
+                let expected = format!("the same in `{name}` and `{other}`");
+                Err(self.unusable(&expected, &format!("{size} and {second}")))
+            }
+            (Some(size), _) | (None, Some(size)) => Ok(size),
+            (None, None) => {
+                Err(self.unusable(&format!("the field `{name}`, a size"), "no such field"))
+            }
+        }
+    }
+
+    /// The longest sequence: `name`, else one of the other names that files have for it.
+    pub(super) fn context(&mut self, name: &str, default: usize) -> Result<usize> {
+        let own = self.optional_size(name)?;
+        let others = CONTEXT.iter().filter_map(|other| self.fields.remove(*other));
+        let sizes: Vec<u64> = others.filter_map(|value| value.as_u64()).collect();
+        let other = sizes.into_iter().find(|size| *size > 0);
+        Ok(own.or(other.and_then(|size| usize::try_from(size).ok())).unwrap_or(default))
+    }
+
     fn as_size(&self, name: &str, value: &Value) -> Result<usize> {
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        // Some programs write 4.0 for 4.
+        let whole = value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..1e15).contains(x));
+        let size = value.as_u64().or(whole.map(|x| x as u64));
+        let size = size.and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| self.unusable(&format!("a size in `{name}`"), &value.to_string()))
     }
 
@@ -250,12 +234,13 @@ impl<'a> Fields<'a> {
         [base, share]: [&str; 2],
         default_share: f64,
     ) -> Result<Rotary> {
-        let mut settings = Map::new();
+        let (mut settings, mut place) = (Map::new(), "rope_scaling");
         for name in ["rope_scaling", "rope_parameters"] {
             match self.take(name) {
-                None | Some(Value::Null) => {}
+                None => {}
+                Some(off) if is_off(name, &off) => {}
                 Some(Value::Object(own)) if settings.is_empty() || settings == own => {
-                    settings = own
+                    (settings, place) = (own, name);
                 }
                 Some(Value::Object(_)) => {
                     let expected = "the same in `rope_scaling` and `rope_parameters`";
@@ -288,10 +273,10 @@ impl<'a> Fields<'a> {
         let base = one(base, "rope_theta", 10_000.)?;
         let share = one(share, "partial_rotary_factor", default_share)?;
         let scaling = inner.scaling()?;
-        if let Some((name, value)) = inner.fields.iter().next() {
-            let expected = "only settings of rotary embedding whose meaning is known here";
-            return Err(self.unusable(expected, &format!("also `{name}`: {value}")));
-        }
+        let Fields { fields: left, .. } = inner;
+        // What is unknown is told with the other unknown fields.
+        self.fields
+            .extend(left.into_iter().map(|(name, value)| (format!("{place}.{name}"), value)));
         if !(share > 0. && share <= 1.) {
             let expected = "a share of a head between 0 and 1 for rotary embedding";
             return Err(self.unusable(expected, &share.to_string()));
@@ -306,8 +291,19 @@ impl<'a> Fields<'a> {
         let kind = names.into_iter().flatten().find(|kind| !kind.is_null());
         let kind = kind.unwrap_or_else(|| Value::from("default"));
         match kind.as_str() {
-            Some("default") => Ok(Scaling::None),
-            Some("linear") => Ok(Scaling::Linear { factor: self.number("factor")? }),
+            Some("default") => {
+                self.take("original_max_position_embeddings");
+                Ok(Scaling::None)
+            }
+            // It changes the frequencies of longer texts than the context, which are refused.
+            Some("dynamic") => {
+                self.take("factor");
+                Ok(Scaling::None)
+            }
+            Some("linear") => {
+                self.take("original_max_position_embeddings");
+                Ok(Scaling::Linear { factor: self.number("factor")? })
+            }
             Some("llama3") => Ok(Scaling::Llama3 {
                 factor: self.number("factor")?,
                 low: self.number("low_freq_factor")?,
@@ -315,7 +311,7 @@ impl<'a> Fields<'a> {
                 original: self.number("original_max_position_embeddings")?,
             }),
             _ => {
-                let expected = "default, linear or llama3 as the type of rotary embedding";
+                let expected = "default, linear, dynamic or llama3 as the type of rotary embedding";
                 Err(self.unusable(expected, &kind.to_string()))
             }
         }

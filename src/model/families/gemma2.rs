@@ -43,7 +43,7 @@ pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     Ok(Config {
         kv_heads,
         d_head,
-        context: fields.size_or("max_position_embeddings", 8192)?,
+        context: fields.context("max_position_embeddings", 8192)?,
         vocab: fields.size("vocab_size")?,
         norm: Norm::RmsOnePlusGain { eps: fields.number_or("rms_norm_eps", 1e-6)? },
         position: Position::Rotary(whole_rotary(fields, width)?),

@@ -6,21 +6,19 @@ use crate::model::parameters::{Parameters, Part, Place};
 use crate::model::{Config, Mlp, Norm};
 
 pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let (layers, heads) = (fields.size("n_layer")?, fields.size("n_head")?);
-    let d_model = fields.size("n_embd")?;
+    // transformers reads the sizes under either name.
+    let layers = fields.size_of(["n_layer", "num_hidden_layers"])?;
+    let heads = fields.size_of(["n_head", "num_attention_heads"])?;
+    let d_model = fields.size_of(["n_embd", "hidden_size"])?;
     let d_hidden = fields.size_or("n_inner", 4 * d_model)?;
-    let context = fields.size_or("n_positions", 1024)?;
-    let same = fields.size_or("n_ctx", context)?;
-    if same != context {
-        return Err(fields
-            .unusable(&format!("{context} in `n_ctx`, as in `n_positions`"), &same.to_string()));
-    }
+    let context = fields.context("n_positions", 1024)?;
     let scaled = fields.flag_or("scale_attn_weights", true)?;
     Ok(Config {
         context,
         vocab: fields.size("vocab_size")?,
         norm: Norm::LayerNorm { eps: fields.number_or("layer_norm_epsilon", 1e-5)? },
         score_scale: (!scaled).then_some(1.),
+        inverse_layer_scale: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
         mlp: Mlp::Plain(Some(fields.activation("activation_function", "gelu_new")?)),
         tied: fields.flag_or("tie_word_embeddings", true)?,
         ..Config::gpt2(layers, heads, d_model, d_hidden)

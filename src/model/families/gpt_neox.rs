@@ -13,7 +13,7 @@ pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
     let bias = fields.flag_or("attention_bias", true)?;
     let d_head = d_model / heads.max(1);
     Ok(Config {
-        context: fields.size_or("max_position_embeddings", 2048)?,
+        context: fields.context("max_position_embeddings", 2048)?,
         vocab: fields.size("vocab_size")?,
         norm: Norm::LayerNorm { eps: fields.number_or("layer_norm_eps", 1e-5)? },
         position: Position::Rotary(fields.rotary(
@@ -65,8 +65,14 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
     })?;
     check_tied("embed_out.weight", config, &parameters, weights)?;
     for layer in 0..config.layers {
-        // Causal masks and frequencies, which the sizes tell.
-        for name in ["bias", "masked_bias", "rotary_emb.inv_freq"] {
+        // Causal masks and angles, which the sizes tell.
+        for name in [
+            "bias",
+            "masked_bias",
+            "rotary_emb.inv_freq",
+            "rotary_emb.cos_cached",
+            "rotary_emb.sin_cached",
+        ] {
             weights.ignore(&format!("gpt_neox.layers.{layer}.attention.{name}"));
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn config(fields: &mut Fields<'_>, kind: Kind) -> Result<Config> {
     Ok(Config {
         kv_heads,
         d_head,
-        context: fields.size_or("max_position_embeddings", context)?,
+        context: fields.context("max_position_embeddings", context)?,
         vocab: fields.size("vocab_size")?,
         norm: Norm::RmsGain { eps: fields.number_or("rms_norm_eps", 1e-6)? },
         position: Position::Rotary(whole_rotary(fields, width)?),
@@ -104,9 +104,12 @@ pub(in crate::model) fn build(
 pub(super) fn load(config: &Config, weights: &mut Weights) -> Result<Parameters> {
     let parameters = parameters(config, |name, shape| weights.take(name, shape))?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
+    // Frequencies, and their cosines and sines, which the sizes tell.
+    weights.ignore("model.rotary_emb.inv_freq");
     for layer in 0..config.layers {
-        // Frequencies, which the sizes tell.
-        weights.ignore(&format!("model.layers.{layer}.self_attn.rotary_emb.inv_freq"));
+        for name in ["inv_freq", "cos_cached", "sin_cached"] {
+            weights.ignore(&format!("model.layers.{layer}.self_attn.rotary_emb.{name}"));
+        }
     }
     Ok(parameters)
 }

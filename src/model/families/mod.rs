@@ -3,15 +3,17 @@
 
 mod bilinear;
 mod fields;
+mod foreign;
 mod gemma2;
 mod gpt2;
 mod gpt_neox;
+mod inert;
 pub(super) mod llama;
 #[cfg(test)]
 mod tests;
 mod weights;
-
-use std::sync::OnceLock;
+#[cfg(test)]
+mod wild_tests;
 
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
@@ -20,10 +22,12 @@ use super::parameters::Parameters;
 use super::text::Origin;
 use super::{Config, Decoder};
 use crate::hub::Repository;
+use crate::store::UnknownFields;
 use crate::{Error, Result};
 
 pub(super) use bilinear::fields as bilinear_fields;
 use fields::Fields;
+use foreign::{ENCODER_DECODER, kind_of, without_config};
 use weights::Weights;
 
 pub(super) const CONFIG: &str = "config.json";
@@ -56,21 +60,43 @@ impl Family {
         }
         let text =
             |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let refused = |field: &str, found: &str, kind: Option<&str>| {
+            let names = FAMILIES.map(|(name, ..)| name).join(", ");
+            let expected = format!(
+                "one of {names} in `{field}`, or a bilinear transformer (a llama under another name: \
+                 Decoder::from_llama_tensors)"
+            );
+            let kind = kind.map_or(String::new(), |kind| format!(": {kind}"));
+            fields.unusable(&expected, &format!("{found}{kind}"))
+        };
+        if fields.peek("is_encoder_decoder") == Some(&Value::Bool(true)) {
+            let name = fields.peek("model_type").and_then(text);
+            let name = name.unwrap_or_else(|| "`is_encoder_decoder`: true".to_owned());
+            return Err(refused("model_type", &name, Some(ENCODER_DECODER)));
+        }
         if let Some(name) = fields.peek("model_type").and_then(text) {
             let found = FAMILIES.iter().find(|(own, ..)| *own == name);
-            return found.map(|(.., family)| *family).ok_or_else(|| {
-                let names = FAMILIES.map(|(name, ..)| name).join(", ");
-                fields.unusable(&format!("one of {names} in `model_type`"), &name)
-            });
+            let family = found.map(|(.., family)| *family);
+            return family.ok_or_else(|| refused("model_type", &name, kind_of(&name)));
         }
-        let architecture = fields.peek("architectures").and_then(|value| text(value.get(0)?));
-        let found = FAMILIES.iter().find(|(_, own, _)| architecture.as_deref() == Some(*own));
-        Ok(found.map_or(Self::Bilinear, |(.., family)| *family))
+        match fields.peek("architectures").and_then(|value| text(value.get(0)?)) {
+            // The published bilinear transformers call themselves so.
+            None => Ok(Self::Bilinear),
+            Some(name) if name == "Transformer" => Ok(Self::Bilinear),
+            Some(name) => {
+                let found = FAMILIES.iter().find(|(_, own, _)| *own == name);
+                found.map(|(.., family)| *family).ok_or_else(|| {
+                    let names = FAMILIES.map(|(_, name, _)| name).join(", ");
+                    let expected = format!("one of {names} in `architectures`");
+                    fields.unusable(&expected, &name)
+                })
+            }
+        }
     }
 
-    fn config(self, fields: &mut Fields<'_>, weights: &Weights) -> Result<Config> {
+    fn config(self, fields: &mut Fields<'_>) -> Result<Config> {
         match self {
-            Self::Bilinear => bilinear::config(fields, weights),
+            Self::Bilinear => bilinear::config(fields),
             Self::Gpt2 => gpt2::config(fields),
             Self::GptNeox => gpt_neox::config(fields),
             Self::Llama(kind) => llama::config(fields, kind),
@@ -90,18 +116,26 @@ impl Family {
 }
 
 /// The model of a repository, its weights in `dtype`.
-pub(super) fn load(repository: &Repository, device: &Device, dtype: DType) -> Result<Decoder> {
-    if !dtype.is_float() {
-        let found = dtype.as_str();
-        return Err(Error::invalid("the type of weights", "a floating point type", found));
-    }
-    let content = repository.read(CONFIG)?;
+pub(super) fn load(
+    repository: &Repository,
+    device: &Device,
+    dtype: DType,
+    unknown: UnknownFields,
+) -> Result<Decoder> {
+    let content = repository.read(CONFIG).map_err(|reason| without_config(repository, reason))?;
     let mut fields = Fields::read(&content.path, &content.bytes)?;
+    // All that can be told from these few bytes is told before weights are fetched.
     let family = Family::of(&fields)?;
-    let mut weights = Weights::open(repository, device, dtype)?;
+    fields.check_precision()?;
     let tokenizer_name = fields.take("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
-    let config = family.config(&mut fields, &weights)?;
-    fields.finish()?;
+    let mut config = family.config(&mut fields)?;
+    let mut notes = fields.notes();
+    let ignored = fields.finish(family, unknown)?;
+    notes.extend(ignored_note(CONFIG, &ignored));
+    let mut weights = Weights::open(repository, device, dtype)?;
+    if family == Family::Bilinear {
+        config.vocab = bilinear::vocab(&weights);
+    }
     config.check().map_err(|reason| {
         Error::format(&content.path, "the sizes of a transformer", reason.to_string())
     })?;
@@ -112,10 +146,16 @@ pub(super) fn load(repository: &Repository, device: &Device, dtype: DType) -> Re
         source,
         repository: Some(repository.clone()),
         tokenizer_name,
-        gguf: None,
-        tokenizer: OnceLock::new(),
+        notes,
+        ..Origin::default()
     };
     Ok(Decoder::from_parameters(config, parameters, device, origin))
+}
+
+/// A note on fields of a file that were ignored because the user allowed it.
+pub(super) fn ignored_note(file: &str, fields: &[String]) -> Option<String> {
+    let fields = (!fields.is_empty()).then(|| fields.join(", "))?;
+    Some(format!("fields of {file} whose meaning is not known were ignored, as allowed: {fields}"))
 }
 
 /// The unembedding, or what a tied model has in its place: nothing, or the embedding once more.

@@ -1,17 +1,44 @@
 //! The tensors of a checkpoint, in one file or several.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
+use super::foreign::{UNQUANTISED, is_missing, without_weights};
 use crate::hub::{Content, Repository, Source};
-use crate::store::Tensors;
+use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
 
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Where weights are looked for, in this order: a file, or the index of several.
+const PLACES: [(&str, Layout); 4] = [
+    ("model.safetensors", Layout::Whole),
+    ("model.safetensors.index.json", Layout::Split),
+    ("pytorch_model.bin", Layout::Whole),
+    ("pytorch_model.bin.index.json", Layout::Split),
+];
+
+/// Fields under which training programs put the weights in a file of `torch.save`.
+const WITHIN: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
+
+/// Ends of the names of tensors that only quantised checkpoints have.
+const QUANTISED: [(&str, &str); 8] = [
+    (".qweight", "GPTQ or AWQ"),
+    (".qzeros", "GPTQ or AWQ"),
+    (".weight_packed", "compressed-tensors"),
+    (".weight_scale", "compressed-tensors"),
+    (".weight_scale_inv", "fp8 by blocks"),
+    (".SCB", "bitsandbytes, 8 bits"),
+    (".weight.absmax", "bitsandbytes, 4 bits"),
+    (".W_q", "HQQ"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Whole,
+    Split,
+}
 
 /// Tensors to be taken one by one, each in the type the model is to have.
 pub(super) struct Weights {
@@ -25,26 +52,73 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// `model.safetensors` of a repository, or else the files that its index names.
+    /// The weights of a repository: safetensors, or else files of `torch.save`, of which nothing is
+    /// executed; in one file or in several with an index.
+    ///
+    /// # Errors
+    /// No such file; one that is damaged, or does not fit its index; quantised weights.
     pub(super) fn open(repository: &Repository, device: &Device, dtype: DType) -> Result<Self> {
-        let missing = match repository.open(WEIGHTS) {
-            Ok(Content { path, bytes, source }) => {
-                let files = vec![Tensors::parse(&path, &bytes, device)?];
-                return Ok(Self { path, source, files, index: None, dtype });
-            }
-            Err(reason) => reason,
-        };
-        let Ok(Some(Content { path, bytes, source })) = repository.read_if(INDEX) else {
-            return Err(missing);
-        };
-        let places = places(&path, &bytes)?;
+        let mut first = None;
+        // Where the hub does not answer it is not asked again: the cache may have the other files.
+        let mut places = repository.clone();
+        // What is at hand is taken before the hub is asked for another.
+        let mut order = PLACES;
+        order.sort_by_key(|(name, _)| !repository.has_here(name));
+        for (name, layout) in order {
+            let content = match places.open(name) {
+                Ok(content) => content,
+                Err(stopped @ Error::Interrupted { .. }) => return Err(stopped),
+                Err(reason) => {
+                    if !is_missing(&reason) {
+                        places = places.without_network();
+                    }
+                    first.get_or_insert(reason);
+                    continue;
+                }
+            };
+            let weights = match layout {
+                Layout::Whole => Self::whole(content, device, dtype)?,
+                Layout::Split => Self::split(repository, name, content, device, dtype)?,
+            };
+            weights.check_plain()?;
+            return Ok(weights);
+        }
+        let reason = first.unwrap_or_else(|| Error::invalid("the weights", "somewhere", "none"));
+        Err(without_weights(repository, reason))
+    }
+
+    fn whole(content: Content<Blob>, device: &Device, dtype: DType) -> Result<Self> {
+        let Content { path, bytes, source } = content;
+        let files = vec![read(&path, &bytes, device)?];
+        Ok(Self { path, source, files, index: None, dtype })
+    }
+
+    fn split(
+        repository: &Repository,
+        index_name: &str,
+        content: Content<Blob>,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        let Content { path, bytes, source } = content;
+        let places = places(&path, &bytes.read().map_err(Error::io("read", &path))?)?;
         let mut names: Vec<&str> = places.values().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         let mut files = Vec::with_capacity(names.len());
         for name in &names {
-            let content = repository.open(name)?;
-            files.push(Tensors::parse(&content.path, &content.bytes, device)?);
+            let content = repository.open(name).map_err(|reason| match is_missing(&reason) {
+                true => Error::NotFound {
+                    what: format!("{name} of {repository}"),
+                    hint: format!(
+                        "It is one of the {} parts that {index_name} names: fetch all of them. \
+                         ({reason})",
+                        names.len()
+                    ),
+                },
+                false => reason,
+            })?;
+            files.push(read(&content.path, &content.bytes, device)?);
         }
         let mut index = HashMap::with_capacity(places.len());
         for (tensor, name) in &places {
@@ -56,6 +130,25 @@ impl Weights {
             index.insert(tensor.clone(), file);
         }
         Ok(Self { path, source, files, index: Some(index), dtype })
+    }
+
+    /// Fails for weights in a form that is not read here, before any is read.
+    fn check_plain(&self) -> Result<()> {
+        for file in &self.files {
+            for name in file.names() {
+                let method = QUANTISED.iter().find(|(end, _)| name.ends_with(end));
+                let kind = name.ends_with(".weight").then(|| file.other_than_float(name)).flatten();
+                let found = match (method, kind) {
+                    (Some((_, method)), _) => format!("`{name}` ({method})"),
+                    (None, Some(kind)) => format!("`{name}` of type {kind}"),
+                    (None, None) => continue,
+                };
+                let expected = "weights in f32, f16, bf16 or f64";
+                let found = format!("quantised ones, such as {found}. {UNQUANTISED}");
+                return Err(Error::format(file.path(), expected, found));
+            }
+        }
+        Ok(())
     }
 
     /// Where the files were.
@@ -103,11 +196,27 @@ impl Weights {
     }
 }
 
+/// The tensors of a file, of the format that its name says.
+fn read(path: &Path, bytes: &Blob, device: &Device) -> Result<Tensors> {
+    if path.extension().is_none_or(|end| end != "bin") {
+        return Tensors::parse(path, bytes, device);
+    }
+    let loaded = read_torch(path, &bytes.read().map_err(Error::io("read", path))?)?;
+    let pickle = loaded.pickle();
+    let root = pickle.root();
+    let inner = WITHIN.iter().find_map(|name| pickle.field(root, name));
+    let tensors = loaded.tensors(root, device)?;
+    let empty = tensors.names().next().is_none();
+    match inner.filter(|_| empty) {
+        Some(inner) => loaded.tensors(inner, device),
+        None => Ok(tensors),
+    }
+}
+
 /// The file of each tensor, as an index tells it.
-fn places(path: &std::path::Path, text: &[u8]) -> Result<BTreeMap<String, String>> {
+fn places(path: &Path, text: &[u8]) -> Result<BTreeMap<String, String>> {
     let expected = "a JSON object whose `weight_map` gives a file for each tensor";
-    let value: Value = serde_json::from_slice(text)
-        .map_err(|reason| Error::format(path, expected, reason.to_string()))?;
+    let value = parse_json(path, text, expected)?;
     let Some(Value::Object(map)) = value.get("weight_map") else {
         return Err(Error::format(path, expected, "none"));
     };

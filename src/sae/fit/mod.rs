@@ -24,10 +24,11 @@ use self::engine::Engine;
 use self::metrics::Metrics;
 use self::setup::{Moment, Setup};
 use self::source::Source;
-use super::Sae;
+use super::record::model_name;
+use super::{Origin, Sae, TrainingRecord};
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
-use crate::notebook::Progress;
+use crate::notebook::{OnStop, Progress, StopShield};
 use crate::train::{Checkpoint, History, cosine, warmup};
 use crate::{Error, Result};
 
@@ -43,10 +44,13 @@ impl Sae {
     ///
     /// The decoder's columns have length one: gradients along them are taken out and they are
     /// scaled back after each step. The encoder begins as the decoder's transpose, and b as the
-    /// mean activation. Adam without weight decay; the same seed gives the same run. When Stop is
-    /// pressed, it returns what it has, with `interrupted` set. With a checkpoint folder, a fit that
-    /// was cut off goes on when it is called again with the same model and options, and ends with
-    /// the same weights as without the break.
+    /// mean activation. Adam without weight decay; the same seed gives the same run. With a checkpoint
+    /// folder, a fit that was cut off goes on when it is called again with the same model and options,
+    /// and ends with the same weights as without the break.
+    ///
+    /// When Stop is pressed, [`OnStop`](crate::notebook::OnStop) says what is returned; by default the
+    /// call fails, so that a `save` after it does not run, and `stopped::<(Sae, History)>()` returns
+    /// the autoencoder as far as it was trained.
     ///
     /// ```
     /// use eigenlens::prelude::*;
@@ -71,7 +75,7 @@ impl Sae {
     /// # Errors
     /// Options of zero or out of range, k above the features, a hook that cannot fire, windows longer
     /// than the text or the context, a loss that diverges, a checkpoint of another fit or that cannot
-    /// be written.
+    /// be written; [`Error::Stopped`] when Stop is pressed.
     pub fn fit(
         model: &Decoder,
         point: HookPoint,
@@ -97,7 +101,8 @@ impl Sae {
         let mut engine = Engine::new(&setup, start, model.device())?;
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
-            let asked = SaeOptions { checkpoint: None, ..options.clone() };
+            let asked =
+                SaeOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
             Checkpoint::new(folder, format!("{asked:?} at {point} of {:?}", model.config()))
         });
         let first = match &checkpoint {
@@ -112,6 +117,7 @@ impl Sae {
         source.skip(first)?;
         let mut progress =
             Progress::new("training features", (options.steps - first) as u64, "step");
+        let _shield = StopShield::new();
         for step in first..end {
             let dead = metrics.dead(step, options.dead_after);
             let rate = cosine(step, options.steps) * warmup(step, options.warmup);
@@ -149,6 +155,14 @@ impl Sae {
         let weights = engine.weights()?;
         let scales = source.scales();
         let sae = setup.finish(&weights, scales, metrics.threshold(), points, model.device())?;
-        Ok((sae, history))
+        let training = TrainingRecord::of_fit(model, options.length, &options.skip_tokens);
+        let origin = Origin { model: model_name(model), training, ..sae.origin().clone() };
+        let sae = sae.with_origin(origin);
+        if !history.interrupted {
+            return Ok((sae, history));
+        }
+        let access = "`stopped::<(Sae, eigenlens::train::History)>()?` gives the autoencoder as far \
+                      as it was trained.";
+        options.on_stop.end("the training of the autoencoder", (sae, history), access)
     }
 }

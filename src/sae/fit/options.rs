@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::check_sizes;
 use crate::model::HookPoint;
+use crate::notebook::OnStop;
 use crate::train::check_rate;
 use crate::{Error, Result};
 
@@ -53,6 +54,8 @@ pub struct SaeOptions {
     pub seed: u64,
     /// A folder to save to at every row of the history, and to go on from; none.
     pub checkpoint: Option<PathBuf>,
+    /// What the fit does when Stop is pressed; it ends the cell.
+    pub on_stop: OnStop,
 }
 
 impl Default for SaeOptions {
@@ -77,6 +80,7 @@ impl Default for SaeOptions {
             dead_after: 200,
             seed: 0,
             checkpoint: None,
+            on_stop: OnStop::default(),
         }
     }
 }

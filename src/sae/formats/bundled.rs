@@ -1,6 +1,7 @@
 //! Autoencoders in single files of `torch.save`.
 
 use super::loader::companion;
+use super::place::number_in;
 use super::{Architecture, Draft, Place, Request, SaeWeights, input_first, output_first};
 use crate::model::HookPoint;
 use crate::store::pickle::Value;
@@ -23,32 +24,43 @@ fn plain() -> Architecture {
 
 /// `encoder_linear.weight` `[m, d]`, `decoder_linear.weight` `[d, m]`, and biases.
 pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
-    let (_, _, tensors) = open(place, request)?;
+    let (file, _, tensors) = open(place, request)?;
     let mut tensors = tensors.rename(|name| Some(name.replace("_linear.", ".")));
     let weights = output_first(&mut tensors, "decoder.bias")?;
     tensors.finish("only the tensors of a Goodfire autoencoder")?;
-    let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
-    Ok(Draft::new(plain(), weights).at(None, point))
+    Ok(named(Draft::new(plain(), weights), file, "-SAE-l", &[".pth", ".pt"]))
 }
 
 /// `encoder.weight` `[m, d]`, `decoder.weight` `[d, m]`, and biases.
 pub(super) fn read_deepseek(place: &Place, request: &Request) -> Result<Draft> {
-    let (_, _, mut tensors) = open(place, request)?;
+    let (file, _, mut tensors) = open(place, request)?;
     let weights = output_first(&mut tensors, "decoder.bias")?;
     tensors.finish("only the tensors of a DeepSeek-R1 autoencoder")?;
-    let point = place.number_after(&["-l"]).map(HookPoint::ResidPost);
-    Ok(Draft::new(plain(), weights).at(None, point))
+    Ok(named(Draft::new(plain(), weights), file, "-SAE-l", &[".pt", ".pth"]))
 }
 
-/// `W_enc` `[m, d]`, `W_dec` `[d, m]`: SAELens's names, the other way round. k stands in the name of
-/// the repository alone, after `L0_`.
+/// The residual stream after the layer whose number is all that is between `start` and one of `ends`
+/// at the end of the file's name, as in `Llama-3.1-8B-Instruct-SAE-l19.pth`.
+fn named(draft: Draft, file: &str, start: &str, ends: &[&str]) -> Draft {
+    let layer = file.rfind(start).and_then(|at| {
+        let name = &file[at..];
+        ends.iter().find_map(|end| number_in(name, start, end))
+    });
+    match layer {
+        Some(layer) => draft.at_name(HookPoint::ResidPost(layer), file),
+        None => draft.nowhere(&format!("…{start}19{}", ends[0])),
+    }
+}
+
+/// `W_enc` `[m, d]`, `W_dec` `[d, m]`: SAELens's names, the other way round. k is in no file: the
+/// list of published autoencoders has it, or the user gives it.
 pub(super) fn read_qwen(place: &Place, request: &Request) -> Result<Draft> {
-    let (_, _, mut tensors) = open(place, request)?;
+    let (file, _, mut tensors) = open(place, request)?;
     let [m, d] = tensors.matrix("W_enc")?;
-    let k = request.k.or_else(|| place.number_after(&["l0_"])).ok_or_else(|| {
-        let expected = "k, which only the repository's name says, after L0_: give it with \
-                        SaeLoader::new().k(50)";
-        Error::format(&place.path(), expected, "no such name")
+    let k = request.k.ok_or_else(|| {
+        let expected = "k, the features that a code keeps, which is in no file of this family: give \
+                        it with SaeLoader::new().k(50)";
+        Error::format(&place.path(), expected, "no k")
     })?;
     let mut weights = SaeWeights::new(
         tensors.take("W_enc", &[m, d])?,
@@ -57,9 +69,12 @@ pub(super) fn read_qwen(place: &Place, request: &Request) -> Result<Draft> {
     );
     weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
     tensors.finish("only the tensors of a Qwen Scope autoencoder")?;
-    let point = place.number_after(&["layer"]).map(HookPoint::ResidPost);
     let architecture = Architecture { centred: false, ..Architecture::top_k(k) };
-    Ok(Draft::new(architecture, weights).at(None, point))
+    let draft = Draft::new(architecture, weights);
+    Ok(match number_in(file, "layer", ".sae.pt") {
+        Some(layer) => draft.at_name(HookPoint::ResidPost(layer), file),
+        None => draft.nowhere("layer7.sae.pt"),
+    })
 }
 
 /// `{name}.pt` with `W_enc` `[d, m]`, `W_dec` `[m, d]`, and `{name}_cfg.json`.
@@ -73,8 +88,11 @@ pub(super) fn read_attention_out(place: &Place, request: &Request) -> Result<Dra
     super::check_size(&mut fields, "dict_size", m, "W_enc")?;
     let hook = fields.text_if("act_name")?;
     let model = fields.text_if("model_name")?;
+    let context_size = fields.size_if("seq_len")?;
     // What is left tells of the training; nothing in it is used at inference.
-    Ok(Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model))
+    let mut draft = Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model);
+    draft.origin.training.context_size = context_size;
+    Ok(draft)
 }
 
 /// `{"cfg": …, "state_dict": {…}}` with `W_enc` `[d, m]`, `W_dec` `[m, d]` in one pickle; the

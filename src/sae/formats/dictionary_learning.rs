@@ -12,7 +12,7 @@ use super::{
     output_first,
 };
 use crate::model::HookPoint;
-use crate::sae::{Activation, Gate};
+use crate::sae::{Activation, Gate, PositionSlice, TrainingRecord};
 use crate::store::{Fields, Tensors};
 use crate::{Error, Result};
 
@@ -20,7 +20,7 @@ const CONFIG: &str = "config.json";
 const FILE: &str = "ae.pt";
 
 /// Fields of `trainer` that tell of the training.
-const HARMLESS: [&str; 33] = [
+const HARMLESS: [&str; 40] = [
     "trainer_class",
     "lr",
     "steps",
@@ -54,6 +54,13 @@ const HARMLESS: [&str; 33] = [
     "sparsity_queue_length",
     "initial_sparsity_penalty",
     "anneal_start",
+    "dead_feature_threshold",
+    "anneal_end",
+    "sparsity_update_steps",
+    "max_grad_norm",
+    "use_wandb",
+    "wandb_project",
+    "wandb_entity",
 ];
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
@@ -134,7 +141,15 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let layer = trainer.size_if("layer")?;
     let hook = trainer.text_if("submodule_name")?;
     let model = trainer.text_if("lm_name")?;
-    trainer.finish(&HARMLESS)?;
+    let ignored = trainer.finish(&HARMLESS, request.unknown)?;
+    // The buffer made the activations; nothing in it changes what an autoencoder computes.
+    let mut training = TrainingRecord::default();
+    if let Some(mut buffer) = config.object("buffer")? {
+        training.context_size = buffer.size_if("ctx_len")?;
+        if buffer.flag_if("remove_bos")? == Some(true) {
+            training.positions = Some(PositionSlice { start: Some(1), ..Default::default() });
+        }
+    }
     let point = layer.and_then(|layer| {
         let hook = hook.as_deref()?;
         let kinds: [(&str, Point); 3] = [
@@ -144,7 +159,11 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         ];
         kinds.iter().find(|(name, _)| hook.starts_with(name)).map(|(_, point)| point(layer))
     });
-    let draft = Draft::new(architecture, weights).at(hook, point).of_model(model);
+    let draft = Draft::new(architecture, weights)
+        .at(hook, point)
+        .of_model(model)
+        .ignoring(ignored)
+        .trained(training);
     Ok(notes.into_iter().fold(draft, Draft::note))
 }
 

@@ -5,6 +5,7 @@
 //! first release has one threshold in unscaled units, the second one for each feature, as
 //! logarithms and in scaled units, and says s nowhere.
 
+use super::llamascopium::HARMLESS;
 use super::{Architecture, Draft, Place, Request, check_expansion, check_size, output_first};
 use crate::Result;
 use crate::sae::Normalization;
@@ -38,7 +39,9 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     weights.thresholds = Some(Tensor::full((threshold * scale) as f32, m, &request.device)?);
     let hook = hook(&mut fields)?;
     let weighed = fields.flag_if("sparsity_include_decoder_norm")?.unwrap_or_default();
-    fields.finish(&["expansion_factor", "top_k"])?;
+    fields.any("expansion_factor");
+    fields.expect_off(&["force_unit_decoder_norm"])?;
+    let ignored = fields.finish(&HARMLESS, request.unknown)?;
     let lengths = weights.decoder.sqr()?.sum(0)?.sqrt()?;
     let off = (lengths - 1.0)?.abs()?.max_all()?.to_scalar::<f32>()?;
     let architecture = Architecture {
@@ -46,7 +49,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         centred: false,
         ..Architecture::jump_relu()
     };
-    let draft = Draft::new(architecture, weights).at(hook, None);
+    let draft = Draft::new(architecture, weights).at(hook, None).ignoring(ignored);
     Ok(match weighed && off > 1e-2 {
         true => draft.note(
             "it was trained with decoder lengths weighing in, and they are not one: SAELens leaves \
@@ -68,9 +71,18 @@ pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
     fields.expect("act_fn", "jumprelu")?;
     fields.expect("norm_activation", "dataset-wise")?;
     let hook = hook(&mut fields)?;
-    fields.finish(&[])?;
+    // What would change numbers, at the values that do not.
+    fields.expect("use_decoder_bias", true)?;
+    fields.expect_off(&[
+        "use_glu_encoder",
+        "apply_decoder_bias_to_pre_encoder",
+        "force_unit_decoder_norm",
+        "sparsity_include_decoder_norm",
+    ])?;
+    check_size(&mut fields, "d_sae", m, "encoder.weight")?;
+    let ignored = fields.finish(&HARMLESS, request.unknown)?;
     let architecture = Architecture { centred: false, ..Architecture::jump_relu() };
-    let mut draft = Draft::new(architecture, weights).at(hook, None);
+    let mut draft = Draft::new(architecture, weights).at(hook, None).ignoring(ignored);
     if request.scale.is_none() {
         draft.origin.notes.push(Note::ScaleMissing(
             "its inputs must be scaled by √d over the data set's mean length, which is in no \

@@ -14,6 +14,26 @@ use crate::{Error, Result};
 
 const NORM: &str = "dataset_average_activation_norm.";
 
+/// Fields of Language-Model-SAEs that tell of the training or the machine, over its versions.
+pub(super) const HARMLESS: [&str; 16] = [
+    "top_k",
+    "use_triton_kernel",
+    "sparsity_threshold_for_triton_spmm_kernel",
+    "sparsity_threshold_for_csr",
+    "jumprelu_threshold_window",
+    "promote_act_fn_dtype",
+    "dtype",
+    "device",
+    "seed",
+    "lp",
+    "l1_coefficient",
+    "use_ghost_grads",
+    "sae_pretrained_name_or_path",
+    "strict_loading",
+    "decoder_bias_init_method",
+    "geometric_median_max_iter",
+];
+
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut fields = place.fields("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
@@ -56,14 +76,8 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         }
     };
     let decoder_bias = fields.flag_if("use_decoder_bias")?.unwrap_or(true);
-    fields.finish(&[
-        "top_k",
-        "use_triton_kernel",
-        "sparsity_threshold_for_triton_spmm_kernel",
-        "jumprelu_threshold_window",
-        "dtype",
-        "device",
-    ])?;
+    fields.expect_off(&["apply_decoder_bias_to_pre_encoder", "force_unit_decoder_norm"])?;
+    let ignored = fields.finish(&HARMLESS, request.unknown)?;
 
     let [_, d_out] = tensors.matrix("W_D")?;
     let mut encoder = vec![turned(&tensors.take("W_E", &[d, m])?)?];
@@ -96,5 +110,5 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     let mut draft = Draft::new(architecture, weights).at(hook, None);
     draft.origin.hook_out = out.filter(|_| transcoder);
-    Ok(draft)
+    Ok(draft.ignoring(ignored))
 }

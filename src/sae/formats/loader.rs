@@ -5,9 +5,12 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::place::Place;
-use super::{Family, Request};
+use super::{Draft, Family, Request};
+use crate::data::expand_home;
 use crate::hub::Repository;
-use crate::sae::{Normalization, Sae, registry};
+use crate::sae::origin::Note;
+use crate::sae::{Entry, Normalization, Sae, registry};
+use crate::store::UnknownFields;
 use crate::{Error, Result};
 
 /// How to load an autoencoder whose files do not say everything; [`Sae::load`] where they do.
@@ -25,7 +28,7 @@ pub struct SaeLoader {
     family: Option<Family>,
     k: Option<usize>,
     scale: Option<f64>,
-    normalization: Option<Normalization>,
+    unknown: UnknownFields,
 }
 
 impl SaeLoader {
@@ -50,6 +53,14 @@ impl SaeLoader {
         Self { scale: Some(scale), ..self }
     }
 
+    /// Ignores fields of the configuration whose meaning is not known here, which are an error
+    /// otherwise. The [origin](Sae::origin) notes which they were, because any of them may change
+    /// numbers. A known field with a value that cannot be applied is still refused.
+    #[must_use]
+    pub fn allow_unknown_fields(self) -> Self {
+        Self { unknown: UnknownFields::Allow, ..self }
+    }
+
     /// The autoencoder at `path`: a folder or file of this machine, one that is part of the library,
     /// or `owner/name/folder` of the hub.
     ///
@@ -57,7 +68,7 @@ impl SaeLoader {
     /// A place that is not there; files of no family that is known here, that are damaged, do not
     /// fit each other, or say something whose meaning is not known here.
     pub fn load(&self, path: impl AsRef<Path>, device: &Device) -> Result<Sae> {
-        let path = path.as_ref();
+        let path = &*expand_home(path.as_ref());
         if path.exists() {
             return self.read(&Place::local(path), device);
         }
@@ -68,13 +79,24 @@ impl SaeLoader {
                 if !owner.is_empty() && owner != "." && owner != ".." =>
             {
                 let repository = Repository::find(&format!("{owner}/{repository}"))?;
-                self.read(&Place::within(repository, &rest.join("/")), device)
+                let found = self.read(&Place::within(repository, &rest.join("/")), device);
+                found.map_err(|reason| match reason {
+                    Error::NotFound { what, hint } => {
+                        let here = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                        let hint =
+                            format!("{hint} Nor is there a folder or file {}.", here.display());
+                        Error::NotFound { what, hint }
+                    }
+                    other => other,
+                })
             }
             _ => Err(Error::NotFound {
                 what: format!("the autoencoder {name}"),
-                hint: "There is no such folder or file here. From the hub: owner/name/folder, or \
-                       Sae::from_pretrained(release, id)."
-                    .to_owned(),
+                hint: format!(
+                    "There is no such folder or file here ({}). From the hub: owner/name/folder, or \
+                     Sae::from_pretrained(release, id).",
+                    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display()
+                ),
             }),
         }
     }
@@ -86,14 +108,9 @@ impl SaeLoader {
     /// As [`SaeLoader::load`]; a release that does not have it.
     pub fn from_pretrained(&self, release: &str, id: &str, device: &Device) -> Result<Sae> {
         if let Some(entry) = registry::find(release, id)? {
-            let loader = Self {
-                family: self.family.or(Some(entry.family)),
-                scale: self.scale.or(entry.scale),
-                k: self.k.or(entry.k),
-                normalization: entry.normalization(),
-            };
+            let loader = Self { family: self.family.or(Some(entry.family)), ..self.clone() };
             let repository = Repository::find(&entry.repository)?;
-            return loader.read(&Place::within(repository, &entry.path), device);
+            return loader.read_as(&Place::within(repository, &entry.path), Some(&entry), device);
         }
         self.from_repository(&Repository::find(release)?, id, device)
     }
@@ -112,15 +129,39 @@ impl SaeLoader {
     }
 
     fn read(&self, place: &Place, device: &Device) -> Result<Sae> {
+        let name = place.repository.name();
+        let path = format!("{}{}", place.folder, place.file.as_deref().unwrap_or_default());
+        let entry = registry::published(name, path.trim_end_matches('/'))?;
+        self.read_as(place, entry.as_ref(), device)
+    }
+
+    /// Reads an autoencoder. What no file says is taken from its `entry` in the registry.
+    fn read_as(&self, place: &Place, entry: Option<&Entry>, device: &Device) -> Result<Sae> {
         let (family, place) = match self.family {
             Some(family) => (family, place.clone()),
             None => detect(place)?,
         };
-        let Self { k, scale, normalization, .. } = *self;
-        let request = Request { device: device.clone(), k, scale, normalization };
+        let Self { unknown, .. } = *self;
+        let k = self.k.or(entry.and_then(|entry| entry.k));
+        let normalization = entry.and_then(Entry::normalization);
+        let request =
+            Request { device: device.clone(), k, scale: self.scale, normalization, unknown };
         let draft = family.read(&place, &request)?;
+        let draft = match entry {
+            Some(entry) => listed(draft, entry),
+            None => draft,
+        };
+        // The list's scale is for files that say one is missing.
+        let listed_scale = entry.and_then(|entry| Some((entry, entry.scale?)));
+        let listed_scale = listed_scale
+            .filter(|_| self.scale.is_none() && draft.origin.notes.iter().any(Note::about_scale));
+        let draft = match listed_scale {
+            Some((entry, scale)) => draft.note_place(from_list("input scale", scale, entry)),
+            None => draft,
+        };
+        let scale = self.scale.or(listed_scale.map(|(_, scale)| scale));
         let sae = draft.finish(family, &place)?;
-        match (self.k, sae.k()) {
+        match (k, sae.k()) {
             (Some(asked), found) if found != Some(asked) => {
                 let found = found.map_or("no k".to_owned(), |k| k.to_string());
                 let expected = format!("with k {asked}, as was asked for");
@@ -128,7 +169,7 @@ impl SaeLoader {
             }
             _ => {}
         }
-        match self.scale {
+        match scale {
             // Its reader took it.
             Some(scale) if sae.architecture().normalization == Normalization::Scale(scale) => {
                 Ok(sae)
@@ -137,6 +178,41 @@ impl SaeLoader {
             None => Ok(sae),
         }
     }
+}
+
+/// With the model and the place that the list of published autoencoders has, where no file says them.
+fn listed(mut draft: Draft, entry: &Entry) -> Draft {
+    let point = entry.hook.as_deref().and_then(|hook| hook.parse().ok());
+    if draft.origin.model.is_none() {
+        draft.origin.model = Some(entry.model.clone());
+    }
+    if let Some(option) = entry.model_option() {
+        let training = &mut draft.origin.training;
+        training.model_options.entry(option.to_owned()).or_insert_with(|| "true".to_owned());
+        let differences = training.processing().into_iter().map(Note::Other);
+        let new: Vec<Note> =
+            differences.filter(|note| !draft.origin.notes.contains(note)).collect();
+        draft.origin.notes.extend(new);
+    }
+    let unplaced = draft.origin.point.is_none() && draft.origin.hook.is_none();
+    if let (true, Some(point)) = (unplaced, point) {
+        draft.origin.notes.retain(|note| !matches!(note, Note::NotInFiles(_)));
+        draft = draft.note_place(from_list("place", point, entry));
+        draft = draft.at(entry.hook.clone(), Some(point));
+    }
+    if let Some(k) = entry.k {
+        draft = draft.note_place(from_list("k", k, entry));
+    }
+    draft
+}
+
+/// A note that the list of published autoencoders has what no file says.
+fn from_list(what: &str, value: impl std::fmt::Display, entry: &Entry) -> String {
+    format!(
+        "its {what}, {value}, is that of the list of published autoencoders ({}), because no file \
+         says it",
+        entry.release
+    )
 }
 
 /// The family of the files at a place, and the place where its reader looks for them.
@@ -203,48 +279,65 @@ pub(super) fn companion(file: &str) -> String {
     format!("{}_cfg.json", file.strip_suffix(".pt").unwrap_or(file))
 }
 
+/// The cache is looked at first: what is complete there needs no network, and files of another
+/// family that the hub may have beside it change nothing.
 fn detect_folder(place: &Place) -> Result<Family> {
+    if let Some((family, files)) = family_of(place, |name| Ok(place.has_here(name)))?
+        && files.iter().all(|name| place.has_here(name))
+    {
+        return Ok(family);
+    }
+    let found = family_of(place, |name| place.has_surely(name))?;
+    found.map(|(family, _)| family).ok_or_else(|| unrecognised(place, &[]))
+}
+
+/// The family of a folder of which `has` says what is in it, and the files that make it complete.
+fn family_of(
+    place: &Place,
+    has: impl Fn(&str) -> Result<bool>,
+) -> Result<Option<(Family, &'static [&'static str])>> {
     // In most families two files say together what they are; one alone says what is missing.
-    let has = |name: &str| place.has(name);
+    let found = |family, files: &'static [&'static str]| Ok(Some((family, files)));
     if has("hyperparams.json")? {
-        return Ok(Family::LlamaScope);
+        return found(Family::LlamaScope, &["hyperparams.json", "checkpoints/final.safetensors"]);
     }
     if has("params.npz")? {
-        return Ok(Family::GemmaScope);
+        return found(Family::GemmaScope, &["params.npz"]);
     }
     if has("params.safetensors")? {
-        return Ok(Family::GemmaScope2);
+        return found(Family::GemmaScope2, &["params.safetensors"]);
     }
     if has("sae.safetensors")? {
-        return Ok(Family::Sparsify);
+        return found(Family::Sparsify, &["cfg.json", "sae.safetensors"]);
     }
     if has("cfg.json")? {
-        return Ok(Family::SaeLens);
+        return found(Family::SaeLens, &["cfg.json", "sae_weights.safetensors"]);
     }
     if has("ae.pt")? {
-        return Ok(Family::DictionaryLearning);
+        return found(Family::DictionaryLearning, &["config.json", "ae.pt"]);
     }
     if has("sae_weights.safetensors")? {
         if !has("config.json")? {
-            return Ok(Family::SaeLens);
+            return found(Family::SaeLens, &["cfg.json", "sae_weights.safetensors"]);
         }
         let tensors = place.tensors("sae_weights.safetensors", &Device::Cpu)?;
         let old = tensors.shape("encoder.weight").is_some();
-        return Ok(if old { Family::LlamaScopeR1 } else { Family::Llamascopium });
+        let family = if old { Family::LlamaScopeR1 } else { Family::Llamascopium };
+        return found(family, &["config.json", "sae_weights.safetensors"]);
     }
     if has("config.json")? {
         let fields = place.fields("config.json")?;
         if fields.has("point") && fields.has("expansion") {
-            return Ok(Family::Scope);
+            return found(Family::Scope, &["config.json", "model.safetensors"]);
         }
         if fields.has("standardize") || fields.has("auxk") {
-            return Ok(Family::Mlsae);
+            return found(Family::Mlsae, &["config.json", "model.safetensors"]);
         }
         if fields.has("trainer") {
-            return Ok(Family::DictionaryLearning);
+            return found(Family::DictionaryLearning, &["config.json", "ae.pt"]);
         }
     }
-    Err(unrecognised(place, &[]))
+    Ok(None)
 }
 
 fn unrecognised(place: &Place, names: &[&str]) -> Error {
@@ -294,5 +387,75 @@ impl Sae {
     /// As [`Sae::from_pretrained`].
     pub fn from_repository(repository: &Repository, id: &str, device: &Device) -> Result<Self> {
         SaeLoader::new().from_repository(repository, id, device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::{put_into_cache, unreachable_hub};
+
+    /// A safetensors file with one tensor of no bytes.
+    fn tensors(name: &str) -> Vec<u8> {
+        let header =
+            format!(r#"{{"{name}": {{"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}}}"#);
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_familys_files_in_the_cache_are_recognised_without_a_network() {
+        let (new, old) = (tensors("W_E"), tensors("encoder.weight"));
+        let scope = br#"{"point": ["mlp_in", 1], "expansion": 2}"#;
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Files<'_>, Family); 11] = [
+            (
+                &[("hyperparams.json", b""), ("checkpoints/final.safetensors", b"")],
+                Family::LlamaScope,
+            ),
+            (&[("params.npz", b"")], Family::GemmaScope),
+            (&[("params.safetensors", b"")], Family::GemmaScope2),
+            (&[("cfg.json", b""), ("sae.safetensors", b"")], Family::Sparsify),
+            (&[("cfg.json", b""), ("sae_weights.safetensors", b"")], Family::SaeLens),
+            (&[("config.json", b""), ("ae.pt", b"")], Family::DictionaryLearning),
+            (&[("config.json", b"{}"), ("sae_weights.safetensors", &old)], Family::LlamaScopeR1),
+            (&[("config.json", b"{}"), ("sae_weights.safetensors", &new)], Family::Llamascopium),
+            (&[("config.json", scope), ("model.safetensors", b"")], Family::Scope),
+            (&[("config.json", br#"{"auxk": 1}"#), ("model.safetensors", b"")], Family::Mlsae),
+            (&[("config.json", br#"{"trainer": {}}"#), ("ae.pt", b"")], Family::DictionaryLearning),
+        ];
+        for (files, family) in cases {
+            let cache = tempfile::tempdir().unwrap();
+            let names: Vec<String> = files.iter().map(|(name, _)| format!("f/{name}")).collect();
+            let in_folder: Vec<(&str, &[u8])> =
+                names.iter().zip(files).map(|(name, (_, bytes))| (&**name, *bytes)).collect();
+            put_into_cache(cache.path(), "models--o--s", &in_folder);
+            let on = |name| {
+                let repository = Repository::on(unreachable_hub(cache.path()), "o/s");
+                detect(&Place::within(repository, name))
+            };
+            assert_eq!(on("f").unwrap().0, family);
+            // One file of two may be that of another family.
+            if files.len() == 2 {
+                let first = cache.path().join("models--o--s/snapshots/c1").join(&names[1]);
+                std::fs::remove_file(first).unwrap();
+                let known = on("f").map(|(family, _)| family);
+                assert!(known.is_err() || known.unwrap() == family, "{family}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_that_are_not_there_are_told_apart() {
+        let message = |path: &str| Sae::load(path, &Device::Cpu).unwrap_err().to_string();
+        for path in ["/no/such/dir", "./nosuch/x", "nosuch", "~/no-such-folder/x"] {
+            let message = message(path);
+            assert!(message.contains("no such folder or file here (/"), "{message}");
+            assert!(message.contains("owner/name/folder"), "{message}");
+        }
+        let message = message("eigenlens/clasics-scope/1-mlp-in-x8-k16");
+        assert!(message.contains("Did you mean eigenlens/classics-scope?"), "{message}");
+        let folder = tempfile::tempdir().unwrap();
+        let message = Sae::load(folder.path(), &Device::Cpu).unwrap_err().to_string();
+        assert!(message.contains("is empty"), "{message}");
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k,
 };
 use crate::Result;
-use crate::sae::Normalization;
+use crate::sae::{ExcludedTokens, Normalization, TrainingRecord};
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut fields = place.fields("config.json")?;
@@ -30,21 +30,30 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     fields.expect("tuned_lens", false)?;
     let model = fields.text_if("model_name")?;
-    fields.finish(&[
-        "auxk",
-        "auxk_coef",
-        "dead_steps_threshold",
-        "dead_threshold",
-        "dead_tokens_threshold",
-        "accumulate_grad_batches",
-        "batch_size",
-        "layers",
-        "lr",
-        "max_length",
-        "skip_special_tokens",
-        "num_tokens",
-        "num_workers",
-    ])?;
+    let training = TrainingRecord {
+        context_size: fields.size_if("max_length")?,
+        excluded_tokens: fields
+            .flag_if("skip_special_tokens")?
+            .filter(|skip| *skip)
+            .map(|_| ExcludedTokens::Special),
+        ..TrainingRecord::default()
+    };
+    let ignored = fields.finish(
+        &[
+            "auxk",
+            "auxk_coef",
+            "dead_steps_threshold",
+            "dead_threshold",
+            "dead_tokens_threshold",
+            "accumulate_grad_batches",
+            "batch_size",
+            "layers",
+            "lr",
+            "num_tokens",
+            "num_workers",
+        ],
+        request.unknown,
+    )?;
     let weights = SaeWeights::new(
         tensors.take("encoder.weight", &[m, d])?,
         tensors.take("decoder.weight", &[d, m])?,
@@ -53,5 +62,9 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     tensors.finish("only the tensors of a multi-layer autoencoder")?;
     let architecture = Architecture { normalization, ..Architecture::top_k(k) };
     let hook = Some("hook_resid_post of every layer".to_owned());
-    Ok(Draft::new(architecture, weights).at(hook, None).of_model(model))
+    Ok(Draft::new(architecture, weights)
+        .at(hook, None)
+        .of_model(model)
+        .ignoring(ignored)
+        .trained(training))
 }

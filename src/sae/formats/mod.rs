@@ -15,9 +15,12 @@ mod mlsae;
 mod openai;
 mod place;
 mod saelens;
+mod saelens_fields;
 mod saelens_save;
 pub(crate) mod scope;
 mod sparsify;
+#[cfg(test)]
+mod tests;
 mod transcoders;
 
 pub use loader::SaeLoader;
@@ -29,9 +32,9 @@ use candle_core::{Device, Tensor};
 
 use self::place::Place;
 use super::origin::Note;
-use super::{Architecture, Normalization, Origin, Sae, SaeWeights};
+use super::{Architecture, Normalization, Origin, Sae, SaeWeights, TrainingRecord};
 use crate::model::HookPoint;
-use crate::store::{Fields, Tensors};
+use crate::store::{Fields, Tensors, UnknownFields};
 use crate::{Error, Result};
 
 /// A way of storing autoencoders, with its files, names and maths.
@@ -141,6 +144,7 @@ struct Request {
     device: Device,
     k: Option<usize>,
     scale: Option<f64>,
+    unknown: UnknownFields,
     /// In place of what the files say.
     normalization: Option<Normalization>,
 }
@@ -172,6 +176,44 @@ impl Draft {
     fn note(mut self, note: impl Into<String>) -> Self {
         self.origin.notes.push(Note::Other(note.into()));
         self
+    }
+
+    fn trained(mut self, training: TrainingRecord) -> Self {
+        self.origin.training = training;
+        self
+    }
+
+    /// At `point`, which only the name `name` of the published layout says.
+    fn at_name(mut self, point: HookPoint, name: &str) -> Self {
+        self.origin.notes.push(Note::NotInFiles(format!(
+            "its place, {point}, was read from the name `{name}`, because no file says it"
+        )));
+        self.at(None, Some(point))
+    }
+
+    /// With a note that nothing says where it belongs; `names` are the names that would.
+    fn nowhere(self, names: &str) -> Self {
+        let text = format!(
+            "no file says where in its model it belongs, nor does a name such as {names}: say it \
+             with Sae::at"
+        );
+        self.note_place(text)
+    }
+
+    fn note_place(mut self, text: String) -> Self {
+        self.origin.notes.push(Note::NotInFiles(text));
+        self
+    }
+
+    /// Without the fields `ignored`, which the user allowed to be unknown.
+    fn ignoring(self, ignored: Vec<String>) -> Self {
+        match ignored.is_empty() {
+            true => self,
+            false => self.note(format!(
+                "fields whose meaning is not known here were ignored, as was asked for: {}",
+                ignored.join(", ")
+            )),
+        }
     }
 
     fn finish(self, family: Family, place: &Place) -> Result<Sae> {

@@ -3,6 +3,7 @@
 //!
 //! Where the activation is TopK the inputs are standardised; no file says so.
 
+use super::place::number_in;
 use super::{Architecture, Draft, Place, Point, Request, SaeWeights};
 use crate::model::HookPoint;
 use crate::sae::{Activation, Normalization};
@@ -32,9 +33,11 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     );
     weights.encoder_bias = Some(tensors.take("latent_bias", &[m])?);
     tensors.finish("only the tensors of OpenAI's autoencoders")?;
-    Ok(Draft::new(architecture, weights)
-        .at(None, point(place, file))
-        .of_model(Some("gpt2".to_owned())))
+    let draft = Draft::new(architecture, weights).of_model(Some("gpt2".to_owned()));
+    Ok(match point(&place.names()) {
+        Some((point, name)) => draft.at_name(point, &name),
+        None => draft.nowhere("resid_post_mlp_v5_32k/autoencoders/8.pt"),
+    })
 }
 
 fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Architecture> {
@@ -79,15 +82,20 @@ fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Ar
     }
 }
 
-/// The places that folder names stand for; the number is the file's name.
-fn point(place: &Place, file: &str) -> Option<HookPoint> {
-    let layer = file.strip_suffix(".pt")?.parse().ok()?;
-    let words = place.words();
-    let kinds: [(&str, Point); 4] = [
+/// The place that names of the published layout, `{location}/autoencoders/{layer}.pt`, stand for, and
+/// those names. A location's version ends in `_v4`, `_v5_32k` or `_v5_128k`.
+fn point(names: &[String]) -> Option<(HookPoint, String)> {
+    let [.., folder, middle, file] = names else { return None };
+    let layer = number_in(file, "", ".pt").filter(|_| middle == "autoencoders")?;
+    let location = ["_v5_32k", "_v5_128k", "_v4"].iter().find_map(|end| folder.strip_suffix(end));
+    let location = location.unwrap_or(folder);
+    let kinds: [(&str, Point); 5] = [
         ("resid_post_mlp", HookPoint::ResidPost),
         ("resid_post_attn", HookPoint::ResidMid),
         ("resid_delta_mlp", HookPoint::MlpOut),
         ("resid_delta_attn", HookPoint::AttnOut),
+        ("mlp_post_act", HookPoint::MlpPost),
     ];
-    kinds.iter().find(|(name, _)| words.contains(name)).map(|(_, point)| point(layer))
+    let (_, point) = kinds.iter().find(|(name, _)| *name == location)?;
+    Some((point(layer), format!("{folder}/{middle}/{file}")))
 }

@@ -58,13 +58,27 @@ impl Place {
         }
     }
 
-    /// The whole place in small letters, for what only names say.
-    pub(super) fn words(&self) -> String {
-        self.path().to_string_lossy().replace('\\', "/").to_lowercase()
+    /// The names that lead to the place, one after another: those of the repository, the folders
+    /// within it, and the file if one was asked for. A folder of the hub's cache,
+    /// `models--owner--name`, counts as its last part.
+    pub(super) fn names(&self) -> Vec<String> {
+        let path = self.path().to_string_lossy().replace('\\', "/");
+        let names = path.split('/').filter(|name| !name.is_empty() && *name != ".");
+        names.map(|name| name.rsplit("--").next().unwrap_or(name).to_owned()).collect()
     }
 
     pub(super) fn has(&self, name: &str) -> Result<bool> {
         self.repository.has(&self.name(name))
+    }
+
+    /// [`Place::has`], and an error if the hub cannot be asked.
+    pub(super) fn has_surely(&self, name: &str) -> Result<bool> {
+        self.repository.has_surely(&self.name(name))
+    }
+
+    /// Whether the file can be read without asking the network.
+    pub(super) fn has_here(&self, name: &str) -> bool {
+        self.repository.has_here(&self.name(name))
     }
 
     fn name(&self, name: &str) -> String {
@@ -112,19 +126,16 @@ impl Place {
         let (path, bytes) = self.whole(name)?;
         read_torch(&path, &bytes)
     }
+}
 
-    /// The number after the last of `marks` in the place's names, as in `layer_12` or `l19`.
-    pub(super) fn number_after(&self, marks: &[&str]) -> Option<usize> {
-        let words = self.words();
-        let found = marks.iter().filter_map(|mark| {
-            words.rmatch_indices(mark).find_map(|(at, _)| {
-                let apart = !words[..at].ends_with(|c: char| c.is_ascii_alphabetic());
-                let digits: String =
-                    words[at + mark.len()..].chars().take_while(char::is_ascii_digit).collect();
-                let number = digits.parse().ok()?;
-                apart.then_some((at, number))
-            })
-        });
-        found.max().map(|(_, number)| number)
-    }
+/// The number in a name that is exactly `before`, the number, and `after`.
+pub(super) fn number_in(name: &str, before: &str, after: &str) -> Option<usize> {
+    let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a name is `before` and the size of a dictionary, such as `width_16k`.
+pub(super) fn is_size(name: &str, before: &str) -> bool {
+    ["", "k", "m"].iter().any(|unit| number_in(name, before, unit).is_some())
 }

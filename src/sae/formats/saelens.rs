@@ -7,62 +7,19 @@
 use candle_core::Device;
 use serde_json::Value;
 
+use super::saelens_fields::HARMLESS;
 use super::{Architecture, Draft, Place, Request, SaeWeights, turned};
 use crate::sae::origin::Note;
-use crate::sae::{Activation, Gate, Normalization, Rescale};
+use crate::sae::record::CENTRED;
+use crate::sae::{Activation, Gate, Normalization, Rescale, TrainingRecord};
 use crate::store::{Fields, Tensors, named_dtype};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "cfg.json";
+/// A field of `metadata` that [`Sae::save`](crate::sae::Sae::save) adds where it takes the mean off
+/// inputs, for which SAELens has no name.
+pub(super) const CENTRED_INPUTS: &str = "centred_inputs";
 pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
-
-/// Fields that tell of the training, the data or the machine.
-const HARMLESS: [&str; 44] = [
-    "device",
-    "metadata",
-    "context_size",
-    "dataset_path",
-    "dataset_trust_remote_code",
-    "finetuning_scaling_factor",
-    "hook_layer",
-    "hook_head_index",
-    "hook_point_layer",
-    "hook_point_head_index",
-    "prepend_bos",
-    "sae_lens_training_version",
-    "sae_lens_version",
-    "model_from_pretrained_kwargs",
-    "is_dataset_tokenized",
-    "expansion_factor",
-    "seed",
-    "l1_coefficient",
-    "lp_norm",
-    "lr",
-    "neuronpedia_id",
-    "seqpos_slice",
-    "hook_head_index_out",
-    "hook_layer_out",
-    "l1_loss_type",
-    "noise",
-    "decoder_init_norm",
-    "use_sparse_activations",
-    "aux_loss_coefficient",
-    "d_in_note",
-    "training_tokens",
-    "n_checkpoints",
-    "from_pretrained_path",
-    "mse_loss_normalization",
-    "use_ghost_grads",
-    "feature_sampling_window",
-    "dead_feature_window",
-    "dead_feature_threshold",
-    "store_batch_size",
-    "train_batch_size",
-    "wandb_project",
-    "log_to_wandb",
-    "checkpoint_path",
-    "verbose",
-];
 
 /// What the configuration says, of whichever version.
 struct Config {
@@ -74,6 +31,8 @@ struct Config {
     centred: Option<bool>,
     rescale: bool,
     normalization: Normalization,
+    /// Whether fine-tuned factors multiply the codes before they are decoded.
+    factors: bool,
     notes: Vec<Note>,
 }
 
@@ -93,16 +52,47 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         None => named(&mut fields, "hook_point")?,
     };
     let hook_out = named(&mut fields, "hook_name_out")?;
+    // The oldest versions name the layer apart: `blocks.{layer}.hook_mlp_out`.
+    let layer = match fields.any("hook_point_layer") {
+        Some(layer) => Some(layer),
+        None => fields.any("hook_layer"),
+    };
+    let hook = hook.map(|hook| match layer.as_ref().and_then(Value::as_u64) {
+        Some(layer) => hook.replace("{layer}", &layer.to_string()),
+        None => hook,
+    });
     let mut config = config(&mut fields)?;
+    let training = TrainingRecord::take(&mut fields, metadata.as_mut())?;
+    let mut centred = None;
+    if let Some(metadata) = &mut metadata {
+        centred = metadata.flag_if(CENTRED_INPUTS)?;
+    }
+    if centred == Some(true) && config.normalization == Normalization::None {
+        config.normalization = Normalization::Centre;
+    }
+    let mut chat = fields.flag_if("use_chat_formatting")?;
+    if let Some(metadata) = &mut metadata {
+        chat = metadata.flag_if("use_chat_formatting")?.or(chat);
+    }
     if let Some(normalization) = request.normalization {
         (config.normalization, config.notes) = (normalization, Vec::new());
     }
     let architecture = architecture(&mut fields, &config)?;
+    // SAELens reads these for top-k alone.
+    if architecture.activation.k().is_none() {
+        let unused = [("k", config.k.is_some()), ("rescale_acts_by_decoder_norm", config.rescale)];
+        let unused = unused.into_iter().filter(|(_, there)| *there);
+        config.notes.extend(unused.map(|(name, _)| {
+            Note::Other(format!(
+                "its configuration has `{name}`, which the architecture `{}` does not use",
+                config.kind
+            ))
+        }));
+    }
     let path = fields.path().to_owned();
-    fields.finish(&HARMLESS)?;
+    let ignored = fields.finish(&HARMLESS, request.unknown)?;
 
-    let Config { d_in, d_sae, d_out, kind, .. } = &config;
-    let (d, m, out) = (*d_in, *d_sae, *d_out);
+    let (d, m, out, kind) = (config.d_in, config.d_sae, config.d_out, config.kind.clone());
     if let Some(&[_, found]) = tensors.shape("W_enc")
         && found != m
         && tensors.shape("W_dec").is_some_and(|shape| shape.first() == Some(&found))
@@ -137,23 +127,55 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     if kind.contains("skip") {
         weights.skip = Some(tensors.take("W_skip", &[out, d])?);
     }
-    ones(&mut tensors, "scaling_factor", m)?;
+    if let Some(factors) = factors(&mut tensors, config.factors, m)? {
+        if architecture.rescale != Rescale::None || pursuit {
+            let expected = "no `finetuning_scaling_factor` with this architecture";
+            return Err(Error::format(&path, expected, "one"));
+        }
+        weights.decoder = weights.decoder.broadcast_mul(&factors)?;
+        config.notes.push(Note::Other(
+            "its decoder's columns were multiplied by its fine-tuned scaling factors, as the \
+             original does with the codes when it decodes them"
+                .to_owned(),
+        ));
+    }
     tensors.finish(&format!("only the tensors of the architecture `{kind}`"))?;
 
     let mut draft = Draft::new(architecture, weights).at(hook, None).of_model(model);
     draft.origin.hook_out = hook_out;
     draft.origin.notes = config.notes;
-    Ok(draft)
+    let centred = draft.architecture.normalization == Normalization::Centre;
+    let processing = training.processing().into_iter();
+    let processing = processing.filter(|own| !(centred && own.contains(CENTRED)));
+    draft.origin.notes.extend(processing.map(Note::Other));
+    if let Some(head) = training.head {
+        draft.origin.notes.push(Note::Other(format!(
+            "it reads head {head} alone, {d} dimensions: give it that head's activations"
+        )));
+    }
+    if chat == Some(true) {
+        let note = "it was trained on texts in the model's chat format";
+        draft.origin.notes.push(Note::Other(note.to_owned()));
+    }
+    draft.origin.training = training;
+    Ok(draft.ignoring(ignored))
 }
 
 fn config(fields: &mut Fields) -> Result<Config> {
     let d_in = fields.size("d_in")?;
-    let d_sae = fields.size("d_sae")?;
+    let d_sae = match (fields.size_if("d_sae")?, fields.any("expansion_factor")) {
+        (Some(d_sae), _) => d_sae,
+        (None, Some(factor)) if factor.as_u64().is_some() => {
+            d_in * factor.as_u64().unwrap_or_default() as usize
+        }
+        (None, _) => return Err(fields.missing("d_sae", "a size")),
+    };
     let d_out = fields.size_if("d_out")?.unwrap_or(d_in);
-    if let Some(dtype) = fields.text_if("dtype")?
-        && named_dtype(&dtype).is_none()
+    // It is taken with the record of the training.
+    if let Some(dtype) = fields.peek("dtype")
+        && dtype.as_str().and_then(named_dtype).is_none()
     {
-        return Err(fields.wrong("dtype", "a floating point type", &dtype.into()));
+        return Err(fields.wrong("dtype", "a floating point type", dtype));
     }
     let mut notes = Vec::new();
     let normalization = match fields.any("normalize_activations") {
@@ -178,6 +200,9 @@ fn config(fields: &mut Fields) -> Result<Config> {
         }
     }
     let (kind, k) = kind(fields)?;
+    // Before version 3 the flag had another name.
+    let factors = fields.flag_if("finetuning_scaling_factor")?.unwrap_or_default();
+    let factors = factors | fields.flag_if("uses_scaling_factor")?.unwrap_or_default();
     Ok(Config {
         kind,
         d_in,
@@ -187,6 +212,7 @@ fn config(fields: &mut Fields) -> Result<Config> {
         centred: fields.flag_if("apply_b_dec_to_input")?,
         rescale: fields.flag_if("rescale_acts_by_decoder_norm")?.unwrap_or_default(),
         normalization,
+        factors,
         notes,
     })
 }
@@ -217,9 +243,7 @@ fn kind(fields: &mut Fields) -> Result<(String, Option<Value>)> {
             return Err(fields.wrong("activation_fn", "relu or topk", &other.into()));
         }
     };
-    if let Some(parameters) = parameters {
-        parameters.finish(&[])?;
-    }
+    fields.absorb(parameters, &[]);
     Ok((kind, k))
 }
 
@@ -235,8 +259,8 @@ fn architecture(fields: &mut Fields, config: &Config) -> Result<Architecture> {
     }
     let k = || -> Result<usize> {
         let value = config.k.clone().ok_or_else(|| fields.missing("k", "a size"))?;
-        let k = value.as_u64().and_then(|k| usize::try_from(k).ok());
-        match k.filter(|k| (1..=*d_sae).contains(k)) {
+        let whole = value.as_f64().filter(|k| k.fract() == 0.0).map(|k| k as usize);
+        match whole.filter(|k| (1..=*d_sae).contains(k)) {
             Some(k) => Ok(k),
             None => {
                 Err(fields.wrong("k", &format!("a number from 1 to {d_sae}, the features"), &value))
@@ -265,7 +289,10 @@ fn architecture(fields: &mut Fields, config: &Config) -> Result<Architecture> {
     Ok(Architecture {
         normalization: *normalization,
         centred: !transcoder && config.centred.unwrap_or(true),
-        rescale: if config.rescale { Rescale::Kept } else { Rescale::None },
+        rescale: match activation {
+            Activation::TopK { .. } | Activation::AbsTopK { .. } if config.rescale => Rescale::Kept,
+            _ => Rescale::None,
+        },
         activation,
         transcoder,
         ..Architecture::standard()
@@ -280,15 +307,24 @@ fn thresholds(tensors: &mut Tensors, m: usize) -> Result<candle_core::Tensor> {
     }
 }
 
-/// Drops a tensor that must hold nothing but ones, if it is there.
-fn ones(tensors: &mut Tensors, name: &str, m: usize) -> Result<()> {
+/// The fine-tuned factors of the features, if there are any; old versions store ones without using
+/// them.
+fn factors(tensors: &mut Tensors, used: bool, m: usize) -> Result<Option<candle_core::Tensor>> {
     let path = tensors.path().to_owned();
-    if let Some(factors) = tensors.take_if(name, &[m])? {
-        let factors: Vec<f32> = factors.to_device(&Device::Cpu)?.to_vec1()?;
-        if let Some(other) = factors.iter().find(|factor| **factor != 1.0) {
-            let expected = format!("nothing but ones in `{name}`: fine-tuned factors are not read");
-            return Err(Error::format(&path, expected, other.to_string()));
+    let mut found = None;
+    for name in ["finetuning_scaling_factor", "scaling_factor"] {
+        let Some(factors) = tensors.take_if(name, &[m])? else { continue };
+        let values: Vec<f32> = factors.to_device(&Device::Cpu)?.to_vec1()?;
+        match values.iter().find(|factor| **factor != 1.0) {
+            Some(other) if !used => {
+                let expected = format!(
+                    "nothing but ones in `{name}`, because `finetuning_scaling_factor` is off"
+                );
+                return Err(Error::format(&path, expected, other.to_string()));
+            }
+            Some(_) => found = Some(factors),
+            None => {}
         }
     }
-    Ok(())
+    Ok(found)
 }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::saelens::{CONFIG, WEIGHTS};
+use super::saelens::{CENTRED_INPUTS, CONFIG, WEIGHTS};
 use super::turned;
 use crate::model::HookPoint;
 use crate::sae::{Activation, Encoder, Normalization, Rescale, Sae};
@@ -20,7 +20,8 @@ const VERSION: &str = "6.54.12";
 impl Sae {
     /// Writes the autoencoder to the folder `path`, which is made if need be, in the layout of
     /// SAELens 6, in f32: `cfg.json` and `sae_weights.safetensors`. A constant input scale is folded
-    /// into the weights.
+    /// into the weights. What is known of the training ([`Origin::training`](crate::sae::Origin)) is
+    /// written as SAELens has it; what is not known is left out.
     ///
     /// # Errors
     /// A place that cannot be written; an architecture that SAELens does not have, such as a signed
@@ -110,7 +111,8 @@ impl Sae {
         let origin = self.origin();
         let hook = origin.point.map(HookPoint::long_name).or_else(|| origin.hook.clone());
         let normalization = match own.normalization {
-            Normalization::None | Normalization::Scale(_) => "none",
+            // The record says how the model's weights were centred.
+            Normalization::None | Normalization::Scale(_) | Normalization::Centre => "none",
             Normalization::LayerNorm => "layer_norm",
             Normalization::UnitNorm => "constant_norm_rescale",
         };
@@ -127,14 +129,16 @@ impl Sae {
             "apply_b_dec_to_input": own.centred,
             "normalize_activations": normalization,
             "reshape_activations": reshape,
-            "metadata": {
-                "sae_lens_version": VERSION,
-                "model_name": origin.model,
-                "hook_name": hook,
-                "hook_head_index": null,
-                "prepend_bos": true,
-            },
         });
+        let mut metadata = Map::new();
+        metadata.insert("sae_lens_version".to_owned(), json!(VERSION));
+        metadata.insert("model_name".to_owned(), json!(origin.model));
+        metadata.insert("hook_name".to_owned(), json!(hook));
+        origin.training.write(&mut metadata);
+        if own.normalization == Normalization::Centre {
+            metadata.insert(CENTRED_INPUTS.to_owned(), json!(true));
+        }
+        config["metadata"] = Value::Object(metadata);
         if own.transcoder {
             config["d_out"] = json!(self.d_out());
             config["metadata"]["hook_name_out"] = json!(origin.hook_out);

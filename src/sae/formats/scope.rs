@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Architecture, Draft, Place, Point, Request, Sae, SaeWeights, checked_k};
 use crate::model::HookPoint;
-use crate::sae::Encoder;
+use crate::sae::{Encoder, TrainingRecord};
 use crate::store::{replace, save};
 use crate::{Error, Result};
 
@@ -21,14 +21,13 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// The fields of `config.json` that tell of the training, or that the original reads and does not
 /// use.
-const TRAINING: [&str; 14] = [
+const TRAINING: [&str; 13] = [
     "target",
     "lr",
     "in_batch",
     "out_batch",
     "n_buffers",
     "n_batches",
-    "n_ctx",
     "val_steps",
     "dead_thresh",
     "normalize",
@@ -64,6 +63,7 @@ impl Sae {
             "expansion": m / d,
             "k": k,
             "d_model": d,
+            "n_ctx": self.origin().training.context_size,
             "bilinear_encoder": self.is_bilinear(),
             "encoder_bias": self.encoder_bias().is_some(),
             "token_lookup": false,
@@ -96,7 +96,8 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let encoder_bias = fields.flag_if("encoder_bias")?.unwrap_or_default();
     fields.expect("token_lookup", false)?;
     fields.expect("kwargs", json!({}))?;
-    fields.finish(&TRAINING)?;
+    let context_size = fields.size_if("n_ctx")?;
+    let ignored = fields.finish(&TRAINING, request.unknown)?;
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
     let encoder = if bilinear { Encoder::Bilinear } else { Encoder::Linear };
     let rows = m * encoder.maps();
@@ -115,7 +116,10 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     }
     tensors.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
     let architecture = Architecture { encoder, ..Architecture::signed_top_k(k) };
-    Ok(Draft::new(architecture, weights).at(None, Some(point)))
+    Ok(Draft::new(architecture, weights)
+        .at(None, Some(point))
+        .ignoring(ignored)
+        .trained(TrainingRecord { context_size, ..Default::default() }))
 }
 
 /// The layout's names of hook points in `config.json`; in names of folders, and in some older files,

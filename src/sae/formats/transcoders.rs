@@ -1,5 +1,6 @@
 //! Transcoders in single safetensors files: Hanna's, and a layer of a cross-layer transcoder.
 
+use super::place::number_in;
 use super::{Architecture, Draft, Place, Request, SaeWeights, turned};
 use crate::model::HookPoint;
 use crate::{Error, Result};
@@ -16,15 +17,17 @@ fn file(place: &Place) -> Result<&str> {
     })
 }
 
-fn at_mlp(draft: Draft, layer: Option<usize>) -> Draft {
-    let mut draft = draft.at(None, layer.map(HookPoint::MlpIn));
-    draft.origin.hook_out = layer.map(|layer| format!("blocks.{layer}.hook_mlp_out"));
+/// Between an MLP's input and its output, in the layer that the file's name says.
+fn at_mlp(draft: Draft, layer: usize, file: &str) -> Draft {
+    let mut draft = draft.at_name(HookPoint::MlpIn(layer), file);
+    draft.origin.hook_out = Some(format!("blocks.{layer}.hook_mlp_out"));
     draft
 }
 
 /// `layer_{n}.safetensors`: `W_enc` `[m, d]` with the output first, `W_dec` `[m, d]` not.
 pub(super) fn read_hanna(place: &Place, request: &Request) -> Result<Draft> {
-    let mut tensors = place.tensors(file(place)?, &request.device)?;
+    let file = file(place)?;
+    let mut tensors = place.tensors(file, &request.device)?;
     let [m, d] = tensors.matrix("W_enc")?;
     let [_, out] = tensors.matrix("W_dec")?;
     let mut weights = SaeWeights::new(
@@ -35,7 +38,11 @@ pub(super) fn read_hanna(place: &Place, request: &Request) -> Result<Draft> {
     weights.encoder_bias = Some(tensors.take("b_enc", &[m])?);
     weights.skip = tensors.take_if("W_skip", &[out, d])?;
     tensors.finish("only the tensors of a transcoder")?;
-    let draft = at_mlp(Draft::new(plain(), weights), place.number_after(&["layer_"]));
+    let draft = Draft::new(plain(), weights);
+    let draft = match number_in(file, "layer_", ".safetensors") {
+        Some(layer) => at_mlp(draft, layer, file),
+        None => draft.nowhere("layer_6.safetensors"),
+    };
     Ok(draft.note("its model must be run without folding norms into weights"))
 }
 
@@ -43,8 +50,7 @@ pub(super) fn read_hanna(place: &Place, request: &Request) -> Result<Draft> {
 /// `W_dec_{n}` `[m, layers, d]`, a decoder for each later layer. What comes out is their sum.
 pub(super) fn read_cross_layer(place: &Place, request: &Request) -> Result<Draft> {
     let file = file(place)?;
-    let layer = file.strip_prefix("W_enc_").and_then(|name| name.strip_suffix(".safetensors"));
-    let layer = layer.and_then(|layer| layer.parse::<usize>().ok()).ok_or_else(|| {
+    let layer = number_in(file, "W_enc_", ".safetensors").ok_or_else(|| {
         Error::format(&place.path(), "a file called W_enc_{layer}.safetensors", file)
     })?;
     let mut tensors = place.tensors(file, &request.device)?;
@@ -67,7 +73,7 @@ pub(super) fn read_cross_layer(place: &Place, request: &Request) -> Result<Draft
     weights.encoder_bias = Some(tensors.take(&name("b_enc"), &[m])?);
     tensors.finish("only the tensors of one layer")?;
     decoders.finish("only the decoders of one layer")?;
-    let draft = at_mlp(Draft::new(plain(), weights), Some(layer));
+    let draft = at_mlp(Draft::new(plain(), weights), layer, file);
     Ok(draft.note(format!(
         "one layer of a cross-layer transcoder: its codes are right; what it decodes is the sum of \
          its {layers} decoders, and no layer's prediction"

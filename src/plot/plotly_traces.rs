@@ -1,0 +1,260 @@
+//! Images and series as plotly's traces.
+
+use serde_json::{Value, json};
+
+use super::arrange::Placed;
+use super::encode;
+use super::figure::Figure;
+use super::gaps::gap;
+use super::palette::{AXIS, Look, ink_on};
+use super::panel::{Axis, Image, Panel, Series, Style};
+use super::plotly_json::numbered;
+use super::plotly_text::{text, themed};
+use super::ticks::significant;
+
+/// Larger matrices tell the numbers of row and column on hovering, not their labels: a text per
+/// cell would outweigh the data.
+const HOVER_TEXTS: usize = 40_000;
+/// Digits of a number in a cell: as many as there is room for.
+pub(super) const DIGITS: [usize; 2] = [3, 2];
+/// Pixels of such a number's text, at most and at least.
+const LARGEST: f64 = 13.0;
+pub(super) const SMALLEST: f64 = 11.0;
+/// Pixels between the numbers of two cells.
+pub(super) const APART: f64 = 4.0;
+/// Points of a diagonal on axes of which one is logarithmic, where it is a curve.
+const CURVE: usize = 64;
+
+pub(super) fn image(image: &Image, name: Option<&str>, x: &Axis, y: &Axis) -> Value {
+    // No bare `%{x}`: it would come with the markup of the axis's numbers.
+    let place = format!("{} %{{x:d}}, {} %{{y:d}}", title(x, "x"), title(y, "y"));
+    if let Some(rgb) = &image.rgb {
+        let rows: Vec<&[[u8; 3]]> = rgb.chunks(image.columns.max(1)).collect();
+        return json!({
+            "type": "image", "z": rows, "name": text(name.unwrap_or("")),
+            "hovertemplate":
+                format!("{place}<br>red %{{z[0]}}, green %{{z[1]}}, blue %{{z[2]}}"),
+        });
+    }
+    let cells: Vec<Option<f64>> = (0..image.values.len())
+        .map(|i| image.cell(i).map(|value| shortest(value, image.values.len())))
+        .collect();
+    let mut trace = json!({
+        "type": "heatmap",
+        "z": encode::matrix(&cells, image.columns),
+        "coloraxis": numbered("coloraxis", image.colour),
+        "name": text(name.unwrap_or("")),
+        "hoverongaps": false,
+        "hovertemplate": format!("{place}<br>%{{z:.4g}}"),
+    });
+    if (x.labels.is_some() || y.labels.is_some()) && image.values.len() <= HOVER_TEXTS {
+        let word = |axis: &Axis, i: usize| match axis.labels.as_ref().and_then(|l| l.get(i)) {
+            Some(label) => text(label),
+            None => i.to_string(),
+        };
+        let rows: Vec<Vec<String>> = (0..image.rows)
+            .map(|r| {
+                (0..image.columns).map(|c| format!("{} | {}", word(y, r), word(x, c))).collect()
+            })
+            .collect();
+        trace["hovertext"] = json!(rows);
+        trace["hovertemplate"] = json!("%{hovertext}<br>%{z:.4g}");
+    }
+    trace
+}
+
+/// An f32 as the number with the fewest digits that reads back as it, where all digits are kept.
+fn shortest(value: f64, count: usize) -> f64 {
+    if count > encode::EXACT {
+        return value;
+    }
+    (value as f32).to_string().parse().unwrap_or(value)
+}
+
+/// The number of a cell and the colour of its text: black or white, whichever reads better there.
+#[derive(Debug, Clone)]
+pub(super) struct CellNumber {
+    pub(super) row: usize,
+    pub(super) column: usize,
+    pub(super) words: String,
+    pub(super) ink: &'static str,
+}
+
+/// The numbers in the cells of an image and the size of their text; `None` if they are not wanted or
+/// do not fit.
+pub(super) fn numbers(figure: &Figure, placed: &Placed) -> Option<(f64, Vec<CellNumber>)> {
+    let image = placed.panel.image().filter(|image| image.numbers)?;
+    let (low, high) = figure.limits(image.colour);
+    let scale = figure.colours[image.colour].scale();
+    let room = (placed.rect.w / image.columns as f64, placed.rect.h / image.rows as f64);
+    for digits in DIGITS {
+        let longest = image.widest_number(digits);
+        let size = (LARGEST * (room.0 - APART) / longest.max(1.0)).min(room.1 - 2.0).min(LARGEST);
+        if size >= SMALLEST {
+            let cells = (0..image.values.len()).filter_map(|i| Some((i, image.cell(i)?)));
+            let number = |(i, value): (usize, f64)| CellNumber {
+                row: i / image.columns,
+                column: i % image.columns,
+                words: significant(value, digits),
+                ink: ink_on(scale.rgb((value - low) / (high - low))),
+            };
+            return Some((size.floor(), cells.map(number).collect()));
+        }
+    }
+    None
+}
+
+/// Pixels of a number in text of 13 pixels: digits are narrower than letters, and points more so.
+fn number_width(text: &str) -> f64 {
+    text.chars().map(|c| if c == '.' { 3.7 } else { 7.4 }).sum()
+}
+
+impl Image {
+    /// Pixels of the widest number in a cell, in text of the usual size.
+    pub(super) fn widest_number(&self, digits: usize) -> f64 {
+        let cells = (0..self.values.len()).filter_map(|i| self.cell(i));
+        cells.map(|value| number_width(&significant(value, digits))).fold(0.0, f64::max)
+    }
+}
+
+/// The numbers in the cells of the `i`-th panel. Plotly's own would have one of two greys.
+pub(super) fn cell_numbers(figure: &Figure, placed: &Placed, i: usize) -> Option<Value> {
+    let (size, numbers) = numbers(figure, placed)?;
+    let of = |pick: fn(&CellNumber) -> Value| numbers.iter().map(pick).collect::<Vec<Value>>();
+    Some(json!({
+        "type": "scatter", "mode": "text", "hoverinfo": "skip", "showlegend": false,
+        "x": of(|n| json!(n.column)), "y": of(|n| json!(n.row)),
+        "text": of(|n| json!(n.words)),
+        "textfont": {"size": size, "color": of(|n| json!(n.ink))},
+        "xaxis": numbered("x", i), "yaxis": numbered("y", i),
+    }))
+}
+
+/// The `order`-th series of `panel`, told apart in `legend`.
+pub(super) fn series(panel: &Panel, series: &Series, order: usize, legend: &str) -> Value {
+    let look = panel.looks().nth(order).map_or_else(|| Look::of(0), |(_, look)| look);
+    let (x, y) = (&panel.x, &panel.y);
+    // A gap is a y that is missing, and an x only where that is the reason.
+    let places: Vec<Option<f64>> =
+        series.x.iter().map(|&at| gap(at, x.log).is_none().then_some(at)).collect();
+    let mut trace = json!({
+        "name": themed(&series.name),
+        "x": encode::vector(&places),
+        "y": encode::vector(&series.unless_gap(&series.y, x, y)),
+        "showlegend": panel.has_legend() && !series.name.is_empty(),
+    });
+    if panel.has_legend() {
+        trace["legend"] = json!(legend);
+    }
+    trace["hovertemplate"] = json!(hover(series, x, y));
+    let labels = x.labels.as_ref().filter(|_| series.style != Style::Points);
+    if let Some(texts) = series.texts.as_ref().or(labels) {
+        trace["hovertext"] = texts.iter().map(|t| json!(text(t))).collect();
+    }
+    match series.style {
+        Style::Bars => {
+            trace["type"] = json!("bar");
+            trace["marker"] = json!({"color": look.ink, "line": {"width": 0}});
+            if let Some(width) = series.bar {
+                trace["width"] = json!(width);
+                // A line of the page's own colour between bins that touch.
+                trace["marker"]["line"] = json!({"width": 0.5, "color": "rgba(255,255,255,0.5)"});
+            }
+        }
+        Style::Line | Style::Steps => {
+            trace["type"] = json!("scatter");
+            trace["mode"] = json!("lines");
+            trace["line"] = json!({"color": look.ink, "width": 2});
+            if !look.dash.is_empty() {
+                trace["line"]["dash"] = json!(look.dashes("px"));
+            }
+            if series.style == Style::Steps {
+                trace["line"]["shape"] = json!("hv");
+            }
+            let dots = series.dots(x, y);
+            if !dots.is_empty() {
+                trace["mode"] = json!("lines+markers");
+                trace["marker"] =
+                    json!({"color": look.ink, "symbol": look.symbol.name(), "size": 7});
+                if series.y.len() > dots.len() {
+                    let mut sizes = vec![0; series.y.len()];
+                    dots.iter().for_each(|&dot| sizes[dot] = 7);
+                    trace["marker"]["size"] = json!(sizes);
+                }
+            }
+        }
+        Style::Points => {
+            trace["type"] = json!("scatter");
+            trace["mode"] = json!("markers");
+            trace["marker"] = json!({
+                "color": look.ink, "size": point_size(series.x.len()), "symbol": look.symbol.name(),
+            });
+            if let Some((axis, values)) = &series.shades {
+                trace["marker"]["color"] = encode::vector(&series.unless_gap(values, x, y));
+                trace["marker"]["coloraxis"] = json!(numbered("coloraxis", *axis));
+            }
+        }
+    }
+    trace
+}
+
+/// What is told of a point under the mouse.
+fn hover(series: &Series, x: &Axis, y: &Axis) -> String {
+    let extra = format!("<extra>{}</extra>", text(&series.name));
+    let named = format!("{} %{{x:.6~g}}<br>{} %{{y:.4~g}}", title(x, "x"), title(y, "y"));
+    let value = format!("{} %{{y:.4~g}}", title(y, "y"));
+    match (&series.texts, &x.labels) {
+        // The text of a bin is its place.
+        (Some(_), _) if series.bar.is_some() || series.style == Style::Steps => {
+            format!("%{{hovertext}}<br>{value}{extra}")
+        }
+        (Some(_), _) => format!("%{{hovertext}}<br>{named}{extra}"),
+        (None, Some(_)) if series.style != Style::Points => {
+            format!("%{{hovertext}}<br>{value}{extra}")
+        }
+        _ => format!("{named}{extra}"),
+    }
+}
+
+fn title(axis: &Axis, name: &str) -> String {
+    text(axis.title.as_deref().unwrap_or(name))
+}
+
+/// The line y = x.
+pub(super) fn diagonal(panel: &Panel, i: usize) -> Option<Value> {
+    let places: Vec<f64> = diagonal_places(panel)?;
+    Some(json!({
+        "type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": false,
+        "x": places, "y": places,
+        "line": {"color": AXIS, "width": 1.5, "dash": "6px,4px"},
+        "xaxis": numbered("x", i), "yaxis": numbered("y", i),
+    }))
+}
+
+/// Points along the line y = x: its ends, or more where it is a curve.
+pub(super) fn diagonal_places(panel: &Panel) -> Option<Vec<f64>> {
+    let (low, high) = panel.diagonal_ends()?;
+    if panel.x.log == panel.y.log {
+        return Some(vec![low, high]);
+    }
+    let low = low.max(high * 1e-6);
+    let step = (high / low).ln() / (CURVE - 1) as f64;
+    Some((0..CURVE).map(|k| low * (step * k as f64).exp()).collect())
+}
+
+/// Pixels across a point: many points are drawn small.
+pub(super) fn point_size(count: usize) -> f64 {
+    match count {
+        0..=200 => 8.0,
+        201..=2000 => 5.0,
+        _ => 3.0,
+    }
+}
+
+impl Series {
+    /// One number per point, without those that are not drawn.
+    fn unless_gap(&self, values: &[f64], x: &Axis, y: &Axis) -> Vec<Option<f64>> {
+        let drawn = |(i, &value): (usize, &f64)| self.gap(i, x, y).is_none().then_some(value);
+        values.iter().enumerate().map(drawn).collect()
+    }
+}

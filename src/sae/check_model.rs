@@ -1,0 +1,191 @@
+//! Whether an autoencoder fits a model.
+
+use super::record::{CENTRED, model_name};
+use super::{Normalization, Sae};
+use crate::model::{Config, Decoder, HookPoint};
+
+impl Sae {
+    /// What differs between the model and the one that the autoencoder's files tell of: name, layers,
+    /// width at its place, the BOS token in front of texts, the length of contexts, and how weights
+    /// were processed. Each difference is a sentence; there is none if nothing is known to differ.
+    ///
+    /// [`Sae::check`] tells from activations what no file does.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// use eigenlens::sae::{Architecture, SaeWeights};
+    /// # fn main() -> Result<()> {
+    /// let matrix = |rows, columns| Tensor::randn(0f32, 1., (rows, columns), &Device::Cpu);
+    /// let bias = Tensor::zeros(4, DType::F32, &Device::Cpu)?;
+    /// let weights = SaeWeights::new(matrix(16, 4)?, matrix(4, 16)?, bias);
+    /// let sae = Sae::new(Architecture::top_k(3), weights)?.at(HookPoint::ResidPost(1));
+    /// let config = Config { vocab: 9, ..Config::llama(1, 2, 8, 16) };
+    /// let model = Decoder::random(config, 0, &Device::Cpu)?;
+    /// for difference in sae.check_model(&model) {
+    ///     println!("{difference}");
+    /// }
+    /// assert_eq!(sae.check_model(&model).len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn check_model(&self, model: &Decoder) -> Vec<String> {
+        let mut differences = Vec::new();
+        let (origin, config) = (self.origin(), model.config());
+        if let (Some(own), Some(other)) = (&origin.model, model_name(model))
+            && plain(own) != plain(&other)
+        {
+            differences.push(format!("it was trained on {own}, and the model is {other}"));
+        }
+        if let Some(point) = origin.point {
+            if let Some(layer) = point.layer().filter(|layer| *layer >= config.layers) {
+                differences.push(format!(
+                    "it reads layer {layer} ({point}), and the model has the layers below {}",
+                    config.layers
+                ));
+            } else if !model.points().contains(&point) {
+                differences.push(format!("it reads {point}, which the model does not have"));
+            }
+            let width = width(config, point).map(|width| match origin.training.head {
+                Some(_) if matches!(point, HookPoint::Z(_)) => width / config.heads,
+                _ => width,
+            });
+            if let Some(width) = width.filter(|width| *width != self.d_model()) {
+                differences.push(format!(
+                    "it reads {} dimensions, and the model has {width} at {point}",
+                    self.d_model()
+                ));
+            }
+        }
+        self.check_contexts(model, &mut differences);
+        let centred = self.architecture().normalization == Normalization::Centre;
+        let processing = origin.training.processing().into_iter();
+        differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
+        differences
+    }
+
+    /// What differs in the texts that a model is given.
+    fn check_contexts(&self, model: &Decoder, differences: &mut Vec<String>) {
+        let training = &self.origin().training;
+        if let Some(size) = training.context_size.filter(|size| *size > model.config().context) {
+            differences.push(format!(
+                "it was trained on contexts of {size} tokens, and the model takes {}",
+                model.config().context
+            ));
+        }
+        match (training.prepend_bos, adds_bos(model)) {
+            (Some(true), Some(false)) => differences.push(
+                "its training contexts began with a BOS token, and the model's tokenizer puts none \
+                 in front of a text: use `model.tokens_with_bos(text)`"
+                    .to_owned(),
+            ),
+            (Some(false), Some(true)) => differences.push(
+                "its training contexts had no BOS token in front, and the model's tokenizer puts one \
+                 there: leave the first position out"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        if let Some(positions) = training.positions {
+            differences.push(format!(
+                "it was trained on positions {positions} of each context: leave the others out"
+            ));
+        }
+    }
+}
+
+/// Whether the model's tokenizer puts a token in front of a text, if it has a tokenizer.
+fn adds_bos(model: &Decoder) -> Option<bool> {
+    let tokenizer = model.tokenizer().ok()?;
+    let (whole, plain) = (tokenizer.encode("a").ok()?, tokenizer.encode_plain("a").ok()?);
+    Some(whole.len() > plain.len() && whole.first() != plain.first())
+}
+
+/// A model's name without its owner and the ways of writing it.
+fn plain(name: &str) -> String {
+    let name = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+    // TransformerLens has its own name for the smallest GPT-2.
+    let name = if name == "gpt2-small" { "gpt2" } else { name.as_str() };
+    name.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// How many numbers a position has at `point`, if that is plain.
+fn width(config: &Config, point: HookPoint) -> Option<usize> {
+    match point {
+        HookPoint::Embed
+        | HookPoint::PosEmbed
+        | HookPoint::ResidPre(_)
+        | HookPoint::ResidMid(_)
+        | HookPoint::ResidPost(_)
+        | HookPoint::AttnOut(_)
+        | HookPoint::MlpIn(_)
+        | HookPoint::MlpOut(_)
+        | HookPoint::Ln1Normalized(_)
+        | HookPoint::Ln2Normalized(_)
+        | HookPoint::LnFinalNormalized => Some(config.d_model),
+        HookPoint::Z(_) => Some(config.heads * config.d_head()),
+        HookPoint::MlpPost(_) => Some(config.d_hidden),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::data::text::Tokenizer;
+    use crate::sae::{Architecture, SaeWeights, TrainingRecord};
+
+    fn sae(d: usize, point: HookPoint) -> Sae {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        let weights = SaeWeights::new(zeros(&[3, d]), zeros(&[d, 3]), zeros(&[d]));
+        Sae::new(Architecture::standard(), weights).unwrap().at(point)
+    }
+
+    fn model() -> Decoder {
+        let config = Config { vocab: 260, context: 16, ..Config::gpt2(2, 2, 8, 12) };
+        let tokenizer = Tokenizer::train(["it is"], 257).unwrap();
+        let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+        model.with_tokenizer(&tokenizer).unwrap()
+    }
+
+    #[test]
+    fn nothing_differs_where_nothing_does() {
+        for (d, point) in
+            [(8, HookPoint::ResidPost(1)), (8, HookPoint::Z(0)), (12, HookPoint::MlpPost(1))]
+        {
+            assert_eq!(sae(d, point).check_model(&model()), Vec::<String>::new());
+        }
+        let head = TrainingRecord { head: Some(1), ..TrainingRecord::default() };
+        let of_head = sae(4, HookPoint::Z(0)).with_training_record(head);
+        assert_eq!(of_head.check_model(&model()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn layers_widths_and_contexts_are_compared() {
+        let differences = |sae: Sae| sae.check_model(&model()).join("\n");
+        let layer = differences(sae(8, HookPoint::ResidPost(2)));
+        assert!(layer.contains("layer 2") && layer.contains("below 2"), "{layer}");
+        let width = differences(sae(9, HookPoint::ResidPost(1)));
+        assert!(width.contains("9 dimensions") && width.contains("8 at 1.resid_post"), "{width}");
+        let rotary = differences(sae(8, HookPoint::RotQ(0)));
+        assert!(rotary.contains("does not have"), "{rotary}");
+        let record = TrainingRecord {
+            prepend_bos: Some(true),
+            context_size: Some(128),
+            model_options: [("center_writing_weights".to_owned(), "true".to_owned())].into(),
+            ..TrainingRecord::default()
+        };
+        let other = differences(sae(8, HookPoint::ResidPost(1)).with_training_record(record));
+        for part in ["128 tokens, and the model takes 16", "tokenizer puts none", "less their mean"]
+        {
+            assert!(other.contains(part), "{part} in {other}");
+        }
+    }
+
+    #[test]
+    fn names_are_compared_without_owner_and_spelling() {
+        assert_eq!(plain("gpt2-small"), plain("openai-community/gpt2"));
+        assert_eq!(plain("pythia-70m-deduped"), plain("EleutherAI/Pythia-70m_deduped"));
+        assert_ne!(plain("gemma-2b"), plain("google/gemma-2-2b"));
+    }
+}

@@ -1,0 +1,287 @@
+//! How the activations that an autoencoder was trained on were made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use candle_core::DType;
+use serde_json::{Map, Value};
+
+use crate::hub::Source;
+use crate::model::Decoder;
+use crate::store::Fields;
+use crate::{Error, Result};
+
+/// TransformerLens's name for taking the mean off what writes to the residual stream.
+pub(super) const CENTRED: &str = "center_writing_weights";
+
+/// What an autoencoder's files record about the activations it was trained on.
+///
+/// None of it changes what the autoencoder computes, but activations that are made otherwise lie
+/// outside of what it knows. `None` means that no file says it. [`Sae::save`](super::Sae::save)
+/// writes it and loading reads it back; [`Sae::check_model`](super::Sae::check_model) compares it
+/// with a model.
+///
+/// ```
+/// use eigenlens::sae::TrainingRecord;
+/// let record =
+///     TrainingRecord { prepend_bos: Some(true), context_size: Some(64), ..Default::default() };
+/// assert_eq!(record.to_string(), "contexts of 64 tokens that begin with a BOS token");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrainingRecord {
+    /// Whether each context began with a beginning-of-sequence token.
+    pub prepend_bos: Option<bool>,
+    /// Tokens per context.
+    pub context_size: Option<usize>,
+    /// The positions of each context whose activations were used.
+    pub positions: Option<PositionSlice>,
+    /// The only attention head whose activations were used.
+    pub head: Option<usize>,
+    /// Tokens whose activations were left out.
+    pub excluded_tokens: Option<ExcludedTokens>,
+    /// The floating point type of the training, as the files call it.
+    pub dtype: Option<String>,
+    /// How the model was loaded: SAELens's `model_from_pretrained_kwargs`, such as
+    /// `center_writing_weights`, with each value as JSON.
+    pub model_options: BTreeMap<String, String>,
+    /// The data set of the texts, as the files call it.
+    pub dataset: Option<String>,
+}
+
+/// Positions of a context, as Python's `slice(start, stop, step)` chooses them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PositionSlice {
+    /// The first position; a negative number counts from the end.
+    pub start: Option<i64>,
+    /// The position after the last one; a negative number counts from the end.
+    pub stop: Option<i64>,
+    /// The distance of neighbours.
+    pub step: Option<i64>,
+}
+
+/// Tokens whose activations were not used in training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExcludedTokens {
+    /// All special tokens of the tokenizer.
+    Special,
+    /// The tokens of these ids.
+    Ids(Vec<u32>),
+}
+
+impl TrainingRecord {
+    /// Takes the fields that SAELens writes, at the top of its configuration before version 6 and
+    /// within `metadata` since.
+    ///
+    /// # Errors
+    /// Values of another kind.
+    pub(super) fn take(fields: &mut Fields, mut metadata: Option<&mut Fields>) -> Result<Self> {
+        let path = fields.path().to_owned();
+        let keeps_dtype = metadata.as_ref().is_some_and(|own| own.has("training_dtype"));
+        let mut any = |name: &str| -> Option<Value> {
+            let top = fields.any(name);
+            top.or_else(|| metadata.as_mut().and_then(|metadata| metadata.any(name)))
+        };
+        let wrong = |name: &str, expected: &str, found: &Value| {
+            Error::format(&path, format!("{expected} in `{name}`"), found.to_string())
+        };
+        let mut record = Self::default();
+        if let Some(value) = any("prepend_bos") {
+            let flag = value.as_bool();
+            record.prepend_bos =
+                Some(flag.ok_or_else(|| wrong("prepend_bos", "true or false", &value))?);
+        }
+        // -1 means that the data set decides.
+        record.context_size = any("context_size")
+            .and_then(|value| value.as_u64())
+            .and_then(|size| usize::try_from(size).ok());
+        if let Some(value) = any("seqpos_slice") {
+            let slice = PositionSlice::parse(&value);
+            let slice =
+                slice.ok_or_else(|| wrong("seqpos_slice", "up to three numbers", &value))?;
+            record.positions = Some(slice).filter(|slice| *slice != PositionSlice::default());
+        }
+        for name in ["hook_head_index", "hook_point_head_index"] {
+            if let Some(value) = any(name) {
+                let head = value.as_u64().and_then(|head| usize::try_from(head).ok());
+                record.head =
+                    Some(head.ok_or_else(|| wrong(name, "the number of a head", &value))?);
+            }
+        }
+        record.excluded_tokens = match any("exclude_special_tokens") {
+            None | Some(Value::Bool(false)) => None,
+            Some(Value::Bool(true)) => Some(ExcludedTokens::Special),
+            Some(value) => {
+                let ids: Option<Vec<u32>> = serde_json::from_value(value.clone()).ok();
+                let expected = "true, false or a list of token ids";
+                let ids = ids.ok_or_else(|| wrong("exclude_special_tokens", expected, &value))?;
+                Some(ExcludedTokens::Ids(ids)).filter(|ids| *ids != ExcludedTokens::Ids(Vec::new()))
+            }
+        };
+        let text = |value: Value| value.as_str().map(ToOwned::to_owned);
+        record.dataset = any("dataset_path").and_then(text).filter(|name| !name.is_empty());
+        let dtype = any("dtype").and_then(text);
+        // Sae::save writes f32 whatever the training was in.
+        record.dtype = match keeps_dtype {
+            true => any("training_dtype").and_then(text),
+            false => dtype,
+        };
+        if let Some(Value::Object(options)) = any("model_from_pretrained_kwargs") {
+            let options = options.into_iter().map(|(name, value)| (name, value.to_string()));
+            record.model_options = options.collect();
+        }
+        Ok(record)
+    }
+
+    /// What is true of a fit on windows of `length` tokens from anywhere in a text.
+    pub(super) fn of_fit(model: &Decoder, length: usize, skipped: &[u32]) -> Self {
+        let dtype = match model.dtype() {
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            DType::F64 => "float64",
+            _ => "float32",
+        };
+        Self {
+            // A window begins with whatever token it begins with.
+            prepend_bos: Some(false),
+            context_size: Some(length),
+            excluded_tokens: (!skipped.is_empty()).then(|| ExcludedTokens::Ids(skipped.to_vec())),
+            dtype: Some(dtype.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the fields that SAELens has for this to its `metadata`.
+    pub(super) fn write(&self, metadata: &mut Map<String, Value>) {
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                metadata.insert(name.to_owned(), value);
+            }
+        };
+        put("prepend_bos", self.prepend_bos.map(Value::from));
+        put("context_size", self.context_size.map(Value::from));
+        put(
+            "seqpos_slice",
+            self.positions.map(|PositionSlice { start, stop, step }| {
+                Value::from(vec![Value::from(start), Value::from(stop), Value::from(step)])
+            }),
+        );
+        put("hook_head_index", Some(Value::from(self.head)));
+        put(
+            "exclude_special_tokens",
+            self.excluded_tokens.as_ref().map(|excluded| match excluded {
+                ExcludedTokens::Special => Value::from(true),
+                ExcludedTokens::Ids(ids) => Value::from(ids.clone()),
+            }),
+        );
+        put("dataset_path", self.dataset.clone().map(Value::from));
+        put("training_dtype", Some(Value::from(self.dtype.clone())));
+        let options = self.model_options.iter().map(|(name, value)| {
+            let value = serde_json::from_str(value);
+            (name.clone(), value.unwrap_or_else(|_| Value::from(self.model_options[name].as_str())))
+        });
+        let options: Map<String, Value> = options.collect();
+        put(
+            "model_from_pretrained_kwargs",
+            (!options.is_empty()).then_some(Value::Object(options)),
+        );
+    }
+
+    /// How the activations of training differ from those of a model as it is published.
+    pub(super) fn processing(&self) -> Vec<String> {
+        let on = |name: &str| self.model_options.get(name).is_some_and(|value| value == "true");
+        let mut differences = Vec::new();
+        if on(CENTRED) {
+            differences.push(
+                "its model's weights that write to the residual stream were centred \
+                 (center_writing_weights): where the model has LayerNorms, it expects resid, \
+                 attn_out and mlp_out less their mean over the dimensions; \
+                 Sae::with_centred_inputs takes it off"
+                    .to_owned(),
+            );
+        }
+        if on("fold_ln") {
+            differences.push(
+                "its model's norms were folded into the next weights (fold_ln): what it expects \
+                 after a norm is the norm's result before gain and bias"
+                    .to_owned(),
+            );
+        }
+        if on("fold_value_biases") {
+            differences.push(
+                "its model's value biases were folded (fold_value_biases): it expects z without them"
+                    .to_owned(),
+            );
+        }
+        differences
+    }
+}
+
+/// What a model is called: the name of its repository, or of its folder or file.
+pub(super) fn model_name(model: &Decoder) -> Option<String> {
+    match model.source() {
+        Source::Memory => None,
+        Source::Cache(name) | Source::Hub(name) => Some(name.clone()),
+        Source::Folder(path) | Source::File(path) => {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            Some(path.file_name()?.to_string_lossy().into_owned())
+        }
+        Source::Embedded { .. } => Some(model.repository()?.name().to_owned()),
+    }
+}
+
+impl PositionSlice {
+    /// A list of up to three numbers or nulls; one alone is the end, as in Python.
+    fn parse(value: &Value) -> Option<Self> {
+        let parts = value.as_array()?.iter().map(|part| match part {
+            Value::Null => Some(None),
+            number => number.as_i64().map(Some),
+        });
+        match *parts.collect::<Option<Vec<_>>>()? {
+            [] => Some(Self::default()),
+            [stop] => Some(Self { stop, ..Self::default() }),
+            [start, stop] => Some(Self { start, stop, step: None }),
+            [start, stop, step] => Some(Self { start, stop, step }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for PositionSlice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |part: Option<i64>| part.map(|part| part.to_string()).unwrap_or_default();
+        write!(f, "{}:{}", part(self.start), part(self.stop))?;
+        self.step.map_or(Ok(()), |step| write!(f, ":{step}"))
+    }
+}
+
+impl fmt::Display for TrainingRecord {
+    /// One line, empty if nothing is recorded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        let start = match self.prepend_bos {
+            None => "",
+            Some(true) => " that begin with a BOS token",
+            Some(false) => " without a BOS token in front",
+        };
+        match self.context_size {
+            Some(size) => parts.push(format!("contexts of {size} tokens{start}")),
+            None if self.prepend_bos.is_some() => parts.push(format!("contexts{start}")),
+            None => {}
+        }
+        parts.extend(self.positions.map(|positions| format!("positions {positions}")));
+        parts.extend(self.head.map(|head| format!("head {head} alone")));
+        parts.extend(self.excluded_tokens.as_ref().map(|excluded| match excluded {
+            ExcludedTokens::Special => "without special tokens".to_owned(),
+            ExcludedTokens::Ids(ids) => format!("without the tokens {ids:?}"),
+        }));
+        let dtype = self.dtype.as_ref().map(|dtype| dtype.replace("torch.", ""));
+        parts.extend(dtype.filter(|dtype| dtype != "float32"));
+        let options = self.model_options.iter().map(|(name, value)| format!("{name}={value}"));
+        let options: Vec<String> = options.collect();
+        if !options.is_empty() {
+            parts.push(format!("its model loaded with {}", options.join(", ")));
+        }
+        parts.extend(self.dataset.as_ref().map(|dataset| format!("texts of {dataset}")));
+        f.write_str(&parts.join("; "))
+    }
+}
