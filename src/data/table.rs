@@ -48,7 +48,7 @@ impl fmt::Display for Cell {
                 let size = value.abs();
                 match value.fract() == 0.0 && size < 1e15 {
                     true => write!(f, "{value}"),
-                    false if size < 1e-3 || size >= 1e9 => write!(f, "{value:.3e}"),
+                    false if !(1e-3..1e9).contains(&size) => write!(f, "{value:.3e}"),
                     false => write!(f, "{value:.4}"),
                 }
             }

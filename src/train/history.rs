@@ -95,9 +95,9 @@ impl History {
     /// # Errors
     /// None that the user can cause.
     pub fn table(&self) -> Result<Table> {
-        let names = self.names.iter().enumerate();
-        names.fold(Ok(Table::new()), |table, (at, name)| {
-            table?.column(name, self.rows.iter().map(|row| row[at]))
+        let mut names = self.names.iter().enumerate();
+        names.try_fold(Table::new(), |table, (at, name)| {
+            table.column(name, self.rows.iter().map(|row| row[at]))
         })
     }
 

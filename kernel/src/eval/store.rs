@@ -361,7 +361,7 @@ impl Function {
         let [(statement, text)] = uses.as_slice() else { return None };
         let path = statement
             .descendants()
-            .find(|node| node.kind() == SyntaxKind::PATH_EXPR && node.text().to_string() == name)?;
+            .find(|node| node.kind() == SyntaxKind::PATH_EXPR && node.text() == name)?;
         let evaluated_later = path
             .ancestors()
             .take_while(|node| node != statement)
@@ -369,7 +369,7 @@ impl Function {
             .any(|node| defers(node.kind()) || is_async(&node));
         // `P { name }` cannot hold another expression.
         let shorthand = path.parent().is_some_and(|parent| {
-            parent.kind() == SyntaxKind::RECORD_EXPR_FIELD && parent.text().to_string() == name
+            parent.kind() == SyntaxKind::RECORD_EXPR_FIELD && parent.text() == name
         });
         (count(text, name) == 1 && !evaluated_later && !shorthand).then(|| bytes(&path))
     }

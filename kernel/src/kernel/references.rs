@@ -36,7 +36,7 @@ pub(super) fn advice(message: &str, compilations: &[Compilation]) -> Option<Stri
               Box<dyn Fn(i32) -> i32>; give other values an explicit type"
             .to_owned(),
     };
-    let braces = format!("if only this cell needs it, put its code into braces: `{{ … }}`");
+    let braces = "if only this cell needs it, put its code into braces: `{ … }`".to_owned();
     Some(format!("to keep `{name}` for later cells, {remedy}; {braces}"))
 }
 
