@@ -113,7 +113,7 @@ class Notebook(unittest.TestCase):
                 f"(() => {{ const box = {TOKENS}[0].getBoundingClientRect();"
                 " return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).title; })()"
             )
-            self.assertRegex(under_mouse, r"^-?\d+\.\d+$")
+            self.assertRegex(under_mouse, r"^-?\d+\.\d+ · .+ · id \d+")
 
     @contextlib.contextmanager
     def executed(self, name):

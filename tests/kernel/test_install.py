@@ -294,7 +294,7 @@ class Registered(unittest.TestCase):
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         outputs = json.loads(done.stdout)["cells"][0]["outputs"]
-        self.assertEqual(outputs[0]["data"]["text/plain"], "42")
+        self.assertEqual("".join(outputs[0]["data"]["text/plain"]), "42")
 
         # A program that is gone is told, and a set-up mends it.
         path = place / "kernel.json"
