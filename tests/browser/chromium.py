@@ -12,7 +12,9 @@ import urllib.request
 import websocket
 
 FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    # Chromium no longer falls back to software for WebGL by itself, which scenes in space need.
+    "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-default-apps", "--mute-audio", "--remote-debugging-port=0", "--remote-allow-origins=*",
     "--window-size=1400,1000",

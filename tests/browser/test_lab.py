@@ -176,7 +176,7 @@ class Notebook(unittest.TestCase):
         browser.wait(
             "[...document.querySelectorAll('.js-plotly-plot')].every(p => p.querySelector("
             "'.plot image, .plot path, .heatmaplayer image, .bars path, .lines path, .points path, .main-svg image, canvas'))",
-            30,
+            120,
             "marks in every figure",
         )
         return browser.evaluate("document.querySelectorAll('.js-plotly-plot').length")
