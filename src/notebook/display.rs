@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::channel::{Host, host, send};
 use super::message::Message;
+use crate::encode::thousands;
 
 /// One output in several forms; the notebook picks the richest it can draw.
 ///
@@ -172,19 +173,6 @@ impl std::fmt::Write for Capped {
         self.left_out += rest.chars().count();
         if self.left_out > COUNTED_CHARACTERS { Err(std::fmt::Error) } else { Ok(()) }
     }
-}
-
-/// A number with commas between its thousands.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
