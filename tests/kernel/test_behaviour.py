@@ -187,6 +187,20 @@ class Protocol(KernelTest):
         self.assertIn("zeros", content["matches"])
         self.assertEqual(code[content["cursor_start"]:content["cursor_end"]], "ze")
 
+    def test_completion_offers_what_a_cell_may_use(self):
+        self.ok("struct Sample { weight: f32, pub label: u8 }")
+        code = "let t = Tensor::zeros(1, DType::F32, &Device::Cpu)?; t."
+        names = self.shell(self.kernel.client.complete(code, len(code)))["matches"]
+        self.assertEqual(names, sorted(set(names)))
+        self.assertLessEqual({"matmul", "dtype", "sum_all", "clone"}, set(names))
+        self.assertFalse({"0", "storage", "layout", "op", "is_variable"} & set(names[:9]), names[:9])
+        code = "Tensor::zeros_"
+        names = self.shell(self.kernel.client.complete(code, len(code)))["matches"]
+        self.assertEqual(names, ["zeros_like"])
+        code = "let s = Sample { weight: 1., label: 2 }; s."
+        names = self.shell(self.kernel.client.complete(code, len(code)))["matches"]
+        self.assertEqual(names[:2], ["weight", "label"])
+
     def test_completion_counts_characters(self):
         code = "let s = \"λλλ\"; let t = Rng::se"
         content = self.shell(self.kernel.client.complete(code, len(code)))

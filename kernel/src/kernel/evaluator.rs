@@ -14,6 +14,7 @@ use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
+use super::completion::{Completer, Matches};
 use super::impls::Impls;
 use super::sink::Sink;
 use super::{bindings, failure, timing};
@@ -47,14 +48,6 @@ pub(crate) enum Job {
     Complete { code: String, position: usize, reply: oneshot::Sender<Option<Matches>> },
     /// Explain the code before a byte position: plain text and HTML.
     Inspect { code: String, position: usize, reply: oneshot::Sender<Option<(String, String)>> },
-}
-
-/// Completions for the bytes `start..end`: text and kind of each.
-#[derive(Debug)]
-pub(crate) struct Matches {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    pub(crate) items: Vec<(String, String)>,
 }
 
 /// Handle to the evaluator's thread.
@@ -96,6 +89,7 @@ fn serve(
 ) {
     let mut cells = PathBuf::new();
     let mut impls = Impls::default();
+    let mut completer = Completer::default();
     let mut context = place().and_then(|(folder, rest)| {
         cells = folder.join("cells");
         let (preparing, ready) = channel();
@@ -104,7 +98,7 @@ fn serve(
                 eprintln!("{error:#}");
             }
         });
-        let context = prepare(&folder, sink);
+        let context = prepare(&folder, sink, &mut completer);
         drop(preparing);
         context
     });
@@ -136,20 +130,9 @@ fn serve(
             }
             Job::Complete { code, position, reply } => {
                 let found = context.as_mut().ok().and_then(|context| {
-                    guarded(|| context.completions(&code, position).ok()).flatten()
+                    guarded(|| completer.matches(context, &code, position)).flatten()
                 });
-                let _ = reply.send(found.map(|found| {
-                    Matches {
-                        start: found.start_offset,
-                        end: found.end_offset,
-                        items: found
-                            .completions
-                            .into_iter()
-                            .map(|item| (name_alone(&item.code), item.kind.to_owned()))
-                            .filter(|(name, _)| !Impls::is_internal(name))
-                            .collect(),
-                    }
-                }));
+                let _ = reply.send(found);
             }
             Job::Inspect { code, position, reply } => {
                 let found = context.as_mut().ok().and_then(|context| {
@@ -159,11 +142,6 @@ fn serve(
             }
         }
     }
-}
-
-/// A completion without the names of a function's arguments, which nobody asked to be typed.
-fn name_alone(code: &str) -> String {
-    code.split_once('(').map_or(code, |(name, _)| name).to_owned()
 }
 
 /// The answer to a question; Stop is one too.
@@ -185,7 +163,11 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
-fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
+fn prepare(
+    folder: &Path,
+    sink: &Arc<Sink>,
+    completer: &mut Completer,
+) -> anyhow::Result<CommandContext> {
     let (listener, socket) = super::socket::listen(folder)?;
     let events = Arc::clone(sink);
     std::thread::spawn(move || receive(&listener, &events));
@@ -216,7 +198,7 @@ fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     // Rust-analyzer resolves the library's names, for two seconds: most users still read, and for
     // the others the first variable would take as much longer.
     let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
-    let _ = guarded(|| context.completions(probe, probe.len()));
+    let _ = guarded(|| completer.matches(&mut context, probe, probe.len()));
     Ok(context)
 }
 
@@ -317,14 +299,6 @@ fn without_own_dependency(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn completions_are_names() {
-        for (code, name) in [("zeros(shape, dtype)", "zeros"), ("F32", "F32"), ("vec![]", "vec![]")]
-        {
-            assert_eq!(name_alone(code), name);
-        }
-    }
 
     #[test]
     fn only_the_librarys_own_dependency_line_is_dropped() {

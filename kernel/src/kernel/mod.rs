@@ -8,6 +8,7 @@ mod bindings;
 mod capture;
 mod client;
 mod complete;
+mod completion;
 mod diagnostic;
 mod drawing;
 mod evaluator;
