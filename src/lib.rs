@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod from_numpy {}
 pub mod geometry;
 pub mod gguf;
+mod home;
 pub mod hub;
 pub mod linalg;
 #[doc = include_str!("methods.md")]

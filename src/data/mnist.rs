@@ -7,11 +7,11 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::embedded;
-use super::home::data_folder;
 use super::idx;
 use super::images::Images;
 use super::thumbnails::table;
 use crate::encode::thousands;
+use crate::home::data_folder;
 use crate::hub::{Hub, Source};
 use crate::notebook::MimeBundle;
 use crate::{Error, Result};
