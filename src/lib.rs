@@ -21,6 +21,7 @@ pub mod model;
 pub mod notebook;
 pub mod plot;
 pub mod prelude;
+mod provenance;
 pub mod random;
 pub mod sae;
 mod store;

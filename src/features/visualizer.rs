@@ -207,9 +207,10 @@ mod tests {
     use super::super::{MaxOptions, save_tables};
     use super::*;
     use crate::bilinear::tracer::Tracer;
+    use crate::hub::Repository;
     use crate::hub::tests::Server;
-    use crate::hub::{Repository, Source};
     use crate::model::HookPoint;
+    use crate::provenance::Source;
 
     fn model_that_speaks() -> Decoder {
         let tokenizer = Tokenizer::train(["of the king and the sea; of the king"], 270).unwrap();

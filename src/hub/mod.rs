@@ -34,7 +34,6 @@ mod cache;
 mod client;
 mod download;
 mod embedded;
-mod fetched;
 mod locate;
 mod names;
 mod remote;
@@ -42,9 +41,9 @@ mod repository;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use fetched::fetched;
+pub use crate::provenance::Source;
 pub(crate) use repository::Content;
-pub use repository::{Repository, Source};
+pub use repository::Repository;
 
 use std::env;
 use std::fmt;

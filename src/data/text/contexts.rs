@@ -19,7 +19,8 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::Tokens;
-use crate::hub::{Repository, Source};
+use crate::hub::Repository;
+use crate::provenance::Source;
 use crate::store::{Format, LOOKED_AT, mistaken, replace};
 use crate::{Error, Result};
 
