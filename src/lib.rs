@@ -3,7 +3,6 @@
 pub mod bilinear;
 pub mod data;
 mod device;
-mod encode;
 mod error;
 pub mod features;
 #[doc(hidden)]
@@ -20,12 +19,14 @@ pub mod methods {}
 pub mod model;
 pub mod notebook;
 pub mod plot;
+mod png;
 pub mod prelude;
 mod provenance;
 pub mod random;
 pub mod sae;
 mod store;
 mod tensors;
+mod text;
 pub mod toy;
 pub mod train;
 

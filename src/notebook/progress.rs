@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Host, host};
 use super::display::{DisplayHandle, MimeBundle};
 use super::interrupted;
-use crate::encode::escape;
+use crate::text::escape;
 
 const REDRAW: Duration = Duration::from_millis(100);
 const PLAIN_LINE: Duration = Duration::from_secs(5);

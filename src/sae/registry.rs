@@ -186,7 +186,7 @@ impl Registry {
         let html = format!(
             "<table><thead><tr><th>release</th><th>id</th><th>model</th><th>hook</th>\
              <th>family</th><th>L0</th></tr></thead><tbody>{rows}</tbody></table><p>{}</p>",
-            crate::encode::escape(&self.closing())
+            crate::text::escape(&self.closing())
         );
         MimeBundle::text(self.to_string()).html(html).show_as_result();
     }
@@ -225,7 +225,7 @@ impl Entry {
         let hook = self.hook.as_deref().unwrap_or_default();
         let cells = [&*self.release, &*self.id, &*self.model, hook, &*family, &*l0];
         let cells: String =
-            cells.iter().map(|cell| format!("<td>{}</td>", crate::encode::escape(cell))).collect();
+            cells.iter().map(|cell| format!("<td>{}</td>", crate::text::escape(cell))).collect();
         format!("<tr>{cells}</tr>")
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::encode::thousands;
 use crate::random::Rng;
+use crate::text::thousands;
 use crate::{Error, Result};
 
 /// A stream of tokens to train on or to measure on. A cheap handle.
