@@ -3,6 +3,7 @@
 pub mod bilinear;
 pub mod data;
 mod device;
+mod display;
 mod error;
 pub mod features;
 #[doc(hidden)]
@@ -21,6 +22,7 @@ pub mod notebook;
 pub mod plot;
 mod png;
 pub mod prelude;
+mod progress;
 mod provenance;
 pub mod random;
 pub mod sae;

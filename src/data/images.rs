@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::idx::{self, IdxImages};
 use super::thumbnails::table;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::provenance::Source;
 use crate::text::thousands;
 use crate::{Error, Result};

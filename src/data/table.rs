@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::path::Path;
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::store::replace;
 use crate::text::escape;
 use crate::{Error, Result};

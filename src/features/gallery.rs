@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use super::Histogram;
 use crate::data::text::VisibleToken;
+use crate::display::MimeBundle;
 use crate::model::HookPoint;
-use crate::notebook::MimeBundle;
 use crate::text::escape;
 
 /// Tokens that are shown before and after the most active one.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::gallery::{Example, FeatureView, Gallery};
 use super::{FeatureTable, max_activations};
 use crate::data::text::{Contexts, Tokenizer};
+use crate::display::MimeBundle;
 use crate::model::Decoder;
-use crate::notebook::MimeBundle;
 use crate::sae::Sae;
 use crate::{Error, Result};
 

@@ -8,7 +8,7 @@ use super::mixture::{Mixture, MixtureOptions};
 use super::points::Points;
 use super::separability::{Binning, Separability};
 use crate::Result;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::text::thousands;
 
 /// Whether points in the plane are one feature of two dimensions or two features of one: their

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use candle_core::DType;
 
 use super::{Decoder, Hooks, Sampling};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::text::escape;
 use crate::{Error, Result};
 

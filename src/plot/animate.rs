@@ -12,7 +12,7 @@ use super::panel::Mark;
 use super::plotly_text::themed;
 use super::raster::Canvas;
 use super::space::{Place, Space, SpaceStyle, project, reach};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::png::apng;
 use crate::text::base64;
 use crate::{Error, Result};

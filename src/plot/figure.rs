@@ -8,7 +8,7 @@ use super::animate::Film;
 use super::panel::{Block, ColourAxis, Mark, Node, Panel};
 use super::values::extent;
 use super::{gaps, page, pdf, picture, plotly_json, svg};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::text::base64;
 use crate::{Error, Result};
 

@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use super::{Family, Normalization};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::{Error, Result};
 
 /// Releases whose models were processed for training, and SAELens's name for how.

@@ -1,6 +1,7 @@
 //! Texts of equal length as tokens, stored as Parquet.
 
-use crate::notebook::{MimeBundle, interrupted};
+use crate::display::MimeBundle;
+use crate::progress::interrupted;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;

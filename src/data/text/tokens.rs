@@ -1,6 +1,6 @@
 //! A long text as tokens.
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use std::fmt;
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use candle_core::Tensor;
 
+use crate::display::MimeBundle;
 use crate::model::{Decoder, HookPoint, Hooks, Sampling};
-use crate::notebook::MimeBundle;
 use crate::text::escape;
 use crate::{Error, Result};
 
