@@ -3,7 +3,7 @@
 pub mod bilinear;
 pub mod data;
 mod device;
-mod encode;
+mod display;
 mod error;
 pub mod features;
 #[doc(hidden)]
@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod from_numpy {}
 pub mod geometry;
 pub mod gguf;
+mod home;
 pub mod hub;
 pub mod linalg;
 #[doc = include_str!("methods.md")]
@@ -19,11 +20,15 @@ pub mod methods {}
 pub mod model;
 pub mod notebook;
 pub mod plot;
+mod png;
 pub mod prelude;
+mod progress;
+mod provenance;
 pub mod random;
 pub mod sae;
 mod store;
 mod tensors;
+mod text;
 pub mod toy;
 pub mod train;
 

@@ -2,11 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use candle_core::{DType, Device, Tensor, Var, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn};
 
-use crate::notebook::MimeBundle;
-use crate::notebook::cell::Opened;
+use crate::display::MimeBundle;
 use crate::{Error, Result};
 
 /// Questions that people ask a tensor in a notebook; in scope with the prelude.
@@ -103,24 +102,6 @@ where
 /// What [`TensorExt::describe`] returns, and what a notebook shows of a tensor.
 #[derive(Debug, Clone)]
 pub struct TensorSummary(Tensor);
-
-impl<'a> Opened<'a, Tensor> {
-    /// Shows the tensor's [`TensorSummary`] as the value of the cell.
-    pub fn shown(self, _show: impl FnOnce(&'a Tensor)) {
-        if let Some(tensor) = self.value() {
-            MimeBundle::text(tensor.describe().to_string()).show_as_result();
-        }
-    }
-}
-
-impl<'a> Opened<'a, Var> {
-    /// Shows the variable's [`TensorSummary`] as the value of the cell.
-    pub fn shown(self, _show: impl FnOnce(&'a Var)) {
-        if let Some(variable) = self.value() {
-            MimeBundle::text(variable.as_tensor().describe().to_string()).show_as_result();
-        }
-    }
-}
 
 /// Range and mean of a tensor's finite entries, and how many are not finite.
 #[derive(Debug, Default, Clone, PartialEq)]

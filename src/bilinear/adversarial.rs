@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use super::Decomposition;
 use super::image::{ImageModel, Samples};
+use crate::display::MimeBundle;
 use crate::linalg::{matmul, pinv};
-use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
 /// An image that, added to any other, wakes one eigenvector of the target class and leaves those

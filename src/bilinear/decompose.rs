@@ -16,8 +16,9 @@ use candle_core::{DType, Tensor};
 
 use super::image::{ImageModel, Samples};
 use super::{Explanation, interactions, symmetrise};
+use crate::display::MimeBundle;
 use crate::linalg::{Eigh, eigh, matmul, matmul_nt, matmul_tn};
-use crate::notebook::{MimeBundle, Progress};
+use crate::progress::Progress;
 use crate::train::accuracy;
 use crate::{Error, Result};
 

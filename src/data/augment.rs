@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::random::Rng;
 use crate::{Error, Result};
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::idx;
 use super::images::Images;
-use crate::hub::Source;
+use crate::provenance::Source;
 use crate::{Error, Result};
 
 /// The training and the test part.

@@ -9,9 +9,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::idx::{self, IdxImages};
 use super::thumbnails::table;
-use crate::encode::thousands;
-use crate::hub::Source;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::provenance::Source;
+use crate::text::thousands;
 use crate::{Error, Result};
 
 /// Labelled grey-scale images: `pixels [n, 1, rows, columns]` in `[0, 1]` and `labels [n]`.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::embedded;
-use super::home::data_folder;
 use super::idx;
 use super::images::Images;
 use super::thumbnails::table;
-use crate::encode::thousands;
-use crate::hub::{Hub, Source};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::home::data_folder;
+use crate::hub::Hub;
+use crate::provenance::Source;
+use crate::text::thousands;
 use crate::{Error, Result};
 
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];

@@ -27,7 +27,6 @@
 
 mod augment;
 mod embedded;
-mod home;
 mod idx;
 mod images;
 mod mnist;
@@ -35,9 +34,8 @@ mod table;
 pub mod text;
 mod thumbnails;
 
+pub use crate::home::{data_folder, home};
 pub use augment::Augmentation;
-pub use home::{data_folder, home};
-pub(crate) use home::{expand_home, user_cache};
 pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};
 pub use table::{Cell, Table};

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::path::Path;
 
-use crate::encode::escape;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::store::replace;
+use crate::text::escape;
 use crate::{Error, Result};
 
 /// Rows that are shown before the middle of a table is left out.

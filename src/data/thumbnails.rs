@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::images::Images;
 use crate::Result;
-use crate::encode::escape;
-use crate::encode::{base64, png, thousands};
+use crate::png::png;
+use crate::text::escape;
+use crate::text::{base64, thousands};
 
 const PER_CLASS: usize = 14;
 const MOST_CLASSES: usize = 20;

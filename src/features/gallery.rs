@@ -4,9 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::Histogram;
 use crate::data::text::VisibleToken;
-use crate::encode::escape;
+use crate::display::MimeBundle;
 use crate::model::HookPoint;
-use crate::notebook::MimeBundle;
+use crate::text::escape;
 
 /// Tokens that are shown before and after the most active one.
 const AROUND: (usize, usize) = (14, 14);

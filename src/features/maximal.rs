@@ -12,7 +12,7 @@ use super::{FeatureTable, Histogram, Statistics};
 use crate::data::text::Contexts;
 use crate::error::check_sizes;
 use crate::model::{Decoder, HookPoint};
-use crate::notebook::{Progress, StopShield};
+use crate::progress::{Progress, StopShield};
 use crate::sae::{Codes, Sae};
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};

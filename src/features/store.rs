@@ -1,6 +1,6 @@
 //! Tables of maximal activations in files.
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;

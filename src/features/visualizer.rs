@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::gallery::{Example, FeatureView, Gallery};
 use super::{FeatureTable, max_activations};
 use crate::data::text::{Contexts, Tokenizer};
+use crate::display::MimeBundle;
 use crate::model::Decoder;
-use crate::notebook::MimeBundle;
 use crate::sae::Sae;
 use crate::{Error, Result};
 
@@ -207,9 +207,10 @@ mod tests {
     use super::super::{MaxOptions, save_tables};
     use super::*;
     use crate::bilinear::tracer::Tracer;
+    use crate::hub::Repository;
     use crate::hub::tests::Server;
-    use crate::hub::{Repository, Source};
     use crate::model::HookPoint;
+    use crate::provenance::Source;
 
     fn model_that_speaks() -> Decoder {
         let tokenizer = Tokenizer::train(["of the king and the sea; of the king"], 270).unwrap();

@@ -13,7 +13,7 @@ use super::band::Band;
 use super::mixture::MixtureOptions;
 use super::points::Points;
 use crate::linalg::Real;
-use crate::notebook::interrupted;
+use crate::progress::interrupted;
 use crate::{Error, Result};
 
 /// Points whose exponentials are taken together.

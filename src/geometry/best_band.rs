@@ -23,7 +23,8 @@ use rayon::prelude::*;
 
 use super::band::Band;
 use super::points::Points;
-use crate::notebook::{MimeBundle, interrupted};
+use crate::display::MimeBundle;
+use crate::progress::interrupted;
 use crate::{Error, Result};
 
 /// Intervals of angles at the start.

@@ -9,8 +9,8 @@ use super::ascent::{Ascent, Climber};
 use super::band::Band;
 use super::best_band::{BestBand, check_epsilon};
 use super::points::Points;
+use crate::display::MimeBundle;
 use crate::error::check_sizes;
-use crate::notebook::MimeBundle;
 use crate::random::Rng;
 use crate::{Error, Result};
 

@@ -8,8 +8,8 @@ use super::mixture::{Mixture, MixtureOptions};
 use super::points::Points;
 use super::separability::{Binning, Separability};
 use crate::Result;
-use crate::encode::thousands;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::text::thousands;
 
 /// Whether points in the plane are one feature of two dimensions or two features of one: their
 /// ε-mixture index and their separability index.

@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::explanatory::Explanatory;
 use super::principal::{Colouring, Principal};
+use crate::display::MimeBundle;
 use crate::linalg::{check_finite, lstsq, matmul};
-use crate::notebook::{MimeBundle, interrupted};
+use crate::progress::interrupted;
 use crate::{Error, Result};
 
 /// A representation explained by more and more functions of its inputs.

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use super::information::Table;
 use super::points::Points;
+use crate::display::MimeBundle;
 use crate::error::check_sizes;
-use crate::notebook::{MimeBundle, interrupted};
+use crate::progress::interrupted;
 use crate::{Error, Result};
 
 /// How rotated points are counted, and at which angles. Two binnings were used in the study:

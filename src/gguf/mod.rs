@@ -36,8 +36,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::display::MimeBundle;
 use crate::linalg::check_finite;
-use crate::notebook::{MimeBundle, safe_point};
+use crate::progress::safe_point;
 use crate::store::Blob;
 use crate::{Error, Result};
 

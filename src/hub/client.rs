@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::{Agent, Timeout};
 
-use crate::notebook::{Progress, interrupted};
+use crate::progress::{Progress, interrupted};
 use crate::{Error, Result};
 
 /// Bytes that are handed over at once.

@@ -17,7 +17,7 @@ use super::cache::CacheFolder;
 use super::client::{Client, Patience, Refusal};
 use super::names::Repo;
 use super::remote::About;
-use crate::notebook::Progress;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 const KILOBYTE: u64 = 1024;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cache::names_in;
 use super::embedded;
 use super::names::{Repo, similar, some_of};
-use crate::data::expand_home;
+use crate::home::expand_home;
 use crate::{Error, Result};
 
 /// The owner of the repositories that are part of the library.

@@ -34,7 +34,6 @@ mod cache;
 mod client;
 mod download;
 mod embedded;
-mod fetched;
 mod locate;
 mod names;
 mod remote;
@@ -42,9 +41,9 @@ mod repository;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use fetched::fetched;
+pub use crate::provenance::Source;
 pub(crate) use repository::Content;
-pub use repository::{Repository, Source};
+pub use repository::Repository;
 
 use std::env;
 use std::fmt;
@@ -55,7 +54,7 @@ use std::time::Duration;
 use self::cache::CacheFolder;
 use self::client::Patience;
 use self::names::{Repo, check_file_name};
-use crate::data::expand_home;
+use crate::home::expand_home;
 use crate::{Error, Result};
 
 /// Where hub files come from: an endpoint and a cache.
@@ -80,7 +79,7 @@ impl Hub {
         let folder = |name: &str| set(name).map(|path| expand_home(path.as_ref()));
         let home = match folder("HF_HOME") {
             Some(folder) => folder,
-            None => crate::data::user_cache()?.join("huggingface"),
+            None => crate::home::user_cache()?.join("huggingface"),
         };
         let cache = folder("HF_HUB_CACHE").or_else(|| folder("HUGGINGFACE_HUB_CACHE"));
         let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));

@@ -14,42 +14,9 @@ use super::locate::{Found, locate, no_file};
 use super::names::{Repo, check_file_name, some_of};
 use super::remote::Listing;
 use super::{Hub, embedded};
+use crate::provenance::Source;
 use crate::store::Blob;
 use crate::{Error, Result};
-
-/// Where data came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// It is part of the library.
-    Embedded {
-        /// What of the whole that is.
-        what: &'static str,
-    },
-    /// Files in a folder of this machine.
-    Folder(PathBuf),
-    /// One file of this machine.
-    File(PathBuf),
-    /// Files of a hub repository that were in this machine's cache.
-    Cache(String),
-    /// Files of a hub repository.
-    Hub(String),
-    /// Tensors made in memory.
-    Memory,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded { what } => write!(f, "embedded in eigenlens ({what})"),
-            Self::Folder(path) => write!(f, "folder {}", path.display()),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Cache(repo) => write!(f, "hub {repo}, in this machine's cache"),
-            Self::Hub(repo) => write!(f, "hub {repo}"),
-            Self::Memory => f.write_str("tensors in memory"),
-        }
-    }
-}
 
 /// A model or data set by name: one that is part of this library, a folder, or a repository of the
 /// hub (`owner/name`, or `datasets/owner/name`), looked for in this order.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, column_signs, flip_columns, row_major, values};
-use crate::notebook::{Progress, interruptible};
+use crate::progress::{Progress, interruptible};
 use crate::{Error, Result};
 
 /// How far a matrix may be from its transpose, relative to its largest entry: rounding of f32

@@ -6,7 +6,7 @@ use faer::Mat;
 use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, flip_columns, matrix, row_major};
 use crate::Result;
-use crate::notebook::interruptible;
+use crate::progress::interruptible;
 
 /// The thin decomposition `M = Q R` of an `m × n` matrix, `k = min(m, n)`.
 #[derive(Debug, Clone)]

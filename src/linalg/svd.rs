@@ -8,7 +8,7 @@ use faer::{Mat, MatRef, Par, Spec};
 
 use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, column_signs, flip_columns, matrix, row_major};
-use crate::notebook::interruptible;
+use crate::progress::interruptible;
 use crate::{Error, Result};
 
 /// The thin singular value decomposition `M = U Σ Vᵀ` of an `m × n` matrix, `k = min(m, n)`.

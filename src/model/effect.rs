@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use candle_core::DType;
 
 use super::{Decoder, Hooks, Sampling};
-use crate::encode::escape;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::text::escape;
 use crate::{Error, Result};
 
 /// How hooks change what a model says after a text: the tokens whose probabilities move most.

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::{Decoder, Hooks};
 use crate::data::text::Tokens;
 use crate::error::check_sizes;
-use crate::notebook::{OnStop, Progress, StopShield, safe_point};
+use crate::progress::{OnStop, Progress, StopShield, safe_point};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, Checkpoint, History, Optimizer, clip, cosine, gradients, warmup,

@@ -13,7 +13,7 @@ use super::place::Place;
 use super::precision::{is_half, widened};
 use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
 use crate::linalg::{can_fuse, fused, matmul_nt};
-use crate::notebook::safe_point;
+use crate::progress::safe_point;
 use crate::{Error, Result};
 
 /// One forward pass: the model, whether gradients flow, and what is looked at on the way.

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::past::Past;
 use super::{Decoder, Hooks};
-use crate::notebook::{OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::{Error, Result};
 

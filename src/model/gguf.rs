@@ -9,7 +9,7 @@ use super::text::Origin;
 use super::{Config, Decoder, DecoderLoader, Norm, Position, Rotary, Scaling};
 use crate::Result;
 use crate::gguf::{Gguf, Llama, Rope};
-use crate::hub::Source;
+use crate::provenance::Source;
 use crate::store::UnknownFields;
 
 impl Decoder {

@@ -5,9 +5,10 @@ use std::path::Path;
 use candle_core::{DType, Device};
 
 use super::decoder::check_float;
+use super::fetched::fetched;
 use super::{Decoder, families};
 use crate::Result;
-use crate::hub::{Repository, fetched};
+use crate::hub::Repository;
 use crate::store::UnknownFields;
 
 /// How to load a [`Decoder`], where [`Decoder::from_pretrained`] does not do what is wanted: another

@@ -18,6 +18,7 @@ mod config;
 mod decoder;
 mod effect;
 mod families;
+mod fetched;
 mod fit;
 mod forward;
 mod generate;

@@ -5,8 +5,8 @@ use std::fmt;
 use candle_core::DType;
 
 use super::{Activation, Decoder, Mlp, Norm};
-use crate::encode::thousands;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::text::thousands;
 
 /// The parts of a model with their shapes and numbers of parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]

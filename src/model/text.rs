@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use super::{Decoder, Hooks, Sampling};
 use crate::data::text::{Tokenizer, number, numbers};
 use crate::gguf::Gguf;
-use crate::hub::{Repository, Source};
+use crate::hub::Repository;
+use crate::provenance::Source;
 use crate::store::parse_json;
 use crate::{Error, Result};
 

@@ -19,8 +19,8 @@
 use std::error::Error;
 use std::fmt::{Debug, Display};
 
-use super::channel::{Host, host, send};
-use super::message::Message;
+use crate::display::message::Message;
+use crate::display::{Host, host, send};
 
 /// Gives access to the value of a cell's last expression.
 pub trait CellValue {

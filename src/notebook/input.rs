@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::sync::{Mutex, OnceLock};
 
-use super::channel::{Host, host};
-use super::message::{ANSWERS_VARIABLE, COLON, EVCXR_MARK};
+use crate::display::message::{ANSWERS_VARIABLE, COLON, EVCXR_MARK};
+use crate::display::{Host, host};
 use crate::{Error, Result};
 
 /// Shows `prompt` and returns the line that is typed, without its line end.

@@ -6,21 +6,10 @@
 //! program they become text.
 
 pub mod cell;
-mod channel;
-mod display;
 mod input;
-mod interrupt;
-mod interruptible;
-pub mod message;
-mod progress;
-mod safe_point;
 mod session;
-mod stopped;
+mod tensors;
 
-pub use display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
+pub use crate::display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output, message};
+pub use crate::progress::{OnStop, Progress, interrupted, stopped};
 pub use input::{input, password};
-pub use interrupt::interrupted;
-pub(crate) use interruptible::{interruptible, interruptible_by};
-pub use progress::Progress;
-pub(crate) use safe_point::{SafePoint, StopShield, safe_point};
-pub use stopped::{OnStop, stopped};

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::sync::Once;
 use std::time::Duration;
 
-use super::channel::{Host, host, send};
-use super::message::Message;
-use super::{input, interrupt};
+use super::input;
+use crate::display::message::Message;
+use crate::display::{Host, host, send};
+use crate::progress::{install_handler, reset};
 
 /// Connects this process to the kernel: Stop, panic reports, and text printed without a newline.
 /// The evaluation process calls it after loading the library; elsewhere it does nothing.
@@ -17,7 +18,7 @@ extern "C" fn eigenlens_attach() {
         return;
     }
     ONCE.call_once(|| {
-        interrupt::install_handler();
+        install_handler();
         input::prepare();
         std::panic::set_hook(Box::new(report_panic));
         // Rust holds standard output back until a newline; a person waits for the dots of `print!`.
@@ -46,7 +47,7 @@ fn report_panic(info: &std::panic::PanicHookInfo<'_>) {
 /// Called by the evaluation process before each cell.
 #[unsafe(no_mangle)]
 extern "C" fn eigenlens_cell_begin() {
-    interrupt::reset();
+    reset();
 }
 
 /// Called by the evaluation process after each cell: nothing printed may stay in a buffer.

@@ -12,8 +12,9 @@ use super::panel::Mark;
 use super::plotly_text::themed;
 use super::raster::Canvas;
 use super::space::{Place, Space, SpaceStyle, project, reach};
-use crate::encode::{apng, base64};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::png::apng;
+use crate::text::base64;
 use crate::{Error, Result};
 
 /// Pixels below the panels for the slider and the buttons.

@@ -8,7 +8,7 @@
 
 use serde_json::{Value, json};
 
-use crate::encode::base64;
+use crate::text::base64;
 
 /// Matrices with more cells than this are typed arrays.
 pub(super) const PLAIN: usize = 16_384;

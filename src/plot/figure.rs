@@ -8,8 +8,8 @@ use super::animate::Film;
 use super::panel::{Block, ColourAxis, Mark, Node, Panel};
 use super::values::extent;
 use super::{gaps, page, pdf, picture, plotly_json, svg};
-use crate::encode::base64;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
+use crate::text::base64;
 use crate::{Error, Result};
 
 /// A chart or several, drawn by plotly.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::figure::Figure;
 use super::plotly_json;
-use crate::encode::escape;
+use crate::text::escape;
 use crate::{Error, Result};
 
 /// Writes `figure` to `path`: to a file beside it first, which then takes its place.

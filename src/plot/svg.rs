@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::palette::TEXT;
 use super::raster::colour;
 use super::vector::{Anchor, Path, Raster, Shape, Step, Still, Text};
-use crate::encode::{base64, escape, png};
+use crate::png::png;
+use crate::text::{base64, escape};
 
 /// The picture with `title` for those who cannot see it.
 pub(super) fn document(still: &Still, title: &str) -> String {

@@ -11,9 +11,9 @@ use super::record::CENTRED;
 use super::{
     Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
 };
+use crate::display::MimeBundle;
 use crate::linalg::check_finite;
 use crate::model::HookPoint;
-use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
 /// A sparse autoencoder with m features of a d-dimensional activation, or a transcoder: what it

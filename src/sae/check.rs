@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::Sae;
 use crate::Result;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 
 /// How many times further than usual is far.
 const FAR: f64 = 5.0;

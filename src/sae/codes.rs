@@ -1,6 +1,6 @@
 //! Sparse activations of features.
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use std::fmt;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
 use crate::linalg::{check_finite, matmul_nt};
-use crate::notebook::safe_point;
+use crate::progress::safe_point;
 use crate::{Error, Result};
 
 /// Entries of the dense activations that are held at a time while encoding.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Family, TrainingRecord};
-use crate::hub::Source;
 use crate::model::HookPoint;
+use crate::provenance::Source;
 
 /// What is known of an [`Sae`](super::Sae) beside its weights.
 #[derive(Debug, Clone, Default, PartialEq)]

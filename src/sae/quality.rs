@@ -5,8 +5,8 @@ use std::fmt;
 use super::Sae;
 use crate::Result;
 use crate::data::text::Tokens;
+use crate::display::MimeBundle;
 use crate::model::{Decoder, Hooks};
-use crate::notebook::MimeBundle;
 
 /// A model's loss with and without an autoencoder in its place, in nats a token.
 #[derive(Debug, Clone, Copy, PartialEq)]

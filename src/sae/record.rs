@@ -6,8 +6,8 @@ use std::fmt;
 use candle_core::DType;
 use serde_json::{Map, Value};
 
-use crate::hub::Source;
 use crate::model::Decoder;
+use crate::provenance::Source;
 use crate::store::Fields;
 use crate::{Error, Result};
 

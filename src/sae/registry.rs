@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use super::{Family, Normalization};
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::{Error, Result};
 
 /// Releases whose models were processed for training, and SAELens's name for how.
@@ -186,7 +186,7 @@ impl Registry {
         let html = format!(
             "<table><thead><tr><th>release</th><th>id</th><th>model</th><th>hook</th>\
              <th>family</th><th>L0</th></tr></thead><tbody>{rows}</tbody></table><p>{}</p>",
-            crate::encode::escape(&self.closing())
+            crate::text::escape(&self.closing())
         );
         MimeBundle::text(self.to_string()).html(html).show_as_result();
     }
@@ -225,7 +225,7 @@ impl Entry {
         let hook = self.hook.as_deref().unwrap_or_default();
         let cells = [&*self.release, &*self.id, &*self.model, hook, &*family, &*l0];
         let cells: String =
-            cells.iter().map(|cell| format!("<td>{}</td>", crate::encode::escape(cell))).collect();
+            cells.iter().map(|cell| format!("<td>{}</td>", crate::text::escape(cell))).collect();
         format!("<tr>{cells}</tr>")
     }
 }

@@ -14,7 +14,7 @@ use super::select::Best;
 use super::{Activation, Encoder, Rescale, Sae};
 use crate::Result;
 use crate::linalg::{Packed, TileKernel, with_values};
-use crate::notebook::SafePoint;
+use crate::progress::SafePoint;
 
 /// Rows that one thread encodes at a time.
 const ROWS: usize = 128;

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 use super::{Blob, safetensors};
 use crate::linalg::check_finite;
-use crate::notebook::safe_point;
+use crate::progress::safe_point;
 use crate::{Error, Result};
 
 /// The type of a stored number, little-endian.

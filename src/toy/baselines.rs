@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Tensor};
 
 use super::streams::{COMPONENTS, RANDOM};
 use crate::linalg::{check_finite, eigh, matmul, matmul_nt, matmul_tn, unit_rows};
-use crate::notebook::Progress;
+use crate::progress::Progress;
 use crate::random::Rng;
 use crate::{Error, Result};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::sae::{Activation, Architecture, Codes, Sae, SaeWeights};
 use crate::{Error, Result};
 

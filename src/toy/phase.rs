@@ -7,7 +7,8 @@ use candle_core::{Device, Tensor};
 use super::grid::{DictionaryGrid, GridOptions};
 use super::metrics::mmcs;
 use super::superposition::Superposition;
-use crate::notebook::{MimeBundle, OnStop};
+use crate::display::MimeBundle;
+use crate::progress::OnStop;
 use crate::{Error, Result};
 
 /// How much of the truth dictionaries find, against the number of active features.

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::grid::DictionaryGrid;
 use super::metrics::{Quality, mmcs};
 use crate::Result;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 
 /// How every member of a [`DictionaryGrid`] does: matrices of a row a sparsity and a column a size.
 #[derive(Debug, Clone)]

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use super::correlation::{random_correlation, root};
 use super::streams::{CORRELATION, DIRECTIONS};
+use crate::display::MimeBundle;
 use crate::error::check_sizes;
 use crate::linalg::matmul;
-use crate::notebook::{MimeBundle, interrupted};
+use crate::progress::interrupted;
 use crate::random::Rng;
 use crate::sae::Codes;
 use crate::{Error, Result};

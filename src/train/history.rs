@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::data::Table;
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use crate::{Error, Result};
 
 /// Rows of a table before its middle is left out.

@@ -6,7 +6,7 @@ pub(crate) mod event;
 pub(crate) mod filter;
 // Shared with the library, where its items are public.
 #[allow(unreachable_pub)]
-#[path = "../../../src/notebook/message.rs"]
+#[path = "../../../src/display/message.rs"]
 pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod rebuild;

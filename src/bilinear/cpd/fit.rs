@@ -3,7 +3,7 @@
 use super::CpdModel;
 use super::similarity::{InteractionTensor, SimilarityGradients};
 use crate::bilinear::image::ImageModel;
-use crate::notebook::{OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::train::{History, MuonOptions, OptimizerKind, cosine};
 use crate::{Error, Result};
 

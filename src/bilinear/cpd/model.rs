@@ -6,8 +6,8 @@ use candle_core::{D, DType, Tensor, Var};
 
 use crate::bilinear::image::{ImageModel, Samples};
 use crate::bilinear::{interactions, symmetrise};
+use crate::display::MimeBundle;
 use crate::linalg::{matmul, matmul_nt};
-use crate::notebook::MimeBundle;
 use crate::random::Rng;
 use crate::train::accuracy;
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use super::ImageModel;
 use super::step::Step;
 use crate::data::{Augmentation, Images};
 use crate::linalg::check_finite;
-use crate::notebook::{OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, History, Optimizer, accuracy, check_labels, cosine, cross_entropy,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Samples;
 use crate::bilinear::{interactions, symmetrise};
+use crate::display::MimeBundle;
 use crate::error::check_sizes;
 use crate::linalg::{matmul, matmul_nt};
-use crate::notebook::MimeBundle;
 use crate::random::Rng;
 use crate::train::accuracy;
 use crate::{Error, Result};

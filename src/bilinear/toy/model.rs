@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::operation::{Operation, pairs};
 use crate::bilinear::{interactions, symmetrise};
+use crate::display::MimeBundle;
 use crate::linalg::matmul_nt;
-use crate::notebook::{MimeBundle, OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
     AdamW, AdamWOptions, History, Optimizer, cosine, gradients, mean_squared_error,

@@ -19,7 +19,7 @@ mod statistic;
 mod strongest;
 mod top;
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use candle_core::{DType, Tensor};
 use std::fmt;
 

@@ -6,7 +6,7 @@ use super::forms::Forms;
 use super::statistic::effective_rank;
 use super::{Statistic, Tracer};
 use crate::linalg::lanczos;
-use crate::notebook::Progress;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Estimates of the effective ranks of all output features.

@@ -6,7 +6,7 @@ use super::forms::Forms;
 use super::{FINEST, Tracer};
 use crate::bilinear::symmetrise;
 use crate::linalg::{eigvalsh_within, lanczos};
-use crate::notebook::{Progress, interrupted};
+use crate::progress::{Progress, interrupted};
 use crate::{Error, Result};
 
 /// A number that says something of an interaction matrix. With Q the matrix as the weights have

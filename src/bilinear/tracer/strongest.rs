@@ -1,6 +1,6 @@
 //! The strongest interactions of an output feature.
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use candle_core::{Device, Tensor};
 use std::fmt;
 

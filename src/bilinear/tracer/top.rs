@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::forms::Forms;
 use super::{Statistic, Tracer, write_list};
+use crate::display::MimeBundle;
 use crate::linalg::lanczos;
-use crate::notebook::{MimeBundle, Progress};
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Features that are looked at together at first, and at most: what the first ones reach is what

@@ -1,6 +1,7 @@
 //! Texts of equal length as tokens, stored as Parquet.
 
-use crate::notebook::{MimeBundle, interrupted};
+use crate::display::MimeBundle;
+use crate::progress::interrupted;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +20,8 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::Tokens;
-use crate::hub::{Repository, Source};
+use crate::hub::Repository;
+use crate::provenance::Source;
 use crate::store::{Format, LOOKED_AT, mistaken, replace};
 use crate::{Error, Result};
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::notebook::{Progress, interruptible_by};
+use crate::progress::{Progress, interruptible_by};
 use crate::{Error, Result};
 
 /// Texts of fewer bytes are encoded at once: they take a fraction of a second.

@@ -15,8 +15,9 @@ use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
 use super::pieces::{Spelling, readable};
 use super::settings::{Ends, ends_of_template};
 use super::visible::{Piece, sign_of_hole};
+use crate::display::MimeBundle;
 use crate::hub::Repository;
-use crate::notebook::{MimeBundle, interrupted};
+use crate::progress::interrupted;
 use crate::store::replace;
 use crate::{Error, Result};
 

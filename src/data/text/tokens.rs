@@ -1,13 +1,13 @@
 //! A long text as tokens.
 
-use crate::notebook::MimeBundle;
+use crate::display::MimeBundle;
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::encode::thousands;
 use crate::random::Rng;
+use crate::text::thousands;
 use crate::{Error, Result};
 
 /// A stream of tokens to train on or to measure on. A cheap handle.

@@ -21,7 +21,7 @@ mod magnitude;
 mod ritz;
 mod start;
 
-use crate::notebook::Progress;
+use crate::progress::Progress;
 use crate::{Error, Result};
 use rayon::prelude::*;
 

@@ -4,9 +4,9 @@ use std::fmt::{self, Write as _};
 
 use candle_core::{DType, Tensor};
 
+use crate::display::MimeBundle;
 use crate::model::parameters::NormWeights;
 use crate::model::{Cache, Decoder, HookPoint, Hooks, Norm};
-use crate::notebook::MimeBundle;
 use crate::{Error, Result};
 
 /// Shares of the parts of a model in a logit, or in the difference of two.

@@ -4,9 +4,9 @@ use std::fmt::{self, Write as _};
 
 use candle_core::Tensor;
 
-use crate::encode::escape;
+use crate::display::MimeBundle;
 use crate::model::{Decoder, HookPoint, Hooks, Sampling};
-use crate::notebook::MimeBundle;
+use crate::text::escape;
 use crate::{Error, Result};
 
 /// The most probable next tokens after each layer.

@@ -5,8 +5,9 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 
 use super::scalar;
+use crate::display::MimeBundle;
 use crate::model::{Decoder, HookPoint, Hooks};
-use crate::notebook::{MimeBundle, OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::{Error, Result};
 
 /// Positions that are patched in one pass, each in a copy of the texts.

@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::foreign::{UNQUANTISED, is_missing, without_weights};
-use crate::hub::{Content, Repository, Source};
+use crate::hub::{Content, Repository};
+use crate::provenance::Source;
 use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
 

@@ -28,7 +28,7 @@ use super::record::model_name;
 use super::{Origin, Sae, TrainingRecord};
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
-use crate::notebook::{OnStop, Progress, StopShield};
+use crate::progress::{OnStop, Progress, StopShield};
 use crate::train::{Checkpoint, History, cosine, warmup};
 use crate::{Error, Result};
 
@@ -48,7 +48,7 @@ impl Sae {
     /// folder, a fit that was cut off goes on when it is called again with the same model and options,
     /// and ends with the same weights as without the break.
     ///
-    /// When Stop is pressed, [`OnStop`](crate::notebook::OnStop) says what is returned; by default the
+    /// When Stop is pressed, [`OnStop`](crate::progress::OnStop) says what is returned; by default the
     /// call fails, so that a `save` after it does not run, and `stopped::<(Sae, History)>()` returns
     /// the autoencoder as far as it was trained.
     ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::check_sizes;
 use crate::model::HookPoint;
-use crate::notebook::OnStop;
+use crate::progress::OnStop;
 use crate::train::check_rate;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use candle_core::Device;
 
 use super::place::Place;
 use super::{Draft, Family, Request};
-use crate::data::expand_home;
+use crate::home::expand_home;
 use crate::hub::Repository;
 use crate::sae::origin::Note;
 use crate::sae::{Entry, Normalization, Sae, registry};

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use candle_core::Device;
 
-use crate::hub::{Content, Repository, Source};
+use crate::hub::{Content, Repository};
+use crate::provenance::Source;
 use crate::store::{Blob, Fields, Loaded, Tensors, read_npz, read_torch};
 use crate::{Error, Result};
 

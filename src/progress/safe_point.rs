@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::interrupted;
+use super::interrupt::interrupted;
 use crate::{Error, Result};
 
 thread_local! {

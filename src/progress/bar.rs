@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::channel::{Host, host};
-use super::display::{DisplayHandle, MimeBundle};
-use super::interrupted;
-use crate::encode::escape;
+use super::interrupt::interrupted;
+use crate::display::{DisplayHandle, Host, MimeBundle, host};
+use crate::text::escape;
 
 const REDRAW: Duration = Duration::from_millis(100);
 const PLAIN_LINE: Duration = Duration::from_secs(5);

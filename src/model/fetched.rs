@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::data_folder;
+use crate::home::data_folder;
 use crate::{Error, Result};
 
 /// A model of one file.

@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::channel::{Host, host, send};
-use super::message::Message;
+use crate::display::message::Message;
+use crate::display::{Host, host, send};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static ACKNOWLEDGED: AtomicBool = AtomicBool::new(false);
@@ -31,12 +31,12 @@ pub fn interrupted() -> bool {
 }
 
 /// Takes the flag down: a new cell begins.
-pub(super) fn reset() {
+pub(crate) fn reset() {
     REQUESTED.store(false, Ordering::Relaxed);
     ACKNOWLEDGED.store(false, Ordering::Relaxed);
 }
 
-pub(super) fn install_handler() {
+pub(crate) fn install_handler() {
     extern "C" fn on_interrupt(_signal: libc::c_int) {
         REQUESTED.store(true, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::channel::{Host, host, send};
 use super::message::Message;
-use crate::encode::thousands;
+use crate::text::thousands;
 
 /// One output in several forms; the notebook picks the richest it can draw.
 ///

@@ -1,15 +1,9 @@
-//! What outputs are made of: PNG and base64 for pictures inside HTML, numbers for people.
+//! Pictures as PNG files in memory, still and animated.
 
 use std::io::Write;
 
-use base64::Engine as _;
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use rayon::prelude::*;
-
-/// Standard base64 with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
 
 /// A PNG with one byte a pixel, row-major: an index into a palette, of which one place may be
 /// see-through, or a grey value without one.
@@ -96,36 +90,11 @@ fn chunk(file: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) {
     file.extend(checksum.sum().to_be_bytes());
 }
 
-/// A text as HTML and SVG show it.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// `12345` as `12,345`.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read;
 
     use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_000), "1,000");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-    }
 
     #[test]
     fn an_animated_png_holds_its_frames_in_order() {

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::interrupted;
+use super::interrupt::interrupted;
 use crate::{Error, Result};
 
 /// How often a waiting call looks whether Stop was pressed.

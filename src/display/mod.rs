@@ -1,0 +1,12 @@
+//! What is shown while code runs: a bundle of MIME types, in a cell or as text in a program.
+//!
+//! Under the eigenlens kernel everything goes through one line protocol on standard output
+//! ([`mod@message`]), so that prints and displays keep their order. Under the stock `evcxr_jupyter`
+//! displays fall back to its protocol; in an ordinary program they become text.
+
+mod bundle;
+mod channel;
+pub mod message;
+
+pub use bundle::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
+pub(crate) use channel::{Host, host, send};
