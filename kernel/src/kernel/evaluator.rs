@@ -98,7 +98,7 @@ fn serve(
                 eprintln!("{error:#}");
             }
         });
-        let context = prepare(&folder, sink, &mut completer);
+        let context = prepare(&folder, sink);
         drop(preparing);
         context
     });
@@ -163,11 +163,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
-fn prepare(
-    folder: &Path,
-    sink: &Arc<Sink>,
-    completer: &mut Completer,
-) -> anyhow::Result<CommandContext> {
+fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     let (listener, socket) = super::socket::listen(folder)?;
     let events = Arc::clone(sink);
     std::thread::spawn(move || receive(&listener, &events));
@@ -198,7 +194,7 @@ fn prepare(
     // Rust-analyzer resolves the library's names, for two seconds: most users still read, and for
     // the others the first variable would take as much longer.
     let probe = "let probe = Tensor::zeros(1, DType::F32, &Device::Cpu)?; probe.";
-    let _ = guarded(|| completer.matches(&mut context, probe, probe.len()));
+    let _ = guarded(|| context.completions(probe, probe.len()));
     Ok(context)
 }
 
