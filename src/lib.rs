@@ -1,6 +1,7 @@
 //! Rust notebooks for mechanistic interpretability.
 
 pub mod bilinear;
+mod check;
 pub mod data;
 mod device;
 mod display;

@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::check::check_finite;
 use crate::display::MimeBundle;
-use crate::linalg::check_finite;
 use crate::progress::safe_point;
 use crate::store::Blob;
 use crate::{Error, Result};

@@ -47,7 +47,7 @@ pub(crate) use fused::{Kernel, Real, can_fuse, fused, with_values};
 pub(crate) use lanes::{add_scaled, dot, squares, wide};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
-pub(crate) use matrix::{check_finite, unit_rows};
+pub(crate) use matrix::unit_rows;
 pub(crate) use memory::keep_freed_memory;
 pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};

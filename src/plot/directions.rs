@@ -9,6 +9,7 @@ use super::imshow::imshow;
 use super::palette::SERIES;
 use super::panel::{Block, Mark, Panel};
 use super::space::{Place, Space};
+use crate::check::check_all_finite;
 use crate::sae::Codes;
 use crate::{Error, Result};
 
@@ -170,8 +171,6 @@ fn places(what: &str, vectors: &Tensor) -> Result<Vec<Place>> {
         return Err(Error::shape(what, "[n, 3], as three dimensions can be drawn", vectors.dims()));
     }
     let rows: Vec<Vec<f64>> = vectors.to_dtype(DType::F64)?.to_vec2()?;
-    if let Some(index) = rows.iter().flatten().position(|value| !value.is_finite()) {
-        return Err(Error::NonFinite { what: what.to_owned(), index });
-    }
+    check_all_finite(what, rows.iter().flatten())?;
     Ok(rows.iter().map(|row| [row[0], row[1], row[2]]).collect())
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::check::check_all_finite;
 use crate::{Error, Result};
 
 /// A number that a chart can show. `None` is a gap, like NaN.
@@ -187,10 +188,7 @@ pub(super) fn check(what: &str, values: &[f64]) -> Result<()> {
     if values.is_empty() {
         return Err(Error::invalid(what, "at least one number", "none"));
     }
-    match values.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
-        None => Ok(()),
-    }
+    check_all_finite(what, values)
 }
 
 /// Smallest and largest of finite numbers; `None` where there is none.

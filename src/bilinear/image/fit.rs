@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor, Var};
 
 use super::ImageModel;
 use super::step::Step;
+use crate::check::check_finite;
 use crate::data::{Augmentation, Images};
-use crate::linalg::check_finite;
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
