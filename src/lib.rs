@@ -7,6 +7,7 @@ mod device;
 mod display;
 mod error;
 pub mod features;
+pub mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc = include_str!("from_numpy.md")]

@@ -184,7 +184,7 @@ impl<S: Into<String>, V: IntoValues, const N: usize> IntoSeries for [(S, V); N] 
 }
 
 /// Refuses empty data and data with NaN or infinity, where an order or a size is needed.
-pub(super) fn check(what: &str, values: &[f64]) -> Result<()> {
+pub(crate) fn check(what: &str, values: &[f64]) -> Result<()> {
     if values.is_empty() {
         return Err(Error::invalid(what, "at least one number", "none"));
     }
