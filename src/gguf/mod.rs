@@ -1,4 +1,4 @@
-//! GGUF files: models as llama.cpp keeps them, weights, sizes and tokenizer in one file.
+//! GGUF files: the container in which llama.cpp keeps a model, weights, sizes and tokenizer in one.
 //!
 //! ```text
 //! "GGUF", version, numbers of tensors and of entries
@@ -16,17 +16,14 @@
 //! [`Decoder::from_gguf`](crate::model::Decoder::from_gguf) makes a model of a file.
 
 mod dequantise;
-mod llama;
 mod parse;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
-mod tokenizer;
 mod types;
 mod value;
 
-pub(crate) use llama::{Llama, Rope};
 pub use types::TensorType;
 pub use value::{Array, Value};
 

@@ -173,7 +173,7 @@ fn no_damage_makes_a_panic_or_a_wait() {
             }
             assert!(
                 gguf.tokenizer().is_err()
-                    && super::Llama::new(&gguf, UnknownFields::Refuse).is_err()
+                    && crate::model::GgufLlama::new(&gguf, UnknownFields::Refuse).is_err()
             );
         }
     };

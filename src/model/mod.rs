@@ -43,6 +43,8 @@ pub use analysis::{
 pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
+#[cfg(test)]
+pub(crate) use families::GgufLlama;
 pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, Hooks};

@@ -5,6 +5,7 @@ mod bilinear;
 mod fields;
 mod foreign;
 mod gemma2;
+mod gguf_llama;
 mod gpt2;
 mod gpt_neox;
 mod inert;
@@ -28,6 +29,7 @@ use crate::{Error, Result};
 pub(super) use bilinear::fields as bilinear_fields;
 use fields::Fields;
 use foreign::{ENCODER_DECODER, kind_of, without_config};
+pub(crate) use gguf_llama::GgufLlama;
 use weights::Weights;
 
 pub(super) const CONFIG: &str = "config.json";
