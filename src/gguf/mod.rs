@@ -18,9 +18,7 @@
 mod dequantise;
 mod parse;
 #[cfg(test)]
-pub(crate) mod sample;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod value;
 

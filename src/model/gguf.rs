@@ -69,7 +69,7 @@ mod tests {
 
     use super::super::{Config, Norm, Position, Rotary, Scaling};
     use super::*;
-    use crate::gguf::sample::Sample;
+    use crate::gguf::tests::sample::Sample;
     use crate::random::Rng;
 
     const CPU: &Device = &Device::Cpu;

@@ -40,4 +40,4 @@ pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
 pub use schedule::{cosine, warmup};
 
 #[cfg(test)]
-pub(crate) mod finite_difference;
+pub(crate) mod tests;

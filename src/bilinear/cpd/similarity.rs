@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::bilinear::image::ImageConfig;
-    use crate::train::finite_difference::assert_equal_differences;
+    use crate::train::tests::assert_equal_differences;
 
     fn pair() -> (ImageModel, CpdModel) {
         let config =

@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::bilinear::image::{ImageConfig, ImageModel};
-    use crate::train::finite_difference::assert_gradients;
+    use crate::train::tests::assert_gradients;
 
     const SMALL: ImageConfig = ImageConfig {
         height: 3,

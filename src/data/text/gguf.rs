@@ -237,7 +237,7 @@ impl Gguf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::sample::Sample;
+    use crate::gguf::tests::sample::Sample;
 
     const TOKENS: [&str; 18] = [
         "<s>", "<user>", "a", "b", "c", "Ġ", "1", "2", "ab", "Ġa", "ĠĠ", "12", "'", "s", "'s",

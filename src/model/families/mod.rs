@@ -13,8 +13,6 @@ pub(super) mod llama;
 #[cfg(test)]
 mod tests;
 mod weights;
-#[cfg(test)]
-mod wild_tests;
 
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
