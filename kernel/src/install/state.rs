@@ -157,8 +157,8 @@ fn cache_folder() -> Result<PathBuf> {
     Ok(if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") })
 }
 
-/// The folder with the project's sources: its root has the library, `notebooks/` and
-/// `environment/`.
+/// The folder with the project's sources: its root has the library, `notebooks/`, `environment/` and
+/// `tools/`.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkout {
     root: PathBuf,
@@ -196,12 +196,18 @@ impl Checkout {
 
     /// A file of `environment/`, which must be there.
     pub(crate) fn environment(&self, name: &str) -> Result<PathBuf> {
-        let path = self.root.join("environment").join(name);
+        self.file("environment", name)
+    }
+
+    /// A script of `tools/`, which must be there.
+    pub(crate) fn tool(&self, name: &str) -> Result<PathBuf> {
+        self.file("tools", name)
+    }
+
+    fn file(&self, folder: &str, name: &str) -> Result<PathBuf> {
+        let path = self.root.join(folder).join(name);
         if !path.is_file() {
-            bail!(
-                "{} is missing; restore it with: git checkout environment/{name}",
-                path.display()
-            );
+            bail!("{} is missing; restore it with: git checkout {folder}/{name}", path.display());
         }
         Ok(path)
     }
