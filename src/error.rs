@@ -86,14 +86,6 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
-/// Fails for the first of some named sizes that is zero.
-pub(crate) fn check_sizes(sizes: &[(&str, usize)]) -> Result<()> {
-    match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((what, _)) => Err(Error::invalid(*what, "at least 1", 0)),
-        None => Ok(()),
-    }
-}
-
 impl Error {
     /// An [`Error::Io`] closure for `map_err`.
     pub fn io<'a>(

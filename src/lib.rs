@@ -1,11 +1,13 @@
 //! Rust notebooks for mechanistic interpretability.
 
 pub mod bilinear;
+mod check;
 pub mod data;
 mod device;
 mod display;
 mod error;
 pub mod features;
+pub mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc = include_str!("from_numpy.md")]

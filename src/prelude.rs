@@ -7,6 +7,9 @@ pub use crate::bilinear::tracer::{Directions, Statistic, Tracer};
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist, Table};
 pub use crate::features::{MaxOptions, Visualizer, max_activations};
+pub use crate::figures::{
+    plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_samples,
+};
 pub use crate::geometry::{
     BestBand, Binning, Cloud, Colouring, Explanatory, Mixture, MixtureOptions, Reducibility,
     Regression, Separability,
@@ -17,9 +20,7 @@ pub use crate::model::{
 };
 pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{
-    self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_directions,
-    plot_eigenspectrum, plot_explanation, plot_heat_maps, plot_recovery, plot_samples, scatter,
-    stack,
+    self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_heat_maps, scatter, stack,
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};

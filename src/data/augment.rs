@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+use crate::check::check_not_negative;
 use crate::display::MimeBundle;
 use crate::random::Rng;
 use crate::{Error, Result};
@@ -56,7 +57,7 @@ impl Augmentation {
     /// section 4, <https://arxiv.org/abs/2410.08417>).
     pub fn noise(std: f64) -> Self {
         Self::new(format!("noise({std})"), move |batch, rng| {
-            positive("the deviation of the noise", std)?;
+            check_not_negative("the deviation of the noise", std)?;
             let mut values: Vec<f32> = batch.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
             rng.add_normal(&mut values, std as f32);
             let noisy = Tensor::from_vec(values, batch.shape(), batch.device())?;
@@ -87,7 +88,7 @@ impl Augmentation {
     /// host.
     pub fn rotate(most: f64) -> Self {
         Self::new(format!("rotate({most})"), move |batch, rng| {
-            positive("the largest angle", most)?;
+            check_not_negative("the largest angle", most)?;
             let angle = || (2.0 * f64::from(rng.unit()) - 1.0) * most.to_radians();
             map_images(batch, angle, |angle, plane| plane.rotated(*angle))
         })
@@ -130,13 +131,6 @@ impl fmt::Debug for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Augmentation({})", self.name)
     }
-}
-
-fn positive(what: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    Err(Error::invalid(what, "0 or a finite number above it", value))
 }
 
 /// One channel of one image.

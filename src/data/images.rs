@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::idx::{self, IdxImages};
 use super::thumbnails::table;
+use crate::check::check_all_finite;
 use crate::display::MimeBundle;
 use crate::provenance::Source;
 use crate::text::thousands;
@@ -69,9 +70,7 @@ impl Images {
             return Err(Error::invalid(format!("label {index}"), expected, values[index]));
         }
         let values = pixels.flatten_all()?.to_vec1::<f32>()?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NonFinite { what: "pixels".into(), index });
-        }
+        check_all_finite("pixels", &values)?;
         Ok(Self { pixels, labels, classes, source: Source::Memory })
     }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value};
 
 use super::channel::{Host, host, send};
-use super::message::Message;
 use crate::text::thousands;
+use eigenlens_common::message::Message;
 
 /// One output in several forms; the notebook picks the richest it can draw.
 ///

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::message::{KERNEL_VARIABLE, Message, PREFIX};
+use eigenlens_common::message::{KERNEL_VARIABLE, Message, PREFIX};
 
 /// Where the code runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

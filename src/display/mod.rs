@@ -6,7 +6,8 @@
 
 mod bundle;
 mod channel;
-pub mod message;
+
+pub use eigenlens_common::message;
 
 pub use bundle::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
 pub(crate) use channel::{Host, host, send};

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::histogram::BINS;
 use super::{FeatureTable, Histogram, Statistics};
+use crate::check::check_sizes;
 use crate::data::text::Contexts;
-use crate::error::check_sizes;
 use crate::model::{Decoder, HookPoint};
 use crate::progress::{Progress, StopShield};
 use crate::sae::{Codes, Sae};

@@ -12,7 +12,7 @@ use super::Histogram;
 use super::histogram::BINS;
 use crate::hub::Repository;
 use crate::model::HookPoint;
-use crate::sae::formats::scope;
+use crate::sae::folder_point;
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
 
@@ -112,7 +112,7 @@ pub fn save_tables(folder: impl AsRef<Path>, tables: &[FeatureTable]) -> Result<
     }
     let mut tensors = HashMap::new();
     for table in tables {
-        let name = scope::folder_point(table.point)?;
+        let name = folder_point(table.point)?;
         let (m, cpu) = (table.features, &Device::Cpu);
         let wide: Vec<i64> = table.contexts.iter().map(|context| i64::from(*context)).collect();
         let contexts = Tensor::from_vec(wide, (table.examples(), m), cpu)?;
@@ -145,7 +145,7 @@ pub fn load_tables(folder: impl AsRef<Path>, points: &[HookPoint]) -> Result<Vec
 }
 
 fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureTable> {
-    let name = scope::folder_point(point)?;
+    let name = folder_point(point)?;
     let table = tensors
         .any(&name)
         .ok_or_else(|| Error::format(path, format!("a table `{name}`"), "no such table"))?;

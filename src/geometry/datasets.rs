@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::error::check_sizes;
+use crate::check::check_sizes;
 use crate::random::Rng;
 
 /// A synthetic data set of the reducibility study, drawn with a seed.

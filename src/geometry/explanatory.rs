@@ -4,8 +4,7 @@ use std::f64::consts::TAU;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::check_sizes;
-use crate::linalg::check_finite;
+use crate::check::{check_finite, check_sizes};
 use crate::{Error, Result};
 
 /// A named function of the inputs: one column or several, a row for each input, f64.

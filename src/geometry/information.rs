@@ -8,6 +8,7 @@
 //! holds one point by chance looks like a rule. [`grassberger`] estimates the entropies with a
 //! correction for that.
 
+use crate::check::check_not_negative;
 use crate::{Error, Result};
 
 /// Mutual information in nats of a table of counts, `columns` to a row, row-major.
@@ -29,9 +30,7 @@ use crate::{Error, Result};
 /// or not finite, or if they are all 0.
 pub fn mutual_information(counts: &[f64], columns: usize, floor: f64) -> Result<f64> {
     let table = Table::of(counts, columns)?;
-    if !(floor >= 0.0 && floor.is_finite()) {
-        return Err(Error::invalid("the floor of mutual information", "0 or more", floor));
-    }
+    check_not_negative("`floor` of mutual information", floor)?;
     Ok(table.information(floor))
 }
 

@@ -9,8 +9,8 @@ use super::ascent::{Ascent, Climber};
 use super::band::Band;
 use super::best_band::{BestBand, check_epsilon};
 use super::points::Points;
+use crate::check::{check_positive, check_sizes};
 use crate::display::MimeBundle;
-use crate::error::check_sizes;
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -42,10 +42,7 @@ impl MixtureOptions {
     pub(super) fn check(&self) -> Result<()> {
         check_epsilon(self.epsilon)?;
         check_sizes(&[("steps", self.steps), ("restarts", self.restarts)])?;
-        if self.rate > 0.0 && self.rate.is_finite() {
-            return Ok(());
-        }
-        Err(Error::invalid("the learning rate of an ascent", "positive", self.rate))
+        check_positive("`rate`", self.rate)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::check::check_all_finite;
 use crate::{Error, Result};
 
 /// Points of a tensor `[n, 2]`, finite and not all the same.
@@ -25,9 +26,7 @@ impl Points {
             return Err(Error::shape(WHAT, "at least two different points", tensor.dims()));
         }
         let flat: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        if let Some(index) = flat.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NonFinite { what: WHAT.to_owned(), index });
-        }
+        check_all_finite(WHAT, &flat)?;
         if flat.chunks_exact(2).all(|point| point == &flat[..2]) {
             let found = format!("{count} times ({}, {})", flat[0], flat[1]);
             return Err(Error::invalid(WHAT, "at least two different points", found));

@@ -6,8 +6,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::explanatory::Explanatory;
 use super::principal::{Colouring, Principal};
+use crate::check::check_finite;
 use crate::display::MimeBundle;
-use crate::linalg::{check_finite, lstsq, matmul};
+use crate::linalg::{lstsq, matmul};
 use crate::progress::interrupted;
 use crate::{Error, Result};
 

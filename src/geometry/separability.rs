@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::information::Table;
 use super::points::Points;
+use crate::check::{check_not_negative, check_positive, check_sizes};
 use crate::display::MimeBundle;
-use crate::error::check_sizes;
 use crate::progress::interrupted;
 use crate::{Error, Result};
 
@@ -74,15 +74,10 @@ impl Binning {
             let expected = format!("at least {}, the bins of an axis", self.bins);
             return Err(Error::invalid("the number of points", expected, points));
         }
-        if let BinRange::MeanSquare(reach) | BinRange::RootMeanSquare(reach) = self.range
-            && !(reach > 0.0 && reach.is_finite())
-        {
-            return Err(Error::invalid("the range of the bins", "positive", reach));
+        if let BinRange::MeanSquare(reach) | BinRange::RootMeanSquare(reach) = self.range {
+            check_positive("`range`", reach)?;
         }
-        if self.floor >= 0.0 && self.floor.is_finite() {
-            return Ok(());
-        }
-        Err(Error::invalid("the floor of a binning", "0 or more", self.floor))
+        check_not_negative("`floor`", self.floor)
     }
 
     /// The `i`-th angle in radians.

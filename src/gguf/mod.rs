@@ -1,4 +1,4 @@
-//! GGUF files: models as llama.cpp keeps them, weights, sizes and tokenizer in one file.
+//! GGUF files: the container in which llama.cpp keeps a model, weights, sizes and tokenizer in one.
 //!
 //! ```text
 //! "GGUF", version, numbers of tensors and of entries
@@ -16,17 +16,12 @@
 //! [`Decoder::from_gguf`](crate::model::Decoder::from_gguf) makes a model of a file.
 
 mod dequantise;
-mod llama;
 mod parse;
 #[cfg(test)]
-pub(crate) mod sample;
-#[cfg(test)]
-mod tests;
-mod tokenizer;
+pub(crate) mod tests;
 mod types;
 mod value;
 
-pub(crate) use llama::{Llama, Rope};
 pub use types::TensorType;
 pub use value::{Array, Value};
 
@@ -36,8 +31,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::check::check_finite;
 use crate::display::MimeBundle;
-use crate::linalg::check_finite;
 use crate::progress::safe_point;
 use crate::store::Blob;
 use crate::{Error, Result};

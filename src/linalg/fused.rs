@@ -3,107 +3,11 @@
 //! Composed of tensor operations, a softmax or a norm writes and reads its operands half a dozen
 //! times, and training spends more time on that than on its matrix products.
 
-use candle_core::cpu::erf::erf_f64;
-use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, Layout, Shape, Storage, Tensor, WithDType, bail,
-};
-use faer::traits::ComplexField;
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Storage, Tensor, bail};
 
-use crate::{Error, Result};
-
-/// f32 or f64.
-pub(crate) trait Real: WithDType + ComplexField {
-    /// The square root.
-    fn root(self) -> Self;
-    /// Replaces each value by its exponential, to about one unit in the last place.
-    fn exp_all(values: &mut [Self]);
-    /// Replaces each value by its hyperbolic tangent, to a few units in the last place.
-    fn tanh_all(values: &mut [Self]);
-    /// Replaces each value by its error function; in f32 to 6e-7.
-    fn erf_all(values: &mut [Self]);
-}
-
-impl Real for f64 {
-    fn root(self) -> Self {
-        self.sqrt()
-    }
-
-    fn exp_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = value.exp());
-    }
-
-    fn tanh_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = value.tanh());
-    }
-
-    fn erf_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = erf_f64(*value));
-    }
-}
-
-impl Real for f32 {
-    fn root(self) -> Self {
-        self.sqrt()
-    }
-
-    /// Without a call or a branch, so that the compiler does several at once.
-    fn exp_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = exp(*value));
-    }
-
-    fn tanh_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = tanh(*value));
-    }
-
-    fn erf_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = erf(*value));
-    }
-}
-
-/// `eˣ = 2ⁿ eʳ` with `n` the integer nearest to `x/ln 2`, and `eʳ` by its Taylor polynomial on
-/// `|r| ≤ ln 2/2`. NaN stays NaN.
-fn exp(x: f32) -> f32 {
-    /// Added to a number, it leaves the nearest integer in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts: n times the first is exact.
-    const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
-    let x = if x < -87.0 { -87.0 } else { x };
-    let x = if x > 88.0 { 88.0 } else { x };
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = x - n * LN_2.0 - n * LN_2.1;
-    let series = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-    let power = series.iter().fold(1.0 / 5040.0, |sum, term| sum * r + term);
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
-    power * f32::from_bits(exponent << 23)
-}
-
-/// `1 − 2/(e^(2x) + 1)`, which cancels for small x: there the Taylor series.
-fn tanh(x: f32) -> f32 {
-    const SERIES: [f32; 7] = [
-        -929_569.0 / 638_512_875.0,
-        21_844.0 / 6_081_075.0,
-        -1_382.0 / 155_925.0,
-        62.0 / 2_835.0,
-        -17.0 / 315.0,
-        2.0 / 15.0,
-        -1.0 / 3.0,
-    ];
-    let size = x.abs();
-    let large = 1.0 - 2.0 / (exp(2.0 * size) + 1.0);
-    let square = size * size;
-    let small = size + size * square * SERIES.iter().fold(0.0, |sum, term| sum * square + term);
-    (if size < 0.5 { small } else { large }).copysign(x)
-}
-
-/// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
-fn erf(x: f32) -> f32 {
-    const TERMS: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
-    let size = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * size);
-    let series = t * TERMS.iter().fold(0.0, |sum, term| sum * t + term);
-    (1.0 - series * exp(-size * size)).copysign(x)
-}
+use super::host::dense;
+use super::math::Real;
+use crate::Result;
 
 /// A function of one tensor, and its gradient.
 pub(crate) trait Kernel: Send + Sync + 'static {
@@ -128,16 +32,6 @@ pub(crate) fn can_fuse(x: &Tensor) -> bool {
 /// `kernel` of `x`, f32 or f64 on the CPU.
 pub(crate) fn fused<K: Kernel>(x: &Tensor, kernel: K) -> Result<Tensor> {
     Ok(x.contiguous()?.apply_op1(Fused(kernel))?)
-}
-
-/// What `look` makes of the values of an f32 tensor on the CPU, row by row.
-pub(crate) fn with_values<R>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(values)) => Ok(look(dense(values, layout)?)),
-        _ => Err(Error::invalid("a tensor", "f32 on the CPU", tensor.dtype().as_str())),
-    }
 }
 
 struct Fused<K>(K);
@@ -183,46 +77,5 @@ impl<K: Kernel> CustomOp1 for Fused<K> {
             _ => bail!("the gradient of {} needs f32 or f64 on the CPU", K::NAME),
         };
         Ok(Some(gradient))
-    }
-}
-
-fn dense<'a, T>(values: &'a [T], layout: &Layout) -> candle_core::Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => bail!("a fused operation needs a contiguous tensor"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exponentials_are_right_to_the_last_digits() {
-        let mut worst = 0f64;
-        for i in -8700..=8800 {
-            let x = i as f32 / 100.0;
-            let expected = f64::from(x).exp();
-            worst = worst.max((f64::from(exp(x)) / expected - 1.0).abs());
-        }
-        assert!(worst < 2.5e-7, "{worst}");
-        assert_eq!(exp(0.0), 1.0);
-        assert!(exp(-1e30) < 1e-37 && exp(f32::NAN).is_nan());
-    }
-
-    #[test]
-    fn tangents_and_error_functions_are_right() {
-        let (mut tangent, mut error) = (0f64, 0f64);
-        for i in -2000..=2000 {
-            let x = i as f32 / 200.0;
-            let exact = f64::from(x).tanh();
-            let gap = (f64::from(tanh(x)) - exact).abs();
-            tangent = tangent.max(gap / exact.abs().max(1e-30));
-            error = error.max((f64::from(erf(x)) - erf_f64(f64::from(x))).abs());
-        }
-        assert!(tangent < 5e-7, "{tangent}");
-        assert!(error < 6e-7, "{error}");
-        assert!(tanh(f32::NAN).is_nan() && erf(f32::NAN).is_nan());
-        assert_eq!((tanh(100.0), tanh(-100.0), erf(10.0)), (1.0, -1.0, 1.0));
     }
 }

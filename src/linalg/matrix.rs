@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use faer::{Mat, MatRef};
 
+use crate::check::check_all_finite;
 use crate::{Error, Result};
 
 /// A dense f64 matrix on the host, with the dtype and device its results go back to.
@@ -34,10 +35,8 @@ pub(super) fn values(what: &str, tensor: &Tensor) -> Result<Vec<f64>> {
         return Err(Error::shape(what, "at least one row and one column", tensor.dims()));
     }
     let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
-        None => Ok(values),
-    }
+    check_all_finite(what, &values)?;
+    Ok(values)
 }
 
 /// The rows of a matrix, each divided by its length.
@@ -85,20 +84,5 @@ pub(super) fn flip_columns(matrix: &mut Mat<f64>, signs: &[f64]) {
         for row in 0..matrix.nrows() {
             matrix[(row, column)] *= sign;
         }
-    }
-}
-
-/// Fails where `tensor` (f32 or f64) holds NaN or infinity, naming `what`.
-pub(crate) fn check_finite(what: &str, tensor: &Tensor) -> Result<()> {
-    let flat = tensor.flatten_all()?;
-    // A sum is cheap and finite unless something is wrong, or has overflowed: then look closely.
-    let sum = flat.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    if sum.is_finite() {
-        return Ok(());
-    }
-    let values: Vec<f64> = flat.to_dtype(DType::F64)?.to_vec1()?;
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
-        None => Ok(()),
     }
 }

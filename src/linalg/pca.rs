@@ -5,8 +5,8 @@ use std::fmt;
 use candle_core::{D, DType, Tensor};
 
 use super::svd;
+use crate::check::check_sizes;
 use crate::display::MimeBundle;
-use crate::error::check_sizes;
 use crate::{Error, Result};
 
 /// The principal components of a cloud of points, the ones with the largest variance first.

@@ -1,6 +1,6 @@
 //! What a decoder is made of.
 
-use crate::error::check_sizes;
+use crate::check::check_sizes;
 use crate::{Error, Result};
 
 /// Sizes and parts of a [`Decoder`](super::Decoder).

@@ -322,7 +322,7 @@ impl fmt::Display for Decoder {
 mod tests {
     use super::*;
     use crate::model::{Activation, HookPoint, Mlp, Norm};
-    use crate::train::finite_difference::assert_gradients;
+    use crate::train::tests::assert_gradients;
 
     fn config() -> Config {
         Config { vocab: 13, context: 10, ..Config::bilinear(2, 2, 8, 6) }

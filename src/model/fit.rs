@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use candle_core::{DType, Tensor};
 
 use super::{Decoder, Hooks};
+use crate::check::check_sizes;
 use crate::data::text::Tokens;
-use crate::error::check_sizes;
 use crate::progress::{OnStop, Progress, StopShield, safe_point};
 use crate::random::Rng;
 use crate::train::{

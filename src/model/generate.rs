@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::past::Past;
 use super::{Decoder, Hooks};
+use crate::check::check_not_negative;
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::{Error, Result};
@@ -33,9 +34,7 @@ impl Sampling {
     /// A temperature that is negative or not a number, a `top_k` of zero, logits that hold NaN or
     /// are no vector.
     pub fn probabilities(&self, logits: &Tensor) -> Result<Vec<f64>> {
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return Err(Error::invalid("the temperature", "zero or positive", self.temperature));
-        }
+        check_not_negative("`temperature`", self.temperature)?;
         if self.top_k == Some(0) {
             return Err(Error::invalid("top_k", "at least 1", 0));
         }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 
-use super::families::{ignored_note, llama};
+use super::families::{GgufLlama, ignored_note, llama};
 use super::text::Origin;
-use super::{Config, Decoder, DecoderLoader, Norm, Position, Rotary, Scaling};
+use super::{Decoder, DecoderLoader};
 use crate::Result;
-use crate::gguf::{Gguf, Llama, Rope};
+use crate::gguf::Gguf;
 use crate::provenance::Source;
 use crate::store::UnknownFields;
 
@@ -41,8 +41,8 @@ impl Decoder {
         unknown: UnknownFields,
     ) -> Result<Self> {
         let gguf = Gguf::open(path)?;
-        let mut model = Llama::new(&gguf, unknown)?;
-        let config = config(&model);
+        let mut model = GgufLlama::new(&gguf, unknown)?;
+        let config = model.config();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let origin = Origin {
             source: Source::File(gguf.path().to_owned()),
@@ -61,37 +61,15 @@ impl Decoder {
     }
 }
 
-fn config(model: &Llama) -> Config {
-    let scaling = match model.rope {
-        Rope::Plain => Scaling::None,
-        Rope::Linear(factor) => Scaling::Linear { factor },
-        Rope::Llama3 { factor, low, high, original } => {
-            Scaling::Llama3 { factor, low, high, original }
-        }
-    };
-    let usual = model.d_head * model.heads == model.d_model;
-    Config {
-        kv_heads: (model.kv_heads != model.heads).then_some(model.kv_heads),
-        d_head: (!usual).then_some(model.d_head),
-        context: model.context,
-        vocab: model.vocab,
-        norm: Norm::RmsGain { eps: model.eps },
-        position: Position::Rotary(Rotary { scaling, ..Rotary::new(model.rope_base) }),
-        qkv_bias: model.qkv_bias,
-        attention_bias: model.attention_bias,
-        tied: model.tied,
-        ..Config::llama(model.layers, model.heads, model.d_model, model.d_hidden)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use candle_core::Tensor;
 
+    use super::super::{Config, Norm, Position, Rotary, Scaling};
     use super::*;
-    use crate::gguf::sample::Sample;
+    use crate::gguf::tests::sample::Sample;
     use crate::random::Rng;
 
     const CPU: &Device = &Device::Cpu;

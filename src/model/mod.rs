@@ -23,8 +23,6 @@ mod fit;
 mod forward;
 mod generate;
 mod gguf;
-#[cfg(test)]
-mod half_tests;
 mod hooks;
 mod kernels;
 mod loader;
@@ -35,6 +33,8 @@ mod place;
 mod point;
 pub(crate) mod precision;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use analysis::{
@@ -43,6 +43,8 @@ pub use analysis::{
 pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
+#[cfg(test)]
+pub(crate) use families::GgufLlama;
 pub use fit::TrainOptions;
 pub use generate::Sampling;
 pub use hooks::{Cache, Hooks};

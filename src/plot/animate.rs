@@ -25,13 +25,13 @@ const LAST: u16 = 2_000;
 
 /// What moves in a figure.
 #[derive(Debug, Clone)]
-pub(super) struct Film {
+pub(crate) struct Film {
     /// What the frames are counted in: "epoch".
-    pub(super) unit: String,
+    pub(crate) unit: String,
     /// One a frame.
-    pub(super) labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     /// For each frame the places of every mark that moves.
-    pub(super) frames: Vec<Vec<Vec<Place>>>,
+    pub(crate) frames: Vec<Vec<Vec<Place>>>,
 }
 
 impl Film {

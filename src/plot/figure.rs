@@ -35,18 +35,18 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone)]
 pub struct Figure {
-    pub(super) root: Block,
+    pub(crate) root: Block,
     pub(super) colours: Vec<ColourAxis>,
     pub(super) title: Option<String>,
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
-    pub(super) film: Option<Film>,
+    pub(crate) film: Option<Film>,
     pub(super) layout_patch: Value,
     pub(super) trace_patch: Value,
 }
 
 impl Figure {
-    pub(super) fn of(root: Block, colours: Vec<ColourAxis>) -> Self {
+    pub(crate) fn of(root: Block, colours: Vec<ColourAxis>) -> Self {
         Self {
             root,
             colours,
@@ -60,7 +60,7 @@ impl Figure {
     }
 
     /// A figure of one panel.
-    pub(super) fn single(panel: Panel) -> Self {
+    pub(crate) fn single(panel: Panel) -> Self {
         Self::of(Block::of(vec![panel], 1), Vec::new())
     }
 

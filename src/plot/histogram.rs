@@ -20,14 +20,14 @@ const LIMIT: usize = 10_000;
 
 /// What one series of a histogram counts.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pub(super) name: String,
     pub(super) values: Arc<[f64]>,
 }
 
 /// Number of bins and their range, where they are chosen.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Bins {
+pub(crate) struct Bins {
     count: Option<usize>,
     range: Option<(f64, f64)>,
 }

@@ -49,7 +49,7 @@ pub fn imshow(image: &Tensor) -> Result<Figure> {
 }
 
 /// The images in a tensor `[height, width]` or `[n, height, width]`, coloured by axis `colour`.
-pub(super) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<Image>> {
+pub(crate) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<Image>> {
     let (rows, columns) = match *tensor.dims() {
         [rows, columns] | [_, rows, columns] if tensor.elem_count() > 0 => (rows, columns),
         _ => {
@@ -83,7 +83,7 @@ pub(super) fn images(what: &str, tensor: &Tensor, colour: usize) -> Result<Vec<I
 }
 
 /// A panel with one image whose longer side is at most `side` pixels.
-pub(super) fn picture(image: Image, side: f64) -> Panel {
+pub(crate) fn picture(image: Image, side: f64) -> Panel {
     let axis = Axis { whole: true, ..Axis::default() };
     let size = image.size(side);
     Panel { marks: vec![Mark::Image(image)], x: axis.clone(), y: axis, size, ..Panel::default() }

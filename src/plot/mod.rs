@@ -9,10 +9,6 @@
 //! | [`line()`], [`bar`], [`scatter`] | curves, bars, points |
 //! | [`histogram`] | how often values occur |
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
-//! | [`plot_eigenspectrum`] | eigenvalues with their strongest eigenvectors |
-//! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
-//! | [`plot_directions`], [`plot_samples`] | vectors in three dimensions, and samples of them |
-//! | [`plot_recovery`] | atoms that approach them over training, an animation |
 //! | [`plot_heat_maps`] | matrices with scales of their own and numbers in the cells |
 //! | [`Figure::from_trace`] | any trace of the [`plotly`] crate |
 //!
@@ -46,11 +42,10 @@ mod animate;
 mod arrange;
 mod charts;
 mod compose;
-mod directions;
 mod encode;
-mod explanation;
 mod figure;
 mod gaps;
+mod heat_maps;
 mod histogram;
 mod imshow;
 mod ndarray_values;
@@ -64,14 +59,11 @@ mod plotly_json;
 mod plotly_text;
 mod plotly_traces;
 mod raster;
-mod reducibility;
-mod residuals;
 mod scale;
 mod space;
-mod spectrum;
 mod svg;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ticks;
 mod values;
 mod vector;
@@ -79,12 +71,18 @@ mod vector;
 pub use animate::AnimatedPicture;
 pub use charts::{bar, line, scatter};
 pub use compose::{beside, grid, stack};
-pub use directions::{plot_directions, plot_heat_maps, plot_recovery, plot_samples};
-pub use explanation::plot_explanation;
 pub use figure::Figure;
+pub use heat_maps::plot_heat_maps;
 pub use histogram::{IntoSamples, histogram};
 pub use imshow::imshow;
 pub use plotly;
 pub use scale::Scale;
-pub use spectrum::plot_eigenspectrum;
 pub use values::{IntoSeries, IntoValues, Named, Number};
+
+// Parts of figures, for `figures`.
+pub(crate) use animate::Film;
+pub(crate) use imshow::{images, picture};
+pub(crate) use palette::{NEGATIVE, POSITIVE, SERIES};
+pub(crate) use panel::{Block, ColourAxis, Image, Mark, Node, Panel, Series, Style};
+pub(crate) use space::{Place, Space};
+pub(crate) use values::check as check_numbers;

@@ -4,7 +4,7 @@
 /// 3 : 1 on white and on JupyterLab's dark #111111. The first four can be told apart by readers
 /// with any kind of dichromacy; within so narrow a range of lightness no fifth can, so dashes and
 /// symbols take part too.
-pub(super) const SERIES: [&str; 8] =
+pub(crate) const SERIES: [&str; 8] =
     ["#0072b2", "#c58700", "#009e73", "#c0609c", "#d55e00", "#3b9bd6", "#8a8a8a", "#7d7d00"];
 
 /// Dashes of lines in order, as lengths in pixels of ink and gap in turn; the first is solid.
@@ -33,8 +33,8 @@ const SYMBOLS: [Symbol; 8] = [
 
 /// Blue for what adds, red for what subtracts: the ends of [`Scale::RdBu`](super::Scale::RdBu),
 /// where they have enough contrast on white and on black.
-pub(super) const POSITIVE: &str = "#2f86bd";
-pub(super) const NEGATIVE: &str = "#d6604d";
+pub(crate) const POSITIVE: &str = "#2f86bd";
+pub(crate) const NEGATIVE: &str = "#d6604d";
 
 /// Text where the page gives no colour of its own: 4.5 : 1 on white. No one colour reaches 4.5 on
 /// both white and #111111 (4.35 is the most), so wherever a page has themes [`TEXT_CSS`] is used.
@@ -46,7 +46,7 @@ pub(super) const AXIS: &str = "rgba(128,128,128,0.6)";
 
 /// The form of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Symbol {
+pub(crate) enum Symbol {
     Circle,
     Square,
     Diamond,
@@ -114,8 +114,8 @@ impl Symbol {
 
 /// How a series is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Look {
-    pub(super) ink: &'static str,
+pub(crate) struct Look {
+    pub(crate) ink: &'static str,
     pub(super) dash: &'static [f64],
     pub(super) symbol: Symbol,
 }

@@ -16,43 +16,43 @@ const MARKED: usize = 24;
 
 /// One pair of axes and what is drawn on it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Panel {
-    pub(super) title: Option<String>,
-    pub(super) marks: Vec<Mark>,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
+pub(crate) struct Panel {
+    pub(crate) title: Option<String>,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
     /// Plotting area wanted, in pixels.
-    pub(super) size: (f64, f64),
+    pub(crate) size: (f64, f64),
     /// Whether what is in three dimensions is seen from one side and cannot be turned.
-    pub(super) flat: bool,
+    pub(crate) flat: bool,
     /// One unit is as long along x as along y.
-    pub(super) equal: bool,
+    pub(crate) equal: bool,
     /// Whether the line y = x is drawn.
-    pub(super) diagonal: bool,
-    pub(super) legend_title: Option<String>,
+    pub(crate) diagonal: bool,
+    pub(crate) legend_title: Option<String>,
     /// What a histogram counts.
-    pub(super) samples: Vec<Sample>,
-    pub(super) bins: Bins,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) bins: Bins,
 }
 
 /// One axis of a panel.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Axis {
-    pub(super) title: Option<String>,
+pub(crate) struct Axis {
+    pub(crate) title: Option<String>,
     /// Names of the positions 0, 1, 2, …
-    pub(super) labels: Option<Vec<String>>,
-    pub(super) log: bool,
-    pub(super) range: Option<(f64, f64)>,
-    pub(super) hide_ticks: bool,
+    pub(crate) labels: Option<Vec<String>>,
+    pub(crate) log: bool,
+    pub(crate) range: Option<(f64, f64)>,
+    pub(crate) hide_ticks: bool,
     /// The x axis above the panel instead of below.
-    pub(super) on_top: bool,
+    pub(crate) on_top: bool,
     /// Only whole numbers make sense on this axis.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// What is drawn.
 #[derive(Debug, Clone)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     Image(Image),
     Series(Series),
     Space(Space),
@@ -62,21 +62,21 @@ pub(super) enum Mark {
 
 /// A matrix as coloured cells, row 0 at the top.
 #[derive(Debug, Clone)]
-pub(super) struct Image {
-    pub(super) values: Arc<[f32]>,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+pub(crate) struct Image {
+    pub(crate) values: Arc<[f32]>,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
     /// Index into the figure's colour axes.
-    pub(super) colour: usize,
+    pub(crate) colour: usize,
     /// Colours of the cells, in place of values.
-    pub(super) rgb: Option<Arc<[[u8; 3]]>>,
+    pub(crate) rgb: Option<Arc<[[u8; 3]]>>,
     /// Whether the cells hold their numbers.
-    pub(super) numbers: bool,
+    pub(crate) numbers: bool,
 }
 
 impl Image {
     /// The value of a cell; `None` where it is masked or not finite.
-    pub(super) fn cell(&self, i: usize) -> Option<f64> {
+    pub(crate) fn cell(&self, i: usize) -> Option<f64> {
         let value = *self.values.get(i)?;
         cell_gap(value).is_none().then_some(f64::from(value))
     }
@@ -84,25 +84,25 @@ impl Image {
 
 /// Points, joined or not, or bars.
 #[derive(Debug, Clone)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) style: Style,
-    pub(super) x: Vec<f64>,
-    pub(super) y: Vec<f64>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) style: Style,
+    pub(crate) x: Vec<f64>,
+    pub(crate) y: Vec<f64>,
     /// Colour, dash and symbol where they are not given by the order of the series.
-    pub(super) look: Option<Look>,
+    pub(crate) look: Option<Look>,
     /// One hover text a point.
-    pub(super) texts: Option<Vec<String>>,
+    pub(crate) texts: Option<Vec<String>>,
     /// One number a point, shown on this colour axis.
-    pub(super) shades: Option<(usize, Vec<f64>)>,
+    pub(crate) shades: Option<(usize, Vec<f64>)>,
     /// How wide a bar is along x, if that is not left to the page.
-    pub(super) bar: Option<f64>,
+    pub(crate) bar: Option<f64>,
     /// Whether points of a short line have dots.
-    pub(super) dotted: bool,
+    pub(crate) dotted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Line,
     /// A line that keeps its height up to the next point.
     Steps,
@@ -111,7 +111,7 @@ pub(super) enum Style {
 }
 
 impl Series {
-    pub(super) fn new(style: Style, name: impl Into<String>, x: Vec<f64>, y: Vec<f64>) -> Self {
+    pub(crate) fn new(style: Style, name: impl Into<String>, x: Vec<f64>, y: Vec<f64>) -> Self {
         Self {
             name: name.into(),
             style,
@@ -126,18 +126,18 @@ impl Series {
     }
 
     /// A colour of its own, with dash and symbol of the first series.
-    pub(super) fn ink(self, ink: &'static str) -> Self {
+    pub(crate) fn ink(self, ink: &'static str) -> Self {
         self.looks(ink, 0)
     }
 
     /// A colour of its own, with dash and symbol of the `form`-th series.
-    pub(super) fn looks(mut self, ink: &'static str, form: usize) -> Self {
+    pub(crate) fn looks(mut self, ink: &'static str, form: usize) -> Self {
         self.look = Some(Look { ink, ..Look::of(form) });
         self
     }
 
     /// The points that have a place on axes `x` and `y`, with their index.
-    pub(super) fn drawn<'a>(
+    pub(crate) fn drawn<'a>(
         &'a self,
         x: &'a Axis,
         y: &'a Axis,
@@ -148,7 +148,7 @@ impl Series {
 
     /// Which points of a line have dots: all of a short line, and those between two gaps, which
     /// would not be seen otherwise.
-    pub(super) fn dots(&self, x: &Axis, y: &Axis) -> Vec<usize> {
+    pub(crate) fn dots(&self, x: &Axis, y: &Axis) -> Vec<usize> {
         let gap = |i: usize| i >= self.y.len() || self.gap(i, x, y).is_some();
         let alone = |i: usize| (i == 0 || gap(i - 1)) && gap(i + 1);
         let short = self.y.len() <= MARKED;
@@ -162,33 +162,33 @@ impl Series {
 
 /// A panel or a block of panels.
 #[derive(Debug, Clone)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Panel(Box<Panel>),
     Block(Block),
 }
 
 /// Nodes in rows of `columns`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Block {
-    pub(super) title: Option<String>,
-    pub(super) items: Vec<Node>,
-    pub(super) columns: usize,
+pub(crate) struct Block {
+    pub(crate) title: Option<String>,
+    pub(crate) items: Vec<Node>,
+    pub(crate) columns: usize,
     /// Panels of one kind: ticks and axis titles at the outer panels only, zoom in step.
-    pub(super) facets: bool,
+    pub(crate) facets: bool,
     /// Colour axis whose bar stands to the right.
-    pub(super) bar: Option<usize>,
+    pub(crate) bar: Option<usize>,
     /// Least room before, width, and room after every column, shared with blocks above and below.
-    pub(super) least: Vec<[f64; 3]>,
+    pub(crate) least: Vec<[f64; 3]>,
 }
 
 impl Block {
-    pub(super) fn of(panels: Vec<Panel>, columns: usize) -> Self {
+    pub(crate) fn of(panels: Vec<Panel>, columns: usize) -> Self {
         let items = panels.into_iter().map(|p| Node::Panel(Box::new(p))).collect();
         Self { items, columns, ..Self::default() }
     }
 
     /// Calls `visit` for every panel, in reading order.
-    pub(super) fn each_panel<'a>(&'a self, visit: &mut impl FnMut(&'a Panel)) {
+    pub(crate) fn each_panel<'a>(&'a self, visit: &mut impl FnMut(&'a Panel)) {
         for item in &self.items {
             match item {
                 Node::Panel(panel) => visit(panel),
@@ -197,7 +197,7 @@ impl Block {
         }
     }
 
-    pub(super) fn each_panel_mut(&mut self, visit: &mut impl FnMut(&mut Panel)) {
+    pub(crate) fn each_panel_mut(&mut self, visit: &mut impl FnMut(&mut Panel)) {
         for item in &mut self.items {
             match item {
                 Node::Panel(panel) => visit(panel),
@@ -206,7 +206,7 @@ impl Block {
         }
     }
 
-    pub(super) fn each_block_mut(&mut self, visit: &mut impl FnMut(&mut Block)) {
+    pub(crate) fn each_block_mut(&mut self, visit: &mut impl FnMut(&mut Block)) {
         visit(self);
         for item in &mut self.items {
             if let Node::Block(block) = item {
@@ -217,28 +217,28 @@ impl Block {
 }
 
 impl Panel {
-    pub(super) fn image(&self) -> Option<&Image> {
+    pub(crate) fn image(&self) -> Option<&Image> {
         self.marks.iter().find_map(|mark| match mark {
             Mark::Image(image) => Some(image),
             _ => None,
         })
     }
 
-    pub(super) fn series(&self) -> impl Iterator<Item = &Series> {
+    pub(crate) fn series(&self) -> impl Iterator<Item = &Series> {
         self.marks.iter().filter_map(|mark| match mark {
             Mark::Series(series) => Some(series),
             _ => None,
         })
     }
 
-    pub(super) fn series_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+    pub(crate) fn series_mut(&mut self) -> impl Iterator<Item = &mut Series> {
         self.marks.iter_mut().filter_map(|mark| match mark {
             Mark::Series(series) => Some(series),
             _ => None,
         })
     }
 
-    pub(super) fn spaces(&self) -> impl Iterator<Item = &Space> {
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = &Space> {
         self.marks.iter().filter_map(|mark| match mark {
             Mark::Space(space) => Some(space),
             _ => None,
@@ -246,12 +246,12 @@ impl Panel {
     }
 
     /// The series with their looks, in order.
-    pub(super) fn looks(&self) -> impl Iterator<Item = (&Series, Look)> {
+    pub(crate) fn looks(&self) -> impl Iterator<Item = (&Series, Look)> {
         self.series().enumerate().map(|(i, s)| (s, s.look.unwrap_or(Look::of(i))))
     }
 
     /// Name, look and form of what a legend has to tell apart.
-    pub(super) fn names(&self) -> Vec<(&str, Look, Style)> {
+    pub(crate) fn names(&self) -> Vec<(&str, Look, Style)> {
         let series = self.looks().map(|(s, look)| (s.name.as_str(), look, s.style));
         let spaces = self.spaces().map(|space| {
             (space.name.as_str(), Look { ink: space.ink, ..Look::of(0) }, Style::Line)
@@ -260,12 +260,12 @@ impl Panel {
     }
 
     /// Whether a legend tells the series apart.
-    pub(super) fn has_legend(&self) -> bool {
+    pub(crate) fn has_legend(&self) -> bool {
         self.names().len() > 1
     }
 
     /// What stands above the legend: the title chosen, or a word where the names are bare numbers.
-    pub(super) fn legend_heading(&self) -> Option<&str> {
+    pub(crate) fn legend_heading(&self) -> Option<&str> {
         let numbers = || self.names().iter().all(|(name, ..)| name.parse::<f64>().is_ok());
         match &self.legend_title {
             Some(title) => Some(title),
@@ -274,12 +274,12 @@ impl Panel {
     }
 
     /// What the x axis covers.
-    pub(super) fn x_extent(&self) -> (f64, f64) {
+    pub(crate) fn x_extent(&self) -> (f64, f64) {
         self.extents().0
     }
 
     /// What the y axis covers, from bottom to top for series.
-    pub(super) fn y_extent(&self) -> (f64, f64) {
+    pub(crate) fn y_extent(&self) -> (f64, f64) {
         self.extents().1
     }
 
@@ -310,7 +310,7 @@ impl Panel {
     }
 
     /// The ends of the line y = x within the panel; `None` where it does not pass.
-    pub(super) fn diagonal_ends(&self) -> Option<(f64, f64)> {
+    pub(crate) fn diagonal_ends(&self) -> Option<(f64, f64)> {
         let (x, y) = self.extents();
         let (low, high) = (x.0.max(y.0), x.1.min(y.1));
         (self.diagonal && low < high).then_some((low, high))
@@ -348,7 +348,7 @@ impl Panel {
     }
 
     /// Least distance between bars of one series along x.
-    pub(super) fn bar_pitch(&self) -> f64 {
+    pub(crate) fn bar_pitch(&self) -> f64 {
         let mut pitch = f64::INFINITY;
         for series in self.series().filter(|s| s.style == Style::Bars) {
             let mut x = series.x.clone();
@@ -393,12 +393,12 @@ fn widen(low: f64, high: f64, log: bool) -> (f64, f64) {
 
 /// A colour scale that several panels share.
 #[derive(Debug, Clone)]
-pub(super) struct ColourAxis {
-    pub(super) scale: Option<Scale>,
-    pub(super) midpoint: Option<f64>,
-    pub(super) range: Option<(f64, f64)>,
-    pub(super) title: Option<String>,
-    pub(super) bar: bool,
+pub(crate) struct ColourAxis {
+    pub(crate) scale: Option<Scale>,
+    pub(crate) midpoint: Option<f64>,
+    pub(crate) range: Option<(f64, f64)>,
+    pub(crate) title: Option<String>,
+    pub(crate) bar: bool,
 }
 
 impl Default for ColourAxis {
@@ -409,12 +409,12 @@ impl Default for ColourAxis {
 
 impl ColourAxis {
     /// The scale in use: the one chosen, else a diverging one around a midpoint.
-    pub(super) fn scale(&self) -> Scale {
+    pub(crate) fn scale(&self) -> Scale {
         self.scale.unwrap_or(if self.midpoint.is_some() { Scale::RdBu } else { Scale::Viridis })
     }
 
     /// Lowest and highest value of the scale, given those of the data.
-    pub(super) fn limits(&self, data: Option<(f64, f64)>) -> (f64, f64) {
+    pub(crate) fn limits(&self, data: Option<(f64, f64)>) -> (f64, f64) {
         let (low, high) = self.range.or(data).unwrap_or((0.0, 1.0));
         match (self.range, self.midpoint) {
             (None, Some(middle)) => {

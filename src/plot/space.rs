@@ -19,24 +19,24 @@ const SCENE: &str = "#8a8a8a";
 const CORNERS: usize = 48;
 
 /// A place in three dimensions.
-pub(super) type Place = [f64; 3];
+pub(crate) type Place = [f64; 3];
 
 /// Things of one colour in three dimensions.
 #[derive(Debug, Clone)]
-pub(super) struct Space {
+pub(crate) struct Space {
     /// Empty for no place in the legend.
-    pub(super) name: String,
-    pub(super) style: SpaceStyle,
-    pub(super) places: Vec<Place>,
-    pub(super) ink: &'static str,
+    pub(crate) name: String,
+    pub(crate) style: SpaceStyle,
+    pub(crate) places: Vec<Place>,
+    pub(crate) ink: &'static str,
     /// Pixels across lines; tips are wider.
-    pub(super) width: f64,
+    pub(crate) width: f64,
     /// Which of the places of each frame of the figure are these.
-    pub(super) moves: Option<usize>,
+    pub(crate) moves: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SpaceStyle {
+pub(crate) enum SpaceStyle {
     /// Lines from the origin with a dot at the tip.
     Arrows,
     /// One line through all places; a place that is not finite breaks it.
@@ -44,13 +44,13 @@ pub(super) enum SpaceStyle {
 }
 
 impl Space {
-    pub(super) fn arrows(name: &str, places: Vec<Place>, ink: &'static str, width: f64) -> Self {
+    pub(crate) fn arrows(name: &str, places: Vec<Place>, ink: &'static str, width: f64) -> Self {
         let (name, style) = (name.to_owned(), SpaceStyle::Arrows);
         Self { name, style, places, ink, width, moves: None }
     }
 
     /// Circles of latitude and longitude of the unit sphere.
-    pub(super) fn sphere() -> Self {
+    pub(crate) fn sphere() -> Self {
         let mut places = Vec::new();
         let mut circle = |place: &dyn Fn(f64) -> Place| {
             places.extend((0..=CORNERS).map(|i| place(TAU * i as f64 / CORNERS as f64)));
@@ -69,7 +69,7 @@ impl Space {
     }
 
     /// The equator and the edge that the eye sees: a sphere in few pixels.
-    pub(super) fn outline() -> Vec<Place> {
+    pub(crate) fn outline() -> Vec<Place> {
         let (sa, ca) = AZIMUTH.to_radians().sin_cos();
         let (se, ce) = ELEVATION.to_radians().sin_cos();
         let (right, up) = ([-sa, ca, 0.0], [-se * ca, -se * sa, ce]);
@@ -81,7 +81,7 @@ impl Space {
     }
 
     /// Lines from place to place; one that is not finite breaks them.
-    pub(super) fn path(&self, places: &[Place]) -> Vec<Place> {
+    pub(crate) fn path(&self, places: &[Place]) -> Vec<Place> {
         match self.style {
             SpaceStyle::Line => places.to_vec(),
             SpaceStyle::Arrows => {
@@ -91,17 +91,17 @@ impl Space {
     }
 
     /// Where dots stand.
-    pub(super) fn tips<'a>(&self, places: &'a [Place]) -> &'a [Place] {
+    pub(crate) fn tips<'a>(&self, places: &'a [Place]) -> &'a [Place] {
         if self.style == SpaceStyle::Arrows { places } else { &[] }
     }
 
     /// Pixels across a dot.
-    pub(super) fn dot(&self) -> f64 {
+    pub(crate) fn dot(&self) -> f64 {
         self.width + 5.0
     }
 
     /// A trace for plotly: in three dimensions, or as seen from the eye.
-    pub(super) fn trace(&self, flat: bool) -> Value {
+    pub(crate) fn trace(&self, flat: bool) -> Value {
         let mut trace = self.coordinates(&self.places, flat);
         trace["type"] = json!(if flat { "scatter" } else { "scatter3d" });
         trace["name"] = json!(self.name);
@@ -128,7 +128,7 @@ impl Space {
     }
 
     /// Plotly's coordinates of `places`.
-    pub(super) fn coordinates(&self, places: &[Place], flat: bool) -> Value {
+    pub(crate) fn coordinates(&self, places: &[Place], flat: bool) -> Value {
         let path = self.path(places);
         if flat {
             let seen: Vec<(f64, f64)> = path.into_iter().map(project).collect();
@@ -146,14 +146,14 @@ fn r(value: f64) -> Value {
 }
 
 /// Where a place is seen, right and up.
-pub(super) fn project([x, y, z]: Place) -> (f64, f64) {
+pub(crate) fn project([x, y, z]: Place) -> (f64, f64) {
     let (sa, ca) = AZIMUTH.to_radians().sin_cos();
     let (se, ce) = ELEVATION.to_radians().sin_cos();
     (ca * y - sa * x, ce * z - se * (ca * x + sa * y))
 }
 
 /// A scene that is seen as [`project`] sees it until somebody turns it.
-pub(super) fn scene() -> Value {
+pub(crate) fn scene() -> Value {
     let (sa, ca) = AZIMUTH.to_radians().sin_cos();
     let (se, ce) = ELEVATION.to_radians().sin_cos();
     let axis = json!({
@@ -171,7 +171,7 @@ pub(super) fn scene() -> Value {
 
 /// Makes a scene as large as its places, the same scale along all axes. One without places is left
 /// to plotly.
-pub(super) fn fit(scene: &mut Value, places: &[Place]) {
+pub(crate) fn fit(scene: &mut Value, places: &[Place]) {
     let spans = [0, 1, 2].map(|axis| extent(places.iter().map(|place| place[axis])));
     let [Some(x), Some(y), Some(z)] = spans else { return };
     let longest = [x, y, z].iter().fold(0.0, |most: f64, (low, high)| most.max(high - low));
@@ -188,7 +188,7 @@ pub(super) fn fit(scene: &mut Value, places: &[Place]) {
 }
 
 /// How far the places of some marks reach from the middle, as they are seen.
-pub(super) fn reach<'a>(places: impl Iterator<Item = &'a Place>) -> f64 {
+pub(crate) fn reach<'a>(places: impl Iterator<Item = &'a Place>) -> f64 {
     let seen = places.map(|place| project(*place)).filter(|(x, y)| x.is_finite() && y.is_finite());
     seen.fold(1.0, |most: f64, (x, y)| most.max(x.abs()).max(y.abs())) * 1.06
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::check::check_all_finite;
 use crate::{Error, Result};
 
 /// A number that a chart can show. `None` is a gap, like NaN.
@@ -183,14 +184,11 @@ impl<S: Into<String>, V: IntoValues, const N: usize> IntoSeries for [(S, V); N] 
 }
 
 /// Refuses empty data and data with NaN or infinity, where an order or a size is needed.
-pub(super) fn check(what: &str, values: &[f64]) -> Result<()> {
+pub(crate) fn check(what: &str, values: &[f64]) -> Result<()> {
     if values.is_empty() {
         return Err(Error::invalid(what, "at least one number", "none"));
     }
-    match values.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index }),
-        None => Ok(()),
-    }
+    check_all_finite(what, values)
 }
 
 /// Smallest and largest of finite numbers; `None` where there is none.

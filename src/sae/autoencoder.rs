@@ -11,8 +11,8 @@ use super::record::CENTRED;
 use super::{
     Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
 };
+use crate::check::check_finite;
 use crate::display::MimeBundle;
-use crate::linalg::check_finite;
 use crate::model::HookPoint;
 use crate::{Error, Result};
 

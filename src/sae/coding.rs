@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::codes::Part;
 use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
-use crate::linalg::{check_finite, matmul_nt};
+use crate::check::check_finite;
+use crate::linalg::matmul_nt;
 use crate::progress::safe_point;
 use crate::{Error, Result};
 

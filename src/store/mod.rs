@@ -10,10 +10,10 @@ mod fields;
 mod npz;
 pub(crate) mod pickle;
 mod safetensors;
-#[cfg(test)]
-pub(crate) mod sample;
 mod sniff;
 mod tensors;
+#[cfg(test)]
+pub(crate) mod tests;
 mod torch;
 
 pub(crate) use blob::Blob;

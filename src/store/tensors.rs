@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use super::{Blob, safetensors};
-use crate::linalg::check_finite;
+use crate::check::check_finite;
 use crate::progress::safe_point;
 use crate::{Error, Result};
 

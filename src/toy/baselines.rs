@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::streams::{COMPONENTS, RANDOM};
-use crate::linalg::{check_finite, eigh, matmul, matmul_nt, matmul_tn, unit_rows};
+use crate::check::check_finite;
+use crate::linalg::{eigh, matmul, matmul_nt, matmul_tn, unit_rows};
 use crate::progress::Progress;
 use crate::random::Rng;
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ const RANK: f64 = 1e-9;
 /// # Errors
 /// A size or dimension of 0.
 pub fn random_dictionary(size: usize, dims: usize, seed: u64) -> Result<Tensor> {
-    crate::error::check_sizes(&[("the size", size), ("the number of dimensions", dims)])?;
+    crate::check::check_sizes(&[("the size", size), ("the number of dimensions", dims)])?;
     unit_rows(&Rng::stream(seed, RANDOM).normal((size, dims), &Device::Cpu)?)
 }
 
@@ -64,7 +65,7 @@ impl Default for IcaOptions {
 /// A count above the rank of the data, fewer than two samples, NaN; [`Error::Interrupted`] when
 /// Stop is pressed.
 pub fn ica(x: &Tensor, count: usize, options: IcaOptions) -> Result<Tensor> {
-    crate::error::check_sizes(&[("the number of steps", options.steps)])?;
+    crate::check::check_sizes(&[("the number of steps", options.steps)])?;
     let spectrum = Spectrum::of(x, count)?;
     let rank = spectrum.rank();
     if count > rank {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::check::check_not_negative;
 use crate::display::MimeBundle;
 use crate::sae::{Activation, Architecture, Codes, Sae, SaeWeights};
 use crate::{Error, Result};
@@ -26,9 +27,7 @@ pub enum Sparsity {
 impl Sparsity {
     pub(super) fn check(self, size: usize) -> Result<()> {
         match self {
-            Self::L1(penalty) if !(penalty >= 0.0 && penalty.is_finite()) => {
-                Err(Error::invalid("the L1 penalty", "finite and not negative", penalty))
-            }
+            Self::L1(penalty) => check_not_negative("the L1 penalty", penalty),
             Self::TopK(k) | Self::BatchTopK(k) if k == 0 || k > size => {
                 let expected = format!("from 1 to {size}, the atoms of the dictionary");
                 Err(Error::invalid("k", expected, k))

@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Tensor};
 
 use super::dictionary::Dictionary;
-use crate::linalg::{check_finite, matmul_nt};
+use crate::check::check_finite;
+use crate::linalg::matmul_nt;
 use crate::{Error, Result};
 
 /// Mean max cosine similarity, `1/n Σᵢ maxⱼ cos(fᵢ, gⱼ)`, of `features` `[n, dims]` with the rows of

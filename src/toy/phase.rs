@@ -36,7 +36,7 @@ impl PhaseDiagram {
         samples: usize,
         options: &GridOptions,
     ) -> Result<Self> {
-        crate::error::check_sizes(&[("the number of numbers of active features", active.len())])?;
+        crate::check::check_sizes(&[("the number of numbers of active features", active.len())])?;
         // All worlds first, so that a bad number is refused before hours of training.
         let worlds: Vec<Superposition> =
             active.iter().map(|&active| world.with_active(active)).collect::<Result<_>>()?;

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::correlation::{random_correlation, root};
 use super::streams::{CORRELATION, DIRECTIONS};
+use crate::check::check_sizes;
 use crate::display::MimeBundle;
-use crate::error::check_sizes;
 use crate::linalg::matmul;
 use crate::progress::interrupted;
 use crate::random::Rng;

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::optimizer::{Optimizer, check_gradients, check_rate};
+use super::optimizer::{Optimizer, check_gradients};
+use crate::check::check_not_negative;
 use crate::linalg::{keep_freed_memory, wide};
 use crate::{Error, Result};
 
@@ -65,9 +66,9 @@ impl AdamW {
     /// # Errors
     /// Settings out of range: a negative rate, a β outside `[0, 1)`.
     pub fn new(parameters: Vec<Var>, options: AdamWOptions) -> Result<Self> {
-        check_rate("the learning rate", options.learning_rate)?;
-        check_rate("the weight decay", options.weight_decay)?;
-        check_rate("epsilon", options.epsilon)?;
+        check_not_negative("the learning rate", options.learning_rate)?;
+        check_not_negative("the weight decay", options.weight_decay)?;
+        check_not_negative("epsilon", options.epsilon)?;
         for (what, beta) in [("beta1", options.beta1), ("beta2", options.beta2)] {
             if !(0.0..1.0).contains(&beta) {
                 return Err(Error::invalid(what, "in [0, 1)", beta));

@@ -144,7 +144,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
-    use crate::train::finite_difference::assert_gradients;
+    use crate::train::tests::assert_gradients;
 
     #[test]
     fn cross_entropy_by_hand_and_without_overflow() {

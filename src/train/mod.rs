@@ -36,9 +36,8 @@ pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
-pub(crate) use optimizer::check_rate;
 pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
 pub use schedule::{cosine, warmup};
 
 #[cfg(test)]
-pub(crate) mod finite_difference;
+pub(crate) mod tests;

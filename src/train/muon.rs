@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::optimizer::{Optimizer, check_gradients, check_rate};
+use super::optimizer::{Optimizer, check_gradients};
+use crate::check::check_not_negative;
 use crate::linalg::{keep_freed_memory, matmul, matmul_nt};
 use crate::{Error, Result};
 
@@ -63,8 +64,8 @@ impl Muon {
     /// # Errors
     /// A parameter that is not a matrix, or settings out of range.
     pub fn new(parameters: Vec<Var>, options: MuonOptions) -> Result<Self> {
-        check_rate("the learning rate", options.learning_rate)?;
-        check_rate("the weight decay", options.weight_decay)?;
+        check_not_negative("the learning rate", options.learning_rate)?;
+        check_not_negative("the weight decay", options.weight_decay)?;
         if !(0.0..1.0).contains(&options.momentum) {
             return Err(Error::invalid("the momentum", "in [0, 1)", options.momentum));
         }

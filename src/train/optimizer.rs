@@ -103,11 +103,3 @@ pub fn clip(gradients: Vec<Tensor>, longest: f64) -> Result<Vec<Tensor>> {
     }
     gradients.iter().map(|gradient| Ok((gradient * (longest / length))?)).collect()
 }
-
-/// Fails unless `value` is finite and at least zero.
-pub(crate) fn check_rate(what: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    Err(Error::invalid(what, "a finite number that is not negative", value))
-}

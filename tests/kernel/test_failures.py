@@ -453,7 +453,7 @@ class Runs(unittest.TestCase):
     def run_notebook(self, *cells):
         import nbformat
 
-        script = pathlib.Path(__file__).parents[2] / "environment" / "run_notebook.py"
+        script = pathlib.Path(__file__).parents[2] / "tools" / "run_notebook.py"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         with tempfile.TemporaryDirectory() as folder:
             path, out = pathlib.Path(folder, "a.ipynb"), pathlib.Path(folder, "out.ipynb")

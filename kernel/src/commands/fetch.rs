@@ -19,7 +19,7 @@ pub(crate) fn fetch(dataset: Dataset) -> Result<()> {
     };
     let checkout = Checkout::find()?;
     let state = State::open()?;
-    let script = checkout.environment(script)?;
+    let script = checkout.tool(script)?;
     let (python, _) = python::find()?;
     let target = state.data().join(name);
     let settings = PipSettings::of(&python);

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         }
     }
     let setup = setup(&args.setup)?;
-    let script = setup.checkout.environment("run_notebook.py")?;
+    let script = setup.checkout.tool("run_notebook.py")?;
     for notebook in &args.notebooks {
         let target = match &args.out {
             Some(out) => out.join(notebook.file_name().unwrap_or_default()),

@@ -1,8 +1,9 @@
 //! Takes apart what the evaluation process writes to standard output: the cell's own bytes, the
 //! library's messages, and the lines by which evcxr's generated code talks to evcxr.
 
+use eigenlens_common::message::{EVCXR_MARK, PREFIX};
+
 use super::event::Event;
-use super::message::{EVCXR_MARK, PREFIX};
 use super::store::UNFINISHED;
 
 /// What evcxr itself must be told; all else goes to the kernel only.

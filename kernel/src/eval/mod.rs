@@ -4,10 +4,6 @@ pub(crate) mod compile;
 pub(crate) mod diagnostics;
 pub(crate) mod event;
 pub(crate) mod filter;
-// Shared with the library, where its items are public.
-#[allow(unreachable_pub)]
-#[path = "../../../src/display/message.rs"]
-pub(crate) mod message;
 pub(crate) mod processes;
 pub(crate) mod rebuild;
 pub(crate) mod relay;

@@ -13,9 +13,11 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use eigenlens_common::message;
+
 use super::event::Event;
 use super::filter::{COMPLETE, Filter, Output};
-use super::{message, processes, runtime};
+use super::{processes, runtime};
 
 /// Set, to the path of the kernel's socket, in a relay.
 pub(crate) const VARIABLE: &str = "EIGENLENS_RELAY";

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use eigenlens_common::home::HOME_VARIABLE;
 use serde_json::{Value, json};
 
-use crate::install::state::{CHECKOUT_VARIABLE, Checkout, HOME_VARIABLE, State, write_file};
+use crate::install::state::{CHECKOUT_VARIABLE, Checkout, State, write_file};
 use crate::install::template::{TEMPLATE_VARIABLE, Template};
 use crate::install::toolchain::Toolchain;
 

@@ -15,8 +15,15 @@ use sha2::{Digest as _, Sha256};
 use crate::install::state::{Checkout, hex, write_file};
 
 /// What the library is compiled from. Whatever it includes at compile time has to lie here.
-const SOURCES: [&str; 5] =
-    ["Cargo.toml", "src", "assets", "kernel/dylib/Cargo.toml", "kernel/dylib/src"];
+const SOURCES: [&str; 7] = [
+    "Cargo.toml",
+    "src",
+    "assets",
+    "common/Cargo.toml",
+    "common/src",
+    "kernel/dylib/Cargo.toml",
+    "kernel/dylib/src",
+];
 /// What its manifest may name, so that cargo wants to see it; a change here changes no cell.
 const NAMED: [&str; 3] = ["examples", "benches", "tests"];
 

@@ -16,12 +16,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use eigenlens_common::home::{self, HOME_VARIABLE};
 use sha2::{Digest as _, Sha256};
 
 use crate::install::paths::{self, Flaw};
 
-/// Environment variable that moves the state folder.
-pub(crate) const HOME_VARIABLE: &str = "EIGENLENS_HOME";
 /// Environment variable that names the checkout where it is not the one the program was built in.
 pub(crate) const CHECKOUT_VARIABLE: &str = "EIGENLENS_CHECKOUT";
 
@@ -70,10 +69,7 @@ impl State {
 
     /// The state folder as the environment says, whether or not it exists.
     pub(crate) fn locate() -> Result<State> {
-        let home = match std::env::var_os(HOME_VARIABLE).filter(|value| !value.is_empty()) {
-            Some(home) => expand_home(PathBuf::from(home)),
-            None => cache_folder()?.join("eigenlens"),
-        };
+        let home = home::home()?;
         let home = std::path::absolute(&home)
             .with_context(|| format!("{} is not a usable path", home.display()))?;
         let remedy = format!("set {HOME_VARIABLE} to a folder with another name");
@@ -135,30 +131,8 @@ impl State {
     }
 }
 
-fn variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// A path whose `~` no shell has replaced, as in a file of settings.
-fn expand_home(path: PathBuf) -> PathBuf {
-    match (path.strip_prefix("~"), variable("HOME")) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path,
-    }
-}
-
-fn cache_folder() -> Result<PathBuf> {
-    if let Some(cache) = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()) {
-        return Ok(cache);
-    }
-    let home = variable("HOME").with_context(|| {
-        format!("HOME is not set, so there is no cache folder; set {HOME_VARIABLE} to a folder")
-    })?;
-    Ok(if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") })
-}
-
-/// The folder with the project's sources: its root has the library, `notebooks/` and
-/// `environment/`.
+/// The folder with the project's sources: its root has the library, `notebooks/`, `environment/` and
+/// `tools/`.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkout {
     root: PathBuf,
@@ -196,12 +170,18 @@ impl Checkout {
 
     /// A file of `environment/`, which must be there.
     pub(crate) fn environment(&self, name: &str) -> Result<PathBuf> {
-        let path = self.root.join("environment").join(name);
+        self.file("environment", name)
+    }
+
+    /// A script of `tools/`, which must be there.
+    pub(crate) fn tool(&self, name: &str) -> Result<PathBuf> {
+        self.file("tools", name)
+    }
+
+    fn file(&self, folder: &str, name: &str) -> Result<PathBuf> {
+        let path = self.root.join(folder).join(name);
         if !path.is_file() {
-            bail!(
-                "{} is missing; restore it with: git checkout environment/{name}",
-                path.display()
-            );
+            bail!("{} is missing; restore it with: git checkout {folder}/{name}", path.display());
         }
         Ok(path)
     }
@@ -282,14 +262,6 @@ mod tests {
     fn digest_tells_parts_apart() {
         assert_ne!(digest([b"ab", b"c"]), digest([b"a".as_slice(), b"bc".as_slice()]));
         assert_eq!(digest([b"ab", b"c"]).len(), 64);
-    }
-
-    #[test]
-    fn a_tilde_is_the_home_folder() {
-        let home = variable("HOME").expect("tests have a home");
-        assert_eq!(expand_home(PathBuf::from("~/my lab")), home.join("my lab"));
-        assert_eq!(expand_home(PathBuf::from("~other/lab")), PathBuf::from("~other/lab"));
-        assert_eq!(expand_home(PathBuf::from("/a/~/b")), PathBuf::from("/a/~/b"));
     }
 
     #[test]

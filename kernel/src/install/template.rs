@@ -66,6 +66,9 @@ codegen-units = 16
 [profile.dev.package.eigenlens]
 incremental = false
 
+[profile.dev.package.eigenlens-common]
+incremental = false
+
 [profile.dev.package.eigenlens-notebook]
 incremental = false
 

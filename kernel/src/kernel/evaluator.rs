@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use eigenlens_common::message;
 use evcxr::{CommandContext, EvalCallbacks};
 use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
@@ -19,7 +20,7 @@ use super::impls::Impls;
 use super::sink::Sink;
 use super::{bindings, failure, timing};
 use crate::eval::event::Event;
-use crate::eval::{diagnostics, message, relay, runtime, store};
+use crate::eval::{diagnostics, relay, runtime, store};
 use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 

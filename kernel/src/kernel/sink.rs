@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use eigenlens_common::message::Message;
 use jupyter_protocol::media::{Media, MediaType};
 use jupyter_protocol::{
     ClearOutput, DisplayData, ExecuteResult, ExecutionCount, JupyterMessage, JupyterMessageContent,
@@ -13,7 +14,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::text::Utf8Stream;
 use crate::eval::event::Event;
-use crate::eval::message::Message;
 use crate::eval::store::Unfinished;
 
 /// Text that one cell may print before the rest is cut: pages freeze beyond a few megabytes.

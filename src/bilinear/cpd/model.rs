@@ -6,6 +6,7 @@ use candle_core::{D, DType, Tensor, Var};
 
 use crate::bilinear::image::{ImageModel, Samples};
 use crate::bilinear::{interactions, symmetrise};
+use crate::check::check_all_finite;
 use crate::display::MimeBundle;
 use crate::linalg::{matmul, matmul_nt};
 use crate::random::Rng;
@@ -164,9 +165,7 @@ impl CpdModel {
         let (left, right, down) = (self.left(), self.right(), self.down());
         let strength = ((norms(&left)? * norms(&right)?)? * norms(&down)?)?;
         let sizes: Vec<f64> = strength.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
-        if let Some(index) = sizes.iter().position(|size| !size.is_finite()) {
-            return Err(Error::NonFinite { what: "the factors".to_owned(), index });
-        }
+        check_all_finite("the factors", &sizes)?;
         let mut order: Vec<u32> = (0..sizes.len() as u32).collect();
         order.sort_by(|&a, &b| sizes[b as usize].total_cmp(&sizes[a as usize]));
         let order = Tensor::new(order, left.device())?;

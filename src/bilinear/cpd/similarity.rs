@@ -16,7 +16,8 @@ use candle_core::{DType, Tensor};
 use super::CpdModel;
 use crate::bilinear::image::ImageModel;
 use crate::bilinear::symmetrise;
-use crate::linalg::{check_finite, matmul, matmul_nt, matmul_tn};
+use crate::check::check_finite;
+use crate::linalg::{matmul, matmul_nt, matmul_tn};
 use crate::{Error, Result};
 
 /// `1 − similarity`, differentiated.
@@ -223,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::bilinear::image::ImageConfig;
-    use crate::train::finite_difference::assert_equal_differences;
+    use crate::train::tests::assert_equal_differences;
 
     fn pair() -> (ImageModel, CpdModel) {
         let config =

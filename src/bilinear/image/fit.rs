@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor, Var};
 
 use super::ImageModel;
 use super::step::Step;
+use crate::check::check_finite;
 use crate::data::{Augmentation, Images};
-use crate::linalg::check_finite;
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::bilinear::image::{ImageConfig, ImageModel};
-    use crate::train::finite_difference::assert_gradients;
+    use crate::train::tests::assert_gradients;
 
     const SMALL: ImageConfig = ImageConfig {
         height: 3,

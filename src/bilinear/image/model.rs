@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Samples;
 use crate::bilinear::{interactions, symmetrise};
+use crate::check::check_sizes;
 use crate::display::MimeBundle;
-use crate::error::check_sizes;
 use crate::linalg::{matmul, matmul_nt};
 use crate::random::Rng;
 use crate::train::accuracy;

@@ -276,7 +276,7 @@ mod tests {
     use candle_core::IndexOp;
 
     use super::*;
-    use crate::train::finite_difference::assert_gradients;
+    use crate::train::tests::assert_gradients;
 
     fn model(operation: &str, seed: u64) -> ToyModel {
         ToyModel::new(ToyConfig::new(operation, 4, 6).unwrap(), seed, &Device::Cpu).unwrap()

@@ -30,6 +30,7 @@ pub use strongest::Strongest;
 pub use top::Top;
 
 use super::{interactions, symmetrise};
+use crate::check::check_not_negative;
 use crate::linalg::{matmul, matmul_tn};
 use crate::model::{Decoder, HookPoint, Mlp};
 use crate::sae::{Encoder, Family, Normalization, Sae, SaeLoader};
@@ -141,9 +142,7 @@ impl Tracer {
     /// # Errors
     /// An accuracy that is negative or not a number.
     pub fn with_accuracy(self, accuracy: f64) -> Result<Self> {
-        if !(accuracy >= 0.0 && accuracy.is_finite()) {
-            return Err(Error::invalid("the accuracy", "zero or positive", accuracy));
-        }
+        check_not_negative("`accuracy`", accuracy)?;
         Ok(Self { accuracy, ..self })
     }
 

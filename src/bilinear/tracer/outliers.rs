@@ -4,7 +4,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::Tracer;
-use crate::{Error, Result};
+use crate::Result;
+use crate::check::check_not_negative;
 
 /// An entry of an output feature's symmetric interaction matrix S that lies far from the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,9 +29,7 @@ impl Tracer {
     /// # Errors
     /// A factor that is negative or not a number; [`Error::Interrupted`] when Stop is pressed.
     pub fn outliers(&self, factor: f64) -> Result<Vec<Outlier>> {
-        if !(factor >= 0.0 && factor.is_finite()) {
-            return Err(Error::invalid("the factor", "zero or positive", factor));
-        }
+        check_not_negative("`factor`", factor)?;
         let mut all: Vec<Outlier> = Vec::new();
         let mut first = 0;
         self.scan("outliers of output features", |matrices| {

@@ -2,6 +2,7 @@
 
 mod contexts;
 mod files;
+mod gguf;
 mod long;
 mod pieces;
 mod settings;

@@ -5,6 +5,7 @@ mod bilinear;
 mod fields;
 mod foreign;
 mod gemma2;
+mod gguf_llama;
 mod gpt2;
 mod gpt_neox;
 mod inert;
@@ -12,8 +13,6 @@ pub(super) mod llama;
 #[cfg(test)]
 mod tests;
 mod weights;
-#[cfg(test)]
-mod wild_tests;
 
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
@@ -28,6 +27,7 @@ use crate::{Error, Result};
 pub(super) use bilinear::fields as bilinear_fields;
 use fields::Fields;
 use foreign::{ENCODER_DECODER, kind_of, without_config};
+pub(crate) use gguf_llama::GgufLlama;
 use weights::Weights;
 
 pub(super) const CONFIG: &str = "config.json";

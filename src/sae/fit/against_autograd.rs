@@ -8,7 +8,7 @@ use super::host::Host;
 use super::setup::{Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use super::tensors::Tensors;
-use crate::train::finite_difference::assert_gradients;
+use crate::train::tests::assert_gradients;
 use crate::train::{AdamW, AdamWOptions, gradients};
 
 const FIXTURES: &str = include_str!("../../../tests/fixtures/sae_gradients.json");

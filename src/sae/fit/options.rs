@@ -3,10 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::error::check_sizes;
+use crate::check::{check_not_negative, check_sizes};
 use crate::model::HookPoint;
 use crate::progress::OnStop;
-use crate::train::check_rate;
 use crate::{Error, Result};
 
 /// How [`Sae::fit`](crate::sae::Sae::fit) trains.
@@ -189,10 +188,10 @@ impl SaeOptions {
         if u32::try_from(self.buffer).is_err() {
             return Err(Error::invalid("the buffer", format!("at most {}", u32::MAX), self.buffer));
         }
-        check_rate("the learning rate", self.learning_rate)?;
-        check_rate("the weight of the auxiliary loss", self.auxiliary)?;
+        check_not_negative("the learning rate", self.learning_rate)?;
+        check_not_negative("the weight of the auxiliary loss", self.auxiliary)?;
         if let Some(penalty) = self.objective.penalty() {
-            check_rate("the penalty", penalty)?;
+            check_not_negative("the penalty", penalty)?;
         }
         if !self.relu && self.objective != Objective::TopK {
             let expected =

@@ -17,13 +17,14 @@ mod place;
 mod saelens;
 mod saelens_fields;
 mod saelens_save;
-pub(crate) mod scope;
+mod scope;
 mod sparsify;
 #[cfg(test)]
 mod tests;
 mod transcoders;
 
 pub use loader::SaeLoader;
+pub(crate) use scope::folder_point;
 
 use std::fmt;
 use std::str::FromStr;

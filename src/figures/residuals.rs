@@ -2,10 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::figure::Figure;
-use super::imshow::picture;
-use super::panel::{Block, ColourAxis, Image, Node};
 use crate::geometry::{Colouring, Regression};
+use crate::plot::{Block, ColourAxis, Figure, Image, Node, picture};
 use crate::{Error, Result};
 
 /// Pixels of a step's longer side.

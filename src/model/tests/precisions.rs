@@ -6,11 +6,11 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Config, Decoder, HookPoint, Hooks, MASKED_SCORE, Sampling, logit_difference};
 use crate::Result;
 use crate::bilinear::tracer::Tracer;
 use crate::data::text::{Contexts, Tokenizer, Tokens};
 use crate::features::{MaxOptions, Visualizer, max_activations};
+use crate::model::{Config, Decoder, HookPoint, Hooks, MASKED_SCORE, Sampling, logit_difference};
 use crate::random::Rng;
 use crate::sae::{Architecture, Codes, Normalization, Sae, SaeOptions, SaeWeights};
 

@@ -10,7 +10,7 @@ use crate::hub::tests::Server;
 use crate::hub::{Hub, Repository};
 use crate::model::{Config, Decoder, DecoderLoader, Position, Scaling};
 use crate::random::Rng;
-use crate::store::sample::{legacy_torch_file, torch_file};
+use crate::store::tests::sample::{legacy_torch_file, torch_file};
 
 const CPU: &Device = &Device::Cpu;
 

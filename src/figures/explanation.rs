@@ -1,13 +1,11 @@
 //! Why a classifier says what it says about one sample.
 
-use super::figure::Figure;
-use super::imshow::{images, picture};
-use super::palette::POSITIVE;
-use super::panel::{Block, ColourAxis, Mark, Node, Panel, Series, Style};
-use super::scale::Scale;
 use super::spectrum::{curve, eigenvector, signed, signed_colours, strongest};
-use super::values::{IntoValues, check};
 use crate::bilinear::Explanation;
+use crate::plot::{
+    Block, ColourAxis, Figure, IntoValues, Mark, Node, POSITIVE, Panel, Scale, Series, Style,
+    check_numbers, images, picture,
+};
 use crate::{Error, Result};
 
 /// Classes shown, strongest logit first.
@@ -28,7 +26,7 @@ pub fn plot_explanation(explanation: &Explanation) -> Result<Figure> {
     let Explanation { input, logits, labels, .. } = explanation;
     let classes = logits.len();
     let logits: Vec<f64> = logits.iter().map(|&l| f64::from(l)).collect();
-    check("the logits", &logits)?;
+    check_numbers("the logits", &logits)?;
     if labels.len() != classes {
         return Err(Error::shape("the labels", format!("{classes}, one a logit"), labels.len()));
     }
@@ -82,8 +80,8 @@ fn shapes(explanation: &Explanation) -> Result<()> {
 fn class_row(explanation: &Explanation, class: usize, logit: f64) -> Result<Vec<Node>> {
     let values = explanation.eigenvalues.get(class)?.into_values()?;
     let gains = explanation.contributions.get(class)?.into_values()?;
-    check("the eigenvalues", &values)?;
-    check("the contributions", &gains)?;
+    check_numbers("the eigenvalues", &values)?;
+    check_numbers("the contributions", &gains)?;
     let vectors = explanation.eigenvectors.get(class)?;
     let mut panel = Panel::default();
     let mut pictures = Vec::new();

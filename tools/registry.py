@@ -21,13 +21,18 @@ def say(message: str) -> None:
 
 
 def default_folder(dataset: str) -> Path:
-    """``data/<dataset>`` under eigenlens' folder: the rule of ``eigenlens::data::home``."""
+    """``data/<dataset>`` under eigenlens' folder: the rule of ``common/src/home.rs``."""
     home = os.environ.get("EIGENLENS_HOME")
     if home:
-        return Path(home) / "data" / dataset
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+        return expanded(home) / "data" / dataset
+    cache = expanded(os.environ.get("XDG_CACHE_HOME", ""))
+    base = cache if cache.is_absolute() else Path.home() / ".cache"
     return base / "eigenlens" / "data" / dataset
+
+
+def expanded(path: str) -> Path:
+    """``path`` with the home folder for a ``~`` at its start, where no shell has replaced it."""
+    return Path(path).expanduser() if Path(path).parts[:1] == ("~",) else Path(path)
 
 
 def call(command: list[str], folder: Path, purpose: str, hint: str) -> str:

@@ -1,5 +1,4 @@
-//! The line protocol between library and kernel. The kernel compiles this file too, so that both
-//! sides speak the same one without the kernel linking the library.
+//! The line protocol between library and kernel.
 //!
 //! A message is one line on standard output: [`PREFIX`], then a JSON object, then a newline. Going
 //! through standard output keeps it in order with what the cell prints.

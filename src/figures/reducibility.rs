@@ -2,12 +2,9 @@
 
 use std::f64::consts::LN_2;
 
-use super::figure::Figure;
-use super::palette::SERIES;
-use super::panel::{Block, Mark, Node, Panel, Series, Style};
-use super::values::IntoValues;
 use crate::Result;
 use crate::geometry::Reducibility;
+use crate::plot::{Block, Figure, IntoValues, Mark, Node, Panel, SERIES, Series, Style};
 
 /// Bars of the histogram.
 const BARS: usize = 100;

@@ -4,6 +4,8 @@
 // Plain loops, as the formulas have their indices.
 #![allow(clippy::needless_range_loop)]
 
+mod wild;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -534,7 +536,7 @@ fn every_family_is_its_formulas() {
         assert!(gap(&found, &expected) < 5e-5, "f32 {}", case.config);
         // Attention forgets nothing of what it keeps, token by token and several at a time.
         for step in [1, 4] {
-            let mut past = super::super::past::Past::default();
+            let mut past = crate::model::past::Past::default();
             for start in (0..TOKENS.len()).step_by(step) {
                 let end = (start + step).min(TOKENS.len());
                 let part = &TOKENS[start..end];

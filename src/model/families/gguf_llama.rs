@@ -5,7 +5,8 @@ use std::f64::consts::TAU;
 
 use candle_core::{Device, Tensor};
 
-use super::{Gguf, Value};
+use super::super::{Config, Norm, Position, Rotary, Scaling};
+use crate::gguf::{Gguf, Value};
 use crate::store::UnknownFields;
 use crate::{Error, Result};
 
@@ -32,43 +33,32 @@ const OTHERS: [(&str, &str); 3] = [
 
 /// A llama model in a file.
 #[derive(Debug)]
-pub(crate) struct Llama {
+pub(crate) struct GgufLlama {
     gguf: Gguf,
     /// Names, as the file has them, of tensors that were not taken.
     left: BTreeSet<String>,
     /// Metadata that was ignored because the user allowed it, as `key: value`.
     pub(crate) ignored: Vec<String>,
-    pub(crate) layers: usize,
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) d_model: usize,
-    pub(crate) d_head: usize,
-    pub(crate) d_hidden: usize,
-    pub(crate) context: usize,
-    pub(crate) vocab: usize,
-    pub(crate) eps: f64,
-    pub(crate) rope_base: f64,
-    pub(crate) rope: Rope,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    d_model: usize,
+    d_head: usize,
+    d_hidden: usize,
+    context: usize,
+    vocab: usize,
+    eps: f64,
+    rope_base: f64,
+    scaling: Scaling,
     /// Whether queries, keys and values have biases.
-    pub(crate) qkv_bias: bool,
+    qkv_bias: bool,
     /// Whether the attention's output map has a bias.
-    pub(crate) attention_bias: bool,
+    attention_bias: bool,
     /// Whether the unembedding is the embedding.
-    pub(crate) tied: bool,
+    tied: bool,
 }
 
-/// What is done to the frequencies of a rotary embedding.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Rope {
-    /// Nothing.
-    Plain,
-    /// They are divided by this.
-    Linear(f64),
-    /// Low ones are divided by `factor`, as Llama 3.1 does it.
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
-}
-
-impl Llama {
+impl GgufLlama {
     /// The model in a file.
     ///
     /// # Errors
@@ -135,15 +125,33 @@ impl Llama {
             vocab,
             eps,
             rope_base,
-            rope: scaling,
+            scaling,
             qkv_bias: has("blk.0.attn_q.bias"),
             attention_bias: has("blk.0.attn_output.bias"),
             tied: !has("output.weight"),
         };
         if llama.left.remove(FACTORS) {
-            llama.rope = llama.factors()?;
+            llama.scaling = llama.factors()?;
         }
         Ok(llama)
+    }
+
+    /// The sizes and kinds of the transformer.
+    pub(crate) fn config(&self) -> Config {
+        let usual = self.d_head * self.heads == self.d_model;
+        let rotary = Rotary { scaling: self.scaling, ..Rotary::new(self.rope_base) };
+        Config {
+            kv_heads: (self.kv_heads != self.heads).then_some(self.kv_heads),
+            d_head: (!usual).then_some(self.d_head),
+            context: self.context,
+            vocab: self.vocab,
+            norm: Norm::RmsGain { eps: self.eps },
+            position: Position::Rotary(rotary),
+            qkv_bias: self.qkv_bias,
+            attention_bias: self.attention_bias,
+            tied: self.tied,
+            ..Config::llama(self.layers, self.heads, self.d_model, self.d_hidden)
+        }
     }
 
     /// The tensor that Hugging Face calls `name`, which must have this shape, in f32.
@@ -186,7 +194,7 @@ impl Llama {
 
     /// The scaling behind the file's divisors of frequencies. Files do not say how these were made:
     /// they are compared with what the published Llama 3 models do.
-    fn factors(&self) -> Result<Rope> {
+    fn factors(&self) -> Result<Scaling> {
         let half = self.d_head / 2;
         let shape = self.gguf.info(FACTORS).map(|info| info.shape().to_vec());
         let wrong = |expected: &str, found: String| {
@@ -207,9 +215,9 @@ impl Llama {
                 return wrong(&what, format!("{found}, a scaling that eigenlens does not know"));
             }
         }
-        match self.rope {
-            Rope::Plain if factor == 1. => Ok(Rope::Plain),
-            Rope::Plain => Ok(Rope::Llama3 { factor, low, high, original }),
+        match self.scaling {
+            Scaling::None if factor == 1. => Ok(Scaling::None),
+            Scaling::None => Ok(Scaling::Llama3 { factor, low, high, original }),
             other => wrong("no factors, beside a scaling in the metadata,", format!("{other:?}")),
         }
     }
@@ -291,19 +299,19 @@ impl<'a> Fields<'a> {
         number.map(Some).ok_or_else(|| self.gguf.wrong(expected, value.to_string()))
     }
 
-    fn scaling(&mut self) -> Result<Rope> {
+    fn scaling(&mut self) -> Result<Scaling> {
         let factor = self.number("rope.scaling.factor")?;
         let older = self.number("rope.scale_linear")?;
         // These speak of training, or of kinds that are refused.
         self.get("rope.scaling.original_context_length");
         self.get("rope.scaling.finetuned");
         match (self.get("rope.scaling.type"), factor.or(older)) {
-            (Some(Value::String(kind)), _) if kind == "none" => Ok(Rope::Plain),
-            (None, None) => Ok(Rope::Plain),
-            (None, Some(1.)) => Ok(Rope::Plain),
-            (None, Some(factor)) => Ok(Rope::Linear(factor)),
+            (Some(Value::String(kind)), _) if kind == "none" => Ok(Scaling::None),
+            (None, None) => Ok(Scaling::None),
+            (None, Some(1.)) => Ok(Scaling::None),
+            (None, Some(factor)) => Ok(Scaling::Linear { factor }),
             (Some(Value::String(kind)), Some(factor)) if kind == "linear" => {
-                Ok(Rope::Linear(factor))
+                Ok(Scaling::Linear { factor })
             }
             (Some(other), _) => {
                 let expected = "`none`, or `linear` with a factor, in `llama.rope.scaling.type`";

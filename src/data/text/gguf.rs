@@ -15,9 +15,9 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-use super::{Gguf, Value};
+use super::Tokenizer;
 use crate::Result;
-use crate::data::text::Tokenizer;
+use crate::gguf::{Gguf, Value};
 
 const PREFIX: &str = "tokenizer.ggml.";
 /// Keys that are read below, or that do not change the tokens of a text.
@@ -236,8 +236,8 @@ impl Gguf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Sample;
     use super::*;
+    use crate::gguf::tests::sample::Sample;
 
     const TOKENS: [&str; 18] = [
         "<s>", "<user>", "a", "b", "c", "Ġ", "1", "2", "ab", "Ġa", "ĠĠ", "12", "'", "s", "'s",

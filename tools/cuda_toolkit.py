@@ -6,7 +6,7 @@ NVIDIA's compiler, headers and libraries come as Python packages (pip), pinned, 
 (`nvcc` on the PATH) needs none of this. A GPU is needed to run, not to compile: where there is no
 driver, programs are linked against a stand-in for `libcuda.so`.
 
-    python3 environment/cuda_toolkit.py
+    python3 tools/cuda_toolkit.py
     source ~/.cache/eigenlens/cuda/environment.sh
     cargo build --features cuda
 

@@ -1,0 +1,25 @@
+//! Figures that know what they draw: spectra, explanations, directions, reducibility, residuals.
+//!
+//! [`plot`](crate::plot) draws arrays; the functions here draw what models and analyses return.
+//!
+//! | function | draws |
+//! | --- | --- |
+//! | [`plot_eigenspectrum`] | eigenvalues with their strongest eigenvectors |
+//! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
+//! | [`plot_directions`], [`plot_samples`] | vectors in three dimensions, and samples of them |
+//! | [`plot_recovery`] | atoms that approach them over training, an animation |
+//!
+//! [`Reducibility`](crate::geometry::Reducibility) and [`Regression`](crate::geometry::Regression)
+//! have a method `plot`.
+
+mod directions;
+mod explanation;
+mod reducibility;
+mod residuals;
+mod spectrum;
+#[cfg(test)]
+mod tests;
+
+pub use directions::{plot_directions, plot_recovery, plot_samples};
+pub use explanation::plot_explanation;
+pub use spectrum::plot_eigenspectrum;

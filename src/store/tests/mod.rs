@@ -1,0 +1,3 @@
+//! Files to read, made on the spot.
+
+pub(crate) mod sample;
