@@ -36,7 +36,7 @@ class Chromium:
         port = self._port()
         pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
         target = next(page for page in pages if page["type"] == "page")
-        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=60)
+        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=180)
         self.number = 0
         self.requests = []
         for domain in ("Page", "Runtime", "Network"):
