@@ -10,6 +10,25 @@
 //!
 //! [`Decoder::from_pretrained`] reads them in the Hugging Face layout, each family's names mapped
 //! onto the one model in a file of its own; [`Decoder::from_gguf`] reads what llama.cpp stores.
+//!
+//! # Examples
+//!
+//! What changes in the model's prediction if one layer's attention is silenced:
+//!
+//! ```
+//! use eigenlens::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let model = Decoder::from_pretrained("eigenlens/classics", &Device::Cpu)?;
+//! let tokens = model.tokens("She had been very")?;
+//! let silence = Hooks::new().replace(HookPoint::AttnOut(1), |x| Ok(x.zeros_like()?));
+//! let (logits, _) = model.run(&tokens, &Hooks::new())?; // [batch, positions, vocabulary]
+//! let (changed, _) = model.run(&tokens, &silence)?;
+//! assert_eq!(logits.dims(), changed.dims());
+//! assert!((logits - changed)?.abs()?.max_all()?.to_scalar::<f32>()? > 0.1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod analysis;
 mod attend;

@@ -4,6 +4,26 @@
 //! computes is its [`Architecture`]; [`Sae::load`] finds out from files which of the [families](Family)
 //! of the field they belong to, and reads them by that family's own rules. The [`Registry`] lists
 //! what is published.
+//!
+//! # Examples
+//!
+//! Codes of a sentence, and what the autoencoder leaves unexplained:
+//!
+//! ```
+//! use eigenlens::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let model = Decoder::from_pretrained("eigenlens/classics", &Device::Cpu)?;
+//! let sae = Tracer::from_pretrained(&model, 2, "x8-k16", "x8-k16")?.output().clone();
+//! let tokens = model.tokens("She had been very happy")?;
+//! let x = model.activations(&tokens, &[sae.point()?])?.tensor(sae.point()?)?;
+//! let codes = sae.encode(&x)?;
+//! assert!(codes.row(0).len() <= 16); // at most 16 features are active at a position
+//! let error = (&x - sae.decode(&codes)?.reshape(x.dims())?)?;
+//! assert!(error.sqr()?.sum_all()?.to_scalar::<f32>()? < x.sqr()?.sum_all()?.to_scalar::<f32>()?);
+//! # Ok(())
+//! # }
+//! ```
 
 mod architecture;
 mod autoencoder;
