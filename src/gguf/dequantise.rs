@@ -60,16 +60,9 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     array
 }
 
-/// The f16 at the start, exactly: sign, five bits of exponent, ten of fraction.
+/// The f16 at the start.
 fn half(bytes: &[u8]) -> f32 {
-    let bits = u32::from(u16::from_le_bytes(first(bytes)));
-    let (exponent, fraction) = ((bits >> 10) & 31, bits & 0x3ff);
-    let size = match exponent {
-        0 => fraction as f32 / 16_777_216.,
-        31 => f32::from_bits(0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
-    };
-    f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
+    half::f16::from_le_bytes(first(bytes)).to_f32()
 }
 
 /// Halves of bytes: the low ones are the first numbers of a block, the high ones the others.
