@@ -10,6 +10,7 @@ use eigenlens::prelude::*;
 const ORIGINAL: [f64; 4] = [96.5, 96.9, 0.998, 96.9];
 
 fn main() -> Result<()> {
+    eigenlens::linalg::keep_freed_memory();
     let argument = std::env::args().nth(1).unwrap_or_else(|| "1".to_owned());
     let seeds: u64 = argument
         .parse()

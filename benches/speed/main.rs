@@ -74,6 +74,8 @@ fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 fn main() -> ExitCode {
+    // As in a notebook.
+    eigenlens::linalg::keep_freed_memory();
     if let Some(code) = memory::measured() {
         return code;
     }

@@ -30,6 +30,7 @@ const EXAMPLES: usize = 20;
 const LAYERS: [usize; 2] = [1, 2];
 
 fn main() -> Result<()> {
+    eigenlens::linalg::keep_freed_memory();
     let out = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "target/language".into()));
     let work = out.join("work");
     std::fs::create_dir_all(&work).map_err(Error::io("create", &work))?;

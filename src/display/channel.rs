@@ -26,7 +26,7 @@ pub(crate) fn host() -> Host {
 }
 
 /// Sends one message to the kernel. Errors are ignored: a kernel that is gone cannot be told.
-pub(crate) fn send(message: &Message) {
+pub fn send(message: &Message) {
     if let Ok(json) = serde_json::to_string(message) {
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{PREFIX}{json}");

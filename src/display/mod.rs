@@ -10,4 +10,5 @@ mod channel;
 pub use eigenlens_common::message;
 
 pub use bundle::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
-pub(crate) use channel::{Host, host, send};
+pub use channel::send;
+pub(crate) use channel::{Host, host};

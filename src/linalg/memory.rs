@@ -2,10 +2,14 @@
 
 use std::sync::Once;
 
-/// Lets the allocator keep large blocks that are freed, instead of giving each back to the system
-/// and faulting it in again a moment later: training and the Tracer's scan free and ask for the same
-/// megabytes hundreds of times, and that can cost as much as their arithmetic.
-pub(crate) fn keep_freed_memory() {
+/// Lets the allocator of this process keep large blocks that are freed, instead of giving each back to
+/// the system and faulting it in again a moment later.
+///
+/// Training and the scan of [`Tracer`](crate::bilinear::tracer::Tracer) free and ask for the same
+/// megabytes hundreds of times, which can cost as much as their arithmetic. The price is that the
+/// process stays as large as it ever was, so the library never calls this by itself: notebooks do, and
+/// a program that trains may, once, before it begins. It has an effect with glibc only.
+pub fn keep_freed_memory() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -52,7 +52,7 @@ pub(crate) use math::Real;
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::unit_rows;
-pub(crate) use memory::keep_freed_memory;
+pub use memory::keep_freed_memory;
 pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
 pub use svd::{Svd, lstsq, pinv, svd};

@@ -5,9 +5,10 @@
 //! `evcxr_jupyter` displays fall back to its protocol and progress to plain lines; in an ordinary
 //! program they become text.
 
+#[doc(hidden)]
+pub mod attach;
 pub mod cell;
 mod input;
-mod session;
 mod tensors;
 
 pub use crate::display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output, message};

@@ -1,8 +1,9 @@
 //! The Stop button.
 //!
-//! The kernel sends SIGINT to the evaluation process; the handler raises a flag that library loops
-//! poll at points where they can stop with everything they hold intact. The flag stays up until the
-//! cell ends, so that later loops of the same cell stop at once as well.
+//! The kernel sends SIGINT to the evaluation process; the handler, which the notebook's shared library
+//! installs, raises a flag that library loops poll at points where they can stop with everything they
+//! hold intact. The flag stays up until the cell ends, so that later loops of the same cell stop at
+//! once as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,19 +31,13 @@ pub fn interrupted() -> bool {
     requested
 }
 
-/// Takes the flag down: a new cell begins.
-pub(crate) fn reset() {
-    REQUESTED.store(false, Ordering::Relaxed);
-    ACKNOWLEDGED.store(false, Ordering::Relaxed);
+/// Raises the flag. It stores to an atomic and does nothing else, so a signal handler may call it.
+pub fn request_stop() {
+    REQUESTED.store(true, Ordering::Relaxed);
 }
 
-pub(crate) fn install_handler() {
-    extern "C" fn on_interrupt(_signal: libc::c_int) {
-        REQUESTED.store(true, Ordering::Relaxed);
-    }
-    // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-    unsafe {
-        let handler: extern "C" fn(libc::c_int) = on_interrupt;
-        libc::signal(libc::SIGINT, handler as libc::sighandler_t);
-    }
+/// Takes the flag down: a new cell begins.
+pub fn forget_stop() {
+    REQUESTED.store(false, Ordering::Relaxed);
+    ACKNOWLEDGED.store(false, Ordering::Relaxed);
 }

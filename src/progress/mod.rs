@@ -11,8 +11,7 @@ mod safe_point;
 mod stopped;
 
 pub use bar::Progress;
-pub use interrupt::interrupted;
-pub(crate) use interrupt::{install_handler, reset};
+pub use interrupt::{forget_stop, interrupted, request_stop};
 pub(crate) use interruptible::{interruptible, interruptible_by};
 pub(crate) use safe_point::{SafePoint, StopShield, safe_point};
 pub use stopped::{OnStop, stopped};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::optimizer::{Optimizer, check_gradients};
 use crate::check::check_not_negative;
-use crate::linalg::{keep_freed_memory, wide};
+use crate::linalg::wide;
 use crate::{Error, Result};
 
 /// Parameters a task of the parallel update: long enough to outweigh handing it out.
@@ -74,7 +74,6 @@ impl AdamW {
                 return Err(Error::invalid(what, "in [0, 1)", beta));
             }
         }
-        keep_freed_memory();
         let moments = parameters.iter().map(Moments::zero).collect::<Result<_>>()?;
         Ok(Self { parameters, moments, options, steps: 0 })
     }

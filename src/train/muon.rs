@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, Var};
 
 use super::optimizer::{Optimizer, check_gradients};
 use crate::check::check_not_negative;
-use crate::linalg::{keep_freed_memory, matmul, matmul_nt};
+use crate::linalg::{matmul, matmul_nt};
 use crate::{Error, Result};
 
 /// Coefficients of the quintic `p(σ) = aσ + bσ³ + cσ⁵` that takes singular values towards 1.
@@ -78,7 +78,6 @@ impl Muon {
                 return Err(Error::shape(what, "a matrix (else use AdamW)", parameter.dims()));
             }
         }
-        keep_freed_memory();
         let means = parameters.iter().map(|var| var.zeros_like()).collect::<Result<_, _>>()?;
         Ok(Self { parameters, means, options })
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Tracer;
 use crate::Result;
 use crate::linalg::lanczos::Symmetric;
-use crate::linalg::{Packed, TileKernel, keep_freed_memory, matmul, matmul_nt, with_values};
+use crate::linalg::{Packed, TileKernel, matmul, matmul_nt, with_values};
 
 /// Output features' weights `w = Pᵀo` on the hidden neurons, and the maps they share:
 ///
@@ -34,7 +34,6 @@ pub(super) struct Forms {
 impl Forms {
     /// The forms of all output features.
     pub(super) fn new(tracer: &Tracer) -> Result<Self> {
-        keep_freed_memory();
         let weights = matmul(&tracer.all_directions()?, &tracer.out)?;
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;

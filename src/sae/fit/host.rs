@@ -20,7 +20,7 @@ use super::setup::{BIAS, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
 use super::source::Batch;
 use super::sparse::Sparse;
 use super::update::{Gradients, Large};
-use crate::linalg::{Operand, ProductInto, keep_freed_memory};
+use crate::linalg::{Operand, ProductInto};
 use crate::train::{AdamStep, AdamWOptions};
 
 /// Weights on the host, with Adam's moments.
@@ -79,7 +79,6 @@ impl Step<'_> {
 
 impl Host {
     pub(super) fn new(setup: Setup, weights: Vec<Weight>) -> Self {
-        keep_freed_memory();
         let zeros = || weights.iter().map(|weight| vec![0.0; weight.values.len()]).collect();
         let (means, squares) = (zeros(), zeros());
         Self { means, squares, setup, weights, steps: 0, scratch: Scratch::default() }
