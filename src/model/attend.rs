@@ -3,9 +3,9 @@
 use candle_core::{D, Tensor};
 
 use super::HookPoint;
-use super::forward::{Pass, linear};
-use super::kernels::Cap;
+use super::operations::{cap, linear, softmax};
 use super::parameters::Block;
+use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
 use super::precision::{is_half, widened};
@@ -94,22 +94,4 @@ impl Pass<'_> {
         let bias = self.optional(&block.attention_out_bias);
         linear(&z, &self.weight(&block.attention_out), bias.as_ref())
     }
-}
-
-/// `c tanh(x / c)` for a bound c.
-pub(super) fn cap(x: Tensor, bound: Option<f64>) -> Result<Tensor> {
-    match bound {
-        None => Ok(x),
-        Some(bound) if can_fuse(&x) => fused(&x, Cap(bound)),
-        Some(bound) => Ok(((x / bound)?.tanh()? * bound)?),
-    }
-}
-
-/// Over the last dimension, with gradients; candle's own softmax has none.
-fn softmax(x: &Tensor) -> Result<Tensor> {
-    if !x.track_op() {
-        return Ok(candle_nn::ops::softmax_last_dim(&x.contiguous()?)?);
-    }
-    let e = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
-    Ok(e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?)
 }

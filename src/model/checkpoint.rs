@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::families::{self, CONFIG};
-use super::text::Origin;
+use super::origin::ModelOrigin;
 use super::{Config, Decoder, DecoderLoader};
 use crate::hub::Repository;
 use crate::store::{replace, save};
@@ -79,7 +79,7 @@ impl Decoder {
         config: Config,
         take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
-        families::llama::build(config, Origin::default(), take)
+        families::llama::build(config, ModelOrigin::default(), take)
     }
 
     /// Writes the model to the folder `path`, which is made if need be, as

@@ -1,28 +1,20 @@
 //! The forward pass.
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::ops::Range;
 
-use candle_core::{D, DType, Tensor, Var};
+use candle_core::{D, DType, Tensor};
 
-use super::attend::cap;
 use super::kernels::{Act, Gate, RowNorm};
+use super::operations::{activate, cap, linear, scaled_and_shifted};
 use super::parameters::{Block, NormWeights};
+use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
 use super::precision::{is_half, widened};
-use super::{Activation, Cache, Decoder, HookPoint, Hooks, Mlp, Norm};
-use crate::linalg::{can_fuse, fused, matmul_nt};
+use super::{HookPoint, Mlp, Norm};
+use crate::Result;
+use crate::linalg::{can_fuse, fused};
 use crate::progress::safe_point;
-use crate::{Error, Result};
-
-/// One forward pass: the model, whether gradients flow, and what is looked at on the way.
-pub(super) struct Pass<'a> {
-    pub(super) model: &'a Decoder,
-    pub(super) track: bool,
-    pub(super) hooks: &'a Hooks,
-    pub(super) cache: Cache,
-}
 
 /// The two points of a norm.
 type NormPoints = (HookPoint, HookPoint);
@@ -228,90 +220,4 @@ impl Pass<'_> {
         let scale = self.hook(denominator, scale)?;
         Ok(x.broadcast_div(&scale)?)
     }
-
-    /// Lets the hooks at `point` act.
-    pub(super) fn hook(&mut self, point: HookPoint, activation: Tensor) -> Result<Tensor> {
-        self.hooks.at(point, activation, &mut self.cache)
-    }
-
-    /// A weight, with gradients if they are asked for.
-    pub(super) fn weight(&self, var: &Var) -> Tensor {
-        if self.track { var.as_tensor().clone() } else { var.as_detached_tensor() }
-    }
-
-    /// A weight that some models do not have.
-    pub(super) fn optional(&self, var: &Option<Var>) -> Option<Tensor> {
-        var.as_ref().map(|var| self.weight(var))
-    }
-}
-
-/// `gain ∘ x + bias`.
-fn scaled_and_shifted(x: Tensor, gain: Option<&Tensor>, bias: Option<&Tensor>) -> Result<Tensor> {
-    let scaled = match gain {
-        Some(gain) => x.broadcast_mul(gain)?,
-        None => x,
-    };
-    match bias {
-        Some(bias) => Ok(scaled.broadcast_add(bias)?),
-        None => Ok(scaled),
-    }
-}
-
-/// `x Wᵀ + b` over the last dimension of `x` `[…, inputs]`.
-pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (outputs, inputs) = weight.dims2()?;
-    let mut shape = x.dims().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = outputs;
-    }
-    let y = matmul_nt(&x.reshape(((), inputs))?, weight)?.reshape(shape)?;
-    match bias {
-        Some(bias) => Ok(y.broadcast_add(bias)?),
-        None => Ok(y),
-    }
-}
-
-/// candle's GELUs have gradients of six digits, so that those that are differentiated are composed.
-fn activate(activation: Option<Activation>, x: &Tensor) -> Result<Tensor> {
-    if activation.is_some() && is_half(x.dtype()) {
-        return Ok(activate(activation, &widened(x)?)?.to_dtype(x.dtype())?);
-    }
-    Ok(match activation {
-        None => x.clone(),
-        Some(Activation::Relu) => x.relu()?,
-        Some(Activation::Silu) => x.silu()?,
-        Some(Activation::Gelu) if x.track_op() => {
-            let share = ((x * FRAC_1_SQRT_2)?.erf()? + 1.)?;
-            ((x * share)? * 0.5)?
-        }
-        Some(Activation::Gelu) => x.gelu_erf()?,
-        Some(Activation::GeluTanh) if x.track_op() => {
-            let cubed = ((x.sqr()? * x)? * 0.044_715)?;
-            let share = (((x + cubed)? * (FRAC_2_SQRT_PI * FRAC_1_SQRT_2))?.tanh()? + 1.)?;
-            ((x * share)? * 0.5)?
-        }
-        Some(Activation::GeluTanh) => x.gelu()?,
-    })
-}
-
-/// `tokens` as `[batch, positions]` of u32, all of them in the vocabulary.
-pub(super) fn check_tokens(tokens: &Tensor, vocab: usize) -> Result<Tensor> {
-    let tokens = match tokens.dims() {
-        [_] => tokens.unsqueeze(0)?,
-        [_, _] => tokens.clone(),
-        dims => return Err(Error::shape("the tokens", "[positions] or [batch, positions]", dims)),
-    };
-    if !tokens.dtype().is_int() {
-        return Err(Error::invalid("the tokens", "integers", tokens.dtype().as_str()));
-    }
-    if tokens.elem_count() == 0 {
-        return Err(Error::shape("the tokens", "at least one token", tokens.dims()));
-    }
-    let wide = tokens.to_dtype(DType::I64)?.flatten_all()?;
-    let (low, high) = (wide.min(0)?.to_scalar::<i64>()?, wide.max(0)?.to_scalar::<i64>()?);
-    if low < 0 || high >= vocab as i64 {
-        let found = if low < 0 { low } else { high };
-        return Err(Error::invalid("every token", format!("below {vocab}, the vocabulary"), found));
-    }
-    Ok(tokens.to_dtype(DType::U32)?)
 }

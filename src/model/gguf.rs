@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device};
 
 use super::families::{GgufLlama, ignored_note, llama};
-use super::text::Origin;
+use super::origin::ModelOrigin;
 use super::{Decoder, DecoderLoader};
 use crate::Result;
 use crate::gguf::Gguf;
@@ -44,11 +44,11 @@ impl Decoder {
         let mut model = GgufLlama::new(&gguf, unknown)?;
         let config = model.config();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let origin = Origin {
+        let origin = ModelOrigin {
             source: Source::File(gguf.path().to_owned()),
             gguf: Some(gguf.clone()),
             notes: ignored_note(&file, &model.ignored).into_iter().collect(),
-            ..Origin::default()
+            ..ModelOrigin::default()
         };
         config
             .check()
@@ -104,7 +104,7 @@ mod tests {
             weights.insert(name.to_owned(), tensor.clone());
             Ok(tensor)
         };
-        llama::build(config.clone(), Origin::default(), noise).unwrap();
+        llama::build(config.clone(), ModelOrigin::default(), noise).unwrap();
         (config, weights)
     }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn built(config: Config, weights: &BTreeMap<String, Tensor>) -> Decoder {
-        llama::build(config, Origin::default(), |name, _| Ok(weights[name].clone())).unwrap()
+        llama::build(config, ModelOrigin::default(), |name, _| Ok(weights[name].clone())).unwrap()
     }
 
     #[test]

@@ -46,11 +46,15 @@ mod hooks;
 mod kernels;
 mod loader;
 mod matrices;
+mod operations;
+mod origin;
 mod parameters;
+mod pass;
 mod past;
 mod place;
 mod point;
 pub(crate) mod precision;
+mod run;
 mod summary;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! Between a model and text.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
+use super::origin::ModelOrigin;
 use super::{Decoder, Hooks, Sampling};
 use crate::data::text::{Tokenizer, number, numbers};
 use crate::gguf::Gguf;
@@ -18,40 +19,6 @@ const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 /// Fields of a GGUF file for tokens after which nothing follows: of a text, a turn, a message.
 const GGUF_ENDS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
-
-/// Where a model came from, and the tokenizer it speaks through.
-#[derive(Debug, Clone)]
-pub(super) struct Origin {
-    pub(super) source: Source,
-    pub(super) repository: Option<Repository>,
-    /// The repository of its tokenizer, if `config.json` names one.
-    pub(super) tokenizer_name: Option<String>,
-    /// The GGUF file it was loaded from, which has a tokenizer in it.
-    pub(super) gguf: Option<Gguf>,
-    /// What to know before trusting the model's numbers.
-    pub(super) notes: Vec<String>,
-    /// Read when it is first asked for: weights can be looked at without it.
-    pub(super) tokenizer: OnceLock<Tokenizer>,
-    /// Tokens that end what the model says, if they were chosen by hand.
-    pub(super) chosen_ends: Option<Arc<[u32]>>,
-    /// Those that its files name; read when they are first asked for.
-    pub(super) found_ends: OnceLock<Arc<[u32]>>,
-}
-
-impl Default for Origin {
-    fn default() -> Self {
-        Self {
-            source: Source::Memory,
-            repository: None,
-            tokenizer_name: None,
-            gguf: None,
-            notes: Vec::new(),
-            tokenizer: OnceLock::new(),
-            chosen_ends: None,
-            found_ends: OnceLock::new(),
-        }
-    }
-}
 
 impl Decoder {
     /// Where its weights came from.
@@ -119,7 +86,7 @@ impl Decoder {
     pub fn with_tokenizer(&self, tokenizer: &Tokenizer) -> Result<Self> {
         let tokenizer = OnceLock::from(self.fitted(tokenizer)?);
         let origin = self.origin().clone();
-        Ok(self.with_origin(Origin { tokenizer, found_ends: OnceLock::new(), ..origin }))
+        Ok(self.with_origin(ModelOrigin { tokenizer, found_ends: OnceLock::new(), ..origin }))
     }
 
     /// A tokenizer that shows rows of the embedding which have no token as signs.
@@ -136,7 +103,7 @@ impl Decoder {
         Ok(tokenizer.for_rows(rows))
     }
 
-    fn with_origin(&self, origin: Origin) -> Self {
+    fn with_origin(&self, origin: ModelOrigin) -> Self {
         let parameters = self.parameters().clone();
         Self::from_parameters(self.config().clone(), parameters, self.device(), origin)
     }
@@ -187,7 +154,8 @@ impl Decoder {
         let mut tokens = tokens.to_vec();
         tokens.sort_unstable();
         tokens.dedup();
-        Ok(self.with_origin(Origin { chosen_ends: Some(tokens.into()), ..self.origin().clone() }))
+        Ok(self
+            .with_origin(ModelOrigin { chosen_ends: Some(tokens.into()), ..self.origin().clone() }))
     }
 
     /// The tokens of a text, `[1, positions]`.

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::{Fields, Weights, check_tied, var};
 use crate::Result;
+use crate::model::origin::ModelOrigin;
 use crate::model::parameters::{Parameters, Part, Place};
-use crate::model::text::Origin;
 use crate::model::{Config, Decoder, Mlp, Norm, Position};
 
 /// A member of the family: they differ in what `config.json` leaves out.
@@ -92,7 +92,7 @@ pub(super) fn whole_rotary(fields: &mut Fields<'_>, d_head: usize) -> Result<cra
 /// Sizes that make no model; a tensor that `take` does not give.
 pub(in crate::model) fn build(
     config: Config,
-    origin: Origin,
+    origin: ModelOrigin,
     take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
 ) -> Result<Decoder> {
     config.check()?;

@@ -17,8 +17,8 @@ mod weights;
 use candle_core::{DType, Device, Var};
 use serde_json::Value;
 
+use super::origin::ModelOrigin;
 use super::parameters::Parameters;
-use super::text::Origin;
 use super::{Config, Decoder};
 use crate::hub::Repository;
 use crate::store::UnknownFields;
@@ -142,12 +142,12 @@ pub(super) fn load(
     let parameters = family.parameters(&config, &mut weights)?;
     let source = weights.source().clone();
     weights.finish(&format!("only the tensors that {CONFIG} speaks of"))?;
-    let origin = Origin {
+    let origin = ModelOrigin {
         source,
         repository: Some(repository.clone()),
         tokenizer_name,
         notes,
-        ..Origin::default()
+        ..ModelOrigin::default()
     };
     Ok(Decoder::from_parameters(config, parameters, device, origin))
 }
