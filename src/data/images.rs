@@ -8,9 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::idx::{self, IdxImages};
-use super::thumbnails::table;
 use crate::check::check_all_finite;
-use crate::display::MimeBundle;
 use crate::provenance::Source;
 use crate::text::thousands;
 use crate::{Error, Result};
@@ -233,17 +231,6 @@ impl Images {
         Ok(counts)
     }
 
-    /// Shows a table of the classes with some images of each.
-    pub fn evcxr_display(&self) {
-        let text = self.to_string();
-        let bundle = MimeBundle::text(&text);
-        let bundle = match table(&text, &[("images", self)]) {
-            Ok(html) => bundle.html(html),
-            Err(_) => bundle,
-        };
-        bundle.show_as_result();
-    }
-
     fn check(&self, index: usize) -> Result<()> {
         if index < self.len() {
             return Ok(());
@@ -352,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_table_is_self_contained_and_escaped() {
-        let html = table("x", &[("images", &four())]).unwrap();
+        let html = crate::data::thumbnails::table("x", &[("images", &four())]).unwrap();
         assert!(html.contains("c &amp; d") && html.contains("src=\"data:image/png;base64,iVBOR"));
         assert!(!html.contains("http"), "{html}");
         assert_eq!(html.matches("<img").count(), 3);

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::images::Images;
 use crate::Result;
+use crate::display::MimeBundle;
 use crate::png::png;
 use crate::text::escape;
 use crate::text::{base64, thousands};
@@ -37,6 +38,19 @@ pub(super) fn table(caption: &str, parts: &[(&str, &Images)]) -> Result<String> 
         let _ = write!(html, "<div>… and {more} more classes</div>");
     }
     Ok(html)
+}
+
+impl Images {
+    /// Shows a table of the classes with some images of each.
+    pub fn evcxr_display(&self) {
+        let text = self.to_string();
+        let bundle = MimeBundle::text(&text);
+        let bundle = match table(&text, &[("images", self)]) {
+            Ok(html) => bundle.html(html),
+            Err(_) => bundle,
+        };
+        bundle.show_as_result();
+    }
 }
 
 /// The first images of a class side by side, as an `<img>`; nothing where there are none.

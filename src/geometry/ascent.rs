@@ -10,7 +10,7 @@
 use candle_core::Tensor;
 
 use super::band::Band;
-use super::mixture::MixtureOptions;
+use super::mixture_options::MixtureOptions;
 use super::points::Points;
 use crate::linalg::Real;
 use crate::progress::interrupted;

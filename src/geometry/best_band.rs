@@ -241,7 +241,7 @@ mod tests {
 
     use super::super::Ascent;
     use super::super::datasets::Cloud;
-    use super::super::mixture::MixtureOptions;
+    use super::super::mixture_options::MixtureOptions;
     use super::*;
     use crate::random::Rng;
 

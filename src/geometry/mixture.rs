@@ -7,44 +7,12 @@ use rayon::prelude::*;
 
 use super::ascent::{Ascent, Climber};
 use super::band::Band;
-use super::best_band::{BestBand, check_epsilon};
+use super::best_band::BestBand;
+use super::mixture_options::MixtureOptions;
 use super::points::Points;
-use crate::check::{check_positive, check_sizes};
 use crate::display::MimeBundle;
 use crate::random::Rng;
 use crate::{Error, Result};
-
-/// How the mixture index is looked for. The defaults of ε, steps and rate are those of the study.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MixtureOptions {
-    /// Half the width of the band in units of the points' root mean square distance from its
-    /// middle, above 0 and below 1.
-    pub epsilon: f64,
-    /// Steps of an ascent.
-    pub steps: usize,
-    /// Learning rate of an ascent.
-    pub rate: f64,
-    /// Ascents, each from a random direction.
-    pub restarts: usize,
-    /// Names the random directions.
-    pub seed: u64,
-    /// Directions that the search for the best band may look at; 0 to leave it out.
-    pub directions: usize,
-}
-
-impl Default for MixtureOptions {
-    fn default() -> Self {
-        Self { epsilon: 0.1, steps: 10_000, rate: 0.1, restarts: 4, seed: 0, directions: 4_000 }
-    }
-}
-
-impl MixtureOptions {
-    pub(super) fn check(&self) -> Result<()> {
-        check_epsilon(self.epsilon)?;
-        check_sizes(&[("steps", self.steps), ("restarts", self.restarts)])?;
-        check_positive("`rate`", self.rate)
-    }
-}
 
 /// What several ascents found, and the best band there is.
 ///

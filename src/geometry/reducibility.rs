@@ -4,7 +4,8 @@ use std::fmt;
 
 use candle_core::Tensor;
 
-use super::mixture::{Mixture, MixtureOptions};
+use super::mixture::Mixture;
+use super::mixture_options::MixtureOptions;
 use super::points::Points;
 use super::separability::{Binning, Separability};
 use crate::Result;

@@ -15,6 +15,7 @@
 //!
 //! [`Decoder::from_gguf`](crate::model::Decoder::from_gguf) makes a model of a file.
 
+mod cursor;
 mod dequantise;
 mod parse;
 #[cfg(test)]

@@ -1,21 +1,18 @@
 //! The header of a GGUF file: metadata and the table of tensors.
 //!
-//! Nothing in the bytes is believed. A count or length is held against what is left of the file
-//! before anything of that size is made, so that the work is in proportion to the header and the
-//! memory at most 24 times it, whatever the bytes say (entries of two bytes' names in a growing
-//! list take most).
+//! The work is in proportion to the header, and the memory at most 24 times it, whatever the bytes
+//! say (entries of two bytes' names in a growing list take most).
 
-use bytes::Bytes;
 use std::path::Path;
 
-use super::types::TensorType;
-use super::value::{Array, Kind, Value};
-use super::{Header, TensorInfo};
-use crate::store::{Format, mistaken};
-use crate::{Error, Result};
+use bytes::Bytes;
 
-/// Arrays within arrays. The format has no use for more than one in another.
-const DEPTH: usize = 4;
+use super::cursor::{Cursor, Parsed, Trouble, bad};
+use super::types::TensorType;
+use super::value::Value;
+use super::{Header, TensorInfo};
+use crate::Result;
+
 /// The longest name, as the format has it for keys.
 const NAME: usize = 65_535;
 const DIMENSIONS: u32 = 4;
@@ -24,35 +21,6 @@ const ALIGNMENT: &str = "general.alignment";
 const ENTRY: u64 = 8 + 4 + 1;
 /// Fewest bytes of a tensor's description: length of its name, dimensions, type, place.
 const DESCRIPTION: u64 = 8 + 4 + 4 + 8;
-
-/// Why a header could not be read.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// It goes on to this byte of the file, past those at hand.
-    Short(u64),
-    /// It is wrong: what was expected, and what is there.
-    Bad(String, String),
-}
-
-type Parsed<T> = std::result::Result<T, Trouble>;
-
-fn bad<T>(expected: impl Into<String>, found: impl Into<String>) -> Parsed<T> {
-    Err(Trouble::Bad(expected.into(), found.into()))
-}
-
-impl Trouble {
-    /// As an error about the file `path` of `size` bytes that begins with `start`.
-    pub(super) fn into_error(self, path: &Path, size: u64, start: &[u8]) -> Error {
-        let (expected, found) = match self {
-            Self::Short(end) => {
-                let expected = format!("a whole GGUF file, of at least {end} bytes");
-                (expected, format!("{size} bytes: it is truncated or damaged"))
-            }
-            Self::Bad(expected, found) => (expected, found),
-        };
-        mistaken(path, start, Format::Gguf, expected, found)
-    }
-}
 
 /// The header at the start of `bytes`, the first ones of a file of `size` bytes.
 pub(super) fn header(bytes: &[u8], size: u64) -> Parsed<Header> {
@@ -138,155 +106,13 @@ fn place(infos: &mut [TensorInfo], start: u64, size: u64) -> Parsed<()> {
     }
 }
 
-/// A place in the bytes of a header.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cursor<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) at: usize,
-    /// Bytes of the whole file, of which `bytes` may be a first part.
-    pub(super) size: u64,
-}
-
-impl<'a> Cursor<'a> {
-    /// At the start of bytes that are all there is.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, size: bytes.len() as u64 }
-    }
-
-    /// The next `count` bytes.
-    fn take(&mut self, count: u64) -> Parsed<&'a [u8]> {
-        let end = (self.at as u64).saturating_add(count);
-        match usize::try_from(end).ok().and_then(|end| self.bytes.get(self.at..end)) {
-            Some(bytes) => {
-                self.at += bytes.len();
-                Ok(bytes)
-            }
-            None => Err(Trouble::Short(end)),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    pub(super) fn u32(&mut self) -> Parsed<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub(super) fn u64(&mut self) -> Parsed<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    /// Fails where fewer than `least` bytes of the file are left, which `what` needs.
-    fn expect(&self, least: Option<u64>, what: impl Fn() -> String) -> Parsed<()> {
-        let left = self.size.saturating_sub(self.at as u64);
-        if least.is_some_and(|least| least <= left) {
-            return Ok(());
-        }
-        bad(
-            format!("{}, as its header says", what()),
-            format!("only {left} bytes more: it is truncated or damaged"),
-        )
-    }
-
-    /// A length in bytes, and the text after it.
-    pub(super) fn string(&mut self, what: impl Fn() -> String) -> Parsed<&'a str> {
-        let length = self.u64()?;
-        self.expect(Some(length), || format!("{} of {length} bytes", what()))?;
-        let bytes = self.take(length)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text),
-            Err(reason) => bad(format!("{} in UTF-8", what()), reason.to_string()),
-        }
-    }
-
+impl Cursor<'_> {
     fn name(&mut self, what: &str) -> Parsed<String> {
         let name = self.string(|| what.to_owned())?;
         if name.len() > NAME {
             return bad(format!("{what} of at most {NAME} bytes"), format!("{}", name.len()));
         }
         Ok(name.to_owned())
-    }
-
-    pub(super) fn kind(&mut self, name: &str) -> Parsed<Kind> {
-        let number = self.u32()?;
-        match Kind::from_number(number) {
-            Some(kind) => Ok(kind),
-            None => bad(format!("a type of value (0 to 12) at `{name}`"), format!("type {number}")),
-        }
-    }
-
-    pub(super) fn value(&mut self, kind: Kind, name: &str) -> Parsed<Value> {
-        Ok(match kind {
-            Kind::U8 => Value::U8(u8::from_le_bytes(self.array()?)),
-            Kind::I8 => Value::I8(i8::from_le_bytes(self.array()?)),
-            Kind::U16 => Value::U16(u16::from_le_bytes(self.array()?)),
-            Kind::I16 => Value::I16(i16::from_le_bytes(self.array()?)),
-            Kind::U32 => Value::U32(self.u32()?),
-            Kind::I32 => Value::I32(i32::from_le_bytes(self.array()?)),
-            Kind::U64 => Value::U64(self.u64()?),
-            Kind::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
-            Kind::F32 => Value::F32(f32::from_le_bytes(self.array()?)),
-            Kind::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
-            Kind::Bool => match self.array()? {
-                [0] => Value::Bool(false),
-                [1] => Value::Bool(true),
-                [other] => return bad(format!("0 or 1 at `{name}`"), other.to_string()),
-            },
-            Kind::String => {
-                Value::String(self.string(|| format!("the text at `{name}`"))?.to_owned())
-            }
-            Kind::Array => {
-                let (element, length) = self.array_head(name)?;
-                let start = self.at;
-                self.skip(element, length, name, 1)?;
-                // Within memory: they were gone through.
-                let encoded = &self.bytes[start..self.at];
-                Value::Array(Array { element, length: length as usize, encoded: encoded.into() })
-            }
-        })
-    }
-
-    /// Type and number of an array's elements, for which there are bytes enough left.
-    pub(super) fn array_head(&mut self, name: &str) -> Parsed<(Kind, u64)> {
-        let element = self.kind(name)?;
-        let length = self.u64()?;
-        let least = length.checked_mul(element.least());
-        self.expect(least, || format!("{length} values at `{name}`"))?;
-        Ok((element, length))
-    }
-
-    /// Goes through the elements of an array, with every check.
-    fn skip(&mut self, element: Kind, length: u64, name: &str, depth: usize) -> Parsed<()> {
-        match element {
-            Kind::String => {
-                for _ in 0..length {
-                    self.string(|| format!("a text at `{name}`"))?;
-                }
-            }
-            Kind::Array if depth == DEPTH => {
-                return bad(
-                    format!("at most {DEPTH} arrays in each other"),
-                    format!("more at `{name}`"),
-                );
-            }
-            Kind::Array => {
-                for _ in 0..length {
-                    let (element, length) = self.array_head(name)?;
-                    self.skip(element, length, name, depth + 1)?;
-                }
-            }
-            Kind::Bool => {
-                if let Some(other) = self.take(length)?.iter().find(|byte| **byte > 1) {
-                    return bad(format!("0 or 1 at `{name}`"), other.to_string());
-                }
-            }
-            // No overflow: it was compared with the file's size.
-            number => drop(self.take(length * number.least())?),
-        }
-        Ok(())
     }
 
     /// A tensor's description; its place is relative to the data.

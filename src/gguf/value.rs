@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::parse::Cursor;
+use super::cursor::{Cursor, Parsed, bad};
+
+/// Arrays within arrays. The format has no use for more than one in another.
+const DEPTH: usize = 4;
 
 /// Type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +168,87 @@ impl Array {
         let mut cursor = Cursor::new(&self.encoded);
         (self.element == Kind::String)
             .then(|| (0..self.length).map_while(move |_| cursor.string(String::new).ok()))
+    }
+}
+
+impl Cursor<'_> {
+    pub(super) fn kind(&mut self, name: &str) -> Parsed<Kind> {
+        let number = self.u32()?;
+        match Kind::from_number(number) {
+            Some(kind) => Ok(kind),
+            None => bad(format!("a type of value (0 to 12) at `{name}`"), format!("type {number}")),
+        }
+    }
+
+    pub(super) fn value(&mut self, kind: Kind, name: &str) -> Parsed<Value> {
+        Ok(match kind {
+            Kind::U8 => Value::U8(u8::from_le_bytes(self.array()?)),
+            Kind::I8 => Value::I8(i8::from_le_bytes(self.array()?)),
+            Kind::U16 => Value::U16(u16::from_le_bytes(self.array()?)),
+            Kind::I16 => Value::I16(i16::from_le_bytes(self.array()?)),
+            Kind::U32 => Value::U32(self.u32()?),
+            Kind::I32 => Value::I32(i32::from_le_bytes(self.array()?)),
+            Kind::U64 => Value::U64(self.u64()?),
+            Kind::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
+            Kind::F32 => Value::F32(f32::from_le_bytes(self.array()?)),
+            Kind::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
+            Kind::Bool => match self.array()? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                [other] => return bad(format!("0 or 1 at `{name}`"), other.to_string()),
+            },
+            Kind::String => {
+                Value::String(self.string(|| format!("the text at `{name}`"))?.to_owned())
+            }
+            Kind::Array => {
+                let (element, length) = self.array_head(name)?;
+                let start = self.at;
+                self.skip(element, length, name, 1)?;
+                // Within memory: they were gone through.
+                let encoded = &self.bytes[start..self.at];
+                Value::Array(Array { element, length: length as usize, encoded: encoded.into() })
+            }
+        })
+    }
+
+    /// Type and number of an array's elements, for which there are bytes enough left.
+    pub(super) fn array_head(&mut self, name: &str) -> Parsed<(Kind, u64)> {
+        let element = self.kind(name)?;
+        let length = self.u64()?;
+        let least = length.checked_mul(element.least());
+        self.expect(least, || format!("{length} values at `{name}`"))?;
+        Ok((element, length))
+    }
+
+    /// Goes through the elements of an array, with every check.
+    fn skip(&mut self, element: Kind, length: u64, name: &str, depth: usize) -> Parsed<()> {
+        match element {
+            Kind::String => {
+                for _ in 0..length {
+                    self.string(|| format!("a text at `{name}`"))?;
+                }
+            }
+            Kind::Array if depth == DEPTH => {
+                return bad(
+                    format!("at most {DEPTH} arrays in each other"),
+                    format!("more at `{name}`"),
+                );
+            }
+            Kind::Array => {
+                for _ in 0..length {
+                    let (element, length) = self.array_head(name)?;
+                    self.skip(element, length, name, depth + 1)?;
+                }
+            }
+            Kind::Bool => {
+                if let Some(other) = self.take(length)?.iter().find(|byte| **byte > 1) {
+                    return bad(format!("0 or 1 at `{name}`"), other.to_string());
+                }
+            }
+            // No overflow: it was compared with the file's size.
+            number => drop(self.take(length * number.least())?),
+        }
+        Ok(())
     }
 }
 

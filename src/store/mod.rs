@@ -9,6 +9,7 @@ mod blob;
 mod fields;
 mod npz;
 pub(crate) mod pickle;
+mod raw;
 mod safetensors;
 mod sniff;
 mod tensors;

@@ -6,8 +6,8 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::archive::members;
+use super::raw::{Kind, Layout, Raw};
 use super::sniff::{Format, mistaken};
-use super::tensors::{Kind, Layout, Raw};
 use crate::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";

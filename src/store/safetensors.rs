@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use super::Blob;
+use super::raw::{Kind, Layout, Raw};
 use super::sniff::{Format, LOOKED_AT, mistaken};
-use super::tensors::{Kind, Layout, Raw};
 use crate::{Error, Result};
 
 /// The names of the format's types.

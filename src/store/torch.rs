@@ -9,8 +9,9 @@ use candle_core::Device;
 
 use super::archive::members;
 use super::pickle::{Id, Pickle, Value};
+use super::raw::{Kind, Layout, Raw};
 use super::sniff::{Format, mistaken};
-use super::tensors::{Kind, Layout, Raw, Tensors};
+use super::tensors::Tensors;
 use crate::{Error, Result};
 
 /// The names of PyTorch's storages.

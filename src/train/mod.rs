@@ -27,6 +27,7 @@ mod history;
 mod loss;
 mod muon;
 mod optimizer;
+mod optimizer_kind;
 mod schedule;
 
 pub(crate) use adamw::AdamStep;
@@ -36,7 +37,8 @@ pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
-pub use optimizer::{Optimizer, OptimizerKind, clip, gradients};
+pub use optimizer::{Optimizer, clip, gradients};
+pub use optimizer_kind::OptimizerKind;
 pub use schedule::{cosine, warmup};
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::{AdamW, AdamWOptions, Muon, MuonOptions};
 use crate::{Error, Result};
 
 /// Something that turns gradients into better parameters.
@@ -15,36 +14,6 @@ pub trait Optimizer {
 
     /// Sets the learning rate of the steps to come.
     fn set_learning_rate(&mut self, learning_rate: f64);
-}
-
-/// Which optimiser a fit uses, and with what settings.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum OptimizerKind {
-    /// [`AdamW`].
-    AdamW(AdamWOptions),
-    /// [`Muon`]; all parameters must be matrices.
-    Muon(MuonOptions),
-}
-
-impl OptimizerKind {
-    /// The learning rate it starts with.
-    pub fn learning_rate(&self) -> f64 {
-        match self {
-            Self::AdamW(options) => options.learning_rate,
-            Self::Muon(options) => options.learning_rate,
-        }
-    }
-
-    /// The optimiser for `parameters`.
-    ///
-    /// # Errors
-    /// Settings out of range, and Muon for parameters that are not matrices.
-    pub fn build(&self, parameters: Vec<Var>) -> Result<Box<dyn Optimizer>> {
-        Ok(match *self {
-            Self::AdamW(options) => Box::new(AdamW::new(parameters, options)?),
-            Self::Muon(options) => Box::new(Muon::new(parameters, options)?),
-        })
-    }
 }
 
 /// `∂loss/∂p` for each parameter `p`, in their order.

@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::ImageModel;
 use super::step::Step;
+use super::{ImageModel, Samples};
 use crate::check::check_finite;
-use crate::data::{Augmentation, Images};
+use crate::data::Augmentation;
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
 use crate::train::{
@@ -13,27 +13,6 @@ use crate::train::{
     gradients,
 };
 use crate::{Error, Result};
-
-/// Images `[n, …]` and their labels `[n]`, which go together. `(&images, &labels)` becomes one.
-#[derive(Debug, Clone)]
-pub struct Samples {
-    /// Images, `[n, 1, height, width]` or `[n, pixels]`.
-    pub images: Tensor,
-    /// Classes, integers `[n]`.
-    pub labels: Tensor,
-}
-
-impl From<(&Tensor, &Tensor)> for Samples {
-    fn from((images, labels): (&Tensor, &Tensor)) -> Self {
-        Self { images: images.clone(), labels: labels.clone() }
-    }
-}
-
-impl From<&Images> for Samples {
-    fn from(images: &Images) -> Self {
-        (images.pixels(), images.labels()).into()
-    }
-}
 
 /// How to train an [`ImageModel`].
 #[derive(Debug, Clone)]

@@ -33,8 +33,10 @@
 
 mod fit;
 mod model;
+mod samples;
 mod step;
 mod store;
 
-pub use fit::{FitOptions, Samples};
+pub use fit::FitOptions;
 pub use model::{ImageConfig, ImageModel};
+pub use samples::Samples;

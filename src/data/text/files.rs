@@ -8,13 +8,12 @@ use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::Tokenizer;
 use super::settings::Settings;
+use super::{TOKENIZER_FILE, Tokenizer};
 use crate::hub::{Content, Repository};
 use crate::store::{Format, mistaken};
 use crate::{Error, Result};
 
-pub(super) const FILE: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 /// Files that tokenizers are kept in elsewhere, and what they are.
@@ -30,10 +29,30 @@ const TEKKEN: &str = "a Tekken tokenizer of Mistral";
 const TIKTOKEN: &str = "a tiktoken vocabulary";
 
 impl Tokenizer {
+    /// The tokenizer in the file or folder `path`. A file named `tokenizer.json`, and a folder with
+    /// one, are read together with the `tokenizer_config.json` in the same folder.
+    ///
+    /// # Errors
+    /// If there is no such file, or if it holds no tokenizer in this format: a SentencePiece model,
+    /// a `vocab.json`, a tiktoken or Tekken file are named for what they are, with the way to a
+    /// `tokenizer.json`.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            return Self::from_repository(&Repository::folder(path));
+        }
+        if path.is_file() && path.file_name().is_some_and(|name| name == TOKENIZER_FILE) {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            return Self::from_repository(&Repository::folder(folder.unwrap_or(Path::new("."))));
+        }
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        Ok(Self::new(backend(path, &bytes)?))
+    }
+
     /// The tokenizer of a repository: `tokenizer.json`, with what `tokenizer_config.json` says of
     /// it; for GPT-2 and its relatives also `vocab.json` with `merges.txt`.
     pub(crate) fn from_repository(repository: &Repository) -> Result<Self> {
-        match repository.read(FILE) {
+        match repository.read(TOKENIZER_FILE) {
             Ok(content) => Self::from_content(repository, &content),
             Err(reason) => Self::in_other_files(repository, reason),
         }
@@ -84,7 +103,7 @@ impl Tokenizer {
         Err(match reason {
             reason @ Error::NotFound { .. } => reason,
             reason => Error::NotFound {
-                what: format!("the tokenizer of {repository} ({FILE})"),
+                what: format!("the tokenizer of {repository} ({TOKENIZER_FILE})"),
                 hint: format!("{reason}. {}", way_out(repository.name())),
             },
         })
@@ -181,7 +200,7 @@ fn tiktoken_in(folder: &Path) -> Option<String> {
 
 fn explain(repository: &Repository, file: &str, what: &str) -> Error {
     Error::NotFound {
-        what: format!("{FILE} of {repository}"),
+        what: format!("{TOKENIZER_FILE} of {repository}"),
         hint: format!(
             "There is {file}, {what}, which eigenlens does not read. {}",
             way_out(repository.name())
@@ -193,8 +212,8 @@ fn explain(repository: &Repository, file: &str, what: &str) -> Error {
 fn way_out(name: &str) -> String {
     format!(
         "In Python, `AutoTokenizer.from_pretrained({name:?}).save_pretrained(\"converted\")` \
-         (from transformers) writes a {FILE}. Put it into the model's folder, or give it to the \
-         model: `model.with_tokenizer(&Tokenizer::from_file(\"converted/{FILE}\")?)?`."
+         (from transformers) writes a {TOKENIZER_FILE}. Put it into the model's folder, or give it to the \
+         model: `model.with_tokenizer(&Tokenizer::from_file(\"converted/{TOKENIZER_FILE}\")?)?`."
     )
 }
 

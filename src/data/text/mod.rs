@@ -18,3 +18,6 @@ pub use visible::VisibleToken;
 
 #[cfg(test)]
 pub(crate) use tokenizer::tests;
+
+/// The file of a tokenizer in a repository or folder.
+const TOKENIZER_FILE: &str = "tokenizer.json";

@@ -141,6 +141,22 @@ pub(super) fn readable(bytes: &[u8]) -> String {
     text
 }
 
+/// What a token adds to a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A special token, which is its own text.
+    Special(String),
+    /// An id that no token has.
+    Hole(u32),
+    /// Bytes, which can be a part of a character.
+    Bytes(Vec<u8>),
+}
+
+/// The sign for an id that no token has.
+pub(super) fn sign_of_hole(id: u32) -> String {
+    format!("[id {id}]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

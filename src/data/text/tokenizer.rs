@@ -10,13 +10,11 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::files;
+use super::TOKENIZER_FILE;
 use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
-use super::pieces::{Spelling, readable};
+use super::pieces::{Piece, Spelling, readable, sign_of_hole};
 use super::settings::{Ends, ends_of_template};
-use super::visible::{Piece, sign_of_hole};
 use crate::display::MimeBundle;
-use crate::hub::Repository;
 use crate::progress::interrupted;
 use crate::store::replace;
 use crate::{Error, Result};
@@ -88,26 +86,6 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), rows: ids, ends, notes: notes.into() }
     }
 
-    /// The tokenizer in the file or folder `path`. A file named `tokenizer.json`, and a folder with
-    /// one, are read together with the `tokenizer_config.json` in the same folder.
-    ///
-    /// # Errors
-    /// If there is no such file, or if it holds no tokenizer in this format: a SentencePiece model,
-    /// a `vocab.json`, a tiktoken or Tekken file are named for what they are, with the way to a
-    /// `tokenizer.json`.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        if path.is_dir() {
-            return Self::from_repository(&Repository::folder(path));
-        }
-        if path.is_file() && path.file_name().is_some_and(|name| name == files::FILE) {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return Self::from_repository(&Repository::folder(folder.unwrap_or(Path::new("."))));
-        }
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        Ok(Self::new(files::backend(path, &bytes)?))
-    }
-
     /// Learns byte-pair encoding from texts: words as GPT-2 cuts them, every byte a token, and then
     /// the most frequent pairs, up to `vocab` tokens. The same texts give the same tokenizer.
     ///
@@ -157,7 +135,7 @@ impl Tokenizer {
     /// Writes `tokenizer.json` and, where texts have known first or last tokens,
     /// `tokenizer_config.json` into a folder.
     pub(crate) fn save_in(&self, folder: &Path) -> Result<()> {
-        self.save(folder.join(files::FILE))?;
+        self.save(folder.join(TOKENIZER_FILE))?;
         let text = |id: Option<&u32>| self.inner.tokenizer.id_to_token(*id?);
         let known = |by_name: bool, id: Option<&u32>| if by_name { None } else { text(id) };
         let bos = known(self.ends.bos_by_name, self.ends.bos.as_ref());

@@ -22,7 +22,7 @@
 use std::fmt::Write as _;
 
 use super::Tokenizer;
-use super::pieces::readable;
+use super::pieces::{Piece, readable, sign_of_hole};
 use crate::Result;
 
 const SPACE: char = '␣';
@@ -57,22 +57,6 @@ impl VisibleToken {
         }
         label
     }
-}
-
-/// What a token adds to a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// A special token, which is its own text.
-    Special(String),
-    /// An id that no token has.
-    Hole(u32),
-    /// Bytes, which can be a part of a character.
-    Bytes(Vec<u8>),
-}
-
-/// The sign for an id that no token has.
-pub(super) fn sign_of_hole(id: u32) -> String {
-    format!("[id {id}]")
 }
 
 impl Tokenizer {

@@ -16,7 +16,8 @@ impl Tokenizer {
 /// The tokenizer that a `tokenizer.json` describes.
 pub(crate) fn json(file: &Value) -> Tokenizer {
     Tokenizer::new(
-        files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes()).unwrap(),
+        super::super::files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes())
+            .unwrap(),
     )
 }
 
@@ -152,7 +153,8 @@ fn added_tokens_after_a_hole_keep_their_numbers() {
     assert_eq!(json(&again).encode("<s> a<eos>").unwrap(), [5, 0, 9]);
     // A list of pieces has no holes.
     file["model"] = value!({"type": "Unigram", "vocab": [["a", 0.0], ["b", -1.0]], "unk_id": 0});
-    let wrong = files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes());
+    let wrong =
+        super::super::files::backend(Path::new("tokenizer.json"), file.to_string().as_bytes());
     assert!(wrong.unwrap_err().to_string().contains("\"<s>\" as number 5"));
 }
 
