@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::arrange::Page;
 use super::figure::Figure;
+use super::film::{FOOT, Film};
 use super::palette::{GRID, TEXT};
 use super::panel::Mark;
 use super::plotly_text::themed;
@@ -17,22 +18,9 @@ use crate::png::apng;
 use crate::text::base64;
 use crate::{Error, Result};
 
-/// Pixels below the panels for the slider and the buttons.
-pub(super) const FOOT: f64 = 84.0;
 /// How long a frame is seen, in milliseconds; the last one longer.
 const FRAME: u16 = 150;
 const LAST: u16 = 2_000;
-
-/// What moves in a figure.
-#[derive(Debug, Clone)]
-pub(crate) struct Film {
-    /// What the frames are counted in: "epoch".
-    pub(crate) unit: String,
-    /// One a frame.
-    pub(crate) labels: Vec<String>,
-    /// For each frame the places of every mark that moves.
-    pub(crate) frames: Vec<Vec<Vec<Place>>>,
-}
 
 impl Film {
     /// Plotly's frames; `traces` are the traces that move, with their mark's form.

@@ -5,9 +5,9 @@
 //! plotting areas line up and nothing overlaps. Blocks below each other that have as many columns
 //! share those too. A figure that would be too wide for a page shrinks.
 
-use super::animate::FOOT;
 use super::figure::Figure;
-use super::gaps::{self, wrap};
+use super::film::FOOT;
+use super::gap_notes::{notes, wrap};
 use super::panel::{Block, Node, Panel};
 use super::ticks::{self, Orientation};
 
@@ -153,7 +153,7 @@ impl Figure {
 
     fn notes(&self, width: f64) -> Vec<String> {
         let characters = ((width - 2.0 * MARGIN) / ticks::CHARACTER).max(1.0) as usize;
-        gaps::notes(self).iter().flat_map(|note| wrap(note, characters)).collect()
+        notes(self).iter().flat_map(|note| wrap(note, characters)).collect()
     }
 
     fn film_foot(&self) -> f64 {

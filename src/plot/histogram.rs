@@ -1,9 +1,8 @@
 //! How often which values occur.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Tensor};
 
+use super::bins::{Bins, Sample};
 use super::figure::Figure;
 use super::gaps::{drawable, gap};
 use super::panel::{Mark, Panel, Series, Style};
@@ -17,20 +16,6 @@ const FEWEST: f64 = 10.0;
 const MOST: f64 = 100.0;
 /// A figure with more bins than this would be all edges.
 const LIMIT: usize = 10_000;
-
-/// What one series of a histogram counts.
-#[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    pub(super) name: String,
-    pub(super) values: Arc<[f64]>,
-}
-
-/// Number of bins and their range, where they are chosen.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bins {
-    count: Option<usize>,
-    range: Option<(f64, f64)>,
-}
 
 /// What a histogram counts: the entries of a tensor of any shape, numbers, or pairs of a name and
 /// either.

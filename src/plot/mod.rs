@@ -40,21 +40,28 @@
 
 mod animate;
 mod arrange;
+mod bins;
+mod cell_numbers;
 mod charts;
 mod compose;
 mod encode;
 mod figure;
+mod film;
+mod gap_notes;
 mod gaps;
 mod heat_maps;
 mod histogram;
 mod imshow;
+mod marks;
 mod ndarray_values;
 mod options;
+mod output;
 mod page;
 mod palette;
 mod panel;
 mod pdf;
 mod picture;
+mod pixels;
 mod plotly_json;
 mod plotly_text;
 mod plotly_traces;
@@ -80,7 +87,7 @@ pub use scale::Scale;
 pub use values::{IntoSeries, IntoValues, Named, Number};
 
 // Parts of figures, for `figures`.
-pub(crate) use animate::Film;
+pub(crate) use film::Film;
 pub(crate) use imshow::{images, picture};
 pub(crate) use palette::{NEGATIVE, POSITIVE, SERIES};
 pub(crate) use panel::{Block, ColourAxis, Image, Mark, Node, Panel, Series, Style};

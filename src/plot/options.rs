@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
+use super::cell_numbers::{APART, DIGITS, SMALLEST};
 use super::figure::Figure;
 use super::gaps::{drawable, gap};
 use super::imshow::fit_facets;
 use super::panel::{Axis, Mark, Panel};
-use super::plotly_traces::{APART, DIGITS, SMALLEST};
 use super::scale::Scale;
 use super::values::IntoValues;
 use crate::{Error, Result};

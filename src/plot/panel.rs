@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::bins::{Bins, Sample};
 use super::gaps::cell_gap;
-use super::histogram::{Bins, Sample};
 use super::palette::Look;
 use super::scale::Scale;
 use super::space::Space;

@@ -3,16 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::arrange::{Page, Placed};
-use super::encode;
 use super::figure::{Figure, merge};
 use super::palette::{AXIS, GRID, SERIES, TEXT};
 use super::panel::{Axis, Image, Mark, Style};
-use super::picture::raster;
-use super::plotly_text::{theme_ticks, themed};
+use super::pixels::raster;
+use super::plotly_text::{numbered, theme_ticks, themed};
 use super::plotly_traces::{cell_numbers, diagonal, image, series};
-use super::space;
 use super::svg::data_uri;
 use super::ticks::{self, Orientation};
+use super::{encode, space};
 
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
@@ -349,9 +348,4 @@ fn axis(axis: &Axis, extent: (f64, f64), pixels: f64, run: Orientation, zero: bo
         json["range"] = range(axis, ends);
     }
     json
-}
-
-/// Plotly's name for the `i`-th axis: `x`, `x2`, `x3`, …
-pub(super) fn numbered(name: &str, i: usize) -> String {
-    if i == 0 { name.to_owned() } else { format!("{name}{}", i + 1) }
 }

@@ -24,6 +24,11 @@ pub(super) fn theme_ticks(axis: &mut Value) {
     axis["ticksuffix"] = json!(CLOSE);
 }
 
+/// Plotly's name for the `i`-th axis: `x`, `x2`, `x3`, …
+pub(super) fn numbered(name: &str, i: usize) -> String {
+    if i == 0 { name.to_owned() } else { format!("{name}{}", i + 1) }
+}
+
 fn open() -> String {
     format!("<span style=\"color:{TEXT_CSS}\">")
 }

@@ -3,28 +3,18 @@
 use serde_json::{Value, json};
 
 use super::arrange::Placed;
+use super::cell_numbers::{CellNumber, numbers};
 use super::encode;
 use super::figure::Figure;
 use super::gaps::gap;
-use super::palette::{AXIS, Look, ink_on};
+use super::marks::{diagonal_places, point_size};
+use super::palette::{AXIS, Look};
 use super::panel::{Axis, Image, Panel, Series, Style};
-use super::plotly_json::numbered;
-use super::plotly_text::{text, themed};
-use super::ticks::significant;
+use super::plotly_text::{numbered, text, themed};
 
 /// Larger matrices tell the numbers of row and column on hovering, not their labels: a text per
 /// cell would outweigh the data.
 const HOVER_TEXTS: usize = 40_000;
-/// Digits of a number in a cell: as many as there is room for.
-pub(super) const DIGITS: [usize; 2] = [3, 2];
-/// Pixels of such a number's text, at most and at least.
-const LARGEST: f64 = 13.0;
-pub(super) const SMALLEST: f64 = 11.0;
-/// Pixels between the numbers of two cells.
-pub(super) const APART: f64 = 4.0;
-/// Points of a diagonal on axes of which one is logarithmic, where it is a curve.
-const CURVE: usize = 64;
-
 pub(super) fn image(image: &Image, name: Option<&str>, x: &Axis, y: &Axis) -> Value {
     // No bare `%{x}`: it would come with the markup of the axis's numbers.
     let place = format!("{} %{{x:d}}, {} %{{y:d}}", title(x, "x"), title(y, "y"));
@@ -69,52 +59,6 @@ fn shortest(value: f64, count: usize) -> f64 {
         return value;
     }
     (value as f32).to_string().parse().unwrap_or(value)
-}
-
-/// The number of a cell and the colour of its text: black or white, whichever reads better there.
-#[derive(Debug, Clone)]
-pub(super) struct CellNumber {
-    pub(super) row: usize,
-    pub(super) column: usize,
-    pub(super) words: String,
-    pub(super) ink: &'static str,
-}
-
-/// The numbers in the cells of an image and the size of their text; `None` if they are not wanted or
-/// do not fit.
-pub(super) fn numbers(figure: &Figure, placed: &Placed) -> Option<(f64, Vec<CellNumber>)> {
-    let image = placed.panel.image().filter(|image| image.numbers)?;
-    let (low, high) = figure.limits(image.colour);
-    let scale = figure.colours[image.colour].scale();
-    let room = (placed.rect.w / image.columns as f64, placed.rect.h / image.rows as f64);
-    for digits in DIGITS {
-        let longest = image.widest_number(digits);
-        let size = (LARGEST * (room.0 - APART) / longest.max(1.0)).min(room.1 - 2.0).min(LARGEST);
-        if size >= SMALLEST {
-            let cells = (0..image.values.len()).filter_map(|i| Some((i, image.cell(i)?)));
-            let number = |(i, value): (usize, f64)| CellNumber {
-                row: i / image.columns,
-                column: i % image.columns,
-                words: significant(value, digits),
-                ink: ink_on(scale.rgb((value - low) / (high - low))),
-            };
-            return Some((size.floor(), cells.map(number).collect()));
-        }
-    }
-    None
-}
-
-/// Pixels of a number in text of 13 pixels: digits are narrower than letters, and points more so.
-fn number_width(text: &str) -> f64 {
-    text.chars().map(|c| if c == '.' { 3.7 } else { 7.4 }).sum()
-}
-
-impl Image {
-    /// Pixels of the widest number in a cell, in text of the usual size.
-    pub(super) fn widest_number(&self, digits: usize) -> f64 {
-        let cells = (0..self.values.len()).filter_map(|i| self.cell(i));
-        cells.map(|value| number_width(&significant(value, digits))).fold(0.0, f64::max)
-    }
 }
 
 /// The numbers in the cells of the `i`-th panel. Plotly's own would have one of two greys.
@@ -229,26 +173,6 @@ pub(super) fn diagonal(panel: &Panel, i: usize) -> Option<Value> {
         "line": {"color": AXIS, "width": 1.5, "dash": "6px,4px"},
         "xaxis": numbered("x", i), "yaxis": numbered("y", i),
     }))
-}
-
-/// Points along the line y = x: its ends, or more where it is a curve.
-pub(super) fn diagonal_places(panel: &Panel) -> Option<Vec<f64>> {
-    let (low, high) = panel.diagonal_ends()?;
-    if panel.x.log == panel.y.log {
-        return Some(vec![low, high]);
-    }
-    let low = low.max(high * 1e-6);
-    let step = (high / low).ln() / (CURVE - 1) as f64;
-    Some((0..CURVE).map(|k| low * (step * k as f64).exp()).collect())
-}
-
-/// Pixels across a point: many points are drawn small.
-pub(super) fn point_size(count: usize) -> f64 {
-    match count {
-        0..=200 => 8.0,
-        201..=2000 => 5.0,
-        _ => 3.0,
-    }
 }
 
 impl Series {
