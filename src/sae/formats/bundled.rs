@@ -137,8 +137,8 @@ pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
 mod tests {
     use candle_core::Device;
 
-    use super::super::Family;
     use crate::model::HookPoint;
+    use crate::sae::Family;
     use crate::sae::Sae;
 
     /// Written by PyTorch 2 with a configuration of a class that is not known here, a transposed

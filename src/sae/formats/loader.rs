@@ -5,11 +5,11 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::place::Place;
-use super::{Draft, Family, Request};
+use super::{Draft, Request, read};
 use crate::home::expand_home;
 use crate::hub::Repository;
 use crate::sae::origin::Note;
-use crate::sae::{Entry, Normalization, Sae, registry};
+use crate::sae::{Entry, Family, Normalization, Sae, registry};
 use crate::store::UnknownFields;
 use crate::{Error, Result};
 
@@ -146,7 +146,7 @@ impl SaeLoader {
         let normalization = entry.and_then(Entry::normalization);
         let request =
             Request { device: device.clone(), k, scale: self.scale, normalization, unknown };
-        let draft = family.read(&place, &request)?;
+        let draft = read(family, &place, &request)?;
         let draft = match entry {
             Some(entry) => listed(draft, entry),
             None => draft,

@@ -1,5 +1,4 @@
-//! Autoencoders as the libraries and repositories of the field store them: a file a family, and one
-//! table of them all.
+//! Autoencoders as the libraries and repositories of the field store them: a file per family.
 //!
 //! A family's file maps names, shapes and fields onto an [`Architecture`] and
 //! [`SaeWeights`](super::SaeWeights). What a file says and its family does not know is an error: it
@@ -26,117 +25,38 @@ mod transcoders;
 pub use loader::SaeLoader;
 pub(crate) use scope::folder_point;
 
-use std::fmt;
-use std::str::FromStr;
-
 use candle_core::{Device, Tensor};
 
 use self::place::Place;
 use super::origin::Note;
-use super::{Architecture, Normalization, Origin, Sae, SaeWeights, TrainingRecord};
+use super::{Architecture, Family, Normalization, Origin, Sae, SaeWeights, TrainingRecord};
 use crate::model::HookPoint;
 use crate::store::{Fields, Tensors, UnknownFields};
 use crate::{Error, Result};
 
-/// A way of storing autoencoders, with its files, names and maths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Family {
-    /// The bilinear transformers' `-scope` repositories.
-    Scope,
-    /// SAELens: `cfg.json` and `sae_weights.safetensors`, version 6 or before.
-    SaeLens,
-    /// Gemma Scope: `params.npz`.
-    GemmaScope,
-    /// Gemma Scope 2: `params.safetensors`.
-    GemmaScope2,
-    /// EleutherAI's sparsify: `cfg.json` and `sae.safetensors`.
-    Sparsify,
-    /// dictionary_learning: `config.json` and `ae.pt`.
-    DictionaryLearning,
-    /// OpenAI's autoencoders of GPT-2: `{layer}.pt`.
-    OpenAi,
-    /// Multi-layer autoencoders: `config.json` and `model.safetensors`.
-    Mlsae,
-    /// Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
-    LlamaScope,
-    /// Llama Scope R1: `config.json` and `sae_weights.safetensors` with `encoder.weight`.
-    LlamaScopeR1,
-    /// Language-Model-SAEs: `config.json` and `sae_weights.safetensors` with `W_E`.
-    Llamascopium,
-    /// Goodfire's: one `.pth`.
-    Goodfire,
-    /// qresearch's of DeepSeek-R1: one `.pt`.
-    DeepSeekR1,
-    /// Qwen Scope: `layer{n}.sae.pt`.
-    QwenScope,
-    /// Kissane and Krzyzanowski's of attention outputs: `{name}.pt` and `{name}_cfg.json`.
-    AttentionOut,
-    /// Hanna's transcoders: `layer_{n}.safetensors`.
-    HannaTranscoder,
-    /// A layer of a cross-layer transcoder: `W_enc_{n}.safetensors` and `W_dec_{n}.safetensors`.
-    CrossLayerTranscoder,
-    /// The Mistral autoencoders of *Not all language model features are linear*: a pickled
-    /// configuration and state in one `.pt`.
-    Mistral,
-}
-
-/// Reads an autoencoder of a family from its place.
-type Read = fn(&Place, &Request) -> Result<Draft>;
-
-/// Every family, its name, and its reader.
-const FAMILIES: [(Family, &str, Read); 18] = [
-    (Family::Scope, "scope", scope::read),
-    (Family::SaeLens, "saelens", saelens::read),
-    (Family::GemmaScope, "gemma-scope", gemma_scope::read),
-    (Family::GemmaScope2, "gemma-scope-2", gemma_scope::read_2),
-    (Family::Sparsify, "sparsify", sparsify::read),
-    (Family::DictionaryLearning, "dictionary-learning", dictionary_learning::read),
-    (Family::OpenAi, "openai", openai::read),
-    (Family::Mlsae, "mlsae", mlsae::read),
-    (Family::LlamaScope, "llama-scope", llama_scope::read),
-    (Family::LlamaScopeR1, "llama-scope-r1", llama_scope::read_r1),
-    (Family::Llamascopium, "llamascopium", llamascopium::read),
-    (Family::Goodfire, "goodfire", bundled::read_goodfire),
-    (Family::DeepSeekR1, "deepseek-r1", bundled::read_deepseek),
-    (Family::QwenScope, "qwen-scope", bundled::read_qwen),
-    (Family::AttentionOut, "attention-out", bundled::read_attention_out),
-    (Family::HannaTranscoder, "hanna-transcoder", transcoders::read_hanna),
-    (Family::CrossLayerTranscoder, "cross-layer-transcoder", transcoders::read_cross_layer),
-    (Family::Mistral, "mistral", bundled::read_mistral),
-];
-
-impl Family {
-    /// Every family.
-    pub fn all() -> impl Iterator<Item = Self> {
-        FAMILIES.iter().map(|(family, ..)| *family)
-    }
-
-    fn read(self, place: &Place, request: &Request) -> Result<Draft> {
-        let reader = FAMILIES.iter().find(|(family, ..)| *family == self).map(|(.., read)| *read);
-        reader.map_or_else(|| Err(unknown(&self.to_string())), |read| read(place, request))
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = FAMILIES.iter().find(|(family, ..)| family == self).map(|(_, name, _)| *name);
-        f.write_str(name.unwrap_or_default())
-    }
-}
-
-impl FromStr for Family {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let found = FAMILIES.iter().find(|(_, name, _)| *name == text).map(|(family, ..)| *family);
-        found.ok_or_else(|| unknown(text))
-    }
-}
-
-fn unknown(text: &str) -> Error {
-    let names: Vec<_> = FAMILIES.iter().map(|(_, name, _)| *name).collect();
-    Error::invalid("the family", format!("one of {}", names.join(", ")), text)
+/// The autoencoder of a family in its place.
+fn read(family: Family, place: &Place, request: &Request) -> Result<Draft> {
+    let read = match family {
+        Family::Scope => scope::read,
+        Family::SaeLens => saelens::read,
+        Family::GemmaScope => gemma_scope::read,
+        Family::GemmaScope2 => gemma_scope::read_2,
+        Family::Sparsify => sparsify::read,
+        Family::DictionaryLearning => dictionary_learning::read,
+        Family::OpenAi => openai::read,
+        Family::Mlsae => mlsae::read,
+        Family::LlamaScope => llama_scope::read,
+        Family::LlamaScopeR1 => llama_scope::read_r1,
+        Family::Llamascopium => llamascopium::read,
+        Family::Goodfire => bundled::read_goodfire,
+        Family::DeepSeekR1 => bundled::read_deepseek,
+        Family::QwenScope => bundled::read_qwen,
+        Family::AttentionOut => bundled::read_attention_out,
+        Family::HannaTranscoder => transcoders::read_hanna,
+        Family::CrossLayerTranscoder => transcoders::read_cross_layer,
+        Family::Mistral => bundled::read_mistral,
+    };
+    read(place, request)
 }
 
 /// What a caller asks of a reader.
