@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
-
 /// How an activation becomes a code, step by step, in the order of the fields.
 ///
 /// With x an activation `[d]`, b the decoder's bias, E and e the encoder and its bias, D the decoder
@@ -144,48 +142,6 @@ pub enum Activation {
         /// Whether to end when a step brings no feature that was not in before.
         stop_on_repeat: bool,
     },
-}
-
-impl Activation {
-    /// How many features are kept at most, where that is fixed.
-    pub fn k(self) -> Option<usize> {
-        match self {
-            Self::TopK { k, .. } | Self::AbsTopK { k } | Self::GroupMax { k } => Some(k),
-            _ => None,
-        }
-    }
-
-    /// Fails for a k that `features` cannot give.
-    pub(super) fn check(self, features: usize) -> Result<()> {
-        match self {
-            Self::GroupMax { k } if k == 0 || !features.is_multiple_of(k) => {
-                let expected = format!("a divisor of {features}, the features");
-                Err(Error::invalid("k", expected, k))
-            }
-            Self::TopK { k, .. } | Self::AbsTopK { k } if k == 0 || k > features => {
-                Err(Error::invalid("k", format!("between 1 and {features}, the features"), k))
-            }
-            Self::MatchingPursuit { threshold, .. } if threshold.is_nan() => {
-                Err(Error::invalid("the threshold", "a number", threshold))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Relu => f.write_str("ReLU"),
-            Self::JumpRelu => f.write_str("JumpReLU"),
-            Self::TopK { k, relu: true } => write!(f, "top-{k}"),
-            Self::TopK { k, relu: false } => write!(f, "signed top-{k}"),
-            Self::AbsTopK { k } => write!(f, "absolute top-{k}"),
-            Self::GroupMax { k } => write!(f, "group-max of {k}"),
-            Self::Gated => f.write_str("gated"),
-            Self::MatchingPursuit { .. } => f.write_str("matching pursuit"),
-        }
-    }
 }
 
 impl fmt::Display for Architecture {

@@ -8,9 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use super::columns::Columns;
 use super::origin::Origin;
 use super::record::CENTRED;
-use super::{
-    Activation, Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord,
-};
+use super::{Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord};
 use crate::check::check_finite;
 use crate::display::MimeBundle;
 use crate::model::HookPoint;
@@ -32,10 +30,10 @@ use crate::{Error, Result};
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Sae(Arc<Inner>);
+pub struct Sae(Arc<SaeData>);
 
 #[derive(Debug, Clone)]
-pub(super) struct Inner {
+pub(super) struct SaeData {
     pub(super) architecture: Architecture,
     pub(super) weights: SaeWeights,
     /// The decoder's columns on the host, for sparse sums.
@@ -75,12 +73,7 @@ impl Sae {
             }
             check_finite(what, tensor)?;
         }
-        let missing = match architecture.activation {
-            Activation::JumpRelu if weights.thresholds.is_none() => Some("thresholds"),
-            Activation::Gated if weights.gate.is_none() => Some("a gate"),
-            _ => None,
-        };
-        if let Some(missing) = missing {
+        if let Some(missing) = architecture.activation.missing(&weights) {
             return Err(Error::invalid("the weights", format!("with {missing}"), "none"));
         }
         if architecture.centred && weights.encoder.dims()[1] != weights.decoder.dims()[0] {
@@ -111,20 +104,20 @@ impl Sae {
         });
         let gate = gate.transpose()?;
         let (columns, origin) = (Columns::new(&columns, d), Origin::default());
-        let inner = Inner { architecture, weights, columns, lengths, thresholds, gate, origin };
+        let inner = SaeData { architecture, weights, columns, lengths, thresholds, gate, origin };
         Ok(Self(Arc::new(inner)))
     }
 
     /// The same autoencoder, for activations at `point`.
     pub fn at(&self, point: HookPoint) -> Self {
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = SaeData::clone(&self.0);
         inner.origin.point = Some(point);
         Self(Arc::new(inner))
     }
 
     /// The same autoencoder, with what is known of how the activations it was trained on were made.
     pub fn with_training_record(&self, training: TrainingRecord) -> Self {
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = SaeData::clone(&self.0);
         inner.origin.training = training;
         Self(Arc::new(inner))
     }
@@ -142,7 +135,7 @@ impl Sae {
             let expected = "of an autoencoder that has no normalisation of its own";
             return Err(Error::invalid("the scale", expected, self.architecture()));
         }
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = SaeData::clone(&self.0);
         inner.architecture.normalization = Normalization::Scale(scale);
         inner.origin.notes.retain(|note| !note.about_scale());
         Ok(Self(Arc::new(inner)))
@@ -164,7 +157,7 @@ impl Sae {
             let expected = "one that writes where it reads, with no normalisation of its own";
             return Err(Error::invalid("the autoencoder", expected, own));
         }
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = SaeData::clone(&self.0);
         inner.architecture.normalization = Normalization::Centre;
         inner.origin.notes.retain(|note| !note.to_string().contains(CENTRED));
         let options = &mut inner.origin.training.model_options;
@@ -175,12 +168,12 @@ impl Sae {
     pub(super) fn with_origin(mut self, origin: Origin) -> Self {
         match Arc::get_mut(&mut self.0) {
             Some(inner) => inner.origin = origin,
-            None => self = Self(Arc::new(Inner { origin, ..Inner::clone(&self.0) })),
+            None => self = Self(Arc::new(SaeData { origin, ..SaeData::clone(&self.0) })),
         }
         self
     }
 
-    pub(super) fn inner(&self) -> &Inner {
+    pub(super) fn inner(&self) -> &SaeData {
         &self.0
     }
 

@@ -23,14 +23,14 @@ pub struct Codes {
 
 /// Codes of a few rows that follow each other, as one thread makes them.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct CodesPart {
     /// Where each row ends.
     ends: Vec<usize>,
     indices: Vec<u32>,
     values: Vec<f32>,
 }
 
-impl Part {
+impl CodesPart {
     /// Appends a row: features, each named once and in ascending order, and their values.
     pub(super) fn push(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
         for (feature, value) in row {
@@ -53,7 +53,7 @@ impl Codes {
     /// # Errors
     /// A feature that is not below `width`, or named twice in a row.
     pub fn new(width: usize, rows: impl IntoIterator<Item = Vec<(u32, f32)>>) -> Result<Self> {
-        let mut part = Part::default();
+        let mut part = CodesPart::default();
         for mut row in rows {
             row.sort_unstable_by_key(|(feature, _)| *feature);
             if let Some((feature, _)) = row.last().filter(|(feature, _)| *feature as usize >= width)
@@ -69,7 +69,7 @@ impl Codes {
     }
 
     /// The codes of all rows, from those of consecutive ones. Features are below `width`.
-    pub(super) fn join(width: usize, parts: Vec<Part>) -> Self {
+    pub(super) fn join(width: usize, parts: Vec<CodesPart>) -> Self {
         let mut offsets = vec![0];
         for part in &parts {
             let start = offsets[offsets.len() - 1];

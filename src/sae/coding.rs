@@ -3,8 +3,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::codes::Part;
-use super::{Activation, Codes, Encoder, Normalization, Rescale, Sae};
+use super::codes::CodesPart;
+use super::top_k::has_kernel;
+use super::{Codes, Encoder, Normalization, Rescale, Sae};
 use crate::check::check_finite;
 use crate::linalg::matmul_nt;
 use crate::progress::safe_point;
@@ -21,7 +22,8 @@ impl Sae {
     /// Sparse codes of activations `x` `[…, d]`, a row a position; of heads' values
     /// `[…, heads, d_head]` where d is heads · d_head.
     ///
-    /// Of equal entries the one of the lower index is kept. Activations of an f16, bf16 or f64 model
+    /// Of equal entries the one of the lower index is kept, and a feature is in the code if it is above
+    /// its threshold, not at it. Activations of an f16, bf16 or f64 model
     /// are converted to f32, in which the autoencoder computes.
     ///
     /// # Errors
@@ -30,13 +32,13 @@ impl Sae {
     pub fn encode(&self, x: &Tensor) -> Result<Codes> {
         let (x, restore) = self.normalized(x)?;
         safe_point("encoding")?;
-        let parts = match self.architecture().activation {
-            Activation::MatchingPursuit { .. } => {
-                let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
-                self.inner().pursue(&x, self.d_model())
-            }
-            _ if self.scans(&x) => self.scan(&x)?,
-            _ => self.choose(&x)?,
+        let parts = if let Some(pursuit) = self.architecture().activation.pursuit() {
+            let x: Vec<f32> = self.centred(&x)?.flatten_all()?.to_vec1()?;
+            pursuit.pursue(self.inner(), &x, self.d_model())
+        } else if self.scans(&x) {
+            self.scan(&x)?
+        } else {
+            self.choose(&x)?
         };
         // The codes may be cut short if Stop came while they were chosen.
         safe_point("encoding")?;
@@ -44,21 +46,22 @@ impl Sae {
     }
 
     /// Codes of rows `x`, chosen from all their activations.
-    pub(super) fn choose(&self, x: &Tensor) -> Result<Vec<Part>> {
+    pub(super) fn choose(&self, x: &Tensor) -> Result<Vec<CodesPart>> {
         let (rows, m) = (x.dim(0)?, self.features());
         let (step, mut parts) = ((BLOCK / m).max(1), Vec::new());
-        let there = self.inner().selects_on(x.device());
         for start in (0..rows).step_by(step) {
             safe_point("encoding")?;
             let dense = self.before_selection(&x.narrow(0, start, step.min(rows - start))?)?;
-            if there {
-                parts.push(self.inner().select_there(&dense)?);
+            if has_kernel(dense.device())
+                && let Some(part) = self.inner().codes_by_top_k(&dense)?
+            {
+                parts.push(part);
                 continue;
             }
             let dense: Vec<f32> = dense.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
             parts.par_extend(dense.par_chunks(m * SHARE).map(|rows| {
-                let mut part = Part::default();
-                rows.chunks(m).for_each(|h| part.push_unsorted(self.inner().select(h)));
+                let mut part = CodesPart::default();
+                rows.chunks(m).for_each(|h| part.push_unsorted(self.inner().code(h)));
                 part
             }));
         }
@@ -71,7 +74,7 @@ impl Sae {
     /// # Errors
     /// As [`Sae::encode`]; matching pursuit, which has none.
     pub fn hidden_pre(&self, x: &Tensor) -> Result<Tensor> {
-        if let Activation::MatchingPursuit { .. } = self.architecture().activation {
+        if self.architecture().activation.pursuit().is_some() {
             let expected = "one that encodes in one step";
             return Err(Error::invalid("the autoencoder", expected, self.architecture()));
         }

@@ -76,7 +76,7 @@ impl Columns {
         let mut out = vec![0f32; codes.rows() * self.d];
         let share = codes.rows().div_ceil(rayon::current_num_threads()).max(1);
         out.par_chunks_mut((share * self.d).max(1)).enumerate().for_each(|(part, out)| {
-            let sums = Sums { columns: self, codes, values, bias, first: part * share };
+            let sums = SumsOfRows { columns: self, codes, values, bias, first: part * share };
             sums.write(out);
             for (row, out) in (sums.first..).zip(out.chunks_mut(self.d)) {
                 if let Some([factor, shift]) = lines(row) {
@@ -89,7 +89,7 @@ impl Columns {
 }
 
 /// What a thread does: the rows from `first` on.
-struct Sums<'a> {
+struct SumsOfRows<'a> {
     columns: &'a Columns,
     codes: &'a Codes,
     values: &'a [f32],
@@ -97,7 +97,7 @@ struct Sums<'a> {
     first: usize,
 }
 
-impl Sums<'_> {
+impl SumsOfRows<'_> {
     fn write(&self, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if Avx2::detect().is_some() {
@@ -198,7 +198,7 @@ mod tests {
             let codes = Codes::new(features, rows.collect::<Vec<_>>()).unwrap();
             let line = |row: usize| (row % 2 == 1).then_some([0.5, row as f32]);
             let found = columns.sums(&codes, codes.values(), &bias, line);
-            let sums = Sums {
+            let sums = SumsOfRows {
                 columns: &columns,
                 codes: &codes,
                 values: codes.values(),

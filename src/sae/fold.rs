@@ -15,12 +15,7 @@ impl Sae {
     /// [`Rescale::Kept`]; a column of zeros; matching pursuit.
     pub fn fold_w_dec_norm(&self) -> Result<Self> {
         let Architecture { activation, rescale, encoder, .. } = *self.architecture();
-        let other = match (activation, rescale) {
-            (Activation::MatchingPursuit { .. }, _) => true,
-            (Activation::Relu | Activation::JumpRelu | Activation::Gated, _) => false,
-            (_, rescale) => rescale != Rescale::Kept,
-        };
-        if other {
+        if !activation.is_free_of_lengths(rescale) {
             let expected = "one that keeps the same features with other lengths of its columns";
             return Err(Error::invalid("the autoencoder", expected, self.architecture()));
         }

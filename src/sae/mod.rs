@@ -38,17 +38,15 @@ mod fold;
 mod formats;
 mod influence;
 mod intervene;
+mod kind;
 mod origin;
-#[cfg(test)]
-mod properties;
 mod quality;
 mod record;
 mod registry;
 mod scan;
 mod screen;
-mod select;
 #[cfg(test)]
-mod tiled;
+mod tests;
 mod top_k;
 mod weights;
 
@@ -57,9 +55,11 @@ pub use autoencoder::Sae;
 pub use check::{Check, OutlierRows};
 pub use codes::Codes;
 pub use family::Family;
-pub use fit::{Objective, SaeOptions};
+pub use fit::SaeOptions;
+pub(crate) use fit::SmallFit;
 pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;
+pub use kind::objective::Objective;
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
 pub use record::{ExcludedTokens, PositionSlice, TrainingRecord};

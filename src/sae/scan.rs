@@ -7,41 +7,35 @@
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::autoencoder::Inner;
-use super::codes::Part;
+use super::autoencoder::SaeData;
+use super::codes::CodesPart;
+use super::kind::code::{LANES, TileRule, TileVisitor};
 use super::screen::Screen;
-use super::select::Best;
-use super::{Activation, Encoder, Rescale, Sae};
+use super::{Encoder, Sae};
 use crate::Result;
 use crate::linalg::{Packed, TileKernel, with_values};
 use crate::progress::SafePoint;
 
 /// Rows that one thread encodes at a time.
-const ROWS: usize = 128;
+const ROWS_PER_TASK: usize = 128;
 /// Rows from which on this is faster than a product of all.
-const FROM: usize = 8;
+const MIN_ROWS_FOR_TILES: usize = 8;
 /// Rows from which on a screen is worth its making.
-const SCREEN_FROM: usize = 1024;
-/// Activations that are compared together.
-const LANES: usize = 16;
+const MIN_ROWS_FOR_SCREEN: usize = 1024;
 
 impl Sae {
     /// Whether [`Sae::scan`] can encode the rows `x`.
     pub(super) fn scans(&self, x: &Tensor) -> bool {
-        let own = self.architecture();
-        let one_by_one = match own.activation {
-            Activation::Relu | Activation::JumpRelu | Activation::Gated => true,
-            // Undone, what is compared is not what is kept.
-            Activation::TopK { .. } => own.rescale != Rescale::Undone,
-            _ => false,
-        };
         let here = |tensor: &Tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32;
-        one_by_one && here(x) && here(self.w_enc()) && x.dims()[0] >= FROM
+        self.inner().has_tiles()
+            && here(x)
+            && here(self.w_enc())
+            && x.dims()[0] >= MIN_ROWS_FOR_TILES
     }
 
     /// The codes of rows `x` `[rows, d]` as the encoder sees them, not yet centred.
-    pub(super) fn scan(&self, x: &Tensor) -> Result<Vec<Part>> {
-        self.scan_by(TileKernel::best(), x.dims()[0] >= SCREEN_FROM, x)
+    pub(super) fn scan(&self, x: &Tensor) -> Result<Vec<CodesPart>> {
+        self.scan_by(TileKernel::best(), x.dims()[0] >= MIN_ROWS_FOR_SCREEN, x)
     }
 
     /// The same by a certain kernel, and with a [`Screen`] where that is possible and wanted.
@@ -50,32 +44,50 @@ impl Sae {
         kernel: TileKernel,
         screen: bool,
         x: &Tensor,
-    ) -> Result<Vec<Part>> {
+    ) -> Result<Vec<CodesPart>> {
         let values = |tensor: &Tensor| tensor.to_vec1::<f32>();
         let bias = self.encoder_bias().map(values).transpose()?;
         let shift = self.architecture().centred.then(|| values(self.b_dec())).transpose()?;
         let (sae, m, d) = (self.inner(), self.features(), self.d_model());
         let safe = SafePoint::new("encoding");
         with_values(self.w_enc(), |encoder| {
-            let scan = Scan { sae, m, d, encoder, bias, shift, kernel };
-            let screen = if screen { Screen::new(&scan) } else { None };
+            let scan = TileScan { sae, m, d, encoder, bias, shift, kernel };
             with_values(x, |x| {
-                let share = (x.len() / d).div_ceil(rayon::current_num_threads());
-                let rows = share.next_multiple_of(LANES).min(ROWS);
-                let screened = |x| screen.as_ref().and_then(|screen| screen.codes(x));
-                let codes = |x| match safe.is_stopped() {
-                    true => Part::default(),
-                    false => screened(x).unwrap_or_else(|| scan.codes(x)),
-                };
-                x.par_chunks(rows * d).map(codes).collect()
+                let parts = sae.visit_tiles(ScannedRows { scan: &scan, x, screen, safe: &safe });
+                parts.unwrap_or_default()
             })
         })?
     }
 }
 
+/// Rows to encode.
+struct ScannedRows<'a> {
+    scan: &'a TileScan<'a>,
+    x: &'a [f32],
+    screen: bool,
+    safe: &'a SafePoint,
+}
+
+impl TileVisitor for ScannedRows<'_> {
+    type Output = Vec<CodesPart>;
+
+    fn visit<T: TileRule>(self, rule: &T) -> Vec<CodesPart> {
+        let Self { scan, x, screen, safe } = self;
+        let screen = if screen { Screen::new(scan, rule) } else { None };
+        let share = (x.len() / scan.d).div_ceil(rayon::current_num_threads());
+        let rows = share.next_multiple_of(LANES).min(ROWS_PER_TASK);
+        let screened = |x| screen.as_ref().and_then(|screen| screen.codes(x));
+        let codes = |x| match safe.is_stopped() {
+            true => CodesPart::default(),
+            false => screened(x).unwrap_or_else(|| scan.codes(rule, x)),
+        };
+        x.par_chunks(rows * scan.d).map(codes).collect()
+    }
+}
+
 /// What all rows have in common.
-pub(super) struct Scan<'a> {
-    pub(super) sae: &'a Inner,
+pub(super) struct TileScan<'a> {
+    pub(super) sae: &'a SaeData,
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) encoder: &'a [f32],
@@ -84,24 +96,32 @@ pub(super) struct Scan<'a> {
     pub(super) kernel: TileKernel,
 }
 
-impl<'a> Scan<'a> {
-    fn codes(&self, x: &[f32]) -> Part {
+impl TileScan<'_> {
+    fn codes(&self, rule: &impl TileRule, x: &[f32]) -> CodesPart {
         let x = Packed::new(self.kernel, x, self.d, self.shift.as_deref());
-        let chosen = Chosen::new(self.sae, &vec![0.0; x.rows()], x.width());
-        let chosen = self.choose(chosen, |start, count, tile| {
+        let slacks = vec![0.0; x.rows()];
+        let rows = self.choose(rule, &slacks, x.width(), |start, count, tile| {
             x.multiply(&self.encoder[start * self.d..][..count * self.d], tile);
         });
-        chosen.into_part()
+        let mut part = CodesPart::default();
+        rows.into_iter().for_each(|row| push(rule, row, &mut part));
+        part
     }
 
-    /// Shows all features to `chosen`, with what `multiply` writes for rows of the encoder: which is
-    /// the first, how many, and where to.
-    pub(super) fn choose(
+    /// Shows all features to `rule`, with what `multiply` writes for rows of the encoder: which is
+    /// the first, how many, and where to. For as many rows as there are `slacks`: activations will
+    /// be known to within these, which fill a tile up to `width`.
+    pub(super) fn choose<T: TileRule>(
         &self,
-        mut chosen: Chosen<'a>,
+        rule: &T,
+        slacks: &[f32],
+        width: usize,
         multiply: impl Fn(usize, usize, &mut [f32]),
-    ) -> Chosen<'a> {
-        let (tall, width) = (self.kernel.tall(), chosen.bars.len());
+    ) -> Vec<T::Row> {
+        let (mut rows, mut bars): (Vec<_>, Vec<_>) =
+            slacks.iter().map(|slack| rule.start(*slack)).unzip();
+        bars.resize(width, f32::INFINITY);
+        let tall = self.kernel.tall();
         let (mut tile, mut gate) = (vec![0f32; tall * width], Vec::new());
         if self.sae.architecture.encoder.maps() == 2 {
             gate.resize(tall * width, 0f32);
@@ -123,10 +143,10 @@ impl<'a> Scan<'a> {
                 Encoder::Glu => both.for_each(|(h, gate)| *h *= 1.0 / (1.0 + (-gate).exp())),
             }
             for (feature, h) in (first as u32..).zip(tile.chunks_mut(width)) {
-                chosen.look(feature, h);
+                rule.look(feature, h, &mut bars, &mut rows);
             }
         }
-        chosen
+        rows
     }
 
     fn add_bias(&self, start: usize, tile: &mut [f32], width: usize) {
@@ -137,102 +157,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// What a few rows' codes keep of the features seen so far.
-pub(super) struct Chosen<'a> {
-    sae: &'a Inner,
-    /// What each row's activation must exceed to be looked at, and more than any for the rows that
-    /// fill a tile.
-    bars: Vec<f32>,
-    rows: Rows,
-}
-
-enum Rows {
-    /// The k largest of each row.
-    Largest(Vec<Best>),
-    /// All that a row has above its features' thresholds.
-    Above(Vec<Vec<(u32, f32)>>),
-}
-
-impl<'a> Chosen<'a> {
-    /// For as many rows as there are `slacks`: activations will be known to within these. Other
-    /// than 0 they may be for top-k alone.
-    pub(super) fn new(sae: &'a Inner, slacks: &[f32], width: usize) -> Self {
-        let (mut bars, rows) = match sae.architecture.activation {
-            Activation::TopK { k, relu } => {
-                // Where only positive ones are kept, the others need not compete.
-                let bar = |slack: &f32| if relu { -slack } else { f32::NAN };
-                let best = |slack: &f32| Best::new(k, bar(slack)).within(2.0 * slack);
-                let rows = Rows::Largest(slacks.iter().map(best).collect());
-                (slacks.iter().map(bar).collect(), rows)
-            }
-            _ => (vec![0.0; slacks.len()], Rows::Above(vec![Vec::new(); slacks.len()])),
-        };
-        bars.resize(width, f32::INFINITY);
-        Self { sae, bars, rows }
-    }
-
-    /// Takes in a feature's activations in all rows.
-    fn look(&mut self, feature: u32, h: &mut [f32]) {
-        match &self.rows {
-            Rows::Largest(_) if self.sae.architecture.rescale == Rescale::Kept => {
-                let length = self.sae.lengths[feature as usize];
-                h.iter_mut().for_each(|h| *h *= length);
-            }
-            Rows::Largest(_) => {}
-            Rows::Above(rows) => self.bars[..rows.len()].fill(self.sae.bar(feature)),
-        }
-        let (h, bars) = (h.as_chunks::<LANES>().0, self.bars.as_chunks_mut::<LANES>().0);
-        for (group, (h, bars)) in h.iter().zip(bars).enumerate() {
-            // Without a branch, so that the compiler compares several at once.
-            let short = h.iter().zip(&*bars).fold(true, |short, (h, bar)| short & (h <= bar));
-            if short {
-                continue;
-            }
-            for (row, (h, bar)) in (group * LANES..).zip(h.iter().zip(bars)) {
-                if *h <= *bar {
-                    continue;
-                }
-                match &mut self.rows {
-                    Rows::Largest(rows) => {
-                        let Some(best) = rows.get_mut(row) else { break };
-                        best.offer(feature, *h);
-                        *bar = best.bar();
-                    }
-                    Rows::Above(rows) => {
-                        let Some(kept) = rows.get_mut(row) else { break };
-                        kept.extend(self.sae.admit(feature, *h).map(|value| (feature, value)));
-                    }
-                }
-            }
-        }
-    }
-
-    fn into_part(self) -> Part {
-        let mut part = Part::default();
-        let relu = self.sae.keeps_positive();
-        match self.rows {
-            Rows::Largest(rows) => rows.into_iter().for_each(|row| push(&mut part, row, relu)),
-            Rows::Above(rows) => rows.into_iter().for_each(|row| part.push(row)),
-        }
-        part
-    }
-
-    /// For top-k, the entries of each row that may be among the largest, in order.
-    pub(super) fn into_entries(self) -> Vec<Vec<(u32, f32)>> {
-        match self.rows {
-            Rows::Largest(rows) => rows.into_iter().map(sorted).collect(),
-            Rows::Above(rows) => rows,
-        }
-    }
-}
-
-fn sorted(row: Best) -> Vec<(u32, f32)> {
-    let mut row = row.into_entries();
-    row.sort_unstable_by_key(|(feature, _)| *feature);
-    row
-}
-
-/// Appends a row's largest, with `relu` the positive ones.
-pub(super) fn push(part: &mut Part, row: Best, relu: bool) {
-    part.push(sorted(row).into_iter().filter(|(_, value)| !relu || *value > 0.0));
+/// Appends what a row keeps.
+pub(super) fn push<T: TileRule>(rule: &T, row: T::Row, part: &mut CodesPart) {
+    part.push(rule.entries(row).into_iter().filter(|(_, value)| rule.keeps(*value)));
 }

@@ -1,7 +1,8 @@
 //! Top-k codes by way of rounded rows, which name the few activations that are worth computing.
 
-use super::codes::Part;
-use super::scan::Scan;
+use super::codes::CodesPart;
+use super::kind::code::TileRule;
+use super::scan::TileScan;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Screen;
@@ -12,86 +13,94 @@ pub(super) enum Screen {}
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Screen {
-    pub(super) fn new(_: &Scan<'_>) -> Option<Self> {
+    pub(super) fn new(_: &TileScan<'_>, _: &impl TileRule) -> Option<Self> {
         None
     }
 
-    pub(super) fn codes(&self, _: &[f32]) -> Option<Part> {
+    pub(super) fn codes(&self, _: &[f32]) -> Option<CodesPart> {
         match *self {}
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::super::scan::{Chosen, push};
-    use super::super::select::Best;
-    use super::super::{Activation, Encoder, Rescale};
+    use super::super::Encoder;
+    use super::super::kind::order::TopEntries;
     use super::*;
     use crate::linalg::{Avx2, Coarse, CoarsePacked, TileKernel, less, products};
 
     /// A code must keep less than one in so many features: what it keeps is computed twice.
-    const SPARSE: usize = 64;
+    const MIN_FEATURES_PER_KEPT: usize = 64;
     /// Times its mean length that the longest row of the encoder may be: what is excluded depends on
     /// the longest.
-    const UNEQUAL: f32 = 8.0;
+    const MAX_INEQUALITY: f32 = 8.0;
     /// Products that are computed together.
-    const TOGETHER: usize = 4;
+    const PRODUCTS_TOGETHER: usize = 4;
 
-    /// An encoder's rounded rows. What it chooses is exactly what a [`Scan`] chooses: an activation
+    /// An encoder's rounded rows. What it chooses is exactly what a [`TileScan`] chooses: an activation
     /// that it leaves out falls short of the k-th largest by more than all rounding together.
-    pub(in super::super) struct Screen<'a> {
-        scan: &'a Scan<'a>,
+    pub(in super::super) struct Screen<'a, T> {
+        scan: &'a TileScan<'a>,
+        rule: &'a T,
         encoder: Coarse,
         /// The largest bias.
         bias: f32,
         k: usize,
+        /// What an activation must exceed to compete.
+        floor: f32,
         avx2: Avx2,
     }
 
-    impl<'a> Screen<'a> {
+    impl<'a, T: TileRule> Screen<'a, T> {
         /// None where it would not be faster, or could not be sure.
-        pub(in super::super) fn new(scan: &'a Scan<'a>) -> Option<Self> {
-            let own = &scan.sae.architecture;
-            let (TileKernel::Avx2(avx2), Activation::TopK { k, .. }) =
-                (scan.kernel, own.activation)
-            else {
-                return None;
-            };
-            let simple = own.encoder == Encoder::Linear && own.rescale == Rescale::None;
-            if !simple || SPARSE * k > scan.m {
+        pub(in super::super) fn new(scan: &'a TileScan<'a>, rule: &'a T) -> Option<Self> {
+            let TileKernel::Avx2(avx2) = scan.kernel else { return None };
+            let (k, floor) = rule.screened()?;
+            let linear = scan.sae.architecture.encoder == Encoder::Linear;
+            if !linear || MIN_FEATURES_PER_KEPT * k > scan.m {
                 return None;
             }
             let encoder = Coarse::new(avx2, scan.encoder, scan.d)?;
             let biases = scan.bias.iter().flatten();
             let bias = biases.fold(0f32, |most, bias| most.max(bias.abs()));
-            (encoder.inequality() < UNEQUAL).then_some(Self { scan, encoder, bias, k, avx2 })
+            let equal = encoder.inequality() < MAX_INEQUALITY;
+            equal.then_some(Self { scan, rule, encoder, bias, k, floor, avx2 })
         }
 
         /// The codes of a few rows, unless one is too long or too short to be sure.
-        pub(in super::super) fn codes(&self, x: &[f32]) -> Option<Part> {
-            let Scan { sae, d, shift, .. } = self.scan;
+        pub(in super::super) fn codes(&self, x: &[f32]) -> Option<CodesPart> {
+            let TileScan { d, shift, .. } = self.scan;
             let packed = CoarsePacked::new(x, *d, shift.as_deref())?;
             let slack = |row| packed.slack(row, &self.encoder, self.bias);
             let slacks: Vec<f32> = (0..packed.rows()).map(slack).collect();
-            let chosen = Chosen::new(sae, &slacks, packed.width());
-            let chosen = self.scan.choose(chosen, |first, count, tile| {
+            let multiply = |first, count, tile: &mut [f32]| {
                 packed.multiply(&self.encoder, first, count, tile);
-            });
-            let (mut part, mut shifted) = (Part::default(), vec![0f32; *d]);
-            let relu = sae.keeps_positive();
-            for (x, entries) in x.chunks(*d).zip(chosen.into_entries()) {
+            };
+            let rows = self.scan.choose(self.rule, &slacks, packed.width(), multiply);
+            let (mut part, mut shifted) = (CodesPart::default(), vec![0f32; *d]);
+            for (x, row) in x.chunks(*d).zip(rows) {
                 less(x, shift.as_deref(), &mut shifted);
-                let mut best = Best::new(self.k, if relu { 0.0 } else { f32::NAN });
+                let entries = self.rule.entries(row);
+                let mut best = TopEntries::new(self.k, self.floor);
                 let (groups, rest) = entries.as_chunks();
-                groups.iter().for_each(|group| self.offer::<TOGETHER>(&mut best, group, &shifted));
+                let mut offer = |group: &[_; PRODUCTS_TOGETHER]| {
+                    self.offer(&mut best, group, &shifted);
+                };
+                groups.iter().for_each(&mut offer);
                 rest.iter().for_each(|entry| self.offer(&mut best, &[*entry], &shifted));
-                push(&mut part, best, relu);
+                let kept = best.into_sorted().into_iter();
+                part.push(kept.filter(|(_, value)| self.rule.keeps(*value)));
             }
             Some(part)
         }
 
-        /// Offers the activations of features, computed as a [`Scan`] does.
-        fn offer<const N: usize>(&self, best: &mut Best, features: &[(u32, f32); N], x: &[f32]) {
+        /// Offers the activations of features, computed as a [`TileScan`] does.
+        fn offer<const N: usize>(
+            &self,
+            best: &mut TopEntries,
+            features: &[(u32, f32); N],
+            x: &[f32],
+        ) {
             let d = self.scan.d;
             let rows = features.map(|(i, _)| &self.scan.encoder[i as usize * d..][..d]);
             for ((i, _), product) in features.iter().zip(products(self.avx2, rows, x)) {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 use crate::check::check_not_negative;
 use crate::display::MimeBundle;
-use crate::sae::{Activation, Architecture, Codes, Sae, SaeWeights};
+use crate::sae::{Codes, Objective, Sae};
 use crate::{Error, Result};
 
 /// What keeps a dictionary's codes sparse.
@@ -17,10 +17,11 @@ pub enum Sparsity {
     ///
     /// Code that averages the squared error over the m dimensions as well needs λ/m for the same.
     L1(f64),
-    /// Each sample keeps its k largest codes.
+    /// Each sample keeps its k largest codes: [`Objective::TopK`].
     TopK(usize),
     /// A batch of B samples keeps its k·B largest codes. Where there is no batch, a code is kept
-    /// above the running mean of the smallest that training kept (Bussmann, Leask and Nanda, 2024).
+    /// above the running mean of the smallest that training kept (Bussmann, Leask and Nanda, 2024):
+    /// [`Objective::BatchTopK`].
     BatchTopK(usize),
 }
 
@@ -33,6 +34,15 @@ impl Sparsity {
                 Err(Error::invalid("k", expected, k))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What training makes small, and how many atoms a code keeps, of those that count them.
+    pub(super) fn objective(self) -> (Objective, usize) {
+        match self {
+            Self::L1(l1) => (Objective::Standard { l1 }, 1),
+            Self::TopK(k) => (Objective::TopK, k),
+            Self::BatchTopK(k) => (Objective::BatchTopK, k),
         }
     }
 }
@@ -58,29 +68,10 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    /// From rows of encoder and decoder, `size × dims` each.
-    pub(super) fn new(
-        sparsity: Sparsity,
-        (encoder, bias, decoder): (Option<&[f32]>, &[f32], &[f32]),
-        threshold: f32,
-    ) -> Result<Self> {
-        let (size, cpu) = (bias.len(), Device::Cpu);
-        let dims = decoder.len() / size.max(1);
-        let atoms = Tensor::from_slice(decoder, (size, dims), &cpu)?;
-        let rows = Tensor::from_slice(encoder.unwrap_or(decoder), (size, dims), &cpu)?;
-        let zeros = Tensor::zeros(dims, DType::F32, &cpu)?;
-        let mut weights = SaeWeights::new(rows, atoms.t()?.contiguous()?, zeros);
-        weights.encoder_bias = Some(Tensor::from_slice(bias, size, &cpu)?);
-        let activation = match sparsity {
-            Sparsity::L1(_) => Activation::Relu,
-            Sparsity::TopK(k) => Activation::TopK { k, relu: true },
-            Sparsity::BatchTopK(_) => {
-                weights.thresholds = Some(Tensor::full(threshold, size, &cpu)?);
-                Activation::JumpRelu
-            }
-        };
-        let architecture = Architecture { activation, centred: false, ..Architecture::standard() };
-        Ok(Self { sparsity, tied: encoder.is_none(), sae: Sae::new(architecture, weights)?, atoms })
+    /// From what was trained.
+    pub(super) fn new(sparsity: Sparsity, tied: bool, sae: Sae) -> Result<Self> {
+        let atoms = sae.w_dec().t()?.contiguous()?;
+        Ok(Self { sparsity, tied, sae, atoms })
     }
 
     /// What keeps its codes sparse.

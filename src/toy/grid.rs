@@ -6,19 +6,15 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::adam::Adam;
 use super::dictionary::{Dictionary, Sparsity};
-use super::step::{Block, Found, Stack, Step};
 use super::streams::{ATOMS, SHUFFLE};
 use crate::check::{check_finite, check_sizes};
 use crate::display::MimeBundle;
 use crate::progress::{OnStop, Progress};
 use crate::random::Rng;
+use crate::sae::SmallFit;
 use crate::train::{History, cosine};
 use crate::{Error, Result};
-
-/// How fast the threshold of batch-top-k codes forgets.
-const FORGET: f32 = 0.01;
 
 /// How [`DictionaryGrid::fit`] trains.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,9 +92,9 @@ impl GridOptions {
         Ok(())
     }
 
-    /// The members, row by row.
-    fn blocks(&self) -> Vec<Block> {
-        let row = |&sparsity| self.sizes.iter().map(move |&size| Block { sparsity, size });
+    /// Sparsity and size of the members, row by row.
+    fn members(&self) -> Vec<(Sparsity, usize)> {
+        let row = |&sparsity| self.sizes.iter().map(move |&size| (sparsity, size));
         self.sparsities.iter().flat_map(row).collect()
     }
 }
@@ -107,9 +103,9 @@ impl GridOptions {
 /// A cheap handle.
 ///
 /// Each minimises its own `‖x − x̂‖² + λ ‖c‖₁`, averaged over samples, by Adam; atoms have length 1.
-/// A step is a batch of matrix products over the grid. Members of one size begin with the same
-/// atoms, so that they differ by their sparsity alone, and a member learns the same in a grid as by
-/// itself.
+/// Members of one size begin with the same atoms, so that they differ by their sparsity alone, and a
+/// member learns the same in a grid as by itself: as [`Sae::fit`](crate::sae::Sae::fit) trains, with
+/// no b and no auxiliary loss.
 ///
 /// ```
 /// use eigenlens::prelude::*;
@@ -122,15 +118,15 @@ impl GridOptions {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
-pub struct DictionaryGrid(Arc<Inner>);
+pub struct DictionaryGrid(Arc<GridData>);
 
 #[derive(Debug)]
-struct Inner {
+struct GridData {
     options: GridOptions,
     dictionaries: Vec<Dictionary>,
     history: History,
-    /// Epoch and decoders of all members.
-    snapshots: Vec<(usize, Vec<f32>)>,
+    /// Epoch and atoms of all members.
+    snapshots: Vec<(usize, Vec<Vec<f32>>)>,
     dims: usize,
 }
 
@@ -150,18 +146,19 @@ impl DictionaryGrid {
         };
         check_finite("the samples", &x.to_dtype(DType::F32)?)?;
         let samples: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let blocks = options.blocks();
+        let members = options.members();
         let batch = options.batch.min(n);
-        let mut stack = start(&blocks, dims, options)?;
-        let mut step = Step::new(blocks.clone(), dims, batch, options.tied);
-        let mut adam = Adam::new(&stack, dims);
-        let mut thresholds: Vec<Option<f32>> = vec![None; blocks.len()];
+        let start = |&(sparsity, size): &(Sparsity, usize)| {
+            let (objective, k) = sparsity.objective();
+            SmallFit::new(objective, k, first_atoms(size, dims, options.seed)?, dims, options.tied)
+        };
+        let mut fits = members.iter().map(start).collect::<Result<Vec<_>>>()?;
         let names = member_names(options);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut history = History::new("epoch", &names);
         let mut snapshots = Vec::new();
         if options.snapshot > 0 {
-            snapshots.push((0, stack.decoder.clone()));
+            snapshots.push((0, all_atoms(&fits)?));
         }
         let mut shuffle = Rng::stream(options.seed, SHUFFLE);
         let steps = options.epochs * n.div_ceil(batch);
@@ -169,29 +166,23 @@ impl DictionaryGrid {
         let mut buffer = vec![0f32; batch * dims];
         let mut done = 0;
         'training: for epoch in 1..=options.epochs {
-            let mut losses = vec![0f64; blocks.len()];
+            let mut losses = vec![0f64; fits.len()];
             for rows in shuffle.permutation(n).chunks(batch) {
                 let x = &mut buffer[..rows.len() * dims];
                 for (target, &row) in x.chunks_mut(dims).zip(rows) {
                     target.copy_from_slice(&samples[row as usize * dims..][..dims]);
                 }
-                let found = step.run(&stack, x);
-                for ((loss, block), found) in losses.iter_mut().zip(&blocks).zip(&found) {
-                    *loss += found.loss(block.sparsity);
-                }
+                let (x, rate) = (&*x, options.learning_rate * cosine(done, steps));
+                let fits = fits.par_iter_mut().zip(&mut losses).with_max_len(1);
+                fits.try_for_each(|(fit, loss)| {
+                    *loss += fit.step(x, rate)?;
+                    Ok::<_, Error>(())
+                })?;
                 if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
                     let what = format!("the learning rate ({})", names[bad]);
                     let expected = "small enough for the loss to stay finite";
                     return Err(Error::invalid(what, expected, options.learning_rate));
                 }
-                for (threshold, found) in thresholds.iter_mut().zip(&found) {
-                    *threshold = match (*threshold, found.least) {
-                        (Some(old), Some(new)) => Some(old + FORGET * (new - old)),
-                        (old, new) => new.or(old),
-                    };
-                }
-                let rate = options.learning_rate * cosine(done, steps);
-                adam.update(&mut stack, &mut step.gradients, rate);
                 done += 1;
                 if progress.advance(1) && done < steps {
                     history.interrupted = true;
@@ -203,14 +194,17 @@ impl DictionaryGrid {
             let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
             progress.note(format!("loss {best:.4} at best"));
             if options.snapshot > 0 && epoch % options.snapshot == 0 {
-                snapshots.push((epoch, stack.decoder.clone()));
+                snapshots.push((epoch, all_atoms(&fits)?));
             }
         }
-        let dictionaries = cut(&stack, &blocks, &thresholds, dims)?;
+        let finish = |(fit, (sparsity, _)): (&SmallFit, &(Sparsity, usize))| {
+            Dictionary::new(*sparsity, options.tied, fit.finish()?)
+        };
+        let dictionaries = fits.iter().zip(&members).map(finish).collect::<Result<_>>()?;
         let stopped = history.interrupted;
         let options = options.clone();
         let on_stop = options.on_stop;
-        let grid = Self(Arc::new(Inner { options, dictionaries, history, snapshots, dims }));
+        let grid = Self(Arc::new(GridData { options, dictionaries, history, snapshots, dims }));
         if !stopped {
             return Ok(grid);
         }
@@ -262,12 +256,10 @@ impl DictionaryGrid {
             let expected = "above 0 in the options of the fit, to see atoms over training";
             return Err(Error::invalid("`snapshot`", expected, 0));
         }
-        let rows = |member: &Dictionary| member.size() * self.0.dims;
-        let start: usize = self.0.dictionaries[..index].iter().map(rows).sum();
-        let own = self.0.dictionaries[index].size();
-        let atoms = |(_, all): &(usize, Vec<f32>)| all[start..][..own * self.0.dims].to_vec();
+        let atoms = |(_, all): &(usize, Vec<Vec<f32>>)| all[index].clone();
         let values: Vec<f32> = self.0.snapshots.iter().flat_map(atoms).collect();
-        let shape = (self.0.snapshots.len(), own, self.0.dims);
+        let size = self.0.dictionaries[index].size();
+        let shape = (self.0.snapshots.len(), size, self.0.dims);
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
@@ -317,53 +309,19 @@ impl fmt::Display for DictionaryGrid {
     }
 }
 
-impl Found {
-    fn loss(&self, sparsity: Sparsity) -> f64 {
-        match sparsity {
-            Sparsity::L1(penalty) => self.squares + penalty * self.sum,
-            _ => self.squares,
-        }
-    }
-}
-
 fn member_names(options: &GridOptions) -> Vec<String> {
-    let name = |block: Block| format!("{}, {} atoms", block.sparsity, block.size);
-    options.blocks().into_iter().map(name).collect()
+    let name = |(sparsity, size)| format!("{sparsity}, {size} atoms");
+    options.members().into_iter().map(name).collect()
 }
 
-/// Random atoms of length 1, the encoder their transpose, no bias.
-fn start(blocks: &[Block], dims: usize, options: &GridOptions) -> Result<Stack> {
-    let mut decoder = Vec::new();
-    for block in blocks {
-        let mut rng = Rng::stream(options.seed, ATOMS + block.size as u64);
-        let gaussian = rng.normal((block.size, dims), &Device::Cpu)?;
-        let atoms = gaussian.broadcast_div(&gaussian.sqr()?.sum_keepdim(1)?.sqrt()?)?;
-        decoder.extend(atoms.flatten_all()?.to_vec1::<f32>()?);
-    }
-    let encoder = if options.tied { Vec::new() } else { decoder.clone() };
-    Ok(Stack { encoder, bias: vec![0.0; decoder.len() / dims], decoder })
+/// Random atoms of length 1, `[size, dims]`.
+fn first_atoms(size: usize, dims: usize, seed: u64) -> Result<Vec<f32>> {
+    let gaussian = Rng::stream(seed, ATOMS + size as u64).normal((size, dims), &Device::Cpu)?;
+    let atoms = gaussian.broadcast_div(&gaussian.sqr()?.sum_keepdim(1)?.sqrt()?)?;
+    Ok(atoms.flatten_all()?.to_vec1()?)
 }
 
-/// The members of a stack.
-fn cut(
-    stack: &Stack,
-    blocks: &[Block],
-    thresholds: &[Option<f32>],
-    dims: usize,
-) -> Result<Vec<Dictionary>> {
-    let mut start = 0;
-    let place = |block: &Block| {
-        start += block.size;
-        start - block.size
-    };
-    let starts: Vec<usize> = blocks.iter().map(place).collect();
-    let members = blocks.par_iter().zip(starts).zip(thresholds);
-    let member = |((block, start), threshold): ((&Block, usize), &Option<f32>)| {
-        let rows = start * dims..(start + block.size) * dims;
-        let encoder = (!stack.encoder.is_empty()).then(|| &stack.encoder[rows.clone()]);
-        let bias = &stack.bias[start..start + block.size];
-        let weights = (encoder, bias, &stack.decoder[rows.clone()]);
-        Dictionary::new(block.sparsity, weights, threshold.unwrap_or(0.0))
-    };
-    members.map(member).collect()
+/// The atoms of all members.
+fn all_atoms(fits: &[SmallFit]) -> Result<Vec<Vec<f32>>> {
+    fits.iter().map(SmallFit::atoms).collect()
 }

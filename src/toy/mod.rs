@@ -26,7 +26,6 @@
 //! # Ok(()) }
 //! ```
 
-mod adam;
 mod baselines;
 mod correlation;
 mod dictionary;
@@ -34,7 +33,6 @@ mod grid;
 mod metrics;
 mod phase;
 mod report;
-mod step;
 mod streams;
 mod superposition;
 #[cfg(test)]

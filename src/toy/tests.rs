@@ -1,12 +1,10 @@
 //! What the pieces do together, against closed forms and automatic differentiation.
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor};
 
-use super::step::{Block, Stack, Step};
 use super::*;
 use crate::random::Rng;
 use crate::sae::Codes;
-use crate::train::gradients;
 
 const CPU: &Device = &Device::Cpu;
 
@@ -105,102 +103,6 @@ fn samples_are_the_sums_they_say_and_repeat_with_the_seed() {
     let lively = samples.not_empty(12).unwrap();
     assert!(lively.len() == 12 && (0..12).all(|row| lively.codes().row(row).len() > 0));
     assert_eq!(lively.x().dims(), [12, 4]);
-}
-
-/// The loss of one member as tensor operations.
-fn loss(x: &Tensor, encoder: &Tensor, bias: &Tensor, decoder: &Tensor, block: Block) -> Tensor {
-    let h = x.matmul(&encoder.t().unwrap()).unwrap().broadcast_add(bias).unwrap().relu().unwrap();
-    let values: Vec<f64> = h.flatten_all().unwrap().to_vec1().unwrap();
-    let kept = |row: &[f64], k: usize| {
-        let mut order = row.to_vec();
-        order.sort_by(|a, b| b.total_cmp(a));
-        row.iter().map(|v| f64::from(u8::from(*v >= order[k - 1]))).collect::<Vec<_>>()
-    };
-    let n = x.dim(0).unwrap();
-    let mask: Vec<f64> = match block.sparsity {
-        Sparsity::L1(_) => vec![1.0; values.len()],
-        Sparsity::TopK(k) => values.chunks(block.size).flat_map(|row| kept(row, k)).collect(),
-        Sparsity::BatchTopK(k) => kept(&values, k * n),
-    };
-    let c = (&h * Tensor::from_vec(mask, h.shape(), CPU).unwrap()).unwrap();
-    let error = (c.matmul(decoder).unwrap() - x).unwrap().sqr().unwrap().sum_all().unwrap();
-    let penalty = match block.sparsity {
-        Sparsity::L1(penalty) => penalty,
-        _ => 0.0,
-    };
-    ((error + (c.sum_all().unwrap() * penalty).unwrap()).unwrap() / n as f64).unwrap()
-}
-
-#[test]
-fn gradients_are_those_of_automatic_differentiation() {
-    let (dims, batch) = (5, 12);
-    let blocks = vec![
-        Block { sparsity: Sparsity::L1(0.3), size: 7 },
-        Block { sparsity: Sparsity::L1(0.0), size: 4 },
-        Block { sparsity: Sparsity::TopK(2), size: 9 },
-        Block { sparsity: Sparsity::BatchTopK(2), size: 6 },
-        // So few codes that they are gone through one by one.
-        Block { sparsity: Sparsity::TopK(1), size: 31 },
-        Block { sparsity: Sparsity::BatchTopK(1), size: 23 },
-    ];
-    let rows: usize = blocks.iter().map(|block| block.size).sum();
-    let mut rng = Rng::seed(11);
-    let normal = |rng: &mut Rng, rows: usize, columns: usize| {
-        flat(&rng.normal((rows, columns), CPU).unwrap())
-    };
-    let x = normal(&mut rng, batch, dims);
-    for tied in [false, true] {
-        let decoder = normal(&mut rng, rows, dims);
-        let stack = Stack {
-            encoder: if tied { vec![] } else { normal(&mut rng, rows, dims) },
-            bias: normal(&mut rng, rows, 1).iter().map(|b| 0.3 * b).collect(),
-            decoder,
-        };
-        // Room for more samples than there are.
-        let mut step = Step::new(blocks.clone(), dims, batch + 3, tied);
-        let found = step.run(&stack, &x);
-        let wide = |values: &[f32], rows: usize| {
-            let tensor = Tensor::from_slice(values, (rows, values.len() / rows), CPU).unwrap();
-            Var::from_tensor(&tensor.to_dtype(DType::F64).unwrap()).unwrap()
-        };
-        let samples = wide(&x, batch);
-        let mut start = 0;
-        for (block, found) in blocks.iter().zip(found) {
-            let range = start * dims..(start + block.size) * dims;
-            let decoder = wide(&stack.decoder[range.clone()], block.size);
-            let encoder = match tied {
-                true => decoder.clone(),
-                false => wide(&stack.encoder[range.clone()], block.size),
-            };
-            let bias = wide(&stack.bias[start..start + block.size], 1);
-            let loss = loss(samples.as_tensor(), &encoder, &bias, &decoder, *block);
-            let total = found.squares
-                + match block.sparsity {
-                    Sparsity::L1(penalty) => penalty * found.sum,
-                    _ => 0.0,
-                };
-            let expected = loss.to_scalar::<f64>().unwrap();
-            assert!((total / batch as f64 - expected).abs() < 1e-5 * expected.max(1.0));
-            let mut vars = vec![decoder, bias];
-            let mut ours = vec![
-                &step.gradients.decoder[range.clone()],
-                &step.gradients.bias[start..start + block.size],
-            ];
-            if !tied {
-                vars.push(encoder);
-                ours.push(&step.gradients.encoder[range]);
-            }
-            for (theirs, ours) in gradients(&loss, &vars).unwrap().iter().zip(ours) {
-                let theirs: Vec<f64> = theirs.flatten_all().unwrap().to_vec1().unwrap();
-                assert!(theirs.iter().any(|g| *g != 0.0));
-                for (theirs, ours) in theirs.iter().zip(ours) {
-                    let gap = (theirs - f64::from(*ours)).abs();
-                    assert!(gap < 1e-5 * theirs.abs().max(1.0), "{block:?}: {theirs} {ours}");
-                }
-            }
-            start += block.size;
-        }
-    }
 }
 
 /// Samples with one active feature each, all equally often.

@@ -1,37 +1,45 @@
-//! A step of training in f32 on the CPU, without a graph.
+//! Training in f32 on the CPU, without a graph.
 //!
-//! What the encoder says is one product of matrices, `h = (x − b) Eᵀ`. Where codes are sparse, the rest
-//! touches only the rows of features that are in a code ([`super::sparse`]); where they are not, as at
-//! the start of training with a penalty, matrices are multiplied ([`super::dense`]). With
+//! What the encoder computes is one product of matrices, `h = (x − b) Eᵀ + e`. Where codes are sparse,
+//! the rest touches only the rows of features that are in a code ([`super::sparse`]); where they are
+//! not, as at the start of training with a penalty, matrices are multiplied ([`super::dense`]). With
 //! r = x̂ − t, and the entries f of a code,
 //!
 //! ```text
 //! x̂ = b + Σ fᵢ dᵢ      ∂/∂fᵢ = 2/n r·dᵢ      ∂/∂dᵢ = 2/n Σ fᵢ r      ∂/∂Eᵢ = Σ ∂/∂hᵢ (x − b)
 //! ```
 //!
-//! where the last two sum over the activations whose code has feature i. Each feature's gradients
-//! are made tangent to the sphere and taken by Adam while they are in the cache.
+//! where the last two sum over the activations whose code has feature i, and the kind says how ∂/∂hᵢ
+//! comes from ∂/∂fᵢ. Each feature's gradients are made tangent to the sphere and taken by Adam while
+//! they are in the cache.
 
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::choose::Rule;
 use super::dense::Dense;
-use super::setup::{BIAS, ENCODER, EXTRAS, Moment, Outcome, Setup, Weight};
-use super::source::Batch;
+use super::engine::Engine;
+use super::setup::Units;
+use super::shape::FitShape;
 use super::sparse::Sparse;
-use super::update::{Gradients, Large};
+use super::step::{Batch, HostStep, Outcome, StepSettings};
+use super::update::{Large, StepGradients};
+use super::weights::{KindWeights, Parameter, WeightArray};
+use crate::Result;
 use crate::linalg::{Operand, ProductInto};
+use crate::sae::Sae;
+use crate::sae::kind::extras::ExtraWeights;
+use crate::sae::kind::rule::{TrainedEntry, TrainingRule};
+use crate::sae::kind::training::SaeKind;
 use crate::train::{AdamStep, AdamWOptions};
 
-/// Weights on the host, with Adam's moments.
-#[derive(Debug)]
-pub(super) struct Host {
-    pub(super) setup: Setup,
-    pub(super) weights: Vec<Weight>,
-    /// Running means of the gradients and of their squares.
-    pub(super) means: Vec<Vec<f32>>,
-    pub(super) squares: Vec<Vec<f32>>,
-    pub(super) steps: usize,
+/// KindWeights of a kind on the host.
+pub(super) struct HostEngine<K: SaeKind> {
+    kind: K,
+    shape: FitShape,
+    pub(super) weights: KindWeights<K, Parameter>,
+    num_steps: usize,
     scratch: Scratch,
 }
 
@@ -44,116 +52,150 @@ struct Scratch {
     dense: Dense,
 }
 
-/// What a step is about, as far as it is known before any feature is in a code.
-#[derive(Debug)]
-pub(super) struct Step<'a> {
-    pub(super) setup: &'a Setup,
-    pub(super) weights: &'a [Weight],
-    pub(super) rule: &'a Rule<'a>,
-    pub(super) batch: Batch<'a>,
-    pub(super) moment: &'a Moment<'a>,
-    /// x − b, or x, `[n, d]`.
-    pub(super) centred: &'a [f32],
-    /// What the encoder says, `[n, m]`.
-    pub(super) h: &'a [f32],
-}
-
-impl Step<'_> {
-    /// Writes what there is without any feature less what is to be explained, of one activation.
-    pub(super) fn less_target(&self, row: usize, error: &mut [f32]) {
-        let bias = &self.weights[BIAS].values;
-        let target = &self.batch.target[row * bias.len()..];
-        error.iter_mut().zip(bias.iter().zip(target)).for_each(|(error, (b, t))| *error = b - t);
+impl<K: SaeKind> HostEngine<K> {
+    pub(super) fn new(
+        kind: K,
+        shape: FitShape,
+        weights: KindWeights<K, WeightArray>,
+    ) -> Result<Self> {
+        let weights = weights.try_map(|array| Ok(Parameter::new(array)))?;
+        Ok(Self { kind, shape, weights, num_steps: 0, scratch: Scratch::default() })
     }
 
-    /// What the gradients of a squared error are multiplied by.
-    pub(super) fn factor(&self) -> f32 {
-        2.0 / self.batch.rows as f32
-    }
-
-    /// The penalty of one feature of one activation.
-    pub(super) fn lambda(&self) -> f32 {
-        (self.moment.penalty / self.batch.rows as f64) as f32
-    }
-}
-
-impl Host {
-    pub(super) fn new(setup: Setup, weights: Vec<Weight>) -> Self {
-        let zeros = || weights.iter().map(|weight| vec![0.0; weight.values.len()]).collect();
-        let (means, squares) = (zeros(), zeros());
-        Self { means, squares, setup, weights, steps: 0, scratch: Scratch::default() }
-    }
-
-    /// Moves the weights.
-    pub(super) fn step(&mut self, batch: Batch<'_>, moment: &Moment<'_>) -> Outcome {
-        self.steps += 1;
-        let options = AdamWOptions {
-            learning_rate: moment.learning_rate,
-            weight_decay: 0.0,
-            ..AdamWOptions::default()
-        };
-        let adam = AdamStep::new(&options, i32::try_from(self.steps).unwrap_or(i32::MAX));
-        let Self { setup, weights, means, squares, scratch, .. } = self;
-        let (outcome, gradients) = gradients(setup, weights, batch, moment, None, scratch);
-        gradients.take(weights, means, squares, adam);
-        outcome
-    }
-
-    /// What a step finds, and the gradients of all weights, in one way or the other.
+    /// What a step finds, and the gradients of all weights, through dense codes or sparse ones.
     #[cfg(test)]
     pub(super) fn all_gradients(
         &mut self,
         batch: Batch<'_>,
-        moment: &Moment<'_>,
+        settings: &StepSettings<'_>,
         dense: bool,
     ) -> (Outcome, Vec<Vec<f32>>) {
-        let Self { setup, weights, scratch, .. } = self;
-        let (outcome, gradients) = gradients(setup, weights, batch, moment, Some(dense), scratch);
-        let [d, out] = setup.widths;
-        let (mut encoder, mut decoder) = (vec![0.0; setup.m * d], vec![0.0; setup.m * out]);
+        let Self { kind, shape, weights, scratch, .. } = self;
+        let (outcome, gradients) =
+            gradients(kind, shape, weights, batch, settings, Some(dense), scratch);
+        let (d, out) = (shape.widths.input, shape.widths.output);
+        let (mut encoder, mut decoder) = (vec![0.0; shape.m * d], vec![0.0; shape.m * out]);
         let rows = encoder.chunks_mut(d).zip(decoder.chunks_mut(out));
         rows.enumerate().for_each(|(at, (own, other))| gradients.feature(at, own, other));
-        (outcome, [vec![encoder, decoder], gradients.small].concat())
+        let matrices = if weights.encoder.is_none() {
+            vec![decoder.iter().zip(&encoder).map(|(a, b)| a + b).collect()]
+        } else {
+            vec![encoder, decoder]
+        };
+        (outcome, matrices.into_iter().chain(gradients.small.refs().into_iter().cloned()).collect())
+    }
+}
+
+impl<K: SaeKind> Engine for HostEngine<K> {
+    fn step(&mut self, batch: Batch<'_>, settings: &StepSettings<'_>) -> Result<Outcome> {
+        self.num_steps += 1;
+        let options = AdamWOptions {
+            learning_rate: settings.learning_rate,
+            weight_decay: 0.0,
+            ..AdamWOptions::default()
+        };
+        let adam = AdamStep::new(&options, i32::try_from(self.num_steps).unwrap_or(i32::MAX));
+        let Self { kind, shape, weights, scratch, .. } = self;
+        let (outcome, gradients) = gradients(kind, shape, weights, batch, settings, None, scratch);
+        gradients.apply(weights, adam);
+        Ok(outcome)
+    }
+
+    fn decoder(&self) -> Result<Vec<f32>> {
+        Ok(self.weights.decoder.values.clone())
+    }
+
+    fn finish(&self, units: Units, device: &Device) -> Result<Sae> {
+        let weights = self.weights.try_map(|weight| weight.to_tensor(device))?;
+        self.shape.finish(&self.kind, weights, units)
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = HashMap::new();
+        for (i, weight) in self.weights.refs().into_iter().enumerate() {
+            let lists = [&weight.values, &weight.mean, &weight.square];
+            for (name, values) in Parameter::names(i).into_iter().zip(lists) {
+                all.insert(name, Tensor::from_slice(values, &*weight.shape, &Device::Cpu)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn restore(
+        &mut self,
+        step: usize,
+        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        self.num_steps = step;
+        for (i, weight) in self.weights.refs_mut().into_iter().enumerate() {
+            let lists = [&mut weight.values, &mut weight.mean, &mut weight.square];
+            for (name, values) in Parameter::names(i).into_iter().zip(lists) {
+                *values = take(&name, &weight.shape)?.flatten_all()?.to_vec1()?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// With dense codes or sparse ones, or as is faster.
-fn gradients<'a>(
-    setup: &Setup,
-    weights: &[Weight],
+fn gradients<'a, K: SaeKind>(
+    kind: &K,
+    shape: &FitShape,
+    weights: &KindWeights<K, Parameter>,
     batch: Batch<'_>,
-    moment: &Moment<'_>,
+    settings: &StepSettings<'_>,
     dense: Option<bool>,
     scratch: &'a mut Scratch,
-) -> (Outcome, Gradients<'a>) {
-    let (n, m, [d, _]) = (batch.rows, setup.m, setup.widths);
-    let extras: Vec<&[f32]> = weights[EXTRAS..].iter().map(|own| &*own.values).collect();
-    let exponentials = setup.exponentials(&extras);
-    let rule = &setup.rule(&extras, &exponentials);
+) -> (Outcome, StepGradients<'a, K>) {
+    let (n, m, d) = (batch.rows, shape.m, shape.widths.input);
+    let small = &weights.small;
+    let extras = K::Extras::map(K::Extras::refs(&small.extras), |extra| &*extra.values);
+    let prepared = K::prepare(&extras);
+    let rule = kind.rule(&prepared);
     let Scratch { centred, h, sparse, dense: matrices } = scratch;
 
-    center(centred, batch.x, (!setup.transcoder).then_some(&weights[BIAS].values), d);
+    let bias = small.bias.as_ref().filter(|_| shape.is_centred());
+    center(centred, batch.x, bias.map(|bias| &*bias.values), d);
     h.resize(n * m, 0.0);
-    let (rows, encoder) = (Operand::new(centred, n, d), &weights[ENCODER].values);
+    let (rows, encoder) = (Operand::new(centred, n, d), &weights.reading().values);
     ProductInto::NT.write_slice(h, rows, Operand::new(encoder, m, d), true);
-    if setup.encoder_bias() {
+    if let Some(bias) = &small.encoder_bias {
         h.par_chunks_mut(m).for_each(|row| {
-            row.iter_mut().zip(extras[0]).for_each(|(h, e)| *h += e);
+            row.iter_mut().zip(&bias.values).for_each(|(h, e)| *h += e);
         });
     }
     let centred = &**centred;
-    let step = Step { setup, weights, rule, batch, moment, centred, h };
-    let widths = setup.widths;
-    let ((outcome, small), large) = if dense.unwrap_or_else(|| rule.is_dense(h, m)) {
-        (matrices.take(&step), Large::Dense([&matrices.encoder, &matrices.decoder]))
-    } else {
-        (sparse.take(&step), Large::Sparse(sparse.parts()))
+    let step = HostStep { shape, weights, batch, settings, centred, h };
+    let each = rule.each().filter(|each| dense.unwrap_or_else(|| is_dense(*each, h, m)));
+    let ((outcome, small), large) = match each {
+        Some(each) => {
+            (matrices.take(&step, each), Large::Dense([&matrices.encoder, &matrices.decoder]))
+        }
+        None => (sparse.take(&step, &rule), Large::Sparse(sparse.reconstructions())),
     };
-    (outcome, Gradients { widths, centred, large, small })
+    (outcome, StepGradients { widths: shape.widths, centred, large, small })
+}
+
+/// Whether codes of `h` `[n, m]` are better handled as a matrix, by some of the rows.
+pub(super) fn is_dense<E: TrainedEntry>(rule: &E, h: &[f32], m: usize) -> bool {
+    /// From this share of features in a code on, products of dense matrices are faster.
+    const MIN_SHARE: f64 = 1.0 / 8.0;
+    /// The same where there is an auxiliary code too.
+    const MIN_SHARE_WITH_AUXILIARY: f64 = 1.0 / 16.0;
+    /// CodeRows of which one is looked at.
+    const ROWS_PER_LOOK: usize = 16;
+    let rows = h.chunks(m).step_by(ROWS_PER_LOOK);
+    let all = rows.len() * m;
+    let is_held = |(at, h): &(usize, &f32)| {
+        rule.touches(*at, **h) || (E::HAS_AUXILIARY && rule.auxiliary_value(*at, **h) != 0.0)
+    };
+    let count = rows.flat_map(|row| row.iter().enumerate()).filter(is_held).count();
+    let share = if E::HAS_AUXILIARY { MIN_SHARE_WITH_AUXILIARY } else { MIN_SHARE };
+    count as f64 > share * all as f64
 }
 
 /// Writes x − b, or x.
-fn center(centred: &mut Vec<f32>, x: &[f32], bias: Option<&Vec<f32>>, d: usize) {
+fn center(centred: &mut Vec<f32>, x: &[f32], bias: Option<&[f32]>, d: usize) {
     centred.clear();
     centred.extend_from_slice(x);
     if let Some(bias) = bias {

@@ -4,31 +4,53 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use super::setup::Outcome;
-use super::source::Batch;
+use super::step::{Batch, Outcome};
 use crate::Result;
 
-/// The least weight of a step in the running mean of the smallest entries kept.
-const FRESH: f64 = 0.01;
+/// The least weight of a step in a [`RunningThreshold`].
+const MIN_NEWEST_WEIGHT: f64 = 0.01;
 
-/// Sums since the last row of the history, and what is known of the features.
+/// The running mean of the smallest entries that batches kept: the threshold at which the code of one
+/// activation has as many entries as in a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct RunningThreshold {
+    mean: f64,
+    num_steps: f64,
+}
+
+impl RunningThreshold {
+    /// Takes in a step.
+    pub(super) fn add(&mut self, outcome: &Outcome) {
+        if let Some(smallest) = outcome.smallest {
+            self.num_steps += 1.0;
+            let weight = (1.0 / self.num_steps).max(MIN_NEWEST_WEIGHT);
+            self.mean += (f64::from(smallest) - self.mean) * weight;
+        }
+    }
+
+    /// The mean; 0 before any step.
+    pub(super) fn get(self) -> f64 {
+        self.mean
+    }
+}
+
+/// BatchSums since the last row of the history, and what is known of the features.
 #[derive(Debug)]
 pub(super) struct Metrics {
     rows: usize,
     error: f64,
     active: usize,
-    /// Sums over activations of each dimension, and of all squares, of what is predicted.
+    /// BatchSums over activations of each dimension, and of all squares, of what is predicted.
     sums: Vec<f64>,
     square: f64,
     /// The last step in which each feature was in a code.
     seen_at: Vec<f32>,
-    /// The running mean of the smallest entries kept, and the steps that it is of.
-    smallest: [f64; 2],
+    threshold: RunningThreshold,
 }
 
 /// A row of the history.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
+pub(super) struct HistoryRow {
     pub(super) nmse: f64,
     pub(super) l0: f64,
     pub(super) dead: f64,
@@ -37,14 +59,15 @@ pub(super) struct Row {
 impl Metrics {
     pub(super) fn new(m: usize, out: usize) -> Self {
         let (sums, seen_at) = (vec![0.0; out], vec![0.0; m]);
-        Self { rows: 0, error: 0.0, active: 0, sums, square: 0.0, seen_at, smallest: [0.0; 2] }
+        let threshold = RunningThreshold::default();
+        Self { rows: 0, error: 0.0, active: 0, sums, square: 0.0, seen_at, threshold }
     }
 
     /// Takes in step `step`, counted from 1.
     pub(super) fn add(&mut self, batch: Batch<'_>, outcome: &Outcome, step: usize) {
         self.rows += batch.rows;
         self.error += outcome.error;
-        self.active += outcome.active;
+        self.active += outcome.num_active;
         for row in batch.target.chunks(self.sums.len()) {
             for (sum, x) in self.sums.iter_mut().zip(row) {
                 *sum += f64::from(*x);
@@ -54,11 +77,7 @@ impl Metrics {
         for (seen, fired) in self.seen_at.iter_mut().zip(&outcome.fired) {
             *seen = if *fired { step as f32 } else { *seen };
         }
-        if let Some(smallest) = outcome.smallest {
-            let [mean, steps] = &mut self.smallest;
-            *steps += 1.0;
-            *mean += (f64::from(smallest) - *mean) * (1.0 / *steps).max(FRESH);
-        }
+        self.threshold.add(outcome);
     }
 
     /// The features that were in no code for `after` steps before `step`.
@@ -68,16 +87,16 @@ impl Metrics {
         dead.map(|(feature, _)| feature).collect()
     }
 
-    /// The threshold at which the code of one activation has as many entries as in a batch.
+    /// The threshold of codes that were chosen from batches together.
     pub(super) fn threshold(&self) -> f64 {
-        self.smallest[0]
+        self.threshold.get()
     }
 
     /// What there was since the last row.
-    pub(super) fn row(&mut self, step: usize, dead_after: usize) -> Row {
+    pub(super) fn row(&mut self, step: usize, dead_after: usize) -> HistoryRow {
         let rows = self.rows as f64;
         let mean = self.sums.iter().map(|sum| sum * sum).sum::<f64>() / rows;
-        let row = Row {
+        let row = HistoryRow {
             nmse: self.error / (self.square - mean),
             l0: self.active as f64 / rows,
             dead: self.dead(step, dead_after).len() as f64 / self.seen_at.len() as f64,
@@ -90,7 +109,8 @@ impl Metrics {
     /// What a fit that goes on has to know, right after a row.
     pub(super) fn state(&self) -> Result<HashMap<String, Tensor>> {
         let seen_at = Tensor::new(&*self.seen_at, &Device::Cpu)?;
-        let smallest = Tensor::new(&self.smallest, &Device::Cpu)?;
+        let RunningThreshold { mean, num_steps } = self.threshold;
+        let smallest = Tensor::new(&[mean, num_steps], &Device::Cpu)?;
         Ok([("seen_at".to_owned(), seen_at), ("smallest".to_owned(), smallest)].into())
     }
 
@@ -101,7 +121,7 @@ impl Metrics {
     ) -> Result<()> {
         self.seen_at = take("seen_at", &[self.seen_at.len()])?.to_vec1()?;
         let smallest: Vec<f64> = take("smallest", &[2])?.to_vec1()?;
-        self.smallest = [smallest[0], smallest[1]];
+        self.threshold = RunningThreshold { mean: smallest[0], num_steps: smallest[1] };
         Ok(())
     }
 }
@@ -118,12 +138,12 @@ mod tests {
         let outcome = |smallest| Outcome {
             loss: 0.0,
             error: 2.5,
-            active: 3,
+            num_active: 3,
             fired: fired.clone(),
             smallest: Some(smallest),
         };
         for (step, target) in (1..).zip(target.chunks(4)) {
-            let batch = Batch { rows: 2, x: target, target };
+            let batch = Batch { rows: 2, x: target, target, weights: None };
             metrics.add(batch, &outcome(step as f32), step);
         }
         // About the means 2 and 3: 1 + 1 + 9 + 9 and 1 + 9 + 4 + 0.

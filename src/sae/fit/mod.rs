@@ -1,29 +1,31 @@
 //! Training an autoencoder on a model's activations.
 
-#[cfg(test)]
-mod against_autograd;
-mod choose;
+mod build;
 mod dense;
+mod device;
 mod engine;
 mod host;
-mod masks;
 mod metrics;
 mod options;
-mod part;
+mod reconstruction;
 mod setup;
+mod shape;
+mod small;
 mod source;
 mod sparse;
+mod step;
 mod sums;
-mod tensors;
 #[cfg(test)]
 mod tests;
 mod update;
-mod whole;
+mod weights;
 
-use self::engine::Engine;
+use self::build::engine;
 use self::metrics::Metrics;
-use self::setup::{Moment, Setup};
-use self::source::Source;
+use self::setup::Units;
+use self::shape::FitShape;
+use self::source::ActivationSource;
+use self::step::StepSettings;
 use super::record::model_name;
 use super::{Origin, Sae, TrainingRecord};
 use crate::data::text::Tokens;
@@ -32,11 +34,12 @@ use crate::progress::{OnStop, Progress, StopShield};
 use crate::train::{Checkpoint, History, cosine, warmup};
 use crate::{Error, Result};
 
-pub use self::options::{Objective, SaeOptions};
+pub use self::options::SaeOptions;
+pub(crate) use self::small::SmallFit;
 
 impl Sae {
     /// Trains an autoencoder of the activations at `point` on text, or a transcoder from there to
-    /// `target`, to what the [`Objective`] makes small, and returns it with a row for every `report`
+    /// `target`, to what the [`Objective`](crate::sae::Objective) makes small, and returns it with a row for every `report`
     /// steps: `nmse`, the error's share of the variance about the mean, `Σ‖t − x̂‖² / Σ‖t − t̄‖²`, and
     /// `l0`, the features in a code, over the activations of those steps, and `dead`, the share of
     /// features that were in no code for `dead_after` steps. What is left of the model with it is
@@ -94,11 +97,13 @@ impl Sae {
         end: usize,
     ) -> Result<(Self, History)> {
         options.check()?;
-        let mut source = Source::new(model, point, text, options)?;
-        let setup = Setup::new(options, source.widths())?;
-        let start = setup.start(&source, options.seed)?;
-        let mut metrics = Metrics::new(setup.m, setup.widths[1]);
-        let mut engine = Engine::new(&setup, start, model.device())?;
+        let rescaled = options.recipe(1).lambda().is_some();
+        let mut source = ActivationSource::new(model, point, text, options, rescaled)?;
+        let recipe = options.recipe(source.widths().input);
+        let shape = FitShape::new(options, &recipe, source.widths())?;
+        let mut metrics = Metrics::new(shape.m, shape.widths.output);
+        let start = shape.start(&source, options.seed)?;
+        let mut engine = engine(&recipe, shape, start, model.device())?;
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked =
@@ -121,14 +126,13 @@ impl Sae {
         for step in first..end {
             let dead = metrics.dead(step, options.dead_after);
             let rate = cosine(step, options.steps) * warmup(step, options.warmup);
-            let penalty = options.objective.penalty().unwrap_or(0.0);
-            let moment = Moment {
+            let settings = StepSettings {
                 learning_rate: options.learning_rate * rate,
-                penalty: penalty * warmup(step, options.sparsity_warmup),
+                lambda: recipe.lambda().unwrap_or(0.0) * warmup(step, options.sparsity_warmup),
                 dead: &dead,
             };
             let batch = source.next()?;
-            let outcome = engine.step(batch, &moment)?;
+            let outcome = engine.step(batch, &settings)?;
             if !outcome.loss.is_finite() {
                 let expected = "small enough for the loss to stay finite";
                 return Err(Error::invalid("the learning rate", expected, options.learning_rate));
@@ -151,13 +155,17 @@ impl Sae {
                 break;
             }
         }
-        let points = [Some(point), options.target];
-        let weights = engine.weights()?;
-        let scales = source.scales();
-        let sae = setup.finish(&weights, scales, metrics.threshold(), points, model.device())?;
+        let [input, output] = source.scales();
+        let units = Units { input, output, threshold: metrics.threshold() };
+        let sae = engine.finish(units, model.device())?;
         let training = TrainingRecord::of_fit(model, options.length, &options.skip_tokens);
-        let origin = Origin { model: model_name(model), training, ..sae.origin().clone() };
-        let sae = sae.with_origin(origin);
+        let sae = sae.with_origin(Origin {
+            point: Some(point),
+            hook_out: options.target.map(|target| target.to_string()),
+            model: model_name(model),
+            training,
+            ..Origin::default()
+        });
         if !history.interrupted {
             return Ok((sae, history));
         }

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::SaeOptions;
+use super::options::SaeOptions;
+use super::shape::Widths;
+use super::step::Batch;
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
 use crate::random::Rng;
@@ -13,7 +15,7 @@ const WINDOWS: usize = 16;
 
 /// A buffer of activations on the host, all of which are fresh and in random order after each
 /// filling. Each is handed out once.
-pub(super) struct Source<'a> {
+pub(super) struct ActivationSource<'a> {
     model: &'a Decoder,
     text: &'a Tokens,
     options: &'a SaeOptions,
@@ -33,31 +35,25 @@ struct Column {
     scale: f32,
 }
 
-/// Some activations, `[rows, d]`, and what is to be made of them, `[rows, d_out]`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Batch<'a> {
-    pub(super) rows: usize,
-    pub(super) x: &'a [f32],
-    pub(super) target: &'a [f32],
-}
-
-impl<'a> Source<'a> {
+impl<'a> ActivationSource<'a> {
+    /// `rescaled` for activations divided by √(mean ‖x‖²/d).
     pub(super) fn new(
         model: &'a Decoder,
         point: HookPoint,
         text: &'a Tokens,
         options: &'a SaeOptions,
+        rescaled: bool,
     ) -> Result<Self> {
         let skip = &options.skip_tokens;
         if !skip.is_empty() && text.as_slice().iter().all(|token| skip.contains(token)) {
-            let expected = "tokens that the text has others beside";
-            return Err(Error::invalid("skip_tokens", expected, format!("{skip:?}")));
+            let expected = "tokens that leave some of the text";
+            return Err(Error::invalid("`skip_tokens`", expected, format!("{skip:?}")));
         }
         let column = |point| Column { point, width: 0, values: Vec::new(), scale: 1.0 };
         let columns = [Some(point), options.target].into_iter().flatten().map(column).collect();
         let mut source = Self { model, text, options, fills: 0, columns, next: 0 };
         source.fill()?;
-        if options.objective.penalty().is_some() {
+        if rescaled {
             source.columns.iter_mut().try_for_each(Column::rescale)?;
         }
         Ok(source)
@@ -113,7 +109,8 @@ impl<'a> Source<'a> {
         self.next += rows;
         let part = |column: &'_ Column| start * column.width..(start + rows) * column.width;
         let [x, target] = [self.input(), self.output()];
-        Ok(Batch { rows, x: &x.values[part(x)], target: &target.values[part(target)] })
+        let (x, target) = (&x.values[part(x)], &target.values[part(target)]);
+        Ok(Batch { rows, x, target, weights: None })
     }
 
     fn input(&self) -> &Column {
@@ -125,8 +122,8 @@ impl<'a> Source<'a> {
     }
 
     /// Widths of what is read and what is predicted.
-    pub(super) fn widths(&self) -> [usize; 2] {
-        [self.input().width, self.output().width]
+    pub(super) fn widths(&self) -> Widths {
+        Widths { input: self.input().width, output: self.output().width }
     }
 
     /// What the activations read and predicted were divided by.
@@ -194,8 +191,10 @@ mod tests {
     use crate::sae::{Objective, SaeOptions};
 
     fn all(options: &SaeOptions, fills: usize) -> Vec<Vec<f32>> {
+        let rescaled = options.recipe(8).lambda().is_some();
         let (model, text) = (model(), text());
-        let mut source = Source::new(&model, HookPoint::MlpOut(1), &text, options).unwrap();
+        let mut source =
+            ActivationSource::new(&model, HookPoint::MlpOut(1), &text, options, rescaled).unwrap();
         let mut rows = Vec::new();
         while rows.len() < fills * options.buffer {
             let batch = source.next().unwrap();
@@ -245,7 +244,8 @@ mod tests {
             assert!(!kept.iter().any(|row| near(&row)), "{token}");
         }
         let none = SaeOptions { skip_tokens: (0..9).collect(), ..options() };
-        let Err(error) = Source::new(&model, HookPoint::MlpOut(1), &text, &none) else {
+        let Err(error) = ActivationSource::new(&model, HookPoint::MlpOut(1), &text, &none, false)
+        else {
             panic!("nothing is left")
         };
         assert!(error.to_string().contains("skip_tokens"), "{error}");

@@ -1,73 +1,84 @@
 //! A step's gradients through sparse codes.
 
-use super::choose::{Entry, Rule};
-use super::host::Step;
-use super::part::{Part, Sizes};
-use super::setup::{Chosen, DECODER, Outcome};
-use super::sums::Sums;
+use super::reconstruction::{NestedDecoder, Reconstruction};
+use super::step::{HostStep, Outcome};
+use super::sums::BatchSums;
+use super::weights::SmallWeights;
+use crate::sae::kind::rule::{CodeEntry, Explains, TrainingRule};
+use crate::sae::kind::training::SaeKind;
 
-/// The codes of a step and what there is beside them.
+/// The codes of a step and the auxiliary ones.
 #[derive(Debug, Default)]
 pub(super) struct Sparse {
-    chosen: Chosen,
-    main: Part,
-    beside: Part,
-    has_beside: bool,
+    main: Reconstruction,
+    auxiliary: Reconstruction,
+    has_auxiliary: bool,
 }
 
 impl Sparse {
     /// Takes a step in: what it finds, and the gradients of the small weights.
-    pub(super) fn take(&mut self, step: &Step<'_>) -> (Outcome, Vec<Vec<f32>>) {
-        let Step { setup, rule, moment, .. } = *step;
-        let (n, m, [_, out]) = (step.batch.rows, setup.m, setup.widths);
-        let decoder = &step.weights[DECODER].values;
-        let Self { chosen, main, beside, has_beside } = self;
-        chosen.main = std::mem::take(&mut main.rows);
-        chosen.beside = Some(std::mem::take(&mut beside.rows));
-        setup.choose(rule, step.h, moment.dead, chosen);
-        main.rows = std::mem::take(&mut chosen.main);
+    pub(super) fn take<K: SaeKind, R: TrainingRule>(
+        &mut self,
+        step: &HostStep<'_, K>,
+        rule: &R,
+    ) -> (Outcome, SmallWeights<K, Vec<f32>>) {
+        let HostStep { shape, batch, settings, .. } = *step;
+        let (n, m, out, ends) = (batch.rows, shape.m, shape.widths.output, &*shape.ends);
+        let Self { main, auxiliary, has_auxiliary } = self;
+        let smallest = rule.choose(step.h, m, &mut main.rows);
+        if ends.len() > 1 {
+            main.rows.iter_mut().for_each(|row| row.sort_unstable_by_key(|entry| entry.feature));
+        }
+        let chosen = rule.choose_auxiliary(step.h, m, settings.dead, &mut auxiliary.rows);
+        *has_auxiliary = chosen.is_some();
 
-        let sizes = Sizes { n, out, ends: &setup.ends };
+        let whole = NestedDecoder { decoder: &step.weights.decoder.values, out, ends };
         (main.factor, main.trains_decoder) = (step.factor(), true);
-        let less_target = |row: usize, error: &mut [f32]| step.less_target(row, error);
-        let [mut squares, error] = main.reconstruct(decoder, sizes, less_target);
-        let gated = matches!(rule, Rule::Gated { .. });
-        *has_beside = chosen.beside.is_some();
-        if let Some(rows) = chosen.beside.take() {
-            beside.rows = rows;
-            // What is beside the codes has one dictionary only: the whole.
-            let whole = Sizes { ends: &setup.ends[setup.ends.len() - 1..], ..sizes };
-            let weight = if gated { 1.0 } else { setup.auxiliary };
-            (beside.factor, beside.trains_decoder) = (weight as f32 * step.factor(), !gated);
-            let (errors, width) = (&main.errors, setup.ends.len() * out);
-            let [own, _] = beside.reconstruct(decoder, whole, |row, error| match gated {
-                true => step.less_target(row, error),
-                // What the codes leave is t − x̂: their error in the whole dictionary.
-                false => error.copy_from_slice(&errors[(row + 1) * width - out..][..out]),
-            });
-            squares += weight * own;
+        let start = |row: usize, error: &mut [f32]| step.bias_less_target(row, error);
+        let squares = main.reconstruct(whole, &batch, start);
+        let mut loss = squares.weighted;
+        if let Some(chosen) = chosen {
+            // Auxiliary codes have one dictionary only: the whole.
+            let whole = NestedDecoder { ends: &ends[ends.len() - 1..], ..whole };
+            let explains_target = chosen.explains == Explains::Target;
+            auxiliary.factor = chosen.weight as f32 * step.factor();
+            auxiliary.trains_decoder = !explains_target;
+            let (errors, width) = (&main.errors, ends.len() * out);
+            let squares =
+                auxiliary.reconstruct(whole, &batch, |row, error| match explains_target {
+                    true => step.bias_less_target(row, error),
+                    // What the codes leave is t − x̂: their error in the whole dictionary.
+                    false => error.copy_from_slice(&errors[(row + 1) * width - out..][..out]),
+                });
+            loss += chosen.weight * squares.weighted;
         }
 
-        let lambda = step.lambda();
-        let slope = |entry: &Entry| rule.slope(entry, lambda);
-        let slope_beside = |entry: &Entry| rule.slope_beside(entry, lambda);
-        let mut sums = Sums::new(m);
-        main.rows.iter().flatten().for_each(|entry| sums.add(entry, rule, lambda));
-        main.group(m, slope);
-        if *has_beside {
-            let entries = beside.rows.iter().flatten();
-            entries.for_each(|entry| sums.add_beside(entry, slope_beside(entry)));
-            beside.group(m, slope_beside);
+        let entries = || main.rows.iter().flatten();
+        let auxiliary_entries = || auxiliary.rows.iter().flatten().filter(|_| *has_auxiliary);
+        let sum = if R::PENALTY_NEEDS_SUM {
+            let sum: f64 = entries().map(|entry| f64::from(rule.penalised(entry))).sum();
+            let penalised = |entry: &CodeEntry| f64::from(rule.auxiliary_penalised(entry));
+            sum + auxiliary_entries().map(penalised).sum::<f64>()
+        } else {
+            0.0
+        };
+        let lambda = rule.penalty(settings.lambda, sum, n).slope as f32;
+        let mut sums = BatchSums::new(m);
+        entries().for_each(|entry| sums.add(entry, rule, lambda));
+        auxiliary_entries().for_each(|entry| sums.add_auxiliary(entry, rule, lambda));
+        main.group(m, &batch, |entry| rule.gradient(entry, lambda).h);
+        if *has_auxiliary {
+            auxiliary.group(m, &batch, |entry| rule.auxiliary_gradient(entry, lambda));
         }
-        let penalty = moment.penalty * sums.penalised(&setup.objective);
-        let small = sums.small_gradients(setup, step.weights, &main.errors, main.factor);
-        let loss = (squares + penalty) / n as f64;
-        (sums.outcome(loss, error, chosen.smallest), small)
+        loss += rule.penalty(settings.lambda, sums.penalised, n).value;
+        let factor = |row| batch.weight(row) * step.factor();
+        let small = sums.small_gradients(step, &main.errors, factor);
+        (sums.outcome(loss / n as f64, squares.whole, smallest), small)
     }
 
     /// What its gradients of encoder and decoder are summed from.
-    pub(super) fn parts(&self) -> Vec<&Part> {
-        let parts = [(true, &self.main), (self.has_beside, &self.beside)];
-        parts.into_iter().filter_map(|(there, part)| there.then_some(part)).collect()
+    pub(super) fn reconstructions(&self) -> Vec<&Reconstruction> {
+        let all = [(true, &self.main), (self.has_auxiliary, &self.auxiliary)];
+        all.into_iter().filter_map(|(there, one)| there.then_some(one)).collect()
     }
 }

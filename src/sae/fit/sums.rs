@@ -1,112 +1,108 @@
 //! What is summed over all entries of a batch's codes.
 
-use super::Objective;
-use super::choose::{Entry, Rule};
-use super::part::weighed_sum;
-use super::setup::{ENCODER, Outcome, Setup, Weight};
+use super::reconstruction::weighed_sum;
+use super::step::{HostStep, Outcome};
+use super::weights::{Parameter, SmallWeights};
+use crate::sae::kind::extras::{ExtraWeights, PerFeature};
+use crate::sae::kind::rule::{CodeEntry, TrainingRule};
+use crate::sae::kind::training::SaeKind;
 
-/// Sums over the entries of the codes, and of what there is beside them.
+/// BatchSums over the entries of the codes, and of the auxiliary codes.
 #[derive(Debug)]
-pub(super) struct Sums {
-    /// Gradients with respect to h, by feature: through the codes, and through what is beside them.
-    pub(super) slopes: [Vec<f64>; 2],
-    /// Gradients with respect to log θ, or r and c.
-    pub(super) others: [Vec<f64>; 2],
+pub(super) struct BatchSums {
+    pub(super) per_feature: PerFeature,
     pub(super) fired: Vec<bool>,
-    pub(super) active: usize,
-    /// Values, in the codes and beside.
-    pub(super) values: [f64; 2],
+    pub(super) num_active: usize,
+    /// Of what is penalised.
+    pub(super) penalised: f64,
 }
 
-impl Sums {
+impl BatchSums {
     pub(super) fn new(m: usize) -> Self {
-        let zeros = || [vec![0f64; m], vec![0f64; m]];
-        let (slopes, others) = (zeros(), zeros());
-        Self { slopes, others, fired: vec![false; m], active: 0, values: [0.0; 2] }
+        let zeros = || vec![0f64; m];
+        let (h, auxiliary, extras) = (zeros(), zeros(), [zeros(), zeros()]);
+        let per_feature = PerFeature { h, auxiliary, extras };
+        Self { per_feature, fired: vec![false; m], num_active: 0, penalised: 0.0 }
     }
 
-    /// An entry of a code; `lambda` is the penalty of one feature of one activation.
+    /// An entry of a code; `lambda` is the penalty's slope.
     #[inline(always)]
-    pub(super) fn add(&mut self, entry: &Entry, rule: &Rule<'_>, lambda: f32) {
-        let at = entry.feature as usize;
-        let slope = f64::from(rule.slope(entry, lambda));
-        self.slopes[0][at] += slope;
-        match rule {
-            Rule::JumpRelu { .. } => {
-                self.others[0][at] += f64::from(rule.threshold_slope(entry, lambda));
-            }
-            Rule::Gated { .. } => {
-                self.others[0][at] += slope * f64::from(entry.h);
-                self.others[1][at] += f64::from(entry.pull);
-            }
-            _ => {}
+    pub(super) fn add<R: TrainingRule>(&mut self, entry: &CodeEntry, rule: &R, lambda: f32) {
+        let at = entry.at();
+        let gradient = rule.gradient(entry, lambda);
+        self.per_feature.h[at] += f64::from(gradient.h);
+        if R::HAS_EXTRAS {
+            let [first, second] = &mut self.per_feature.extras;
+            first[at] += f64::from(gradient.extras[0]);
+            second[at] += f64::from(gradient.extras[1]);
         }
         if entry.value != 0.0 {
             self.fired[at] = true;
-            self.active += 1;
-            self.values[0] += f64::from(entry.value);
+            self.num_active += 1;
+            self.penalised += f64::from(rule.penalised(entry));
         }
     }
 
-    /// An entry beside the codes, and the gradient with respect to its h.
+    /// An entry of an auxiliary code.
     #[inline(always)]
-    pub(super) fn add_beside(&mut self, entry: &Entry, slope: f32) {
-        self.slopes[1][entry.feature as usize] += f64::from(slope);
-        self.values[1] += f64::from(entry.value);
+    pub(super) fn add_auxiliary<R: TrainingRule>(
+        &mut self,
+        entry: &CodeEntry,
+        rule: &R,
+        lambda: f32,
+    ) {
+        let gradient = rule.auxiliary_gradient(entry, lambda);
+        self.per_feature.auxiliary[entry.at()] += f64::from(gradient);
+        self.penalised += f64::from(rule.auxiliary_penalised(entry));
     }
 
     /// The sums of other entries.
     pub(super) fn merge(&mut self, other: &Self) {
-        let own = self.slopes.iter_mut().chain(&mut self.others).flatten();
-        let others = other.slopes.iter().chain(&other.others).flatten();
+        let PerFeature { h, auxiliary, extras: [first, second] } = &other.per_feature;
+        let others = [h, auxiliary, first, second].into_iter().flatten();
+        let PerFeature { h, auxiliary, extras: [first, second] } = &mut self.per_feature;
+        let own = [h, auxiliary, first, second].into_iter().flatten();
         own.zip(others).for_each(|(sum, other)| *sum += other);
         self.fired.iter_mut().zip(&other.fired).for_each(|(own, other)| *own |= other);
-        self.active += other.active;
-        self.values = [self.values[0] + other.values[0], self.values[1] + other.values[1]];
+        self.num_active += other.num_active;
+        self.penalised += other.penalised;
     }
 
-    /// What is told of a step.
+    /// What is told of a step, of the loss and the squared error of all its activations.
     pub(super) fn outcome(self, loss: f64, error: f64, smallest: Option<f32>) -> Outcome {
-        Outcome { loss, error, active: self.active, fired: self.fired, smallest }
+        Outcome { loss, error, num_active: self.num_active, fired: self.fired, smallest }
     }
 
-    /// What a penalty multiplies.
-    pub(super) fn penalised(&self, objective: &Objective) -> f64 {
-        match objective {
-            Objective::Standard { .. } => self.values[0],
-            Objective::JumpRelu { .. } => self.active as f64,
-            Objective::Gated { .. } => self.values[1],
-            Objective::TopK | Objective::BatchTopK | Objective::Matryoshka { .. } => 0.0,
-        }
-    }
-
-    /// Gradients of the bias and of the weights with an entry a feature; `errors` are those of the codes,
-    /// `[n, groups, d_out]`, and `factor` what their gradients are multiplied by.
-    pub(super) fn small_gradients(
+    /// StepGradients of the small weights; `errors` are those of the codes, `[n, groups, d_out]`, each row
+    /// to be multiplied by what `factor` says.
+    pub(super) fn small_gradients<K: SaeKind>(
         &self,
-        setup: &Setup,
-        weights: &[Weight],
+        step: &HostStep<'_, K>,
         errors: &[f32],
-        factor: f32,
-    ) -> Vec<Vec<f32>> {
-        let [d, out] = setup.widths;
-        let [own, beside] = &self.slopes;
-        let slopes: Vec<f64> = own.iter().zip(beside).map(|(own, beside)| own + beside).collect();
-        // The first group of each row sums the errors of all dictionaries.
-        let errors = weighed_sum(errors, setup.ends.len() * out, |_| factor.into());
-        let mut bias = errors[..out].to_vec();
-        if !setup.transcoder {
-            let back = weighed_sum(&weights[ENCODER].values, d, |feature| slopes[feature]);
-            bias.iter_mut().zip(back).for_each(|(bias, back)| *bias -= back);
+        factor: impl Fn(usize) -> f32 + Sync,
+    ) -> SmallWeights<K, Vec<f32>> {
+        let shape = step.shape;
+        let PerFeature { h, auxiliary, .. } = &self.per_feature;
+        let slopes: Vec<f64> =
+            h.iter().zip(auxiliary).map(|(h, auxiliary)| h + auxiliary).collect();
+        let narrow = |sums: &[f64]| sums.iter().map(|x| *x as f32).collect::<Vec<_>>();
+        let small: &SmallWeights<K, Parameter> = &step.weights.small;
+        let bias = small.bias.as_ref().map(|_| {
+            let (d, out) = (shape.widths.input, shape.widths.output);
+            // The first group of each row sums the errors of all dictionaries.
+            let errors = weighed_sum(errors, shape.ends.len() * out, |row| factor(row).into());
+            let mut bias = errors[..out].to_vec();
+            if shape.is_centred() {
+                let encoder = &step.weights.reading().values;
+                let back = weighed_sum(encoder, d, |feature| slopes[feature]);
+                bias.iter_mut().zip(back).for_each(|(bias, back)| *bias -= back);
+            }
+            narrow(&bias)
+        });
+        SmallWeights {
+            bias,
+            encoder_bias: small.encoder_bias.as_ref().map(|_| narrow(&slopes)),
+            extras: K::Extras::map(K::Extras::gradients(&self.per_feature), narrow),
         }
-        let narrow = |wide: &[f64]| wide.iter().map(|x| *x as f32).collect::<Vec<_>>();
-        let [first, second] = &self.others;
-        let extras = match setup.objective {
-            Objective::Gated { .. } => vec![&**beside, first, second],
-            Objective::JumpRelu { .. } => vec![&*slopes, first],
-            _ if setup.encoder_bias() => vec![&*slopes],
-            _ => Vec::new(),
-        };
-        [&*bias].into_iter().chain(extras).map(narrow).collect()
     }
 }

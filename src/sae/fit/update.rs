@@ -1,41 +1,41 @@
-//! Gradients of single features, and Adam's step with them.
+//! StepGradients of single features, and Adam's step with them.
 
 use rayon::prelude::*;
 
-use super::part::Part;
-use super::setup::Weight;
+use super::reconstruction::Reconstruction;
+use super::shape::Widths;
+use super::weights::{KindWeights, Parameter, SmallWeights};
 use crate::linalg::{dot, wide};
+use crate::sae::kind::training::SaeKind;
 use crate::train::AdamStep;
 
 /// Features whose rows one thread moves at a time.
-const FEATURES: usize = 16;
+const FEATURES_PER_TASK: usize = 16;
 
 /// Where the gradients of encoder and decoder come from.
 #[derive(Debug)]
 pub(super) enum Large<'a> {
     /// Matrices, `[m, d]` and `[m, d_out]`.
     Dense([&'a [f32]; 2]),
-    /// Sums over the entries of codes, not summed yet.
-    Sparse(Vec<&'a Part>),
+    /// BatchSums over the entries of codes, not summed yet.
+    Sparse(Vec<&'a Reconstruction>),
 }
 
 /// The gradients of a step.
-#[derive(Debug)]
-pub(super) struct Gradients<'a> {
+pub(super) struct StepGradients<'a, K: SaeKind> {
     /// Widths of encoder and decoder.
-    pub(super) widths: [usize; 2],
+    pub(super) widths: Widths,
     /// What the encoder was given.
     pub(super) centred: &'a [f32],
     pub(super) large: Large<'a>,
-    /// Those of the bias and of all weights after it.
-    pub(super) small: Vec<Vec<f32>>,
+    pub(super) small: SmallWeights<K, Vec<f32>>,
 }
 
-impl Gradients<'_> {
+impl<K: SaeKind> StepGradients<'_, K> {
     /// Writes the gradients of one feature's rows of encoder and decoder.
     #[inline(always)]
     pub(super) fn feature(&self, feature: usize, encoder: &mut [f32], decoder: &mut [f32]) {
-        let [d, out] = self.widths;
+        let (d, out) = (self.widths.input, self.widths.output);
         match &self.large {
             Large::Dense([encoders, decoders]) => {
                 encoder.copy_from_slice(&encoders[feature * d..][..d]);
@@ -52,59 +52,72 @@ impl Gradients<'_> {
     }
 
     /// Moves all weights; the decoder's rows keep their length of one.
-    pub(super) fn take(
+    pub(super) fn apply(&self, weights: &mut KindWeights<K, Parameter>, adam: AdamStep) {
+        for (weight, gradient) in weights.small.refs_mut().into_iter().zip(self.small.refs()) {
+            let Parameter { values, mean, square, .. } = weight;
+            adam.apply(values, gradient, mean, square);
+        }
+        let decoders = rows(&mut weights.decoder, self.widths.output);
+        match &mut weights.encoder {
+            Some(encoder) => {
+                let encoders = rows(encoder, self.widths.input);
+                let tasks: Vec<_> = encoders.map(Some).zip(decoders).enumerate().collect();
+                self.apply_tasks(tasks, adam);
+            }
+            None => self.apply_tasks(decoders.map(|rows| (None, rows)).enumerate().collect(), adam),
+        }
+    }
+
+    fn apply_tasks(
         &self,
-        weights: &mut [Weight],
-        means: &mut [Vec<f32>],
-        squares: &mut [Vec<f32>],
+        tasks: Vec<(usize, (Option<RowsOfTask<'_>>, RowsOfTask<'_>))>,
         adam: AdamStep,
     ) {
-        let mut lists = weights.iter_mut().zip(means).zip(squares);
-        let (Some(encoder), Some(decoder)) = (lists.next(), lists.next()) else { return };
-        for (((weight, mean), square), gradient) in lists.zip(&self.small) {
-            adam.apply(&mut weight.values, gradient, mean, square);
-        }
-        let encoders = blocks(encoder, self.widths[0]);
-        let decoders = blocks(decoder, self.widths[1]);
-        let blocks: Vec<_> = encoders.zip(decoders).enumerate().collect();
-        blocks.into_par_iter().for_each(|(at, (encoder, decoder))| {
-            wide(|| self.take_block(at * FEATURES, encoder, decoder, adam));
+        tasks.into_par_iter().for_each(|(at, (encoder, decoder))| {
+            wide(|| self.apply_task(at * FEATURES_PER_TASK, encoder, decoder, adam));
         });
     }
 
     #[inline(always)]
-    fn take_block(
+    fn apply_task(
         &self,
         first: usize,
-        mut encoder: Block<'_>,
-        mut decoder: Block<'_>,
+        mut encoder: Option<RowsOfTask<'_>>,
+        mut decoder: RowsOfTask<'_>,
         adam: AdamStep,
     ) {
-        let [d, out] = self.widths;
+        let (d, out) = (self.widths.input, self.widths.output);
         let (mut for_encoder, mut for_decoder) = (vec![0f32; d], vec![0f32; out]);
-        for at in 0..encoder[0].len() / d {
+        for at in 0..decoder[0].len() / out {
             self.feature(first + at, &mut for_encoder, &mut for_decoder);
-            let [row, mean, square] = encoder.each_mut().map(|part| &mut part[at * d..][..d]);
-            adam.apply(row, &for_encoder, mean, square);
+            match &mut encoder {
+                Some(encoder) => {
+                    let rows = encoder.each_mut().map(|part| &mut part[at * d..][..d]);
+                    let [row, mean, square] = rows;
+                    adam.apply(row, &for_encoder, mean, square);
+                }
+                None => for_decoder.iter_mut().zip(&for_encoder).for_each(|(to, g)| *to += g),
+            }
             let [row, mean, square] = decoder.each_mut().map(|part| &mut part[at * out..][..out]);
             let along = dot(&for_decoder, row);
             for_decoder.iter_mut().zip(&*row).for_each(|(g, entry)| *g -= along * entry);
             adam.apply(row, &for_decoder, mean, square);
             let length = dot(row, row).sqrt();
-            row.iter_mut().for_each(|entry| *entry /= length);
+            // A row that has vanished on its way over 0 has no direction to keep.
+            if length > 0.0 {
+                row.iter_mut().for_each(|entry| *entry /= length);
+            }
         }
     }
 }
 
-/// Rows of some features, and Adam's means of their gradients and squared gradients.
-type Block<'a> = [&'a mut [f32]; 3];
+/// CodeRows of some features, and Adam's means of their gradients and squared gradients.
+type RowsOfTask<'a> = [&'a mut [f32]; 3];
 
-fn blocks<'a>(
-    ((weight, mean), square): ((&'a mut Weight, &'a mut Vec<f32>), &'a mut Vec<f32>),
-    width: usize,
-) -> impl Iterator<Item = Block<'a>> {
-    let size = FEATURES * width;
+fn rows(weight: &mut Parameter, width: usize) -> impl Iterator<Item = RowsOfTask<'_>> {
+    let size = FEATURES_PER_TASK * width;
+    let Parameter { values, mean, square, .. } = weight;
     let moments = mean.chunks_mut(size).zip(square.chunks_mut(size));
-    let blocks = weight.values.chunks_mut(size).zip(moments);
-    blocks.map(|(values, (mean, square))| [values, mean, square])
+    let rows = values.chunks_mut(size).zip(moments);
+    rows.map(|(values, (mean, square))| [values, mean, square])
 }

@@ -2,11 +2,11 @@
 
 use candle_core::{Device, Tensor};
 
-use super::codes::Part;
 use super::properties::{architectures, random, wide};
-use super::*;
 use crate::linalg::tile_kernels;
 use crate::random::Rng;
+use crate::sae::codes::CodesPart;
+use crate::sae::*;
 
 /// Width, features, rows and k of what is encoded in tiles: all of a tile, less and more.
 const TILED: [[usize; 4]; 8] = [
@@ -20,7 +20,7 @@ const TILED: [[usize; 4]; 8] = [
     [1030, 55, 20, 9],
 ];
 
-fn rows(sae: &Sae, parts: Vec<Part>) -> Vec<Vec<(u32, f32)>> {
+fn rows(sae: &Sae, parts: Vec<CodesPart>) -> Vec<Vec<(u32, f32)>> {
     let codes = Codes::join(sae.features(), parts);
     (0..codes.rows()).map(|row| codes.row(row).collect()).collect()
 }

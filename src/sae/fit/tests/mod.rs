@@ -1,16 +1,49 @@
 //! Fits of every kind.
 
-use candle_core::{Device, IndexOp, Tensor};
+mod against_autograd;
+mod choice;
+mod small;
 
-use super::host::Host;
-use super::setup::Weight;
-use super::source::Batch;
-use super::tensors::Tensors;
+use candle_core::{Device, Tensor};
+
+use super::device::DeviceEngine;
+use super::engine::Engine;
+use super::host::HostEngine;
+use super::setup::FirstNumbers;
+use super::shape::Widths;
+use super::step::{Batch, StepSettings};
+use super::weights::{KindWeights, WeightArray};
 use super::*;
 use crate::linalg::unit_rows;
 use crate::model::Config;
 use crate::random::Rng;
-use crate::sae::{Activation, Check};
+use crate::sae::kind::objective::KindVisitor;
+use crate::sae::kind::training::SaeKind;
+use crate::sae::{Activation, Check, Objective};
+
+/// The weights of a kind, of the numbers that they have in the order of a checkpoint.
+fn case_weights<K: SaeKind>(
+    kind: &K,
+    shape: &FitShape,
+    arrays: &[WeightArray],
+    tied: bool,
+) -> KindWeights<K, WeightArray> {
+    let zeros = |count: usize| vec![0f32; count];
+    let Widths { input, output } = shape.widths;
+    let start = FirstNumbers {
+        encoder: (!tied).then(|| zeros(shape.m * input)),
+        decoder: zeros(shape.m * output),
+        bias: shape.has_bias.then(|| zeros(output)),
+        offset: zeros(shape.m),
+    };
+    let mut weights = shape.weights(kind, start);
+    assert_eq!(weights.refs().len(), arrays.len());
+    for (weight, array) in weights.refs_mut().into_iter().zip(arrays) {
+        assert_eq!(weight.shape, array.shape);
+        *weight = array.clone();
+    }
+    weights
+}
 
 pub(super) fn model() -> Decoder {
     let config = Config { vocab: 9, context: 16, ..Config::bilinear(2, 2, 8, 16) };
@@ -47,7 +80,10 @@ pub(super) fn kinds() -> Vec<SaeOptions> {
         Objective::TopK,
         Objective::Standard { l1: 0.3 },
         Objective::BatchTopK,
+        Objective::AbsTopK,
         Objective::JumpRelu { l0: 0.1, bandwidth: 0.5, threshold: 0.3 },
+        Objective::JumpReluTanh { l0: 0.1, scale: 4.0, bandwidth: 0.5, threshold: 0.3 },
+        Objective::JumpReluTarget { weight: 1.0, target: 4.0, bandwidth: 0.5, threshold: 0.3 },
         Objective::Gated { l1: 0.3 },
         Objective::Matryoshka { prefixes: vec![8, 16] },
     ];
@@ -102,6 +138,7 @@ fn every_kind_explains_more_as_it_learns_and_does_so_afterwards() {
             Objective::Standard { .. } => Activation::Relu,
             Objective::TopK => Activation::TopK { k: 3, relu: options.relu },
             Objective::Gated { .. } => Activation::Gated,
+            Objective::AbsTopK => Activation::AbsTopK { k: 3 },
             _ => Activation::JumpRelu,
         };
         assert_eq!(sae.architecture().activation, expected);
@@ -132,7 +169,7 @@ fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
     let (model, text) = (model(), text());
     for (at, options) in kinds().into_iter().enumerate() {
         let fit = |end, checkpoint| {
-            // Rows of the history fall into the middle of a buffer and its last, smaller batch, and
+            // CodeRows of the history fall into the middle of a buffer and its last, smaller batch, and
             // some features are dead.
             let (batch, report, steps) = (100, 10, 80);
             let options = SaeOptions {
@@ -162,22 +199,46 @@ fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
 fn steps_with_and_without_a_graph_lose_the_same() {
     let (model, text) = (model(), text());
     for options in kinds() {
-        let mut source = Source::new(&model, place(&options), &text, &options).unwrap();
-        let setup = Setup::new(&options, source.widths()).unwrap();
-        let start = setup.start(&source, 0).unwrap();
-        let mut tensors = Tensors::new(setup.clone(), &start, &Device::Cpu).unwrap();
-        let mut host = Host::new(setup, start);
+        let recipe = options.recipe(8);
+        let rescaled = recipe.lambda().is_some();
+        let mut source =
+            ActivationSource::new(&model, place(&options), &text, &options, rescaled).unwrap();
+        let shape = FitShape::new(&options, &recipe, source.widths()).unwrap();
+        let start = shape.start(&source, 0).unwrap();
+        recipe.visit(BothEngines { source: &mut source, shape, start });
+    }
+}
+
+/// Steps on the host and through tensors, side by side.
+struct BothEngines<'a, 'b> {
+    source: &'a mut ActivationSource<'b>,
+    shape: FitShape,
+    start: FirstNumbers,
+}
+
+impl KindVisitor for BothEngines<'_, '_> {
+    type Output = ();
+
+    fn visit<K: SaeKind>(self, kind: K) {
+        let Self { source, shape, start } = self;
+        let weights = shape.weights(&kind, start);
+        let name = kind.name();
+        let mut tensors =
+            DeviceEngine::new(kind.clone(), shape.clone(), &weights, &Device::Cpu).unwrap();
+        let mut host = HostEngine::new(kind, shape, weights).unwrap();
         let dead = [3, 8, 9, 20, 31];
         for step in 0..12 {
             let batch = source.next().unwrap();
-            let moment = Moment { learning_rate: 0.01, penalty: 0.2, dead: &dead };
-            let (a, b) = (host.step(batch, &moment), tensors.step(batch, &moment).unwrap());
+            let settings = StepSettings { learning_rate: 0.01, lambda: 0.2, dead: &dead };
+            let a = host.step(batch, &settings).unwrap();
+            let b = tensors.step(batch, &settings).unwrap();
             let gap = |a: f64, b: f64| (a - b).abs() / b;
-            assert!(gap(a.loss, b.loss) < 1e-3, "{options:?}, step {step}: {a:?}, {b:?}");
-            assert!(gap(a.error, b.error) < 1e-3 && gap(a.active as f64, b.active as f64) < 0.02);
+            assert!(gap(a.loss, b.loss) < 1e-3, "{name}, step {step}: {a:?}, {b:?}");
+            assert!(gap(a.error, b.error) < 1e-3);
+            assert!(gap(a.num_active as f64, b.num_active as f64) < 0.02);
         }
-        let decoder = tensors.weights[setup::DECODER].i(5).unwrap();
-        let square = decoder.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let decoder = tensors.decoder().unwrap();
+        let square: f32 = decoder[5 * 8..6 * 8].iter().map(|x| x * x).sum();
         assert!((square - 1.0).abs() < 1e-5);
     }
 }
@@ -186,7 +247,9 @@ fn steps_with_and_without_a_graph_lose_the_same() {
 /// half of the features begin with an encoder too short to be among the largest.
 fn dead_in_the_end(objective: Objective, auxiliary: f64) -> f64 {
     let options = SaeOptions { objective, auxiliary, k: 3, expansion: 4, ..options() };
-    let setup = Setup::new(&options, [16, 16]).unwrap();
+    let recipe = options.recipe(16);
+    let widths = Widths { input: 16, output: 16 };
+    let shape = FitShape::new(&options, &recipe, widths).unwrap();
     let mut rng = Rng::seed(6);
     let mut directions = |count: usize| -> Vec<f32> {
         let rows = unit_rows(&rng.normal((count, 16), &Device::Cpu).unwrap()).unwrap();
@@ -195,13 +258,14 @@ fn dead_in_the_end(objective: Objective, auxiliary: f64) -> f64 {
     let (truth, decoder) = (directions(48), directions(64));
     let mut encoder = decoder.clone();
     encoder[..32 * 16].iter_mut().for_each(|entry| *entry *= 0.02);
-    let matrix = |values| Weight { shape: vec![64, 16], values };
-    let mut weights =
-        vec![matrix(encoder), matrix(decoder), Weight { shape: vec![16], values: vec![0.0; 16] }];
-    if setup.encoder_bias() {
-        weights.push(Weight { shape: vec![64], values: vec![0.0; 64] });
-    }
-    let (mut host, mut metrics) = (Host::new(setup, weights), Metrics::new(64, 16));
+    let start = FirstNumbers {
+        encoder: Some(encoder),
+        decoder,
+        bias: Some(vec![0.0; 16]),
+        offset: vec![0.0; 64],
+    };
+    let mut engine = engine(&recipe, shape, start, &Device::Cpu).unwrap();
+    let mut metrics = Metrics::new(64, 16);
     for step in 0..400 {
         let mut x = vec![0f32; 128 * 16];
         for row in x.chunks_mut(16) {
@@ -211,9 +275,9 @@ fn dead_in_the_end(objective: Objective, auxiliary: f64) -> f64 {
             }
         }
         let dead = metrics.dead(step, 10);
-        let moment = Moment { learning_rate: 0.01, penalty: 0.0, dead: &dead };
-        let batch = Batch { rows: 128, x: &x, target: &x };
-        let outcome = host.step(batch, &moment);
+        let settings = StepSettings { learning_rate: 0.01, lambda: 0.0, dead: &dead };
+        let batch = Batch { rows: 128, x: &x, target: &x, weights: None };
+        let outcome = engine.step(batch, &settings).unwrap();
         metrics.add(batch, &outcome, step + 1);
     }
     metrics.dead(400, 100).len() as f64 / 64.0
@@ -244,6 +308,10 @@ fn bad_options_are_refused() {
     assert!(of(Objective::Gated { l1: -1.0 }).contains("the penalty"));
     let jump = |bandwidth, threshold| of(Objective::JumpRelu { l0: 1.0, bandwidth, threshold });
     assert!(jump(0.0, 1.0).contains("the bandwidth") && jump(1.0, 0.0).contains("the threshold"));
+    let (bandwidth, threshold) = (0.1, 0.1);
+    let tanh = Objective::JumpReluTanh { l0: 1.0, scale: 0.0, bandwidth, threshold };
+    let target = Objective::JumpReluTarget { weight: 1.0, target: 0.0, bandwidth, threshold };
+    assert!(of(tanh).contains("`scale`") && of(target).contains("`target`"));
     let nested = |prefixes: &[usize]| of(Objective::Matryoshka { prefixes: prefixes.to_vec() });
     assert!(nested(&[]).contains("ascend") && nested(&[8, 8]).contains("ascend"));
     assert!(nested(&[4, 33]).contains("a prefix must be at most 32"));

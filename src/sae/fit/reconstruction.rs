@@ -2,17 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::choose::{Entry, Rows};
+use super::step::Batch;
 use crate::linalg::{add_scaled, dot, squares, wide};
+use crate::sae::kind::rule::{CodeEntry, CodeRows};
 
-/// Rows that are summed at a time: the order of a sum must not hang on the number of threads.
-const BLOCK: usize = 64;
+/// CodeRows that are summed at a time, so that results do not depend on the number of threads.
+const ROWS_PER_SUM: usize = 64;
 
 /// A reconstruction `D f + b` and its error. Of nested dictionaries there are several: group l adds
 /// the features that dictionary l has beyond the one before.
 #[derive(Debug, Default)]
-pub(super) struct Part {
-    pub(super) rows: Rows,
+pub(super) struct Reconstruction {
+    pub(super) rows: CodeRows,
     /// `[n, groups, d_out]`: for each group the sum of the errors of all dictionaries that it is in.
     pub(super) errors: Vec<f32>,
     /// What a squared error's gradient is multiplied by: 2/n times its weight.
@@ -34,42 +35,57 @@ struct Term {
     encoder: f32,
 }
 
-/// Sizes that the parts of a step share.
+/// What a batch is reconstructed with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes<'a> {
-    pub(super) n: usize,
+pub(super) struct NestedDecoder<'a> {
+    /// The decoder's transpose, `[m, d_out]`.
+    pub(super) decoder: &'a [f32],
     pub(super) out: usize,
-    /// Ends of the nested dictionaries.
+    /// Where the nested dictionaries end.
     pub(super) ends: &'a [usize],
 }
 
-impl Part {
+/// BatchSums over a batch of squared errors.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Squares {
+    /// Of all nested dictionaries, each row times its weight.
+    pub(super) weighted: f64,
+    /// Of the whole dictionary.
+    pub(super) whole: f64,
+}
+
+impl Reconstruction {
     /// Reconstructs from `start`, which writes what there is without any feature less what is to be
-    /// explained, and takes the gradients with respect to the codes' values. The sums of the squared
-    /// errors of all dictionaries, and of the whole one.
+    /// explained, and takes the gradients with respect to the codes' values.
     pub(super) fn reconstruct(
         &mut self,
-        decoder: &[f32],
-        sizes: Sizes<'_>,
+        dictionary: NestedDecoder<'_>,
+        batch: &Batch<'_>,
         start: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> [f64; 2] {
-        let Sizes { n, out, ends } = sizes;
+    ) -> Squares {
+        let NestedDecoder { out, ends, .. } = dictionary;
         let (width, factor) = (ends.len() * out, self.factor);
         self.ends.clear();
         self.ends.extend_from_slice(ends);
-        self.errors.resize(n * width, 0.0);
+        self.errors.resize(batch.rows * width, 0.0);
         let rows = self.rows.par_iter_mut().zip(self.errors.par_chunks_mut(width)).enumerate();
         let sums: Vec<[f64; 2]> = rows
             .map(|(at, (row, errors))| {
+                let weight = batch.weight(at);
                 start(at, &mut errors[..out]);
-                wide(|| through(row, errors, decoder, ends, factor))
+                let [all, last] = wide(|| through(row, errors, dictionary, weight * factor));
+                [f64::from(weight) * all, last]
             })
             .collect();
-        sums.iter().fold([0.0; 2], |sum, own| [sum[0] + own[0], sum[1] + own[1]])
+        let add = |sum: Squares, [weighted, whole]: &[f64; 2]| Squares {
+            weighted: sum.weighted + weighted,
+            whole: sum.whole + whole,
+        };
+        sums.iter().fold(Squares::default(), add)
     }
 
     /// Puts the entries of each feature together.
-    pub(super) fn group(&mut self, m: usize, slope: impl Fn(&Entry) -> f32) {
+    pub(super) fn group(&mut self, m: usize, batch: &Batch<'_>, slope: impl Fn(&CodeEntry) -> f32) {
         self.starts.clear();
         self.starts.resize(m + 1, 0);
         for entry in self.rows.iter().flatten() {
@@ -82,6 +98,7 @@ impl Part {
         let mut next = self.starts.clone();
         let factor = if self.trains_decoder { self.factor } else { 0.0 };
         for (row, entries) in (0u32..).zip(&self.rows) {
+            let factor = batch.weight(row as usize) * factor;
             for entry in entries {
                 let place = &mut next[entry.feature as usize];
                 let (decoder, encoder) = (factor * entry.value, slope(entry));
@@ -115,18 +132,19 @@ impl Part {
     }
 }
 
-/// One row forth and back. Entries come in the order of the groups.
+/// One row forth and back; the squared errors of all nested dictionaries, and of the whole one.
+/// Entries come in the order of the groups.
 #[inline(always)]
 fn through(
-    row: &mut [Entry],
+    row: &mut [CodeEntry],
     errors: &mut [f32],
-    decoder: &[f32],
-    ends: &[usize],
+    dictionary: NestedDecoder<'_>,
     factor: f32,
 ) -> [f64; 2] {
+    let NestedDecoder { decoder, ends, .. } = dictionary;
     let out = errors.len() / ends.len();
-    let direction = |entry: &Entry| &decoder[entry.feature as usize * out..][..out];
-    let group = |entry: &Entry| ends.partition_point(|end| *end <= entry.feature as usize);
+    let direction = |entry: &CodeEntry| &decoder[entry.feature as usize * out..][..out];
+    let group = |entry: &CodeEntry| ends.partition_point(|end| *end <= entry.feature as usize);
     let (mut all, mut last, mut next) = (0.0, 0.0, 0);
     for at in 0..ends.len() {
         if at > 0 {
@@ -162,13 +180,13 @@ pub(super) fn weighed_sum(
         let mut sum = vec![0f64; width];
         wide(|| {
             for (at, row) in rows.chunks(width).enumerate() {
-                let weight = weight(block * BLOCK + at);
+                let weight = weight(block * ROWS_PER_SUM + at);
                 sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * f64::from(*x));
             }
         });
         sum
     };
-    let blocks = matrix.par_chunks(BLOCK * width).enumerate().map(sum).collect::<Vec<_>>();
+    let blocks = matrix.par_chunks(ROWS_PER_SUM * width).enumerate().map(sum).collect::<Vec<_>>();
     let mut total = vec![0f64; width];
     for block in blocks {
         total.iter_mut().zip(block).for_each(|(total, sum)| *total += sum);

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::select::largest;
 use crate::random::Rng;
+use crate::sae::kind::order::largest;
 
 /// Kinds of rows, one after another.
 pub(super) fn case(kinds: usize, m: usize) -> Vec<f32> {
@@ -42,7 +42,7 @@ pub(super) fn case(kinds: usize, m: usize) -> Vec<f32> {
 /// The kernel's program, where there is a C++ compiler.
 fn program(folder: &Path) -> Option<PathBuf> {
     let sources =
-        [("top_k.cu", include_str!("top_k.cu")), ("emulated.cpp", include_str!("emulated.cpp"))];
+        [("top_k.cu", include_str!("../top_k.cu")), ("emulated.cpp", include_str!("emulated.cpp"))];
     for (name, source) in sources {
         std::fs::write(folder.join(name), source).unwrap();
     }

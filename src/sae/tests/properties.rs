@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::*;
 use crate::random::Rng;
+use crate::sae::*;
 
 /// Every architecture that an autoencoder can have, and some that are rare.
 pub(super) fn architectures(k: usize) -> Vec<Architecture> {

@@ -1,0 +1,4 @@
+//! Every architecture, in every way of encoding.
+
+mod properties;
+mod tiled;
