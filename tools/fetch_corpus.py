@@ -17,7 +17,6 @@ Needs Python 3.11 or newer with pip, npm, and Debian's apt-get.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
 import struct
@@ -157,18 +156,5 @@ def fetch(folder: Path, scratch: Path) -> None:
     say(f"corpus: five texts in {folder} ({time.monotonic() - start:.0f} s)")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where the texts go (default: data/corpus in eigenlens' folder)",
-    )
-    options = parser.parse_args()
-    folder = (options.out or registry.default_folder("corpus")).absolute()
-    return registry.fetching("corpus", lambda scratch: fetch(folder, scratch))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(registry.main("corpus", __doc__, fetch))

