@@ -2,13 +2,13 @@
 //!
 //! - `commands` is what a person calls;
 //! - `install` keeps what notebooks need on this machine;
-//! - `kernel` speaks with Jupyter and owns evcxr;
+//! - `jupyter` speaks with Jupyter and owns evcxr;
 //! - `eval` is the process that runs the cells, and what stands between it and the kernel.
 
 mod commands;
 mod eval;
 mod install;
-mod kernel;
+mod jupyter;
 
 use std::process::ExitCode;
 

@@ -7,16 +7,17 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::commands::setup::free_bytes;
 use crate::install::clone::kernels;
+use crate::install::command::{on_path, output};
 use crate::install::environment::{check_temporary_folder, for_python};
+use crate::install::files::free_bytes;
 use crate::install::jupyter::Jupyter;
 use crate::install::kernelspec::Kernelspec;
 use crate::install::python::{self, Python};
 use crate::install::state::{Checkout, State};
 use crate::install::steps::bytes;
 use crate::install::template::{Readiness, Template};
-use crate::install::toolchain::{Toolchain, c_linker, on_path, output};
+use crate::install::toolchain::{Toolchain, c_linker};
 use crate::install::user::{self, Found};
 
 /// Lines of the report, and what was found wrong.

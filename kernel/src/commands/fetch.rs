@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::commands::cli::Dataset;
+use crate::commands::args::Dataset;
 use crate::install::pip::PipSettings;
 use crate::install::python;
 use crate::install::state::{Checkout, State};

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::commands::cli::{LabArgs, SetupArgs};
+use crate::commands::args::{LabArgs, SetupArgs};
 use crate::commands::setup::setup;
 
 /// The page that JupyterLab opens, below the notebooks' folder.

@@ -1,5 +1,6 @@
 //! What `eigenlens` does when a person calls it.
 
+mod args;
 pub(crate) mod cli;
 mod doctor;
 mod fetch;

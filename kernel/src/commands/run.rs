@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::commands::cli::RunArgs;
+use crate::commands::args::RunArgs;
 use crate::commands::setup::setup;
 use crate::install::jupyter::KERNEL;
 

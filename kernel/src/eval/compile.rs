@@ -21,19 +21,17 @@ use super::diagnostics;
 use super::rewrite::SOURCE;
 use super::store::{self, Compiled};
 use crate::install::environment::LIBRARY_PATH;
-use crate::install::state::{digest, write_file};
+use crate::install::files::{digest, write_file};
+use crate::install::layout::{CELL_CRATE, RECORD};
 
 /// The name under which this binary stands between cargo and rustc.
 pub(crate) const RECORDER: &str = "rustc-recorder";
-/// The recorded command, in the folder of the cells' manifest.
-pub(crate) const RECORD: &str = "target/cell-command.json";
 
 /// Where evcxr, through this variable, wants to read the path of what was compiled.
 const PRODUCT_VARIABLE: &str = "EVCXR_EXECUTION_SO_PATH";
 /// A cell is small: optimising across the pieces it is compiled in takes a quarter of the time and
 /// gains nothing.
 const OPTIONS: [&str; 2] = ["-C", "lto=off"];
-pub(crate) const CELL_CRATE: &str = "ctx";
 /// Set by evcxr where it keeps compiled crates (`:cache`).
 pub(crate) const WRAPPER: &str = "RUSTC_WRAPPER";
 

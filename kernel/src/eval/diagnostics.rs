@@ -12,7 +12,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::compile::CELL_CRATE;
+use crate::install::layout::CELL_CRATE;
 
 /// The file of what the current cell's compilations said, in the folder of the cells' manifest.
 const FILE: &str = "target/cell-diagnostics.jsonl";

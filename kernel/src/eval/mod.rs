@@ -1,11 +1,11 @@
 //! The evaluation process and what comes out of it.
 
 pub(crate) mod compile;
+pub(crate) mod context;
 pub(crate) mod diagnostics;
 pub(crate) mod event;
 pub(crate) mod filter;
 pub(crate) mod processes;
-pub(crate) mod rebuild;
 pub(crate) mod relay;
 pub(crate) mod rewrite;
 pub(crate) mod runtime;

@@ -17,11 +17,11 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::rebuild::{self, Built};
 use super::rewrite::rewrite_cell;
 use super::{compile, store};
 use crate::install::clone::wait_for_rest;
 use crate::install::environment::{self, LIBRARY_PATH};
+use crate::install::rebuild::{self, Built};
 use crate::install::toolchain::{Compiler, cargo_home};
 
 /// The names under which this binary stands in for a tool.

@@ -225,7 +225,7 @@ mod tests {
         // Cargo runs this test, so these are set.
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
         let mut command = Command::new("env");
-        let printed = crate::install::toolchain::output(for_cargo(&mut command)).expect("env runs");
+        let printed = crate::install::command::output(for_cargo(&mut command)).expect("env runs");
         assert!(!printed.contains("CARGO_MANIFEST_DIR="), "{printed}");
         assert!(!printed.contains("CARGO_TARGET_DIR="), "{printed}");
         assert!(printed.contains("\nRUSTC_WRAPPER=\n") || printed.starts_with("RUSTC_WRAPPER=\n"));

@@ -10,9 +10,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::install::environment::for_python;
+use crate::install::files::write_file;
 pub(crate) use crate::install::kernelspec::KERNEL;
 use crate::install::kernelspec::Kernelspec;
-use crate::install::state::{Checkout, State, write_file};
+use crate::install::state::{Checkout, State};
 
 /// Jupyter's folders for one checkout.
 #[derive(Debug, Clone)]

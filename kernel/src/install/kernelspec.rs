@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use eigenlens_common::home::HOME_VARIABLE;
 use serde_json::{Value, json};
 
-use crate::install::state::{CHECKOUT_VARIABLE, Checkout, State, write_file};
+use crate::install::files::write_file;
+use crate::install::state::{CHECKOUT_VARIABLE, Checkout, State};
 use crate::install::template::{TEMPLATE_VARIABLE, Template};
 use crate::install::toolchain::Toolchain;
 

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::install::state::{Checkout, hex, write_file};
+use crate::install::files::{hex, write_file};
+use crate::install::state::Checkout;
 
 /// What the library is compiled from. Whatever it includes at compile time has to lie here.
 const SOURCES: [&str; 7] = [

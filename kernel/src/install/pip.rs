@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::install::command::output;
 use crate::install::environment::for_python;
-use crate::install::toolchain::output;
 
 /// Options of pip that say where packages are and how to get there.
 const REACH: [&str; 17] = [

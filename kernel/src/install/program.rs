@@ -12,9 +12,10 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, Result};
 
 use crate::install::clone::kernels;
+use crate::install::files::digest;
 use crate::install::jupyter::kernelspec_in;
 use crate::install::kernelspec::Kernelspec;
-use crate::install::state::{State, digest};
+use crate::install::state::State;
 use crate::install::user;
 
 /// Path of the copy of this program, made where there is none yet.
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(install(&state)?, copy);
         let spec = home.join("jupyter/a/data/kernels/eigenlens/kernel.json");
         let text = serde_json::json!({ "argv": [copy] }).to_string();
-        crate::install::state::write_file(&spec, text.as_bytes())?;
+        crate::install::files::write_file(&spec, text.as_bytes())?;
         prune(&state)?;
         assert!(copy.is_file());
         fs::remove_file(&spec)?;

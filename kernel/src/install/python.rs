@@ -10,11 +10,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::install::command::{on_path, output};
 use crate::install::environment::for_python;
+use crate::install::files::{digest, write_file};
 use crate::install::pip::PipSettings;
-use crate::install::state::{Checkout, State, digest, write_file};
+use crate::install::state::{Checkout, State};
 use crate::install::steps::Step;
-use crate::install::toolchain::{numbers, on_path, output};
+use crate::install::toolchain::numbers;
 
 /// Oldest Python that the pinned packages run on.
 const MINIMUM: &str = "3.10";

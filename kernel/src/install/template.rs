@@ -23,14 +23,16 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::eval::compile::RECORD;
-use crate::eval::rebuild::Built;
-use crate::install::clone::clone_tree;
+use crate::install::command::output;
 use crate::install::environment::for_cargo;
+use crate::install::files::{digest, lock, lock_shared, write_file};
+use crate::install::layout::RECORD;
 use crate::install::library;
-use crate::install::state::{Checkout, State, digest, lock, lock_shared, write_file};
+use crate::install::rebuild::Built;
+use crate::install::state::{Checkout, State};
 use crate::install::steps::Step;
-use crate::install::toolchain::{Compiler, Toolchain, output};
+use crate::install::toolchain::{Compiler, Toolchain};
+use crate::install::tree::copy_parts;
 
 /// Environment variable of the kernelspec that names the template to use.
 pub(crate) const TEMPLATE_VARIABLE: &str = "EIGENLENS_TEMPLATE";
@@ -367,6 +369,12 @@ pub(crate) fn write_start(folder: &Path, opt_level: &str) -> Result<()> {
         serde_json::to_string(opt_level)?
     );
     write_file(&folder.join("start/evcxr.toml"), text.as_bytes())
+}
+
+/// Makes `to` a copy of a build folder that works on its own.
+pub(crate) fn clone_tree(from: &Path, to: &Path) -> Result<()> {
+    copy_parts(from, to, &|_| true)?;
+    relocate_start(to)
 }
 
 /// Gives a copied build folder its own `start/evcxr.toml`.

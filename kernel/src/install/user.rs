@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::install::files::write_file;
 use crate::install::kernelspec::{KERNEL, Kernelspec};
-use crate::install::state::{State, write_file};
+use crate::install::state::State;
 
 /// What is at the place of the kernel in the user's Jupyter folder.
 #[derive(Debug)]

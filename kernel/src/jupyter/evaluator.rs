@@ -19,9 +19,9 @@ use super::completion::{Completer, Matches};
 use super::impls::Impls;
 use super::sink::Sink;
 use super::{bindings, failure, timing};
+use crate::eval::context::{PRELUDE, start};
 use crate::eval::event::Event;
 use crate::eval::{diagnostics, relay, runtime, store};
-use crate::install::cells::{self, PRELUDE};
 use crate::install::clone::Rest;
 
 /// A question that a cell asks the person at the notebook.
@@ -183,7 +183,7 @@ fn prepare(folder: &Path, sink: &Arc<Sink>) -> anyhow::Result<CommandContext> {
     if let Some(library) = shared_object(folder) {
         command.env(runtime::LIBRARY_VARIABLE, library);
     }
-    let (mut context, outputs) = cells::start(folder, command)?;
+    let (mut context, outputs) = start(folder, command)?;
     // The relay leaves nothing for evcxr's own channels but its own last words.
     std::thread::spawn(move || outputs.stdout.iter().for_each(drop));
     std::thread::spawn(move || outputs.stderr.iter().for_each(|line| eprintln!("{line}")));

@@ -56,16 +56,16 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
         format!("{} is not a Jupyter connection file", connection_file.display())
     })?;
     // SAFETY: no thread has been started yet.
-    let place = unsafe { Place::reserve() };
+    let reserved = unsafe { Place::reserve() };
     // Kept until the end; the evaluator shows what went wrong, if anything did.
-    let _directory = place.as_ref().ok().map(Place::directory);
-    let place = move || place.and_then(Place::fill);
+    let _directory = reserved.as_ref().ok().map(Place::directory);
+    let fill = move || reserved.and_then(Place::fill);
     let (iopub, outgoing) = unbounded_channel();
     let (ask, questions) = unbounded_channel();
     let sink = Arc::new(Sink::new(iopub.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     let interrupter = Interrupter::new(Arc::clone(&sink), Arc::clone(&stop));
-    let evaluator = Evaluator::start(place, Arc::clone(&sink), stop, ask);
+    let evaluator = Evaluator::start(fill, Arc::clone(&sink), stop, ask);
     let server = Server { evaluator, interrupter, iopub, outgoing, questions };
     let served = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -15,9 +15,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::install::command::output;
 use crate::install::environment;
-use crate::install::state::{digest, write_file};
-use crate::install::toolchain::output;
+use crate::install::files::{digest, write_file};
 
 /// Where it is written down, in the folder of the cells' manifest.
 const FILE: &str = "target/library.json";

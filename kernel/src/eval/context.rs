@@ -4,19 +4,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::eval::toolbox;
-use crate::install::clone::clone_for_kernel;
-use crate::install::state::State;
-use crate::install::template::Template;
-use crate::install::toolchain::Compiler;
 use anyhow::{Context as _, Result, anyhow};
 use evcxr::{CommandContext, EvalContext, EvalContextOutputs};
 
+use super::toolbox;
+use crate::install::clone::clone_for_kernel;
+use crate::install::layout::TOOLBOX;
+use crate::install::state::State;
+use crate::install::template::Template;
+use crate::install::toolchain::Compiler;
+
 /// What every notebook begins with.
 pub(crate) const PRELUDE: &str = "use eigenlens::prelude::*;";
-
-/// Where a build folder keeps its cargo home; every process makes its own.
-pub(crate) const TOOLBOX: &str = "toolbox";
 
 /// A context that evaluates cells in a build folder (a kernel's own, or a template).
 ///

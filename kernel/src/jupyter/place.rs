@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use crate::eval::toolbox;
-use crate::install::cells::TOOLBOX;
 use crate::install::clone::{KernelDir, Rest, reserve};
 use crate::install::environment::check_temporary_folder;
+use crate::install::layout::TOOLBOX;
 use crate::install::state::State;
 use crate::install::template::{TEMPLATE_VARIABLE, Template};
 use crate::install::toolchain::{Compiler, c_linker};

@@ -1,0 +1,71 @@
+//! What each command is told.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What set-up is told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SetupArgs {
+    /// Features of the library, as `cuda`
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+    /// Install what the project's tests drive too
+    #[arg(long, hide = true)]
+    pub(crate) tests: bool,
+}
+
+/// What `setup` is told.
+#[derive(Debug, Args)]
+pub(crate) struct SetupCommand {
+    /// Register the kernel for every Jupyter of this user too: VS Code, nbconvert, other JupyterLabs
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// Only take the kernel out of where --user registered it
+    #[arg(long, conflicts_with = "features")]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+}
+
+/// What `lab` is told.
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    /// Port on 127.0.0.1 [default: 8888, or the next free one]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Print the address instead of opening a browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+}
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Notebooks to execute, in this order
+    #[arg(required = true)]
+    pub(crate) notebooks: Vec<PathBuf>,
+    /// Folder to save the executed notebooks in [default: in place]
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Longest time for one cell, in seconds [default: none]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+}
+
+/// Data sets and models that `fetch` knows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Dataset {
+    /// Handwritten digits, 60,000 + 10,000
+    Mnist,
+    /// Clothes, in the same format
+    FashionMnist,
+    /// English in the public domain, 21 MB in five texts
+    Corpus,
+    /// SmolLM2-135M-Instruct, a language model of 98 MB
+    Smollm2,
+}
