@@ -127,8 +127,5 @@ fn digits(value: f64) -> String {
 /// Makes `path` an array of the rows; an earlier file stays whole until the new one is.
 pub(crate) fn write_json(path: &Path, rows: &[Row]) -> Result<()> {
     let text = serde_json::to_string_pretty(rows)?;
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let written = fs::write(&part, text + "\n").and_then(|()| fs::rename(&part, path));
-    Ok(written.inspect_err(|_| drop(fs::remove_file(&part)))?)
+    Ok(eigenlens_common::files::write(path, text + "\n")?)
 }

@@ -1,6 +1,5 @@
 //! A figure as one HTML file with everything in it.
 
-use std::fs;
 use std::path::Path;
 
 use super::figure::Figure;
@@ -8,19 +7,13 @@ use super::plotly_json;
 use crate::text::escape;
 use crate::{Error, Result};
 
-/// Writes `figure` to `path`: to a file beside it first, which then takes its place.
+/// Writes `figure` to `path`, whole or not at all.
 pub(super) fn save(figure: &Figure, path: &Path) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| {
-        Error::invalid("the path of save_html", "the name of a file", path.display())
-    })?;
-    let beside =
-        path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let written = fs::write(&beside, html(figure)).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| {
-        // Whatever was written is of no use; that it may not exist is fine.
-        let _ = fs::remove_file(&beside);
-        Error::io("write", path)(source)
-    })
+    if path.file_name().is_none() {
+        let expected = "the name of a file";
+        return Err(Error::invalid("the path of save_html", expected, path.display()));
+    }
+    eigenlens_common::files::write(path, html(figure)).map_err(Error::io("write", path))
 }
 
 fn html(figure: &Figure) -> String {

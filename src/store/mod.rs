@@ -60,14 +60,6 @@ pub(crate) fn save_exactly(path: &Path, tensors: &HashMap<String, Tensor>) -> Re
 
 /// Puts what `write` writes in the place of `path`, or leaves everything as it was.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = write(&part)
-        .and_then(|()| fs::File::open(&part)?.sync_all())
-        .and_then(|()| fs::rename(&part, path));
-    written.map_err(|reason| {
-        let _ = fs::remove_file(&part);
-        Error::io("write", path)(reason)
-    })
+    let to_disk = |part: &Path| write(part).and_then(|()| fs::File::open(part)?.sync_all());
+    eigenlens_common::files::replace(path, to_disk).map_err(Error::io("write", path))
 }

@@ -21,19 +21,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file by writing its neighbour and renaming it: a reader sees all of it or none.
-/// A file that has the content already is left alone, with its time of modification.
+/// Writes a file, so that a reader sees all of it or none. A file that has the content already is left alone, with its time of modification.
 pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&temporary, content))
-        .and_then(|()| fs::rename(&temporary, path))
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))
+        .and_then(|()| eigenlens_common::files::write(path, content))
         .with_context(|| format!("could not write {}", path.display()))
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result};
@@ -36,11 +36,9 @@ pub(crate) fn install(state: &State) -> Result<PathBuf> {
     let folder = state.programs().join(&key[..12]);
     let copy = folder.join("eigenlens");
     if !copy.is_file() {
-        let temporary = folder.join(format!(".eigenlens-{}", std::process::id()));
+        let copied = |part: &Path| fs::copy(&own, part).map(drop);
         fs::create_dir_all(&folder)
-            .and_then(|()| fs::copy(&own, &temporary))
-            .and_then(|_| fs::rename(&temporary, &copy))
-            .inspect_err(|_| drop(fs::remove_file(&temporary)))
+            .and_then(|()| eigenlens_common::files::replace(&copy, copied))
             .with_context(|| format!("could not copy this program to {}", copy.display()))?;
     }
     Ok(copy)
