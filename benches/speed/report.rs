@@ -1,6 +1,5 @@
 //! Rows of results, as a table and as JSON.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
