@@ -59,8 +59,7 @@ fn option(name: &str, value: &std::path::Path) -> OsString {
 
 /// Containers run as root, and Jupyter refuses root unless told.
 fn running_as_root() -> bool {
-    // SAFETY: it takes nothing and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    rustix::process::geteuid().is_root()
 }
 
 /// The asked port if it is free, else the first free one from [`PORT`] on.

@@ -2,12 +2,24 @@
 
 use std::process::Command;
 
-/// Sends `signal` to `process`.
-pub(crate) fn signal(process: u32, signal: i32) {
-    if let Ok(process) = i32::try_from(process) {
-        // SAFETY: kill has no memory preconditions; a process that is gone is an ignored error.
-        unsafe { libc::kill(process, signal) };
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Sends `signal` to `process`, if it is still there.
+pub(crate) fn signal(process: u32, signal: Signal) {
+    if let Some(process) = pid(process) {
+        let _ = kill_process(process, signal);
     }
+}
+
+/// Whether there is such a process, of whichever user.
+pub(crate) fn exists(process: u32) -> bool {
+    pid(process)
+        .is_some_and(|process| matches!(test_kill_process(process), Ok(()) | Err(Errno::PERM)))
+}
+
+fn pid(process: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(process).ok()?)
 }
 
 /// Ends every compiler that runs below this process.
@@ -23,7 +35,7 @@ pub(crate) fn end_compilers() {
         let name = name.rsplit('/').next().unwrap_or(name);
         let compiler = ["cargo", "rustc", "mold", "cc", "gcc", "ld", "collect2"].contains(&name);
         if compiler && family.contains(process) {
-            signal(*process, libc::SIGKILL);
+            signal(*process, Signal::KILL);
         }
     }
 }

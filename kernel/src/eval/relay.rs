@@ -6,7 +6,7 @@
 //! was killed is not lost, because it is the relay that holds it.
 
 use std::io::{self, BufRead, Read, Write};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eigenlens_common::message;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::Signal;
 
 use super::event::Event;
 use super::filter::{COMPLETE, Filter, Output};
@@ -52,7 +55,7 @@ fn relay(socket: &str) -> io::Result<()> {
         forward_input(input, commands_end, &announcements);
         // The kernel is gone, or going. A cell that still runs has nobody to show anything to.
         std::thread::sleep(AFTERWARDS);
-        processes::signal(process, libc::SIGKILL);
+        processes::signal(process, Signal::KILL);
     });
     let status = forward_output(&mut child, &kernel)?;
     kernel.tell(&Event::Exited(describe(status)))
@@ -157,7 +160,7 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
     let mut ended: Option<(ExitStatus, Instant)> = None;
     while open.0 || open.1 {
         let ready = poll(
-            [open.0.then(|| stdout.as_raw_fd()), open.1.then(|| stderr.as_raw_fd())],
+            [open.0.then(|| stdout.as_fd()), open.1.then(|| stderr.as_fd())],
             Duration::from_millis(100),
         )?;
         // Where both have something the order is not known; those who print alternate.
@@ -178,7 +181,7 @@ fn forward_output(child: &mut Child, kernel: &Kernel) -> io::Result<ExitStatus> 
                 // What was written to standard error before a message or the end of the run must
                 // not come after it.
                 let plain = matches!(output, Output::Event(Event::Stdout(_)));
-                if !plain && open.1 && poll([None, Some(stderr.as_raw_fd())], Duration::ZERO)?.1 {
+                if !plain && open.1 && poll([None, Some(stderr.as_fd())], Duration::ZERO)?.1 {
                     open.1 = forward_stderr(&mut stderr, &mut buffer, kernel)?;
                 }
                 pass_on(output, kernel)?;
@@ -214,22 +217,21 @@ fn pass_on(output: Output, kernel: &Kernel) -> io::Result<()> {
     }
 }
 
-fn poll(descriptors: [Option<i32>; 2], timeout: Duration) -> io::Result<(bool, bool)> {
-    let mut list = descriptors.map(|descriptor| libc::pollfd {
-        fd: descriptor.unwrap_or(-1),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: `list` holds two valid entries; negative descriptors are skipped by poll.
-    if unsafe { libc::poll(list.as_mut_ptr(), 2, timeout) } < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-        return Ok((false, false));
+/// Whether each of two descriptors has something to read, or has ended; false for none.
+fn poll(descriptors: [Option<BorrowedFd<'_>>; 2], timeout: Duration) -> io::Result<(bool, bool)> {
+    let open = descriptors.iter().flatten();
+    let mut list: Vec<PollFd<'_>> =
+        open.map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+    match rustix::event::poll(&mut list, Some(&timeout)) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok((false, false)),
+        Err(error) => return Err(error.into()),
     }
-    Ok((list[0].revents != 0, list[1].revents != 0))
+    let mut ready = list.iter().map(|entry| !entry.revents().is_empty());
+    let [first, second] =
+        descriptors.map(|descriptor| descriptor.is_some() && ready.next() == Some(true));
+    Ok((first, second))
 }
 
 fn describe(status: ExitStatus) -> String {

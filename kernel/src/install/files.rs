@@ -69,18 +69,9 @@ fn open_lock(path: &Path) -> Result<File> {
 
 /// Bytes free to this user on the disk that holds a folder.
 pub(crate) fn free_bytes(folder: &Path) -> Result<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let name = std::ffi::CString::new(folder.as_os_str().as_bytes())
-        .with_context(|| format!("{} is not a usable path", folder.display()))?;
-    // SAFETY: `statvfs` is plain numbers, for which zero is a valid value.
-    let mut disk: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the name ends in NUL and the address is that of one `statvfs`.
-    if unsafe { libc::statvfs(name.as_ptr(), &mut disk) } != 0 {
-        return Err(std::io::Error::last_os_error())
-            .with_context(|| format!("could not ask for the free space of {}", folder.display()));
-    }
-    #[allow(clippy::unnecessary_cast, reason = "the field types differ between systems")]
-    Ok(disk.f_bavail as u64 * disk.f_frsize as u64)
+    let disk = rustix::fs::statvfs(folder)
+        .with_context(|| format!("could not ask for the free space of {}", folder.display()))?;
+    Ok(disk.f_bavail * disk.f_frsize)
 }
 
 #[cfg(test)]

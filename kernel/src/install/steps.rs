@@ -93,11 +93,8 @@ impl Drop for Step {
 
 /// Columns of the terminal; 80 where it does not say.
 fn terminal_width() -> usize {
-    // SAFETY: `winsize` is plain numbers, for which zero is a valid value.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: TIOCGWINSZ writes one `winsize` to the given address, which is valid.
-    let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
-    if answer == 0 && size.ws_col > 20 { usize::from(size.ws_col) } else { 80 }
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    if columns > 20 { usize::from(columns) } else { 80 }
 }
 
 /// A time as people say it: `0.4 s`, `41 s`, `7 min 03 s`.

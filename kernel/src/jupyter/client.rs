@@ -6,6 +6,8 @@
 
 use std::os::unix::process::parent_id;
 
+use crate::eval::processes;
+
 /// Where Jupyter writes its process id.
 const VARIABLE: &str = "JPY_PARENT_PID";
 
@@ -39,16 +41,9 @@ impl Client {
         }
         match (state(self.process), self.began) {
             (Some((state, began)), Some(then)) => began != then || matches!(state, 'Z' | 'X'),
-            _ => !exists(self.process),
+            _ => !processes::exists(self.process),
         }
     }
-}
-
-fn exists(process: u32) -> bool {
-    let Ok(process) = i32::try_from(process) else { return false };
-    // SAFETY: signal 0 only asks whether the process is there.
-    let there = unsafe { libc::kill(process, 0) } == 0;
-    there || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
 /// The state of a process and when it began, on systems that have `/proc`.
@@ -91,6 +86,6 @@ mod tests {
         let client = Client::of(parent_id()).unwrap();
         assert!(client.is_parent && !client.is_gone());
         // The first process belongs to someone else, perhaps, and is there.
-        assert!(exists(1));
+        assert!(processes::exists(1));
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::sink::{Phase, Sink};
 use crate::eval::processes;
 
@@ -49,7 +51,7 @@ impl Interrupter {
             (Phase::Running, Some(process)) => match self.since_first() {
                 None => self.stop_run(process),
                 Some(since) if since < DOUBLE_CLICK => {}
-                Some(_) => processes::signal(process, libc::SIGKILL),
+                Some(_) => processes::signal(process, Signal::KILL),
             },
             (Phase::Running, None) => {}
         }
@@ -83,7 +85,7 @@ impl Interrupter {
         let cell = self.sink.serial();
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Some((cell, Instant::now()));
-        processes::signal(process, libc::SIGINT);
+        processes::signal(process, Signal::INT);
         let this = self.clone();
         std::thread::spawn(move || this.say_what_is_waited_for(cell, process));
     }

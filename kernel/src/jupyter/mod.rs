@@ -32,6 +32,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use jupyter_protocol::ConnectionInfo;
+use rustix::process::Signal;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::eval::processes;
@@ -73,7 +74,7 @@ pub(crate) fn main(connection_file: &Path) -> Result<()> {
         .build()?
         .block_on(server::serve(&connection, server));
     if let (_, Some(process)) = sink.phase() {
-        processes::signal(process, libc::SIGKILL);
+        processes::signal(process, Signal::KILL);
     }
     processes::end_compilers();
     served
