@@ -35,7 +35,7 @@ const HASHED: usize = 1 << 22;
 pub(super) fn fetch(hub: &Hub, repo: &Repo, name: &str) -> Result<PathBuf> {
     let client = hub.client();
     let refused = |refusal: Refusal| refusal.into_error(format!("{name} of {repo}"));
-    let about = hub.about(&client, repo, name).map_err(refused)?;
+    let about = hub.about_to_fetch(&client, repo, name).map_err(refused)?;
     let folder = CacheFolder::new(&hub.cache, repo);
     let blob = folder.blob(&about.key)?;
     let part = blob.with_file_name(format!("{}.part", about.key));
@@ -146,6 +146,13 @@ impl Download<'_> {
     }
 
     fn fill(&self) -> Result<()> {
+        if let Some(content) = &self.about.content {
+            let written = File::create(self.part).and_then(|mut file| {
+                file.write_all(content)?;
+                file.sync_all()
+            });
+            return written.map_err(Error::io("write", self.part));
+        }
         if self.arrived() > self.about.size {
             self.discard()?;
         }

@@ -14,6 +14,8 @@ use super::{CacheFolder, Hub};
 const RETRIES: u32 = 3;
 /// A hub that wants a longer pause than this is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Files up to this many bytes, such as configurations, arrive with what the hub tells of them.
+const SMALL_FILE: u64 = 1 << 16;
 /// Bytes of a listing: some 100 for each of a million files.
 const LISTING: usize = 100_000_000;
 
@@ -25,6 +27,8 @@ pub(super) struct About {
     /// The content's name in the cache: its SHA-256 for large files.
     pub(super) key: String,
     pub(super) size: u64,
+    /// The whole content, if it is small and was asked for.
+    pub(super) content: Option<Vec<u8>>,
 }
 
 /// The names of a repository's files.
@@ -63,11 +67,28 @@ impl Hub {
         }
     }
 
-    /// What the hub tells of the file `name`.
+    /// What the hub tells of the file `name`, without its content.
     pub(super) fn about(&self, client: &Client, repo: &Repo, name: &str) -> Result<About, Refusal> {
+        self.begin(client, repo, name, 1)
+    }
+
+    /// What the hub tells of the file `name`, with its content if that is small: one request instead
+    /// of two.
+    pub(super) fn about_to_fetch(
+        &self,
+        client: &Client,
+        repo: &Repo,
+        name: &str,
+    ) -> Result<About, Refusal> {
+        self.begin(client, repo, name, SMALL_FILE)
+    }
+
+    /// Asks for the first `len` bytes of the file `name`.
+    fn begin(&self, client: &Client, repo: &Repo, name: &str, len: u64) -> Result<About, Refusal> {
         let address = repo.file_address(&self.endpoint, name);
+        let range = format!("bytes=0-{}", len - 1);
         self.retried(|| {
-            let answer = client.get(&address, Some("bytes=0-0"))?;
+            let mut answer = client.get(&address, Some(&range))?;
             // An empty file has no first byte.
             let is_empty = answer.status == 416
                 && answer.headers.get("content-range").is_none_or(|range| range.ends_with("/0"));
@@ -79,7 +100,12 @@ impl Hub {
                 }
                 return Err(self.refusal(repo, name, &answer));
             }
-            About::read(&address, &answer)
+            let mut about = About::read(&address, &answer)?;
+            if !is_empty && about.size <= len {
+                let content = answer.read(len as usize)?;
+                about.content = Some(content).filter(|bytes| bytes.len() as u64 == about.size);
+            }
+            Ok(about)
         })
     }
 
@@ -221,7 +247,7 @@ impl About {
             first("x-linked-etag").or_else(|| last("x-linked-etag")).or_else(|| last("etag"));
         let etag = etag.ok_or_else(|| odd("one without ETag"))?;
         let size = size(&answer.headers).ok_or_else(|| odd("one without the file's size"))?;
-        Ok(Self { address: address.to_owned(), commit, key: key(etag), size })
+        Ok(Self { address: address.to_owned(), commit, key: key(etag), size, content: None })
     }
 }
 

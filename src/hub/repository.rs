@@ -150,8 +150,9 @@ impl Repository {
         if_there(self.read(name))
     }
 
-    /// Whether there is a file `name` that may be missing; nothing of it is read or fetched. The hub
-    /// is asked once for the names of all files, and not at all if the cache knows the answer.
+    /// Whether there is a file `name` that may be missing; it is not fetched. The hub is asked once for
+    /// the names of all files (a hub that does not tell them, for this file's size), and not at all if
+    /// the cache knows the answer.
     ///
     /// If something of the repository is in the cache, a hub that cannot be asked is as one without
     /// the file: what was fetched before is what there is.

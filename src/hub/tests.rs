@@ -216,7 +216,7 @@ impl State {
         }
         let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
         let start: usize = start.parse().unwrap();
-        let end = end.parse().map_or(size, |last: usize| last + 1);
+        let end = end.parse().map_or(size, |last: usize| size.min(last + 1));
         let range = format!("Content-Range: bytes {start}-{}/{size}\r\n", end - 1);
         let about = format!("{about}ETag: \"{}\"\r\n{range}", &hash[..40]);
         let mut body = content[start..end].to_vec();

@@ -39,6 +39,7 @@ mod formats;
 mod influence;
 mod intervene;
 mod kind;
+mod order;
 mod origin;
 mod quality;
 mod record;
@@ -47,6 +48,7 @@ mod scan;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod tile_scan;
 mod top_k;
 mod weights;
 

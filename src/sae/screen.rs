@@ -2,7 +2,7 @@
 
 use super::codes::CodesPart;
 use super::kind::code::TileRule;
-use super::scan::TileScan;
+use super::tile_scan::TileScan;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Screen;
@@ -25,7 +25,7 @@ impl Screen {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::super::Encoder;
-    use super::super::kind::order::TopEntries;
+    use super::super::order::TopEntries;
     use super::*;
     use crate::linalg::{Avx2, Coarse, CoarsePacked, TileKernel, less, products};
 

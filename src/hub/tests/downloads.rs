@@ -12,7 +12,7 @@ fn a_small_file_is_fetched_once_into_the_shared_layout() {
     assert_eq!(fs::read(&server.blobs("models--owner--name")[0]).unwrap(), SMALL);
     assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
     let asked = server.requests();
-    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked.iter().all(|request| request.ends_with("Bearer hf_secret")), "{asked:?}");
 
     assert_eq!(server.hub.file("owner/name", "config.json").unwrap(), path);

@@ -10,10 +10,14 @@ use crate::sae::{Architecture, Sae, SaeWeights};
 const CPU: &Device = &Device::Cpu;
 
 fn sae() -> Sae {
+    sae_of(Architecture::signed_top_k(2))
+}
+
+fn sae_of(architecture: Architecture) -> Sae {
     let mut rng = Rng::seed(1);
     let mut normal = |shape: &[usize]| rng.normal(shape, CPU).unwrap();
     let weights = SaeWeights::new(normal(&[8, 4]), normal(&[4, 8]), normal(&[4]));
-    Sae::new(Architecture::signed_top_k(2), weights).unwrap().at(HookPoint::MlpOut(3))
+    Sae::new(architecture, weights).unwrap().at(HookPoint::MlpOut(3))
 }
 
 /// A cache with the repository o/s as a folder of it is.
@@ -65,17 +69,24 @@ fn a_cached_model_loads_though_the_hub_never_answers() {
 }
 
 #[test]
-fn the_hub_is_asked_once_for_the_names_of_files_and_then_for_those_that_are_needed() {
+fn an_autoencoder_costs_two_requests_before_its_weights() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     sae().save_scope(folder.path().join("3-mlp-out-x2-k2"), DType::F32).unwrap();
+    sae_of(Architecture::top_k(2)).save(folder.path().join("saelens")).unwrap();
     server.serve("o/s", folder.path());
     let repository = Repository::on(server.hub.clone(), "o/s");
     Sae::from_repository(&repository, "3-mlp-out-x2-k2", CPU).unwrap();
     let asked = server.requests();
-    let about = |text: &str| asked.iter().filter(|request| request.contains(text)).count();
-    assert_eq!((about("/api/models/o/s/revision/main"), asked.len()), (1, 5), "{asked:?}");
-    assert_eq!((about("config.json"), about("model.safetensors")), (2, 2), "{asked:?}");
+    let names = ["/api/models/o/s/revision/main", "config.json", "model.safetensors"];
+    assert!(asked.iter().zip(names).all(|(request, name)| request.contains(name)), "{asked:?}");
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    // The names of the files are known by now.
+    Sae::from_repository(&repository, "saelens", CPU).unwrap();
+    let asked = server.requests();
+    let names = ["saelens/cfg.json", "saelens/sae_weights.safetensors"];
+    assert!(asked.iter().zip(names).all(|(request, name)| request.contains(name)), "{asked:?}");
+    assert_eq!(asked.len(), 2, "{asked:?}");
 
     let again = Sae::from_repository(&repository, "3-mlp-out-x2-k2", CPU);
     assert!(again.is_ok() && server.requests().is_empty());

@@ -8,12 +8,12 @@ use candle_core::{DType, Tensor};
 
 use super::code::UnitLengths;
 use super::extras::NoExtras;
-use super::order::Bar;
 use super::ranked::{LargestCode, Revival, check_k};
 use super::rule::{Auxiliary, CodeEntry, CodeRows, NoEntry, TrainingRule, choose_rows};
 use super::top_k::TopK;
 use super::training::{DeviceCodes, Learned, Masks, SaeKind};
 use crate::Result;
+use crate::sae::order::Bar;
 use crate::sae::{Activation, SaeWeights};
 
 /// Batch-top-k in training.

@@ -8,12 +8,12 @@ use candle_core::Tensor;
 
 use super::code::{Code, Each, EntrywiseCode};
 use super::extras::extras;
-use super::order::{keep_if, positive};
 use super::rule::{Auxiliary, Explains, Gradient, TrainedEntry};
 use super::training::{DeviceCodes, Learned, Masks, SaeKind, positive_mask};
 use crate::Result;
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::{HostGate, SaeData};
+use crate::sae::order::{keep_if, positive};
 use crate::sae::{Activation, Gate, Rescale, SaeWeights};
 
 /// An open feature's `h exp(r) + c`, where it is above 0.

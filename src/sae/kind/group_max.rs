@@ -4,9 +4,9 @@
 use std::fmt;
 
 use super::code::{Code, RowRule};
-use super::order::{largest, positive};
 use crate::sae::Rescale;
 use crate::sae::autoencoder::SaeData;
+use crate::sae::order::{largest, positive};
 use crate::{Error, Result};
 
 /// The largest of each of k groups.

@@ -14,11 +14,11 @@ use candle_core::Tensor;
 
 use super::code::{Code, ColumnLengths, Each, EntrywiseCode, Lengths, UnitLengths};
 use super::extras::extras;
-use super::order::{exceeds, keep_if, positive};
 use super::rule::{Gradient, Penalty, TrainedEntry};
 use super::training::{DeviceCodes, Learned, Masks, SaeKind, positive_mask};
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::SaeData;
+use crate::sae::order::{exceeds, keep_if, positive};
 use crate::sae::{Activation, Rescale, SaeWeights};
 use crate::{Error, Result};
 

@@ -5,10 +5,10 @@ use std::fmt;
 use rayon::prelude::*;
 
 use super::code::{Code, RowRule};
-use super::order::{keep_if, largest, positive};
 use crate::sae::Rescale;
 use crate::sae::autoencoder::SaeData;
 use crate::sae::codes::CodesPart;
+use crate::sae::order::{keep_if, largest, positive};
 use crate::{Error, Result};
 
 /// As long as the rest of x is at least `threshold` long, and at most `steps` times, the feature with

@@ -42,7 +42,6 @@ mod jump_relu_target;
 mod matching_pursuit;
 mod matryoshka;
 pub(super) mod objective;
-pub(crate) mod order;
 mod ranked;
 mod relu;
 pub(crate) mod rule;

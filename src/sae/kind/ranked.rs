@@ -11,11 +11,11 @@ use super::code::{
     Code, ColumnLengths, Lengths, RowRule, TileRule, TileVisitor, UnitLengths, above,
 };
 use super::extras::NoExtras;
-use super::order::{TopEntries, exceeds, largest};
 use super::rule::{Auxiliary, CodeEntry, CodeRows, Explains, NoEntry, TrainingRule, choose_rows};
 use super::training::{DeviceCodes, Learned, Masks, SaeKind, positive_mask};
 use crate::sae::autoencoder::SaeData;
 use crate::sae::codes::CodesPart;
+use crate::sae::order::{TopEntries, exceeds, largest};
 use crate::sae::top_k::top_k;
 use crate::sae::{Activation, Rescale, SaeWeights};
 use crate::{Error, Result};

@@ -6,12 +6,12 @@ use candle_core::Tensor;
 
 use super::code::{Code, Each, EntrywiseCode};
 use super::extras::NoExtras;
-use super::order::{keep_if, positive};
 use super::rule::{Gradient, TrainedEntry};
 use super::training::{DeviceCodes, Learned, Masks, SaeKind, positive_mask};
 use crate::Result;
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::SaeData;
+use crate::sae::order::{keep_if, positive};
 use crate::sae::{Activation, Rescale, SaeWeights};
 
 /// `max(h, 0)`.

@@ -12,7 +12,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::kind::order::largest;
+use super::order::largest;
 use crate::Result;
 
 /// Whether `device` has a kernel of its own for [`top_k`].

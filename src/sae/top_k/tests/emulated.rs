@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::random::Rng;
-use crate::sae::kind::order::largest;
+use crate::sae::order::largest;
 
 /// Kinds of rows, one after another.
 pub(super) fn case(kinds: usize, m: usize) -> Vec<f32> {

@@ -1,4 +1,4 @@
-//! The tie rule and the NaN rule, in code: see the [module page](super).
+//! The tie rule and the NaN rule, in code: see the [page of kinds](super::kind).
 
 use rayon::prelude::*;
 
