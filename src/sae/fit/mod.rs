@@ -39,11 +39,11 @@ pub(crate) use self::small::SmallFit;
 
 impl Sae {
     /// Trains an autoencoder of the activations at `point` on text, or a transcoder from there to
-    /// `target`, to what the [`Objective`](crate::sae::Objective) makes small, and returns it with a row for every `report`
-    /// steps: `nmse`, the error's share of the variance about the mean, `Σ‖t − x̂‖² / Σ‖t − t̄‖²`, and
-    /// `l0`, the features in a code, over the activations of those steps, and `dead`, the share of
-    /// features that were in no code for `dead_after` steps. What is left of the model with it is
-    /// told by [`Sae::patched_loss`].
+    /// `target`, to minimise its [`Objective`](crate::sae::Objective). Returns it with a history, one
+    /// row for every `report` steps: `nmse`, the error's share of the variance about the mean,
+    /// `Σ‖t − x̂‖² / Σ‖t − t̄‖²`, and `l0`, the features in a code, over the activations of those steps,
+    /// and `dead`, the share of features that were in no code for `dead_after` steps.
+    /// [`Sae::patched_loss`] says how much of the model survives.
     ///
     /// The decoder's columns have length one: gradients along them are taken out and they are
     /// scaled back after each step. The encoder begins as the decoder's transpose, and b as the
@@ -63,7 +63,7 @@ impl Sae {
     /// # let model = Decoder::random(config, 0, &Device::Cpu)?;
     /// # let text = Tokens::from((0..99).map(|i| i * i % 9).collect::<Vec<u32>>());
     /// let options = SaeOptions {
-    ///     objective: Objective::jump_relu(0.01),
+    ///     objective: Objective::BatchTopK,
     ///     steps: 20,
     ///     batch: 64,
     ///     buffer: 256,

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 /// How [`Sae::fit`](crate::sae::Sae::fit) trains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaeOptions {
-    /// What a code is and what is made small; [`Objective::TopK`].
+    /// What a code is and what is made small; [`Objective::TopK`], on which published notebooks rely.
+    /// [`Objective::BatchTopK`] is the first choice for a new autoencoder.
     pub objective: Objective,
     /// The hook point that is predicted, which makes it a transcoder; none: the one that is read.
     pub target: Option<HookPoint>,

@@ -15,6 +15,13 @@ use crate::{Error, Result};
 
 /// What a code is, and the loss, a mean over activations, that training makes small.
 ///
+/// For a new autoencoder take [`Objective::BatchTopK`]: `k` sets L0, no λ needs to be searched, no value
+/// is shrunk by a penalty, and each activation gets as many features as it needs. Choose
+/// [`Objective::Matryoshka`] if general features must not be split into special ones, and
+/// [`Objective::JumpRelu`] if features should have thresholds that are learned. The field regards plain
+/// top-k and L1 as legacy: [`Objective::TopK`] is the default here because published notebooks
+/// rely on it.
+///
 /// With x what is read, t what is predicted (x itself, but for transcoders), `h = E (x − b) + e` (no
 /// b for transcoders), a code f, and `x̂ = D f + b`, where D's columns have length one. Kinds with a
 /// penalty λ are trained on activations divided by √(mean ‖x‖²/d), so that λ, thresholds and
@@ -76,8 +83,8 @@ pub enum Objective {
         /// λ.
         l1: f64,
     },
-    /// f keeps the `k` of h that are largest in magnitude, with their signs; loss as with
-    /// [`Objective::TopK`].
+    /// f keeps the `k` of h that are largest in magnitude, with their signs, and there is an e; loss as
+    /// with [`Objective::TopK`].
     AbsTopK,
     /// [`Objective::BatchTopK`] with a loss that sums the squared errors of the first
     /// `prefixes[0]`, `prefixes[1]`, … and of all features (Bussmann et al., 2025).

@@ -195,6 +195,21 @@ fn every_architecture_is_its_formula_in_f64() {
 }
 
 #[test]
+fn nan_is_in_the_code_of_every_kind() {
+    for architecture in architectures(3) {
+        if architecture.activation.pursuit().is_some() {
+            continue;
+        }
+        let sae = random(&architecture, [5, 12, 5], false, 1);
+        let mut h = vec![-1.0; 12];
+        h[7] = f32::NAN;
+        let code = sae.inner().code(&h);
+        let found = code.iter().any(|(feature, value)| *feature == 7 && value.is_nan());
+        assert!(found, "{architecture}: {code:?}");
+    }
+}
+
+#[test]
 fn what_saelens_has_comes_back_bit_for_bit() {
     let mut saved = 0;
     for (seed, architecture) in architectures(3).into_iter().enumerate() {
