@@ -6,7 +6,7 @@ use candle_core::{D, DType, Tensor};
 
 use super::svd;
 use crate::check::check_sizes;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::{Error, Result};
 
 /// The principal components of a cloud of points, the ones with the largest variance first.
@@ -89,11 +89,6 @@ impl Pca {
         let centred = x.to_dtype(DType::F64)?.broadcast_sub(&self.mean)?;
         super::matmul_nt(&centred, &self.components)
     }
-
-    /// Shows the shares of the variance as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
 
 /// −1 if the entry of largest magnitude is negative, else 1.
@@ -101,6 +96,8 @@ fn sign(entries: &[f64]) -> f64 {
     let largest = entries.iter().fold(0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
     if largest < 0.0 { -1.0 } else { 1.0 }
 }
+
+show_as_text!(Pca);
 
 impl fmt::Display for Pca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::operation::{Operation, pairs};
 use crate::bilinear::{interactions, symmetrise};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::matmul_nt;
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::random::Rng;
@@ -252,12 +252,9 @@ impl ToyModel {
         }
         Ok(history)
     }
-
-    /// Shows what the model is.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(ToyModel);
 
 impl fmt::Display for ToyModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
