@@ -24,7 +24,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let factors = CpdModel::new(&target, RANK, 0)?;
     let decompose = |steps: usize, bfloat16: bool| {
         let muon = MuonOptions { bfloat16, ..MuonOptions::default() };
-        let options = CpdFit { steps, optimizer: OptimizerKind::Muon(muon) };
+        let optimizer = OptimizerKind::Muon(muon);
+        let options = CpdFit { steps, optimizer, ..CpdFit::default() };
         factors.fit(&target, options).map(drop)
     };
 

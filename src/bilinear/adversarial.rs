@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::Decomposition;
 use super::image::{ImageModel, Samples};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::{matmul, pinv};
 use crate::{Error, Result};
 
@@ -127,12 +127,7 @@ impl AdversarialMask {
     }
 }
 
-impl MaskEffect {
-    /// Shows the table.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(MaskEffect);
 
 impl fmt::Display for MaskEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ use candle_core::{DType, Tensor};
 
 use super::image::{ImageModel, Samples};
 use super::{Explanation, interactions, symmetrise};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::{Eigh, eigh, matmul, matmul_nt, matmul_tn};
 use crate::progress::Progress;
 use crate::train::accuracy;
@@ -267,12 +267,9 @@ impl Decomposition {
         let expected = format!("between 1 and {}", self.rank());
         Err(Error::invalid("the number of eigenvectors", expected, count))
     }
-
-    /// Shows what it holds.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Decomposition);
 
 impl fmt::Display for Decomposition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

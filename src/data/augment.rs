@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::check::check_not_negative;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -114,12 +114,9 @@ impl Augmentation {
         }
         Ok(changed)
     }
-
-    /// Shows the changes in their order.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Augmentation);
 
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

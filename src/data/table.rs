@@ -4,9 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::path::Path;
 
-use crate::display::MimeBundle;
+use crate::display::{MimeBundle, ShownColumn, ShownTable, rows_to_show};
 use crate::store::replace;
-use crate::text::escape;
 use crate::{Error, Result};
 
 /// Rows that are shown before the middle of a table is left out.
@@ -263,77 +262,38 @@ impl Table {
     }
 
     fn bundle(&self) -> MimeBundle {
-        MimeBundle::text(self.to_string()).html(self.html())
+        let shown = self.shown();
+        shown.bundle(shown.text())
     }
 
-    /// Names and rows as they are shown; `None` is where the middle is left out.
-    fn shown(&self) -> Vec<Option<Vec<String>>> {
-        let row = |row: usize| {
-            let cells = self.columns.iter().map(|(_, cells)| shortened(&cells[row].to_string()));
-            Some(cells.collect())
+    fn shown(&self) -> ShownTable {
+        let column = |(name, cells): &(String, Vec<Cell>)| match cells
+            .iter()
+            .all(|cell| matches!(cell, Cell::Number(_)))
+        {
+            true => ShownColumn::right(name).css("text-align:right"),
+            false => ShownColumn::left(name).css("text-align:left"),
         };
-        if self.len() <= MAX_ROWS_SHOWN {
-            return (0..self.len()).map(row).collect();
+        let mut shown = ShownTable::new(self.columns.iter().map(column));
+        for row in rows_to_show(self.len(), MAX_ROWS_SHOWN) {
+            match row {
+                Some(row) => shown
+                    .push(self.columns.iter().map(|(_, cells)| shortened(&cells[row].to_string()))),
+                None => {
+                    shown.push_gap(Some(format!("… {} rows …", self.len() - MAX_ROWS_SHOWN)));
+                }
+            }
         }
-        let half = MAX_ROWS_SHOWN / 2;
-        let last = self.len() - half..self.len();
-        (0..half).map(row).chain([None]).chain(last.map(row)).collect()
-    }
-
-    fn is_numeric(&self) -> Vec<bool> {
-        let numeric = |cells: &[Cell]| cells.iter().all(|cell| matches!(cell, Cell::Number(_)));
-        self.columns.iter().map(|(_, cells)| numeric(cells)).collect()
-    }
-
-    fn html(&self) -> String {
-        let align = |numeric: &bool| if *numeric { "right" } else { "left" };
-        let aligned = self.is_numeric();
-        let line = |tag: &str, cells: &[String]| {
-            let cells = cells.iter().zip(&aligned).map(|(cell, numeric)| {
-                format!("<{tag} style=\"text-align:{}\">{}</{tag}>", align(numeric), escape(cell))
-            });
-            format!("<tr>{}</tr>", cells.collect::<String>())
-        };
-        let gap = vec!["…".to_owned(); self.columns.len()];
-        let rows = self.shown().into_iter().map(|row| line("td", row.as_ref().unwrap_or(&gap)));
-        format!(
-            "<table><thead>{}</thead><tbody>{}</tbody></table>{}",
-            line("th", &self.names()),
-            rows.collect::<String>(),
-            if self.len() > MAX_ROWS_SHOWN {
-                format!("<p>{} rows</p>", self.len())
-            } else {
-                String::new()
-            },
-        )
+        match self.len() > MAX_ROWS_SHOWN {
+            true => shown.note(format!("{} rows", self.len())),
+            false => shown,
+        }
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (names, rows, numeric) = (self.names(), self.shown(), self.is_numeric());
-        let width = |at: usize| {
-            let cells = rows.iter().flatten().map(|row| row[at].chars().count());
-            cells.chain([names[at].chars().count(), 1]).max().unwrap_or(1)
-        };
-        let widths: Vec<usize> = (0..names.len()).map(width).collect();
-        let line = |cells: &[String]| {
-            let cells = cells.iter().zip(&widths).zip(&numeric).map(|((cell, &width), numeric)| {
-                match numeric {
-                    true => format!("{cell:>width$}"),
-                    false => format!("{cell:<width$}"),
-                }
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        f.write_str(&line(&names))?;
-        for row in &rows {
-            match row {
-                Some(cells) => write!(f, "\n{}", line(cells))?,
-                None => write!(f, "\n… {} rows …", self.len() - MAX_ROWS_SHOWN)?,
-            }
-        }
-        Ok(())
+        f.write_str(&self.shown().text())
     }
 }
 
@@ -427,10 +387,10 @@ mod tests {
         let text = table.to_string();
         assert_eq!(text.lines().count(), MAX_ROWS_SHOWN + 2);
         assert!(text.starts_with(" n  sign\n 0  true\n") && text.contains("… 60 rows …"), "{text}");
-        assert!(table.html().contains("<p>100 rows</p>"));
+        assert!(table.shown().html().contains("<p>100 rows</p>"));
         let sorted = table.sort_by("n", true)?.head(2);
         assert_eq!(sorted.numbers("n")?, [99.0, 98.0]);
-        assert!(scores().html().contains("a &quot;q&quot;"));
+        assert!(scores().shown().html().contains("a &quot;q&quot;"));
         assert_eq!(scores().sort_by("x", true)?.texts("x")?, ["0.1000", "-2", ""]);
         Ok(())
     }

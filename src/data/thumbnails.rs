@@ -1,14 +1,11 @@
 //! Small inline pictures of images for HTML: a grey-scale PNG in a `data:` address.
 
-use std::fmt::Write as _;
-
 use candle_core::{DType, Device, Tensor};
 
 use super::images::Images;
 use crate::Result;
-use crate::display::MimeBundle;
+use crate::display::{MimeBundle, ShownCell, ShownColumn, ShownTable};
 use crate::png::png;
-use crate::text::escape;
 use crate::text::{base64, thousands};
 
 const PER_CLASS: usize = 14;
@@ -20,24 +17,21 @@ pub(super) fn table(caption: &str, parts: &[(&str, &Images)]) -> Result<String> 
     let counts: Vec<Vec<usize>> =
         parts.iter().map(|(_, images)| images.class_counts()).collect::<Result<_>>()?;
     let Some((_, shown)) = parts.first() else { return Ok(String::new()) };
-    let cell = "style=\"text-align:right;padding:1px .8em\"";
-    let mut html = format!("<div>{}</div><table><tr><th>class</th>", escape(caption));
-    for (heading, _) in parts {
-        let _ = write!(html, "<th {cell}>{}</th>", escape(heading));
-    }
-    html.push_str("<th></th></tr>");
+    let count =
+        |heading: &str| ShownColumn::right(heading).css("text-align:right;padding:1px .8em");
+    let columns = std::iter::once(ShownColumn::left("class").css("text-align:left"))
+        .chain(parts.iter().map(|(heading, _)| count(heading)))
+        .chain([ShownColumn::left("").css("padding:1px")]);
+    let mut table = ShownTable::new(columns).caption(caption);
     for (class, name) in shown.classes().iter().enumerate().take(MOST_CLASSES) {
-        let _ = write!(html, "<tr><td style=\"text-align:left\">{}</td>", escape(name));
-        for counts in &counts {
-            let _ = write!(html, "<td {cell}>{}</td>", thousands(counts[class]));
-        }
-        let _ = write!(html, "<td style=\"padding:1px\">{}</td></tr>", strip(shown, class)?);
+        let counts = counts.iter().map(|counts| ShownCell::from(thousands(counts[class])));
+        let images = ShownCell::with_html("", strip(shown, class)?);
+        table.push(std::iter::once(name.into()).chain(counts).chain([images]));
     }
-    html.push_str("</table>");
-    if let Some(more @ 1..) = shown.classes().len().checked_sub(MOST_CLASSES) {
-        let _ = write!(html, "<div>… and {more} more classes</div>");
-    }
-    Ok(html)
+    Ok(match shown.classes().len().checked_sub(MOST_CLASSES) {
+        Some(more @ 1..) => table.note(format!("… and {more} more classes")).html(),
+        _ => table.html(),
+    })
 }
 
 impl Images {

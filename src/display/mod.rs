@@ -6,9 +6,25 @@
 
 mod bundle;
 mod channel;
+mod table;
 
 pub use eigenlens_common::message;
 
 pub use bundle::{DebugDisplay, DisplayHandle, MimeBundle, clear_output};
 pub use channel::send;
 pub(crate) use channel::{Host, host};
+pub(crate) use table::{ShownCell, ShownColumn, ShownTable, rows_to_show};
+
+/// Lets values of types that have a `Display` form end a cell: the cell shows that text. The method is
+/// inherent, because evcxr finds it without an import.
+macro_rules! show_as_text {
+    ($($type:ty),+ $(,)?) => {$(
+        impl $type {
+            /// Shows its text as the value of a cell.
+            pub fn evcxr_display(&self) {
+                $crate::display::MimeBundle::text(self.to_string()).show_as_result();
+            }
+        }
+    )+};
+}
+pub(crate) use show_as_text;

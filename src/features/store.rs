@@ -1,6 +1,6 @@
 //! Tables of maximal activations in files.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -181,12 +181,7 @@ fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureT
     Ok(FeatureTable::new(point, m, contexts, statistics))
 }
 
-impl FeatureTable {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(FeatureTable);
 
 impl fmt::Display for FeatureTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

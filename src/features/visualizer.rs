@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::gallery::{Example, FeatureView, Gallery};
 use super::{FeatureTable, max_activations};
 use crate::data::text::{Contexts, Tokenizer};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::model::Decoder;
 use crate::sae::Sae;
 use crate::{Error, Result};
@@ -185,12 +185,7 @@ impl Visualizer {
     }
 }
 
-impl Visualizer {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Visualizer);
 
 impl fmt::Display for Visualizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

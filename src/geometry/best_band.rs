@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::band::Band;
 use super::points::Points;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::interrupted;
 use crate::{Error, Result};
 
@@ -110,12 +110,9 @@ impl BestBand {
     pub fn is_proved(&self) -> bool {
         self.bound <= self.band.fraction
     }
-
-    /// Shows the result as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(BestBand);
 
 impl fmt::Display for BestBand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use super::band::Band;
 use super::best_band::BestBand;
 use super::mixture_options::MixtureOptions;
 use super::points::Points;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -89,12 +89,9 @@ impl Mixture {
     pub fn certified(&self) -> Option<&BestBand> {
         self.certified.as_ref()
     }
-
-    /// Shows the result as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Mixture);
 
 impl fmt::Display for Mixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

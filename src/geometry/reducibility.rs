@@ -9,7 +9,7 @@ use super::mixture_options::MixtureOptions;
 use super::points::Points;
 use super::separability::{Binning, Separability};
 use crate::Result;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::text::thousands;
 
 /// Whether points in the plane are one feature of two dimensions or two features of one: their
@@ -77,12 +77,9 @@ impl Reducibility {
     pub(crate) fn coordinates(&self) -> [&[f64]; 2] {
         [&self.points.x, &self.points.y]
     }
-
-    /// Shows the result as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Reducibility);
 
 impl fmt::Display for Reducibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

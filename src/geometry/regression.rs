@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::explanatory::Explanatory;
 use super::principal::{Colouring, Principal};
 use crate::check::check_finite;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::{lstsq, matmul};
 use crate::progress::interrupted;
 use crate::{Error, Result};
@@ -113,12 +113,9 @@ impl Regression {
     pub fn r_squared(&self) -> f64 {
         self.steps.last().map_or(0.0, |step| step.r_squared)
     }
-
-    /// Shows the result as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Regression);
 
 impl fmt::Display for Regression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::information::Table;
 use super::points::Points;
 use crate::check::{check_not_negative, check_positive, check_sizes};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::interrupted;
 use crate::{Error, Result};
 
@@ -217,12 +217,9 @@ impl Separability {
     pub fn binning(&self) -> &Binning {
         &self.binning
     }
-
-    /// Shows the result as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Separability);
 
 impl fmt::Display for Separability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

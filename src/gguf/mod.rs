@@ -33,7 +33,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::check::check_finite;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::safe_point;
 use crate::store::Blob;
 use crate::{Error, Result};
@@ -206,11 +206,6 @@ impl Gguf {
     pub(crate) fn wrong(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::format(self.path(), expected, found)
     }
-
-    /// Shows metadata and tensors as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
 
 /// The types of tensors that are read, for messages.
@@ -230,6 +225,8 @@ impl fmt::Debug for Gguf {
             .finish_non_exhaustive()
     }
 }
+
+show_as_text!(Gguf);
 
 /// A line an entry of metadata, and a line a tensor.
 impl fmt::Display for Gguf {

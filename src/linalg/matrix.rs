@@ -62,20 +62,17 @@ pub(super) fn row_major(matrix: MatRef<'_, f64>) -> Vec<f64> {
     values
 }
 
-/// `-1` for the columns of `matrix` whose entry of largest magnitude is negative, else `1`.
+/// The sign that makes the entry of largest magnitude positive: −1 if it is negative, else 1. The first
+/// of several equal magnitudes counts.
+pub(super) fn sign_of_largest(entries: impl IntoIterator<Item = f64>) -> f64 {
+    let larger = |most: f64, entry: f64| if entry.abs() > most.abs() { entry } else { most };
+    if entries.into_iter().fold(0.0, larger) < 0.0 { -1.0 } else { 1.0 }
+}
+
+/// [`sign_of_largest`] of each column.
 pub(super) fn column_signs(matrix: MatRef<'_, f64>) -> Vec<f64> {
-    (0..matrix.ncols())
-        .map(|column| {
-            let mut largest = 0f64;
-            for row in 0..matrix.nrows() {
-                let value = matrix[(row, column)];
-                if value.abs() > largest.abs() {
-                    largest = value;
-                }
-            }
-            if largest < 0.0 { -1.0 } else { 1.0 }
-        })
-        .collect()
+    let column = |column| (0..matrix.nrows()).map(move |row| matrix[(row, column)]);
+    (0..matrix.ncols()).map(column).map(sign_of_largest).collect()
 }
 
 /// Multiplies column `i` by `signs[i]`.

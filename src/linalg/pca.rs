@@ -4,9 +4,10 @@ use std::fmt;
 
 use candle_core::{D, DType, Tensor};
 
+use super::matrix::sign_of_largest;
 use super::svd;
 use crate::check::check_sizes;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::{Error, Result};
 
 /// The principal components of a cloud of points, the ones with the largest variance first.
@@ -66,7 +67,7 @@ impl Pca {
         let total: f64 = values.iter().map(|value| value * value).sum();
         let share = |value: &f64| if total > 0.0 { value * value / total } else { 0.0 };
         let components = parts.v.narrow(D::Minus1, 0, k)?.t()?.contiguous()?;
-        let signs: Vec<f64> = components.to_vec2()?.iter().map(|row| sign(row)).collect();
+        let signs: Vec<f64> = components.to_vec2()?.into_iter().map(sign_of_largest).collect();
         let signs = Tensor::from_vec(signs, k, components.device())?;
         let scales = (parts.values.narrow(0, 0, k)? * &signs)?;
         Ok(Self {
@@ -89,18 +90,9 @@ impl Pca {
         let centred = x.to_dtype(DType::F64)?.broadcast_sub(&self.mean)?;
         super::matmul_nt(&centred, &self.components)
     }
-
-    /// Shows the shares of the variance as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
 
-/// −1 if the entry of largest magnitude is negative, else 1.
-fn sign(entries: &[f64]) -> f64 {
-    let largest = entries.iter().fold(0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
-    if largest < 0.0 { -1.0 } else { 1.0 }
-}
+show_as_text!(Pca);
 
 impl fmt::Display for Pca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,11 @@
 //! What an intervention does to the next token.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use candle_core::DType;
 
 use super::{Decoder, Hooks, Sampling};
-use crate::display::MimeBundle;
-use crate::text::escape;
+use crate::display::{ShownCell, ShownColumn, ShownTable};
 use crate::{Error, Result};
 
 /// How hooks change what a model says after a text: the tokens whose probabilities move most.
@@ -93,31 +92,25 @@ impl Decoder {
 impl Effect {
     /// Shows the table as the value of a cell.
     pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).html(self.html()).show_as_result();
+        self.shown().bundle(self.to_string()).show_as_result();
     }
 
-    fn html(&self) -> String {
-        let mut html = format!(
-            "<div>divergence {:.4} nats</div><table><tr><th>token</th>\
-             <th>logit before</th><th>logit after</th><th>change</th>\
-             <th>p before</th><th>p after</th></tr>",
-            self.divergence
-        );
+    fn shown(&self) -> ShownTable {
+        let numbers = ["logit before", "logit after", "change", "p before", "p after"];
+        let columns = [ShownColumn::left("token")].into_iter();
+        let mut shown = ShownTable::new(columns.chain(numbers.map(ShownColumn::right)))
+            .caption(format!("divergence {:.4} nats", self.divergence));
         for row in &self.rows {
-            let _ = write!(
-                html,
-                "<tr><td><code>{}</code></td><td>{:.3}</td><td>{:.3}</td><td>{:+.3}</td>\
-                 <td>{:.2} %</td><td>{:.2} %</td></tr>",
-                escape(&row.visible),
-                row.before,
-                row.after,
-                row.change(),
-                100.0 * row.p_before,
-                100.0 * row.p_after
-            );
+            shown.push([
+                ShownCell::code(&row.visible),
+                format!("{:.3}", row.before).into(),
+                format!("{:.3}", row.after).into(),
+                format!("{:+.3}", row.change()).into(),
+                format!("{:.2} %", 100.0 * row.p_before).into(),
+                format!("{:.2} %", 100.0 * row.p_after).into(),
+            ]);
         }
-        html.push_str("</table>");
-        html
+        shown
     }
 }
 
@@ -158,7 +151,7 @@ mod tests {
         assert!(effect.rows.iter().all(|row| (row.before + row.after).abs() < 1e-4));
         let sum: f64 = effect.rows.iter().map(|row| row.p_after).sum();
         // The model has two rows more than there are tokens.
-        assert!((sum - 258.0 / 260.0).abs() < 1e-3 && effect.html().contains("<td>"));
+        assert!((sum - 258.0 / 260.0).abs() < 1e-3 && effect.shown().html().contains("<td>"));
         assert!(model.effect("the", &hooks, 0).is_err() && model.effect("", &hooks, 1).is_err());
     }
 }

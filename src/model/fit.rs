@@ -1,5 +1,6 @@
 //! Training on text.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
@@ -7,10 +8,11 @@ use candle_core::{DType, Tensor};
 use super::{Decoder, Hooks};
 use crate::check::check_sizes;
 use crate::data::text::Tokens;
-use crate::progress::{OnStop, Progress, StopShield, safe_point};
+use crate::progress::{OnStop, safe_point};
 use crate::random::Rng;
 use crate::train::{
-    AdamW, AdamWOptions, Checkpoint, History, Optimizer, clip, cosine, gradients, warmup,
+    AdamWOptions, Checkpoint, Fit, FitLoop, FitRow, History, OptimizerKind, TakeTensor, Trained,
+    clip, gradients,
 };
 use crate::{Error, Result};
 
@@ -80,73 +82,35 @@ impl Decoder {
     /// vocabulary; a loss that diverges; a checkpoint of another fit, or that cannot be written;
     /// [`Error::Stopped`] when Stop is pressed.
     pub fn fit(&self, train: &Tokens, test: &Tokens, options: &TrainOptions) -> Result<History> {
-        self.fit_until(train, test, options, options.steps)
-    }
-
-    /// The first `end` steps of [`Decoder::fit`].
-    fn fit_until(
-        &self,
-        train: &Tokens,
-        test: &Tokens,
-        options: &TrainOptions,
-        end: usize,
-    ) -> Result<History> {
         self.check_options(train, test, options)?;
-        let parameters = self.variables();
         let settings = AdamWOptions {
             learning_rate: options.learning_rate,
             beta2: 0.95,
             weight_decay: options.weight_decay,
             ..AdamWOptions::default()
         };
-        let mut adamw = AdamW::new(parameters.clone(), settings)?;
-        let mut history = History::new("row", &["step", "train_loss", "val_loss"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked =
                 TrainOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
             Checkpoint::new(folder, format!("{asked:?} for {:?}", self.config()))
         });
-        let first = match &checkpoint {
-            Some(checkpoint) => {
-                checkpoint.restore(&parameters, &mut adamw, &mut history, self.device())?
-            }
-            None => 0,
+        let run = FitLoop {
+            warmup: options.warmup,
+            report: options.report,
+            checkpoint,
+            device: self.device().clone(),
+            ..FitLoop::new("training", options.steps, options.learning_rate)
         };
-        let mut progress = Progress::new("training", (options.steps - first) as u64, "step");
-        let _shield = StopShield::new();
-        let mut losses = Vec::new();
-        for step in first..end {
-            // A stream of its own for each step: a fit that goes on draws what it would have drawn.
-            let mut rng = Rng::stream(options.seed, step as u64);
-            let batch = train.draw(options.batch, options.length, &mut rng, self.device())?;
-            let loss = self.loss(&batch)?;
-            let gradients = clip(gradients(&loss, &parameters)?, options.clip)?;
-            let rate = warmup(step, options.warmup) * cosine(step, options.steps);
-            adamw.set_learning_rate(options.learning_rate * rate);
-            adamw.step(&gradients)?;
-            let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            if !loss.is_finite() {
-                let expected = "small enough for the loss to stay finite";
-                return Err(Error::invalid("the learning rate", expected, options.learning_rate));
-            }
-            losses.push(loss);
-            let last = step + 1 == options.steps;
-            if (step + 1) % options.report == 0 || last {
-                let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-                losses.clear();
-                let val = self.mean_loss(test, options.held_out, options.length)?;
-                history.push(&[(step + 1) as f64, mean, val])?;
-                progress.note(format!("loss {mean:.3}, held out {val:.3}"));
-                if let Some(checkpoint) = &checkpoint {
-                    checkpoint.save(&parameters, &adamw, &history)?;
-                }
-            }
-            if progress.advance(1) && !last {
-                history.interrupted = true;
-                return options.on_stop.end_fit(step + 1, options.steps, "step", history);
-            }
-        }
-        Ok(history)
+        let mut fit = TextFit {
+            model: self,
+            train,
+            test,
+            options,
+            trained: Trained::new(self.variables(), &OptimizerKind::AdamW(settings))?,
+            losses: Vec::new(),
+        };
+        let history = History::new("row", &["step", "train_loss", "val_loss"]);
+        run.train(&mut fit, history, options.on_stop)
     }
 
     /// Mean next-token cross-entropy on `windows` windows of `length` tokens, spread over the
@@ -205,12 +169,55 @@ impl Decoder {
     }
 }
 
+/// A model in training, and the losses since the last row of the history.
+struct TextFit<'a> {
+    model: &'a Decoder,
+    train: &'a Tokens,
+    test: &'a Tokens,
+    options: &'a TrainOptions,
+    trained: Trained,
+    losses: Vec<f64>,
+}
+
+impl Fit for TextFit<'_> {
+    fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
+        let TrainOptions { batch, length, seed, .. } = *self.options;
+        // Each step has its stream: a fit that goes on draws what it would have drawn.
+        let mut rng = Rng::stream(seed, step as u64);
+        let batch = self.train.draw(batch, length, &mut rng, self.model.device())?;
+        let loss = self.model.loss(&batch)?;
+        let gradients = clip(gradients(&loss, &self.trained.parameters)?, self.options.clip)?;
+        self.trained.step(&gradients, learning_rate)?;
+        let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        self.losses.push(loss);
+        Ok(loss)
+    }
+
+    fn row(&mut self, done: usize) -> Result<FitRow> {
+        let mean = self.losses.iter().sum::<f64>() / self.losses.len() as f64;
+        self.losses.clear();
+        let TrainOptions { held_out, length, .. } = *self.options;
+        let val = self.model.mean_loss(self.test, held_out, length)?;
+        let note = format!("loss {mean:.3}, held out {val:.3}");
+        Ok(FitRow { metrics: vec![done as f64, mean, val], note })
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        self.trained.state()
+    }
+
+    fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.trained.restore(done, take)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
 
     use super::*;
     use crate::model::Config;
+    use crate::train::tests::{assert_resumes, stop_after};
 
     fn model() -> Decoder {
         let config = Config { vocab: 7, context: 16, ..Config::bilinear(2, 2, 16, 16) };
@@ -268,8 +275,8 @@ mod tests {
         let state = folder.path().join("fit/state.json");
         let whole = std::fs::read_to_string(&state).unwrap();
         std::fs::remove_dir_all(folder.path().join("fit")).unwrap();
-        let cut = model();
-        cut.fit_until(&text(200), &text(50), &options, 40).unwrap();
+        let cut = TrainOptions { on_stop: OnStop::ReturnPartial, ..options.clone() };
+        stop_after(40, || model().fit(&text(200), &text(50), &cut)).unwrap();
         std::fs::write(folder.path().join("fit/step-60.safetensors"), "torn").unwrap();
         let resumed = model();
         assert_eq!(resumed.fit(&text(200), &text(50), &options).unwrap(), history);
@@ -279,6 +286,23 @@ mod tests {
         let other = TrainOptions { batch: 5, ..options };
         let message = model().fit(&text(200), &text(50), &other).unwrap_err().to_string();
         assert!(message.contains("a fit with the settings") && message.contains("batch: 5"));
+    }
+
+    #[test]
+    fn stop_loses_no_more_than_the_steps_of_a_row() {
+        for dtype in [DType::F32, DType::BF16] {
+            assert_resumes(&[(19, 0), (20, 20), (47, 40)], 60, |checkpoint| {
+                let model = model().to_dtype(dtype).unwrap();
+                let on_stop = OnStop::ReturnPartial;
+                let options = TrainOptions { checkpoint, on_stop, ..options() };
+                let history = model.fit(&text(200), &text(50), &options).unwrap();
+                let weight = |(_, tensor): (String, Tensor)| {
+                    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+                };
+                let weights: Vec<Vec<f32>> = model.weights().into_iter().map(weight).collect();
+                (history, weights)
+            });
+        }
     }
 
     #[test]

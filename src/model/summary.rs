@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::DType;
 
 use super::{Activation, Decoder, Mlp, Norm};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::text::thousands;
 
 /// The parts of a model with their shapes and numbers of parameters.
@@ -22,12 +22,9 @@ impl Summary {
     pub fn parameters(&self) -> usize {
         self.parts.iter().map(|(_, shape, count)| count * shape.iter().product::<usize>()).sum()
     }
-
-    /// Shows the summary as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Summary);
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

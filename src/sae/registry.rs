@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use super::{Family, Normalization};
-use crate::display::MimeBundle;
+use crate::display::{ShownColumn, ShownTable};
 use crate::{Error, Result};
 
 /// Releases whose models were processed for training, and SAELens's name for how.
@@ -182,13 +182,15 @@ impl Registry {
 
     /// Shows a table as the value of a cell.
     pub fn evcxr_display(&self) {
-        let rows: String = self.entries.iter().take(SHOWN).map(Entry::row).collect();
-        let html = format!(
-            "<table><thead><tr><th>release</th><th>id</th><th>model</th><th>hook</th>\
-             <th>family</th><th>L0</th></tr></thead><tbody>{rows}</tbody></table><p>{}</p>",
-            crate::text::escape(&self.closing())
-        );
-        MimeBundle::text(self.to_string()).html(html).show_as_result();
+        let headings = ["release", "id", "model", "hook", "family", "L0"];
+        let mut shown = ShownTable::new(headings.map(ShownColumn::left)).note(self.closing());
+        for Entry { release, id, model, hook, family, l0, .. } in self.entries.iter().take(SHOWN) {
+            let hook = hook.as_deref().unwrap_or_default();
+            let (family, l0) =
+                (family.to_string(), l0.map(|l0| l0.to_string()).unwrap_or_default());
+            shown.push([release, id, model, hook, &family, &l0]);
+        }
+        shown.bundle(self.to_string()).show_as_result();
     }
 
     fn closing(&self) -> String {
@@ -217,16 +219,6 @@ impl Entry {
     pub(super) fn model_option(&self) -> Option<&'static str> {
         let processed = PROCESSED.iter().find(|(release, _)| *release == self.release);
         processed.map(|(_, option)| *option)
-    }
-
-    fn row(&self) -> String {
-        let l0 = self.l0.map(|l0| l0.to_string()).unwrap_or_default();
-        let family = self.family.to_string();
-        let hook = self.hook.as_deref().unwrap_or_default();
-        let cells = [&*self.release, &*self.id, &*self.model, hook, &*family, &*l0];
-        let cells: String =
-            cells.iter().map(|cell| format!("<td>{}</td>", crate::text::escape(cell))).collect();
-        format!("<tr>{cells}</tr>")
     }
 }
 

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::grid::DictionaryGrid;
 use super::metrics::{Quality, mmcs};
 use crate::Result;
-use crate::display::MimeBundle;
+use crate::display::{ShownColumn, ShownTable};
 
 /// How every member of a [`DictionaryGrid`] does: matrices of a row a sparsity and a column a size.
 #[derive(Debug, Clone)]
@@ -160,24 +160,16 @@ impl GridReport {
         self.qualities.iter().enumerate().map(quality).collect()
     }
 
+    fn shown(&self) -> ShownTable {
+        let mut shown = ShownTable::new(HEAD.map(ShownColumn::right));
+        self.cells().into_iter().for_each(|cells| shown.push(cells));
+        shown
+    }
+
     /// Shows the numbers as a table: what a notebook cell ending in it does.
     pub fn evcxr_display(&self) {
-        let line = |tag: &str, cells: &[&str]| {
-            let cells: Vec<String> =
-                cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect();
-            format!("<tr>{}</tr>", cells.concat())
-        };
-        let body: Vec<String> = self
-            .cells()
-            .iter()
-            .map(|cells| line("td", &cells.iter().map(String::as_str).collect::<Vec<_>>()))
-            .collect();
-        let html = format!(
-            "<table><thead>{}</thead><tbody>{}</tbody></table>",
-            line("th", &HEAD),
-            body.concat()
-        );
-        MimeBundle::text(self.to_string()).html(html).show_as_result();
+        let shown = self.shown();
+        shown.bundle(shown.text()).show_as_result();
     }
 }
 
@@ -185,19 +177,6 @@ const HEAD: [&str; 7] = ["sparsity", "atoms", "error", "active", "MMCS", "larger
 
 impl fmt::Display for GridReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = vec![HEAD.map(str::to_owned)];
-        lines.extend(self.cells());
-        let widths: Vec<usize> = (0..HEAD.len())
-            .map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0))
-            .collect();
-        let text: Vec<String> = lines
-            .iter()
-            .map(|line| {
-                let cells =
-                    line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}"));
-                cells.collect::<Vec<_>>().join("  ")
-            })
-            .collect();
-        f.write_str(&text.join("\n"))
+        f.write_str(&self.shown().text())
     }
 }

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::optimizer::{Optimizer, check_gradients};
+use super::checkpoint::TakeTensor;
+use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
 use crate::linalg::wide;
 use crate::{Error, Result};
@@ -107,8 +108,12 @@ impl AdamW {
         mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<()> {
         for (i, (parameter, moments)) in self.parameters.iter().zip(&mut self.moments).enumerate() {
-            let new_mean = take(&format!("mean.{i}"), parameter.dims())?;
-            let new_square = take(&format!("square.{i}"), parameter.dims())?;
+            // Reading widens bfloat16 and float16.
+            let mut moment = |name: &str| -> Result<Tensor> {
+                let saved = take(&format!("{name}.{i}"), parameter.dims())?;
+                Ok(saved.to_dtype(parameter.dtype())?)
+            };
+            let (new_mean, new_square) = (moment("mean")?, moment("square")?);
             match moments {
                 Moments::Host { mean, square } => {
                     *mean = new_mean.flatten_all()?.to_vec1()?;
@@ -119,6 +124,16 @@ impl AdamW {
         }
         self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
         Ok(())
+    }
+}
+
+impl ResumableOptimizer for AdamW {
+    fn moments(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(self.state()?.1)
+    }
+
+    fn resume(&mut self, steps: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.restore(steps, take)
     }
 }
 

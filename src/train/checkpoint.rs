@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{AdamW, History};
+use super::History;
 use crate::store::{Tensors, replace, save_exactly};
 use crate::{Error, Result};
 
 const STATE: &str = "state.json";
 const HISTORY: &str = "history";
+
+/// Hands out the tensor of a name and shape from a checkpoint.
+pub(crate) type TakeTensor<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor> + 'a;
 
 /// A folder that holds the last completed part of a fit.
 ///
@@ -38,30 +41,14 @@ impl Checkpoint {
         Self { folder, settings }
     }
 
-    /// Puts parameters, optimiser and history where the checkpoint has them; the number of steps
-    /// that are done, 0 where there is no checkpoint.
-    pub(crate) fn restore(
-        &self,
-        parameters: &[Var],
-        optimizer: &mut AdamW,
-        history: &mut History,
-        device: &Device,
-    ) -> Result<usize> {
-        self.restore_with(history, device, |step, take| {
-            for (i, parameter) in parameters.iter().enumerate() {
-                parameter.set(&take(&format!("parameter.{i}"), parameter.dims())?)?;
-            }
-            optimizer.restore(step, take)
-        })
-    }
-
-    /// [`Checkpoint::restore`] of whatever `put` asks for: it is given the number of steps and what
-    /// hands out a tensor of a name and shape, and must take all there are.
+    /// Puts the history where the checkpoint has it, and lets `put` take everything else: it is given
+    /// the number of steps and what hands out a tensor of a name and shape, and must take all there are.
+    /// Returns the number of steps that are done, 0 where there is no checkpoint.
     pub(crate) fn restore_with(
         &self,
         history: &mut History,
         device: &Device,
-        put: impl FnOnce(usize, &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>) -> Result<()>,
+        put: impl FnOnce(usize, &mut TakeTensor<'_>) -> Result<()>,
     ) -> Result<usize> {
         let path = self.folder.join(STATE);
         let text = match fs::read(&path) {
@@ -70,9 +57,10 @@ impl Checkpoint {
         };
         let state: State = serde_json::from_slice(&text)
             .map_err(|reason| Error::format(&path, "the state of a fit", reason.to_string()))?;
-        if state.settings != self.settings {
-            let expected = format!("a fit with the settings {}", self.settings);
-            return Err(Error::format(&path, expected, state.settings));
+        if let Some((asked, saved)) = difference(&self.settings, &state.settings) {
+            let expected = format!("a fit with the settings of this call (`{asked}`)");
+            let found = format!("one with `{saved}`: give the same options or another folder");
+            return Err(Error::format(&path, expected, found));
         }
         let mut tensors = Tensors::open(&self.folder.join(&state.tensors), device)?;
         put(state.step, &mut |name, shape| tensors.take(name, shape))?;
@@ -83,21 +71,6 @@ impl Checkpoint {
             history.push(&row[1..])?;
         }
         Ok(state.step)
-    }
-
-    /// Saves the fit as it is now.
-    pub(crate) fn save(
-        &self,
-        parameters: &[Var],
-        optimizer: &AdamW,
-        history: &History,
-    ) -> Result<()> {
-        let (step, moments) = optimizer.state()?;
-        let mut all: HashMap<String, Tensor> = moments.into_iter().collect();
-        for (i, parameter) in parameters.iter().enumerate() {
-            all.insert(format!("parameter.{i}"), parameter.as_detached_tensor());
-        }
-        self.save_all(step, all, history)
     }
 
     /// Saves a fit after `step` steps, of which `all` is everything that changes.
@@ -130,5 +103,47 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+}
+
+/// The first setting that differs between two lists of them in their `Debug` form, as each has it;
+/// nothing if they are equal.
+fn difference(asked: &str, saved: &str) -> Option<(String, String)> {
+    let parts = |settings: &str| -> Vec<String> {
+        settings.split(['{', '}', ',']).map(|part| part.trim().to_owned()).collect()
+    };
+    let (asked, saved) = (parts(asked), parts(saved));
+    let at = (0..asked.len().max(saved.len())).find(|&at| asked.get(at) != saved.get(at))?;
+    // A part without a name is one of several values: those before it belong to it.
+    let shown = |parts: &[String]| {
+        let named = parts.iter().take(at + 1).rposition(|part| part.contains(": ")).unwrap_or(0);
+        parts[named.min(parts.len())..parts.len().min(at + 1)].join(", ")
+    };
+    Some((shown(&asked), shown(&saved)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_that_differs_is_told_as_both_have_it() {
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        let asked = "Fit { steps: 5, skip: [1, 2], seed: 0 } for Sizes { width: 3 }";
+        assert_eq!(difference(asked, asked), None);
+        assert_eq!(
+            difference(asked, &asked.replace("steps: 5", "steps: 6")),
+            pair("steps: 5", "steps: 6")
+        );
+        assert_eq!(
+            difference(asked, &asked.replace("[1, 2]", "[1, 4]")),
+            pair("skip: [1, 2]", "skip: [1, 4]")
+        );
+        assert_eq!(
+            difference(asked, &asked.replace("width: 3", "width: 30")),
+            pair("width: 3", "width: 30")
+        );
+        let shorter = difference(asked, &asked.replace(", seed: 0", "")).unwrap();
+        assert_eq!(shorter.0, "seed: 0");
     }
 }

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use crate::data::Table;
-use crate::display::MimeBundle;
+use crate::display::{ShownColumn, ShownTable, rows_to_show};
 use crate::{Error, Result};
 
 /// Rows of a table before its middle is left out.
 const SHOWN: usize = 40;
+/// What stands below the rows of a fit that Stop ended.
+const STOPPED: &str = "stopped early";
 
 /// What a fit reports: one row of metrics for every epoch (or step) that it completed.
 ///
@@ -108,7 +110,7 @@ impl History {
 
     /// Shows the history as a table: what a notebook cell ending in it does.
     pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).html(self.html()).show_as_result();
+        self.shown().bundle(self.to_string()).show_as_result();
     }
 
     fn cells(&self, row: &[f64]) -> Vec<String> {
@@ -120,51 +122,23 @@ impl History {
         row.iter().enumerate().map(number).collect()
     }
 
-    /// The rows as text: all of a short history, the first and last of a long one.
-    fn shown(&self) -> Vec<Vec<String>> {
-        let cells = |rows: &[Vec<f64>]| rows.iter().map(|row| self.cells(row)).collect::<Vec<_>>();
-        if self.rows.len() <= SHOWN {
-            return cells(&self.rows);
+    /// All rows of a short history, the first and last of a long one.
+    fn shown(&self) -> ShownTable {
+        let mut shown = ShownTable::new(self.names.iter().map(ShownColumn::right));
+        for row in rows_to_show(self.rows.len(), SHOWN) {
+            match row {
+                Some(row) => shown.push(self.cells(&self.rows[row])),
+                None => shown.push_gap(None),
+            }
         }
-        let (first, last) = (&self.rows[..SHOWN / 2], &self.rows[self.rows.len() - SHOWN / 2..]);
-        let gap = vec!["…".to_owned(); self.names.len()];
-        [cells(first), vec![gap], cells(last)].concat()
-    }
-
-    fn html(&self) -> String {
-        let line = |tag: &str, cells: &[String]| {
-            let cells: Vec<_> = cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect();
-            format!("<tr>{}</tr>", cells.concat())
-        };
-        let rows: Vec<_> = self.shown().iter().map(|cells| line("td", cells)).collect();
-        format!(
-            "<table><thead>{}</thead><tbody>{}</tbody></table>{}",
-            line("th", &self.names),
-            rows.concat(),
-            if self.interrupted { "<p>stopped early</p>" } else { "" },
-        )
+        if self.interrupted { shown.note(STOPPED) } else { shown }
     }
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.shown();
-        let widths: Vec<_> = (0..self.names.len())
-            .map(|at| {
-                let cells = rows.iter().map(|row| row[at].chars().count());
-                cells.chain([self.names[at].len()]).max().unwrap_or(0)
-            })
-            .collect();
-        let mut lines = Vec::new();
-        for row in std::iter::once(&self.names).chain(&rows) {
-            let cells: Vec<_> =
-                row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
-            lines.push(cells.join("  "));
-        }
-        if self.interrupted {
-            lines.push("stopped early".to_owned());
-        }
-        f.write_str(&lines.join("\n"))
+        f.write_str(&self.shown().text())?;
+        if self.interrupted { write!(f, "\n{STOPPED}") } else { Ok(()) }
     }
 }
 
@@ -181,7 +155,7 @@ mod tests {
         history.interrupted = true;
         let expected = "epoch     loss\n    1  12.5000\n    2  2.00e-5\nstopped early";
         assert_eq!(history.to_string(), expected);
-        assert!(history.html().contains("<td>12.5000</td>"));
+        assert!(history.shown().html().contains("<td>12.5000</td>"));
         assert_eq!((history.len(), history.last("loss").unwrap()), (2, 2e-5));
         assert_eq!(history.table().unwrap().numbers("loss").unwrap(), [12.5, 2e-5]);
     }

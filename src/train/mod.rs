@@ -28,18 +28,22 @@ mod loss;
 mod muon;
 mod optimizer;
 mod optimizer_kind;
+mod run;
 mod schedule;
+mod trained;
 
 pub(crate) use adamw::AdamStep;
 pub use adamw::{AdamW, AdamWOptions};
-pub(crate) use checkpoint::Checkpoint;
+pub(crate) use checkpoint::{Checkpoint, TakeTensor};
 pub use history::History;
 pub(crate) use loss::check_labels;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
 pub use optimizer::{Optimizer, clip, gradients};
 pub use optimizer_kind::OptimizerKind;
+pub(crate) use run::{DRAWN, Fit, FitLoop, FitRow, STEPS_PER_CHECKPOINT};
 pub use schedule::{cosine, warmup};
+pub(crate) use trained::Trained;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use super::optimizer::{Optimizer, check_gradients};
+use super::checkpoint::TakeTensor;
+use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
 use crate::linalg::{matmul, matmul_nt};
 use crate::{Error, Result};
@@ -104,6 +105,21 @@ impl Optimizer for Muon {
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.options.learning_rate = learning_rate;
+    }
+}
+
+impl ResumableOptimizer for Muon {
+    fn moments(&self) -> Result<Vec<(String, Tensor)>> {
+        let means = self.means.iter().enumerate();
+        Ok(means.map(|(i, mean)| (format!("mean.{i}"), mean.clone())).collect())
+    }
+
+    fn resume(&mut self, _steps: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        for (i, mean) in self.means.iter_mut().enumerate() {
+            // Reading widens bfloat16 and float16.
+            *mean = take(&format!("mean.{i}"), mean.dims())?.to_dtype(mean.dtype())?;
+        }
+        Ok(())
     }
 }
 

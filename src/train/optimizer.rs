@@ -1,7 +1,10 @@
 //! What the optimisers have in common.
 
+use std::fmt::Debug;
+
 use candle_core::{DType, Tensor, Var};
 
+use super::checkpoint::TakeTensor;
 use crate::{Error, Result};
 
 /// Something that turns gradients into better parameters.
@@ -14,6 +17,15 @@ pub trait Optimizer {
 
     /// Sets the learning rate of the steps to come.
     fn set_learning_rate(&mut self, learning_rate: f64);
+}
+
+/// An optimiser that goes on exactly where another one was.
+pub(crate) trait ResumableOptimizer: Optimizer + Debug {
+    /// What it remembers of earlier steps, by name; `i` counts the parameters.
+    fn moments(&self) -> Result<Vec<(String, Tensor)>>;
+
+    /// Takes over what [`ResumableOptimizer::moments`] returned after `steps` steps.
+    fn resume(&mut self, steps: usize, take: &mut TakeTensor<'_>) -> Result<()>;
 }
 
 /// `∂loss/∂p` for each parameter `p`, in their order.

@@ -2,6 +2,7 @@
 
 use candle_core::Var;
 
+use super::optimizer::ResumableOptimizer;
 use super::{AdamW, AdamWOptions, Muon, MuonOptions, Optimizer};
 use crate::Result;
 
@@ -28,6 +29,11 @@ impl OptimizerKind {
     /// # Errors
     /// Settings out of range, and Muon for parameters that are not matrices.
     pub fn build(&self, parameters: Vec<Var>) -> Result<Box<dyn Optimizer>> {
+        Ok(self.resumable(parameters)?)
+    }
+
+    /// [`OptimizerKind::build`], for a fit that is saved.
+    pub(super) fn resumable(&self, parameters: Vec<Var>) -> Result<Box<dyn ResumableOptimizer>> {
         Ok(match *self {
             Self::AdamW(options) => Box::new(AdamW::new(parameters, options)?),
             Self::Muon(options) => Box::new(Muon::new(parameters, options)?),

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Tensor, Var};
 use crate::bilinear::image::{ImageModel, Samples};
 use crate::bilinear::{interactions, symmetrise};
 use crate::check::check_all_finite;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::{matmul, matmul_nt};
 use crate::random::Rng;
 use crate::train::accuracy;
@@ -183,12 +183,9 @@ impl CpdModel {
             width: self.width,
         })
     }
-
-    /// Shows what the model is.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(CpdModel);
 
 impl fmt::Display for CpdModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,12 +218,9 @@ impl CpdDecomposition {
     fn images(&self, columns: &Tensor) -> Result<Tensor> {
         Ok(columns.t()?.contiguous()?.reshape((columns.dim(1)?, self.height, self.width))?)
     }
-
-    /// Shows what it holds.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(CpdDecomposition);
 
 impl fmt::Display for CpdDecomposition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

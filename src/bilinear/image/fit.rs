@@ -1,16 +1,19 @@
 //! Training.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use candle_core::{DType, Tensor, Var};
 
 use super::step::Step;
 use super::{ImageModel, Samples};
 use crate::check::check_finite;
 use crate::data::Augmentation;
-use crate::progress::{OnStop, Progress, StopShield};
+use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::train::{
-    AdamW, AdamWOptions, History, Optimizer, accuracy, check_labels, cosine, cross_entropy,
-    gradients,
+    AdamWOptions, Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, OptimizerKind, TakeTensor,
+    Trained, accuracy, check_labels, cross_entropy, gradients,
 };
 use crate::{Error, Result};
 
@@ -29,6 +32,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// What is done to each batch of training images; nothing.
     pub augment: Option<Augmentation>,
+    /// A folder to save to at every row of the history, and to go on from; none.
+    pub checkpoint: Option<PathBuf>,
     /// What the fit does when Stop is pressed; it ends the cell.
     pub on_stop: OnStop,
 }
@@ -42,6 +47,7 @@ impl Default for FitOptions {
             weight_decay: 0.5,
             seed: 0,
             augment: None,
+            checkpoint: None,
             on_stop: OnStop::default(),
         }
     }
@@ -67,13 +73,15 @@ impl ImageModel {
     /// Returns a row an epoch: `train_loss` and `train_acc` (means over the epoch's augmented
     /// batches), `val_loss` and `val_acc` (on all of `test`).
     ///
-    /// When Stop is pressed, the model keeps the weights it has, and [`OnStop`] says what is returned.
-    /// The same seed gives the same run.
+    /// With a checkpoint folder it saves itself at every row, and a fit that was cut off, by Stop or by
+    /// a crash, goes on from there when it is called again with the same images and options: the weights
+    /// in the end are the same as without the break. The same seed gives the same run. When Stop is
+    /// pressed, the model keeps the weights it has, and [`OnStop`] says what is returned.
     ///
     /// # Errors
     /// No epochs, a batch of none or larger than the data, images or labels that do not fit the
-    /// model or each other, NaN in the images, a loss that diverges; [`Error::Stopped`] when Stop is
-    /// pressed.
+    /// model or each other, NaN in the images, a loss that diverges; a checkpoint of another fit, or
+    /// that cannot be written; [`Error::Stopped`] when Stop is pressed.
     pub fn fit(
         &self,
         train: impl Into<Samples>,
@@ -90,66 +98,39 @@ impl ImageModel {
             let expected = format!("between 1 and {count}, the number of training images");
             return Err(Error::invalid("the batch", expected, options.batch));
         }
-        let parameters: Vec<Var> = self.named().into_iter().map(|(_, var)| var).collect();
         let settings = AdamWOptions {
             learning_rate: options.learning_rate,
             weight_decay: options.weight_decay,
             ..AdamWOptions::default()
         };
-        let mut adamw = AdamW::new(parameters.clone(), settings)?;
-        let mut step = Step::new(self, options.batch)?;
-        let mut rng = Rng::seed(options.seed);
-        let mut history =
-            History::new("epoch", &["train_loss", "train_acc", "val_loss", "val_acc"]);
+        let checkpoint = options.checkpoint.clone().map(|folder| {
+            let asked =
+                FitOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
+            Checkpoint::new(folder, format!("{asked:?}, images: {count} for {:?}", self.config))
+        });
         let batches = count.div_ceil(options.batch);
-        let mut progress = Progress::new("training", (options.epochs * batches) as u64, "step");
-        let _shield = StopShield::new();
-        for epoch in 0..options.epochs {
-            adamw.set_learning_rate(options.learning_rate * cosine(epoch, options.epochs));
-            let (mut loss_sum, mut right) = (0.0, 0.0);
-            let order = rng.permutation(count);
-            for (batch, rows) in order.chunks(options.batch).enumerate() {
-                let index = Tensor::new(rows, train.images.device())?;
-                let labels = train.labels.index_select(&index, 0)?;
-                let images = match (&mut step, &options.augment) {
-                    (Some(step), None) => step.gather(&train.images, rows)?,
-                    _ => train.images.index_select(&index, 0)?,
-                };
-                let images = self.augmented(images, &options, &mut rng)?;
-                let (loss, logits) = match &mut step {
-                    Some(step) => {
-                        let (loss, logits) = step.run(&images, &labels)?;
-                        adamw.step(step.gradients())?;
-                        (loss, logits)
-                    }
-                    None => {
-                        let logits = self.run(&images, true)?;
-                        let loss = cross_entropy(&logits, &labels)?;
-                        adamw.step(&gradients(&loss, &parameters)?)?;
-                        (loss, logits.detach())
-                    }
-                };
-                let size = rows.len() as f64;
-                loss_sum += size * scalar(&loss)?;
-                right += size * accuracy(&logits, &labels)?;
-                let last = batch + 1 == batches && epoch + 1 == options.epochs;
-                if progress.advance(1) && !last {
-                    history.interrupted = true;
-                    return options.on_stop.end_fit(epoch + 1, options.epochs, "epoch", history);
-                }
-            }
-            let train_loss = loss_sum / count as f64;
-            if !train_loss.is_finite() {
-                let expected = "small enough for the loss to stay finite";
-                return Err(Error::invalid("the learning rate", expected, options.learning_rate));
-            }
-            let logits = self.logits(&test.images)?;
-            let val_loss = scalar(&cross_entropy(&logits, &test.labels)?)?;
-            let val_acc = accuracy(&logits, &test.labels)?;
-            history.push(&[train_loss, right / count as f64, val_loss, val_acc])?;
-            progress.note(format!("epoch {} val_acc {:.2} %", epoch + 1, 100.0 * val_acc));
-        }
-        Ok(history)
+        let run = FitLoop {
+            epoch: Some(batches),
+            report: batches,
+            checkpoint,
+            device: self.embed.device().clone(),
+            ..FitLoop::new("training", options.epochs * batches, options.learning_rate)
+        };
+        let parameters: Vec<Var> = self.named().into_iter().map(|(_, var)| var).collect();
+        let mut fit = ImageFit {
+            model: self,
+            train,
+            test,
+            options: &options,
+            trained: Trained::new(parameters, &OptimizerKind::AdamW(settings))?,
+            by_hand: Step::new(self, options.batch)?,
+            rng: Rng::seed(options.seed),
+            order: Vec::new(),
+            loss_sum: 0.0,
+            num_right: 0.0,
+        };
+        let history = History::new("epoch", &["train_loss", "train_acc", "val_loss", "val_acc"]);
+        run.train(&mut fit, history, options.on_stop)
     }
 
     /// Images as finite `[n, pixels]`, and labels that fit them.
@@ -164,12 +145,91 @@ impl ImageModel {
         check_labels(labels, self.config.classes)?;
         Ok(Samples { images, labels: labels.to_dtype(DType::U32)? })
     }
+}
 
-    fn augmented(&self, images: Tensor, options: &FitOptions, rng: &mut Rng) -> Result<Tensor> {
-        let Some(augment) = &options.augment else { return Ok(images) };
-        let shape = (images.dim(0)?, 1, self.config.height, self.config.width);
-        let images = images.reshape(shape)?;
-        self.flatten(&augment.apply(&images, rng)?.detach())
+/// A model in training, and the sums of the running epoch.
+struct ImageFit<'a> {
+    model: &'a ImageModel,
+    train: Samples,
+    test: Samples,
+    options: &'a FitOptions,
+    trained: Trained,
+    /// The step without a graph, where there is one.
+    by_hand: Option<Step>,
+    /// Draws the order of images and the augmentation.
+    rng: Rng,
+    /// Training images in the order of this epoch.
+    order: Vec<u32>,
+    loss_sum: f64,
+    num_right: f64,
+}
+
+impl ImageFit<'_> {
+    fn augmented(&mut self, images: Tensor) -> Result<Tensor> {
+        let Some(augment) = &self.options.augment else { return Ok(images) };
+        let config = self.model.config();
+        let images = images.reshape((images.dim(0)?, 1, config.height, config.width))?;
+        self.model.flatten(&augment.apply(&images, &mut self.rng)?.detach())
+    }
+}
+
+impl Fit for ImageFit<'_> {
+    fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
+        let FitOptions { batch: size, augment, .. } = self.options;
+        let count = self.train.labels.dim(0)?;
+        let start = step % count.div_ceil(*size) * size;
+        if start == 0 {
+            self.order = self.rng.permutation(count);
+        }
+        let rows = &self.order[start..count.min(start + size)];
+        let index = Tensor::new(rows, self.train.images.device())?;
+        let labels = self.train.labels.index_select(&index, 0)?;
+        let images = match (&mut self.by_hand, augment) {
+            (Some(by_hand), None) => by_hand.gather(&self.train.images, rows)?,
+            _ => self.train.images.index_select(&index, 0)?,
+        };
+        let num_rows = rows.len() as f64;
+        let images = self.augmented(images)?;
+        let (loss, logits) = match &mut self.by_hand {
+            Some(by_hand) => {
+                let (loss, logits) = by_hand.run(&images, &labels)?;
+                self.trained.step(by_hand.gradients(), learning_rate)?;
+                (loss, logits)
+            }
+            None => {
+                let logits = self.model.run(&images, true)?;
+                let loss = cross_entropy(&logits, &labels)?;
+                self.trained.step(&gradients(&loss, &self.trained.parameters)?, learning_rate)?;
+                (loss, logits.detach())
+            }
+        };
+        let loss = scalar(&loss)?;
+        self.loss_sum += num_rows * loss;
+        self.num_right += num_rows * accuracy(&logits, &labels)?;
+        Ok(loss)
+    }
+
+    fn row(&mut self, done: usize) -> Result<FitRow> {
+        let count = self.train.labels.dim(0)?;
+        let train_loss = std::mem::take(&mut self.loss_sum) / count as f64;
+        let train_acc = std::mem::take(&mut self.num_right) / count as f64;
+        let logits = self.model.logits(&self.test.images)?;
+        let val_loss = scalar(&cross_entropy(&logits, &self.test.labels)?)?;
+        let val_acc = accuracy(&logits, &self.test.labels)?;
+        let epoch = done / count.div_ceil(self.options.batch);
+        let note = format!("epoch {epoch} val_acc {:.2} %", 100.0 * val_acc);
+        Ok(FitRow { metrics: vec![train_loss, train_acc, val_loss, val_acc], note })
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = self.trained.state()?;
+        all.insert(DRAWN.to_owned(), self.rng.position()?);
+        Ok(all)
+    }
+
+    fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.rng.set_position(&take(DRAWN, &[1])?)?;
+        self.trained.restore(done, take)
     }
 }
 
@@ -183,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::bilinear::image::{ImageConfig, ImageModel};
-    use crate::train::tests::assert_gradients;
+    use crate::train::tests::{assert_gradients, assert_resumes};
 
     const SMALL: ImageConfig = ImageConfig {
         height: 3,
@@ -248,6 +308,32 @@ mod tests {
         };
         assert_eq!(run(5), run(5));
         assert_ne!(run(5), run(6));
+    }
+
+    #[test]
+    fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
+        let train = |bias, epochs, checkpoint| {
+            let model = ImageModel::new(ImageConfig { bias, ..SMALL }, 1, &Device::Cpu).unwrap();
+            let on_stop = OnStop::ReturnPartial;
+            let options = FitOptions { epochs, checkpoint, on_stop, ..options() }
+                .augment(Augmentation::noise(0.1));
+            let history = model.fit(rows(50), rows(10), options)?;
+            let weight = |(_, var): (_, Var)| {
+                var.as_tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            Ok::<_, Error>((history, model.named().into_iter().map(weight).collect::<Vec<_>>()))
+        };
+        // An epoch has four steps.
+        for bias in [false, true] {
+            assert_resumes(&[(3, 0), (4, 4), (10, 8)], 12, |folder| {
+                train(bias, 3, folder).unwrap()
+            });
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        train(false, 1, Some(folder.path().to_owned())).unwrap();
+        let message = train(false, 2, Some(folder.path().to_owned())).unwrap_err().to_string();
+        assert!(message.contains("`epochs: 2`") && message.contains("`epochs: 1`"), "{message}");
     }
 
     #[test]

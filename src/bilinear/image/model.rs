@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Samples;
 use crate::bilinear::{interactions, symmetrise};
 use crate::check::check_sizes;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::{matmul, matmul_nt};
 use crate::random::Rng;
 use crate::train::accuracy;
@@ -295,16 +295,13 @@ impl ImageModel {
         named.push(("head.weight".to_owned(), self.head.clone()));
         named
     }
-
-    /// Shows what the model is.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
 
 fn column(var: Var, length: usize) -> Result<Var> {
     Ok(Var::from_tensor(&var.as_detached_tensor().reshape(length)?)?)
 }
+
+show_as_text!(ImageModel);
 
 impl fmt::Display for ImageModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

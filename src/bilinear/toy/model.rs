@@ -1,17 +1,20 @@
 //! The model and its training.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::operation::{Operation, pairs};
 use crate::bilinear::{interactions, symmetrise};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::matmul_nt;
-use crate::progress::{OnStop, Progress, StopShield};
+use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::train::{
-    AdamW, AdamWOptions, History, Optimizer, cosine, gradients, mean_squared_error,
+    AdamWOptions, Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, OptimizerKind,
+    STEPS_PER_CHECKPOINT, TakeTensor, Trained, gradients, mean_squared_error,
 };
 use crate::{Error, Result};
 
@@ -63,6 +66,8 @@ pub struct ToyFit {
     pub weight_decay: f64,
     /// Seed of the inputs; 0.
     pub seed: u64,
+    /// A folder to save to every 50 steps, and to go on from; none.
+    pub checkpoint: Option<PathBuf>,
     /// What the fit does when Stop is pressed; it ends the cell.
     pub on_stop: OnStop,
 }
@@ -76,6 +81,7 @@ impl Default for ToyFit {
             learning_rate: 0.03,
             weight_decay: 0.0,
             seed: 0,
+            checkpoint: None,
             on_stop: OnStop::default(),
         }
     }
@@ -207,9 +213,13 @@ impl ToyModel {
     /// Trains on fresh random inputs each step; returns the loss of each. When Stop is pressed, the
     /// model keeps its weights, and [`OnStop`] says what is returned.
     ///
+    /// With a checkpoint folder it saves itself every 50 steps, and a fit that was cut off, by Stop or
+    /// by a crash, goes on from there when it is called again with the same options: the weights in the
+    /// end are the same as without the break.
+    ///
     /// # Errors
-    /// No steps, an empty batch, a density outside `(0, 1)`, a loss that diverges; [`Error::Stopped`]
-    /// when Stop is pressed.
+    /// No steps, an empty batch, a density outside `(0, 1)`, a loss that diverges; a checkpoint of
+    /// another fit, or that cannot be written; [`Error::Stopped`] when Stop is pressed.
     pub fn fit(&self, options: ToyFit) -> Result<History> {
         if options.steps == 0 {
             return Err(Error::invalid("the number of steps", "at least 1", 0));
@@ -220,44 +230,34 @@ impl ToyModel {
         if !(options.density > 0.0 && options.density < 1.0) {
             return Err(Error::invalid("the density", "between 0 and 1", options.density));
         }
-        let parameters = vec![self.left.clone(), self.right.clone(), self.out.clone()];
         let settings = AdamWOptions {
             learning_rate: options.learning_rate,
             weight_decay: options.weight_decay,
             ..AdamWOptions::default()
         };
-        let mut adamw = AdamW::new(parameters.clone(), settings)?;
-        let mut rng = Rng::seed(options.seed);
-        let mut history = History::new("step", &["loss"]);
-        let mut progress = Progress::new("training", options.steps as u64, "step");
-        let _shield = StopShield::new();
-        for step in 0..options.steps {
-            adamw.set_learning_rate(options.learning_rate * cosine(step, options.steps));
-            let shape = (options.batch, self.config.inputs);
-            let x = rng.uniform(0.0, 1.0, shape, self.left.device())?;
-            let x = x.lt(options.density)?.to_dtype(self.left.dtype())?;
-            let loss = self.loss(&x)?;
-            adamw.step(&gradients(&loss, &parameters)?)?;
-            let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            if !loss.is_finite() {
-                let expected = "small enough for the loss to stay finite";
-                return Err(Error::invalid("the learning rate", expected, options.learning_rate));
-            }
-            history.push(&[loss])?;
-            progress.note(format!("loss {loss:.2e}"));
-            if progress.advance(1) && step + 1 < options.steps {
-                history.interrupted = true;
-                return options.on_stop.end_fit(step + 1, options.steps, "step", history);
-            }
-        }
-        Ok(history)
-    }
-
-    /// Shows what the model is.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
+        let checkpoint = options.checkpoint.clone().map(|folder| {
+            let asked = ToyFit { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
+            Checkpoint::new(folder, format!("{asked:?} for {:?}", self.config))
+        });
+        let run = FitLoop {
+            checkpoint,
+            rows_per_save: STEPS_PER_CHECKPOINT,
+            device: self.left.device().clone(),
+            ..FitLoop::new("training", options.steps, options.learning_rate)
+        };
+        let parameters = vec![self.left.clone(), self.right.clone(), self.out.clone()];
+        let mut fit = OperationFit {
+            model: self,
+            options: &options,
+            trained: Trained::new(parameters, &OptimizerKind::AdamW(settings))?,
+            rng: Rng::seed(options.seed),
+            loss: f64::NAN,
+        };
+        run.train(&mut fit, History::new("step", &["loss"]), options.on_stop)
     }
 }
+
+show_as_text!(ToyModel);
 
 impl fmt::Display for ToyModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -271,12 +271,51 @@ impl fmt::Display for ToyModel {
     }
 }
 
+/// A model in training.
+struct OperationFit<'a> {
+    model: &'a ToyModel,
+    options: &'a ToyFit,
+    trained: Trained,
+    /// Draws the inputs.
+    rng: Rng,
+    /// Of the last step.
+    loss: f64,
+}
+
+impl Fit for OperationFit<'_> {
+    fn step(&mut self, _: usize, learning_rate: f64) -> Result<f64> {
+        let left = &self.model.left;
+        let shape = (self.options.batch, self.model.config.inputs);
+        let x = self.rng.uniform(0.0, 1.0, shape, left.device())?;
+        let x = x.lt(self.options.density)?.to_dtype(left.dtype())?;
+        let loss = self.model.loss(&x)?;
+        self.trained.step(&gradients(&loss, &self.trained.parameters)?, learning_rate)?;
+        self.loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        Ok(self.loss)
+    }
+
+    fn row(&mut self, _: usize) -> Result<FitRow> {
+        Ok(FitRow { metrics: vec![self.loss], note: format!("loss {:.2e}", self.loss) })
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = self.trained.state()?;
+        all.insert(DRAWN.to_owned(), self.rng.position()?);
+        Ok(all)
+    }
+
+    fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.rng.set_position(&take(DRAWN, &[1])?)?;
+        self.trained.restore(done, take)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::IndexOp;
 
     use super::*;
-    use crate::train::tests::assert_gradients;
+    use crate::train::tests::{assert_gradients, assert_resumes};
 
     fn model(operation: &str, seed: u64) -> ToyModel {
         ToyModel::new(ToyConfig::new(operation, 4, 6).unwrap(), seed, &Device::Cpu).unwrap()
@@ -316,6 +355,29 @@ mod tests {
             (history, model.left().to_vec2::<f32>().unwrap())
         };
         assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
+        let train = |options: ToyFit| {
+            let model = model("xor", 1);
+            let options = ToyFit { steps: 130, on_stop: OnStop::ReturnPartial, ..options };
+            let history = model.fit(options)?;
+            let weights = [model.left(), model.right(), model.out()];
+            Ok::<_, Error>((history, weights.map(|weight| weight.to_vec2::<f32>().unwrap())))
+        };
+        let fit = |checkpoint| train(ToyFit { checkpoint, ..ToyFit::default() }).unwrap();
+        assert_resumes(&[(49, 0), (50, 50), (129, 100)], 130, fit);
+
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Some(folder.path().to_owned());
+        fit(checkpoint.clone());
+        let other = ToyFit { density: 0.25, checkpoint, ..ToyFit::default() };
+        let message = train(other).unwrap_err().to_string();
+        assert!(
+            message.contains("`density: 0.25`") && message.contains("`density: 0.5`"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod statistic;
 mod strongest;
 mod top;
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use candle_core::{DType, Tensor};
 use std::fmt;
 
@@ -261,12 +261,7 @@ fn write_list<T>(
     Ok(())
 }
 
-impl Tracer {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Tracer);
 
 impl fmt::Display for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

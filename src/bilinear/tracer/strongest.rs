@@ -1,6 +1,6 @@
 //! The strongest interactions of an output feature.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use candle_core::{Device, Tensor};
 use std::fmt;
 
@@ -56,12 +56,9 @@ impl Strongest {
         };
         (0..self.entries.len()).filter(|&at| !mirrored(at)).map(|at| self.entries[at]).collect()
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Strongest);
 
 impl fmt::Display for Strongest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

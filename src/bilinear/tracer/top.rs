@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::forms::Forms;
 use super::{Statistic, Tracer, write_list};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::lanczos;
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -104,12 +104,9 @@ impl Top {
     pub fn indices(&self) -> Vec<usize> {
         self.entries.iter().map(|(feature, _)| *feature).collect()
     }
-
-    /// Shows the table as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Top);
 
 impl fmt::Display for Top {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

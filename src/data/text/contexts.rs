@@ -1,6 +1,6 @@
 //! Texts of equal length as tokens, stored as Parquet.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::interrupted;
 use std::fmt;
 use std::io::Write;
@@ -263,12 +263,7 @@ impl Rows {
     }
 }
 
-impl Contexts {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Contexts);
 
 impl fmt::Display for Contexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

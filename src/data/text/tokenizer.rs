@@ -14,7 +14,7 @@ use super::TOKENIZER_FILE;
 use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
 use super::pieces::{Piece, Spelling, readable, sign_of_hole};
 use super::settings::{Ends, ends_of_template};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::interrupted;
 use crate::store::replace;
 use crate::{Error, Result};
@@ -396,12 +396,7 @@ fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> 
     Ok(encoding.get_ids().to_vec())
 }
 
-impl Tokenizer {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Tokenizer);
 
 impl fmt::Display for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

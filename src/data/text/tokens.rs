@@ -1,6 +1,6 @@
 //! A long text as tokens.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use std::fmt;
 use std::sync::Arc;
 
@@ -87,12 +87,7 @@ impl Tokens {
     }
 }
 
-impl Tokens {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Tokens);
 
 impl fmt::Display for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

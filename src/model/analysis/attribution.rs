@@ -1,10 +1,10 @@
 //! What each part of a model writes straight to a logit.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use crate::display::MimeBundle;
+use crate::display::{ShownColumn, ShownTable};
 use crate::model::parameters::NormWeights;
 use crate::model::{Cache, Decoder, HookPoint, Hooks, Norm};
 use crate::{Error, Result};
@@ -194,16 +194,16 @@ impl Attribution {
 
     /// Shows the table as the value of a cell.
     pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).html(self.html()).show_as_result();
+        self.shown().bundle(self.to_string()).show_as_result();
     }
 
-    fn html(&self) -> String {
-        let mut html = format!("<div>logit {:.4}</div><table>", self.logit);
+    fn shown(&self) -> ShownTable {
+        let columns = [ShownColumn::right("").naming_rows(), ShownColumn::right("")];
+        let mut shown = ShownTable::new(columns).caption(format!("logit {:.4}", self.logit));
         for row in &self.rows {
-            let _ = write!(html, "<tr><th>{}</th><td>{:+.4}</td></tr>", row.name(), row.value);
+            shown.push([row.name(), format!("{:+.4}", row.value)]);
         }
-        html.push_str("</table>");
-        html
+        shown
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a model would say if it ended early.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use candle_core::Tensor;
 
-use crate::display::MimeBundle;
+use crate::display::{ShownCell, ShownColumn, ShownTable};
 use crate::model::{Decoder, HookPoint, Hooks, Sampling};
 use crate::text::escape;
 use crate::{Error, Result};
@@ -83,21 +83,24 @@ impl Decoder {
 impl Lens {
     /// Shows the table as the value of a cell.
     pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).html(self.html()).show_as_result();
+        self.shown().bundle(self.to_string()).show_as_result();
     }
 
-    fn html(&self) -> String {
-        let mut html = "<table>".to_owned();
+    fn shown(&self) -> ShownTable {
+        let num_tokens = self.rows.first().map_or(0, |row| row.tokens.len());
+        let tokens = (0..num_tokens).map(|_| ShownColumn::left(""));
+        let points = ShownColumn::right("").naming_rows();
+        let mut shown = ShownTable::new(std::iter::once(points).chain(tokens));
         for row in &self.rows {
-            let _ = write!(html, "<tr><th>{}</th>", row.point);
-            for (token, (_, probability)) in row.visible.iter().zip(&row.tokens) {
-                let token = escape(token);
-                let _ = write!(html, "<td><code>{token}</code> {:.1} %</td>", 100. * probability);
-            }
-            html.push_str("</tr>");
+            let cell = |(token, (_, probability)): (&String, &(String, f64))| {
+                let percent = format!("{:.1} %", 100. * probability);
+                let html = format!("<code>{}</code> {percent}", escape(token));
+                ShownCell::with_html(format!("{token} {percent}"), html)
+            };
+            let cells = row.visible.iter().zip(&row.tokens).map(cell);
+            shown.push(std::iter::once(row.point.into()).chain(cells));
         }
-        html.push_str("</table>");
-        html
+        shown
     }
 }
 
@@ -142,7 +145,9 @@ mod tests {
         let lens = model.lens("the king", 3).unwrap();
         assert_eq!(lens.rows.len(), 3);
         assert!(lens.rows.iter().all(|row| row.tokens.is_sorted_by(|a, b| a.1 >= b.1)));
-        assert!(lens.to_string().contains("1.resid_post") && lens.html().contains("<code>"));
+        assert!(
+            lens.to_string().contains("1.resid_post") && lens.shown().html().contains("<code>")
+        );
         assert!(model.lens("the", 0).is_err());
     }
 
@@ -160,7 +165,11 @@ mod tests {
         assert_eq!(shown, ["<eos>", "[UNK]", "[id 4]", "[id 5]", "a", "b"]);
         let sum: f64 = lens.rows[1].tokens.iter().map(|(_, probability)| probability).sum();
         assert!((sum - 1.0).abs() < 1e-9);
-        assert!(lens.html().contains("<code>&lt;eos&gt;</code>"), "{}", lens.html());
+        assert!(
+            lens.shown().html().contains("<code>&lt;eos&gt;</code>"),
+            "{}",
+            lens.shown().html()
+        );
         assert!(lens.to_string().contains("       <eos> "), "{lens}");
         assert!(model.lens("a", 7).unwrap_err().to_string().contains("between 1 and 6"));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 
 use super::scalar;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::model::{Decoder, HookPoint, Hooks};
 use crate::progress::{OnStop, Progress, StopShield};
 use crate::{Error, Result};
@@ -145,12 +145,9 @@ impl Patching {
         }
         Ok(((&self.values - self.corrupted)? / way)?)
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Patching);
 
 impl fmt::Display for Patching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
