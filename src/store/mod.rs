@@ -6,6 +6,7 @@
 
 mod archive;
 mod blob;
+mod document;
 mod fields;
 mod npz;
 pub(crate) mod pickle;
@@ -16,13 +17,16 @@ mod tensors;
 #[cfg(test)]
 pub(crate) mod tests;
 mod torch;
+mod values;
 
 pub(crate) use blob::Blob;
-pub(crate) use fields::{Fields, UnknownFields, is_off, unknown_fields};
+pub(crate) use document::{Document, UnknownFields, is_off};
+pub(crate) use fields::unknown_fields;
 pub(crate) use npz::read as read_npz;
 pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
+pub(crate) use values::{MustBe, Off, Size};
 
 use std::collections::HashMap;
 use std::fs;
