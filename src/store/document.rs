@@ -7,6 +7,7 @@
 //! In a type, `Option` means that a field may be left out or null. Fields of other names are
 //! `serde` aliases where a file has only one of them, and fields of their own where it may have both.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -128,6 +129,24 @@ impl Document {
              goes on without them)"
         );
         Err(Error::format(&self.path, expected, format!("also {}", found.join(", "))))
+    }
+
+    /// The value of a field that has two names, under which it must not have two values.
+    ///
+    /// # Errors
+    /// Two values.
+    pub(crate) fn agreed<T: PartialEq + fmt::Debug>(
+        &self,
+        (name, value): (&str, Option<T>),
+        (other_name, other): (&str, Option<T>),
+    ) -> Result<Option<T>> {
+        match (value, other) {
+            (Some(value), Some(other)) if value != other => {
+                let expected = format!("the same in `{name}` and `{other_name}`");
+                Err(Error::format(&self.path, expected, format!("{value:?} and {other:?}")))
+            }
+            (value, other) => Ok(value.or(other)),
+        }
     }
 
     /// The error for a field that is not there.

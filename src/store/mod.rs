@@ -7,7 +7,6 @@
 mod archive;
 mod blob;
 mod document;
-mod fields;
 mod npz;
 pub(crate) mod pickle;
 mod raw;
@@ -21,12 +20,11 @@ mod values;
 
 pub(crate) use blob::Blob;
 pub(crate) use document::{Document, UnknownFields, is_off};
-pub(crate) use fields::unknown_fields;
 pub(crate) use npz::read as read_npz;
 pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
-pub(crate) use values::{MustBe, Off, Size};
+pub(crate) use values::{MustBe, Off, Size, nullable};
 
 use std::collections::HashMap;
 use std::fs;

@@ -71,3 +71,10 @@ impl<'de, const TRUTH: bool> Deserialize<'de> for MustBe<TRUTH> {
         }
     }
 }
+
+/// What is `None` where the field is left out and `Some(None)` where it is null.
+pub(crate) fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}

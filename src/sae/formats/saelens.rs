@@ -44,8 +44,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
     let fields: SaeLensConfig = document.read()?;
     let record = SaeLensRecord::read(&mut document)?;
-    let hook = first(
-        &document,
+    let hook = document.agreed(
         ("hook_name", record.hook_name.clone()),
         ("hook_point", record.hook_point.clone()),
     )?;
@@ -152,27 +151,12 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     Ok(draft.ignoring(ignored))
 }
 
-/// The value of a field that has two names, under which it must not have two values.
-fn first<T: PartialEq + std::fmt::Debug>(
-    document: &Document,
-    (name, value): (&str, Option<T>),
-    (other_name, other): (&str, Option<T>),
-) -> Result<Option<T>> {
-    match (value, other) {
-        (Some(value), Some(other)) if value != other => {
-            let expected = format!("the same in `{name}` and `{other_name}`");
-            Err(Error::format(document.path(), expected, format!("{value:?} and {other:?}")))
-        }
-        (value, other) => Ok(value.or(other)),
-    }
-}
-
 fn said(document: &Document, fields: SaeLensConfig) -> Result<Said> {
     let Size(d_in) = fields.d_in;
     let expanded = fields.expansion_factor.as_ref().and_then(Value::as_u64);
     let d_sae = match (fields.d_sae, expanded) {
         (Some(Size(d_sae)), _) => d_sae,
-        (None, Some(factor)) => d_in * factor as usize,
+        (None, Some(factor)) => d_in.saturating_mul(factor as usize),
         (None, None) => return Err(document.missing("d_sae", "a size")),
     };
     let dtype = document.get("dtype").filter(|dtype| !dtype.is_null());
@@ -190,8 +174,7 @@ fn said(document: &Document, fields: SaeLensConfig) -> Result<Said> {
             NamedNormalization::ExpectedAverageOnlyIn => unscaled(&mut notes),
         },
     };
-    let function = first(
-        document,
+    let function = document.agreed(
         ("activation_fn", fields.activation_fn),
         ("activation_fn_str", fields.activation_fn_str),
     )?;
@@ -202,8 +185,7 @@ fn said(document: &Document, fields: SaeLensConfig) -> Result<Said> {
         (Some(kind), _) => kind,
     };
     let inner = fields.activation_fn_kwargs.and_then(|arguments| arguments.k);
-    let k = first(
-        document,
+    let k = document.agreed(
         ("k", fields.k.map(usize::from)),
         ("activation_fn_kwargs.k", inner.map(usize::from)),
     )?;
