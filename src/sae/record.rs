@@ -8,8 +8,6 @@ use serde_json::{Map, Value};
 
 use crate::model::Decoder;
 use crate::provenance::Source;
-use crate::store::Fields;
-use crate::{Error, Result};
 
 /// TransformerLens's name for taking the mean off what writes to the residual stream.
 pub(super) const CENTRED: &str = "center_writing_weights";
@@ -69,69 +67,6 @@ pub enum ExcludedTokens {
 }
 
 impl TrainingRecord {
-    /// Takes the fields that SAELens writes, at the top of its configuration before version 6 and
-    /// within `metadata` since.
-    ///
-    /// # Errors
-    /// Values of another kind.
-    pub(super) fn take(fields: &mut Fields, mut metadata: Option<&mut Fields>) -> Result<Self> {
-        let path = fields.path().to_owned();
-        let keeps_dtype = metadata.as_ref().is_some_and(|own| own.has("training_dtype"));
-        let mut any = |name: &str| -> Option<Value> {
-            let top = fields.any(name);
-            top.or_else(|| metadata.as_mut().and_then(|metadata| metadata.any(name)))
-        };
-        let wrong = |name: &str, expected: &str, found: &Value| {
-            Error::format(&path, format!("{expected} in `{name}`"), found.to_string())
-        };
-        let mut record = Self::default();
-        if let Some(value) = any("prepend_bos") {
-            let flag = value.as_bool();
-            record.prepend_bos =
-                Some(flag.ok_or_else(|| wrong("prepend_bos", "true or false", &value))?);
-        }
-        // -1 means that the data set decides.
-        record.context_size = any("context_size")
-            .and_then(|value| value.as_u64())
-            .and_then(|size| usize::try_from(size).ok());
-        if let Some(value) = any("seqpos_slice") {
-            let slice = PositionSlice::parse(&value);
-            let slice =
-                slice.ok_or_else(|| wrong("seqpos_slice", "up to three numbers", &value))?;
-            record.positions = Some(slice).filter(|slice| *slice != PositionSlice::default());
-        }
-        for name in ["hook_head_index", "hook_point_head_index"] {
-            if let Some(value) = any(name) {
-                let head = value.as_u64().and_then(|head| usize::try_from(head).ok());
-                record.head =
-                    Some(head.ok_or_else(|| wrong(name, "the number of a head", &value))?);
-            }
-        }
-        record.excluded_tokens = match any("exclude_special_tokens") {
-            None | Some(Value::Bool(false)) => None,
-            Some(Value::Bool(true)) => Some(ExcludedTokens::Special),
-            Some(value) => {
-                let ids: Option<Vec<u32>> = serde_json::from_value(value.clone()).ok();
-                let expected = "true, false or a list of token ids";
-                let ids = ids.ok_or_else(|| wrong("exclude_special_tokens", expected, &value))?;
-                Some(ExcludedTokens::Ids(ids)).filter(|ids| *ids != ExcludedTokens::Ids(Vec::new()))
-            }
-        };
-        let text = |value: Value| value.as_str().map(ToOwned::to_owned);
-        record.dataset = any("dataset_path").and_then(text).filter(|name| !name.is_empty());
-        let dtype = any("dtype").and_then(text);
-        // Sae::save writes f32 whatever the training was in.
-        record.dtype = match keeps_dtype {
-            true => any("training_dtype").and_then(text),
-            false => dtype,
-        };
-        if let Some(Value::Object(options)) = any("model_from_pretrained_kwargs") {
-            let options = options.into_iter().map(|(name, value)| (name, value.to_string()));
-            record.model_options = options.collect();
-        }
-        Ok(record)
-    }
-
     /// What is true of a fit on windows of `length` tokens from anywhere in a text.
     pub(super) fn of_fit(model: &Decoder, length: usize, skipped: &[u32]) -> Self {
         let dtype = match model.dtype() {
@@ -226,23 +161,6 @@ pub(super) fn model_name(model: &Decoder) -> Option<String> {
             Some(path.file_name()?.to_string_lossy().into_owned())
         }
         Source::Embedded { .. } => Some(model.repository()?.name().to_owned()),
-    }
-}
-
-impl PositionSlice {
-    /// A list of up to three numbers or nulls; one alone is the end, as in Python.
-    fn parse(value: &Value) -> Option<Self> {
-        let parts = value.as_array()?.iter().map(|part| match part {
-            Value::Null => Some(None),
-            number => number.as_i64().map(Some),
-        });
-        match *parts.collect::<Option<Vec<_>>>()? {
-            [] => Some(Self::default()),
-            [stop] => Some(Self { stop, ..Self::default() }),
-            [start, stop] => Some(Self { start, stop, step: None }),
-            [start, stop, step] => Some(Self { start, stop, step }),
-            _ => None,
-        }
     }
 }
 

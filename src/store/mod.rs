@@ -6,7 +6,7 @@
 
 mod archive;
 mod blob;
-mod fields;
+mod document;
 mod npz;
 pub(crate) mod pickle;
 mod raw;
@@ -16,13 +16,15 @@ mod tensors;
 #[cfg(test)]
 pub(crate) mod tests;
 mod torch;
+mod values;
 
 pub(crate) use blob::Blob;
-pub(crate) use fields::{Fields, UnknownFields, is_off, unknown_fields};
+pub(crate) use document::{Document, UnknownFields, is_off};
 pub(crate) use npz::read as read_npz;
 pub(crate) use sniff::{Format, LOOKED_AT, mistaken, parse_json};
 pub(crate) use tensors::{Tensors, named_dtype};
 pub(crate) use torch::{Loaded, read as read_torch};
+pub(crate) use values::{MustBe, Off, Size, nullable};
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,12 +1,38 @@
 //! The published bilinear transformers, whose `config.json` has fields of its own.
 
 use candle_core::DType;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Fields, Weights, var};
+use super::{Weights, var};
 use crate::model::parameters::{Parameters, Part};
 use crate::model::{Activation, Config, Mlp, Norm};
+use crate::store::{Document, Size};
 use crate::{Error, Result};
+
+/// `config.json` of a bilinear transformer.
+#[derive(Debug, Deserialize)]
+struct BilinearConfig {
+    /// Number of layers.
+    n_layer: Size,
+    /// Heads per layer.
+    n_head: Size,
+    /// Tokens of the longest sequence.
+    n_ctx: Size,
+    /// Width of the residual stream.
+    d_model: Size,
+    /// Width of the MLPs' hidden layer.
+    d_hidden: Size,
+    /// Whether the MLPs multiply two maps of their input.
+    bilinear: bool,
+    /// The activation of the MLPs' first map, or null.
+    #[serde(deserialize_with = "Option::deserialize")]
+    gate: Option<String>,
+    /// Whether the MLPs have biases.
+    bias: bool,
+    /// Whether there are norms.
+    normalization: bool,
+}
 
 const ACTIVATIONS: [(&str, Activation); 3] =
     [("relu", Activation::Relu), ("silu", Activation::Silu), ("gelu", Activation::Gelu)];
@@ -17,27 +43,27 @@ pub(super) fn vocab(weights: &Weights) -> usize {
     embed.and_then(|shape| shape.first()).copied().unwrap_or_default()
 }
 
-pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let (layers, heads) = (fields.size("n_layer")?, fields.size("n_head")?);
-    let (d_model, d_hidden) = (fields.size("d_model")?, fields.size("d_hidden")?);
-    let context = fields.size("n_ctx")?;
-    let activation = match fields.need("gate", "null or an activation")? {
-        Value::Null => None,
-        name => {
-            let found = ACTIVATIONS.iter().find(|(own, _)| name.as_str() == Some(own));
+pub(super) fn config(document: &mut Document) -> Result<Config> {
+    let config: BilinearConfig = document.read()?;
+    let activation = match config.gate {
+        None => None,
+        Some(name) => {
+            let found = ACTIVATIONS.iter().find(|(own, _)| *own == name);
             let (_, activation) = found.ok_or_else(|| {
-                let expected = "null, \"relu\", \"silu\" or \"gelu\" in `gate`";
-                fields.unusable(expected, &name.to_string())
+                document.wrong("gate", "null, \"relu\", \"silu\" or \"gelu\"", name)
             })?;
             Some(*activation)
         }
     };
-    let mlp =
-        if fields.flag("bilinear")? { Mlp::Gated(activation) } else { Mlp::Plain(activation) };
-    let mlp_bias = fields.flag("bias")?;
-    let usual = Config::bilinear(layers, heads, d_model, d_hidden);
-    let norm = if fields.flag("normalization")? { usual.norm } else { Norm::None };
-    Ok(Config { context, mlp, mlp_bias, norm, ..usual })
+    let mlp = if config.bilinear { Mlp::Gated(activation) } else { Mlp::Plain(activation) };
+    let usual = Config::bilinear(
+        config.n_layer.into(),
+        config.n_head.into(),
+        config.d_model.into(),
+        config.d_hidden.into(),
+    );
+    let norm = if config.normalization { usual.norm } else { Norm::None };
+    Ok(Config { context: config.n_ctx.into(), mlp, mlp_bias: config.bias, norm, ..usual })
 }
 
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {

@@ -1,60 +1,79 @@
 //! Gemma 2.
 
-use super::llama::{self, grouping, whole_rotary};
-use super::{Fields, Weights};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Weights;
+use super::llama::{self, HiddenAct, LlamaConfig};
+use super::shared::{HiddenActivation, context, windows};
 use crate::Result;
 use crate::model::parameters::Parameters;
 use crate::model::{Config, Mlp, Norm, Position};
+use crate::store::{Document, Size, nullable};
 
-pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let (layers, heads) = (fields.size("num_hidden_layers")?, fields.size("num_attention_heads")?);
-    let (d_model, d_hidden) = (fields.size("hidden_size")?, fields.size("intermediate_size")?);
-    if fields.peek("head_dim").is_none_or(serde_json::Value::is_null) {
-        return Err(fields.unusable("the field `head_dim`, a size", "no such field"));
+/// What Gemma 2 has in `config.json` besides [`LlamaConfig`].
+#[derive(Debug, Deserialize)]
+struct Gemma2Config {
+    /// Whether the attention's maps have biases. False if left out.
+    attention_bias: Option<bool>,
+    /// The number over whose root scores are divided: 256 if left out.
+    query_pre_attn_scalar: Option<f64>,
+    /// c of c·tanh(score / c): 50 if left out, none if null.
+    #[serde(default, deserialize_with = "nullable")]
+    attn_logit_softcapping: Option<Option<f64>>,
+    /// c of c·tanh(logit / c): 30 if left out, none if null.
+    #[serde(default, deserialize_with = "nullable")]
+    final_logit_softcapping: Option<Option<f64>>,
+    /// Positions that attention sees in every second layer: 4096 if left out, all if null.
+    #[serde(default, deserialize_with = "nullable")]
+    sliding_window: Option<Option<Size>>,
+    /// The same once more, in the first files.
+    sliding_window_size: Option<Size>,
+    /// The MLPs' activation: `gelu_pytorch_tanh` if left out.
+    hidden_activation: Option<HiddenActivation>,
+    /// It counts only where `hidden_activation` is left out; early files have another one in it.
+    hidden_act: Option<Value>,
+}
+
+pub(super) fn config(document: &mut Document) -> Result<Config> {
+    let config: LlamaConfig = document.read()?;
+    let gemma: Gemma2Config = document.read()?;
+    if config.head_dim.is_none() {
+        return Err(document.missing("head_dim", "a size"));
     }
-    let (kv_heads, d_head) = grouping(fields, heads, d_model)?;
-    let width = d_head.unwrap_or(d_model / heads.max(1));
-    let bias = fields.flag_or("attention_bias", false)?;
-    let window = match fields.peek("sliding_window") {
-        None => Some(4096),
-        Some(_) => fields.optional_size("sliding_window")?,
-    };
-    // The first files name it twice.
-    let same = fields.optional_size("sliding_window_size")?;
-    if same.is_some() && same != window {
-        let expected = "the same in `sliding_window` and `sliding_window_size`";
-        return Err(fields.unusable(expected, &format!("{window:?} and {same:?}")));
-    }
-    // Early files have `hidden_act` too, which counts for nothing beside `hidden_activation`.
-    let activation = match fields.peek("hidden_activation").is_some_and(|name| !name.is_null()) {
-        true => {
-            fields.take("hidden_act");
-            fields.activation("hidden_activation", "gelu_pytorch_tanh")?
-        }
-        false => {
-            fields.take("hidden_activation");
-            fields.activation("hidden_act", "gelu_pytorch_tanh")?
+    let (Size(layers), Size(heads)) = (config.num_hidden_layers, config.num_attention_heads);
+    let (Size(d_model), Size(d_hidden)) = (config.hidden_size, config.intermediate_size);
+    let (kv_heads, d_head) = config.grouping();
+    let bias = gemma.attention_bias.unwrap_or(false);
+    let window = gemma.sliding_window.map_or(Some(4096), |window| window.map(usize::from));
+    let window = match gemma.sliding_window_size.map(usize::from) {
+        None => window,
+        Some(same) if Some(same) == window => window,
+        Some(other) => {
+            let expected = format!("the same as in `sliding_window`, {window:?},");
+            return Err(document.wrong("sliding_window_size", &expected, other));
         }
     };
-    let cap = |fields: &mut Fields<'_>, name: &str, default: f64| match fields.peek(name) {
-        None => Ok(Some(default)),
-        Some(_) => fields.optional_number(name),
+    let activation = match (gemma.hidden_activation, gemma.hidden_act) {
+        (None, Some(_)) => document.read::<HiddenAct>()?.hidden_act,
+        (activation, _) => activation,
     };
+    let activation = activation.unwrap_or(HiddenActivation::GeluTanh);
     Ok(Config {
         kv_heads,
         d_head,
-        context: fields.context("max_position_embeddings", 8192)?,
-        vocab: fields.size("vocab_size")?,
-        norm: Norm::RmsOnePlusGain { eps: fields.number_or("rms_norm_eps", 1e-6)? },
-        position: Position::Rotary(whole_rotary(fields, width)?),
+        context: context(document, config.max_position_embeddings, 8192)?,
+        vocab: config.vocab_size.into(),
+        norm: Norm::RmsOnePlusGain { eps: config.rms_norm_eps.unwrap_or(1e-6) },
+        position: Position::Rotary(config.whole_rotary(document)?),
         qkv_bias: bias,
         attention_bias: bias,
-        score_scale: Some(fields.number_or("query_pre_attn_scalar", 256.)?.powf(-0.5)),
-        score_cap: cap(fields, "attn_logit_softcapping", 50.)?,
-        windows: fields.windows(layers, window, |layer| layer % 2 == 0)?,
-        mlp: Mlp::Gated(Some(activation)),
-        logit_cap: cap(fields, "final_logit_softcapping", 30.)?,
-        tied: fields.flag_or("tie_word_embeddings", true)?,
+        score_scale: Some(gemma.query_pre_attn_scalar.unwrap_or(256.).powf(-0.5)),
+        score_cap: gemma.attn_logit_softcapping.unwrap_or(Some(50.)),
+        windows: windows(document, layers, window, |layer| layer % 2 == 0)?,
+        mlp: Mlp::Gated(Some(activation.into())),
+        logit_cap: gemma.final_logit_softcapping.unwrap_or(Some(30.)),
+        tied: config.tie_word_embeddings.unwrap_or(true),
         ..Config::gemma2(layers, heads, d_model, d_hidden)
     })
 }

@@ -1,26 +1,65 @@
 //! GPT-2.
 
-use super::{Fields, Weights, check_tied, var};
+use serde::Deserialize;
+
+use super::shared::{HiddenActivation, context};
+use super::{Weights, check_tied, var};
 use crate::Result;
 use crate::model::parameters::{Parameters, Part, Place};
 use crate::model::{Config, Mlp, Norm};
+use crate::store::{Document, Size};
 
-pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    // transformers reads the sizes under either name.
-    let layers = fields.size_of(["n_layer", "num_hidden_layers"])?;
-    let heads = fields.size_of(["n_head", "num_attention_heads"])?;
-    let d_model = fields.size_of(["n_embd", "hidden_size"])?;
-    let d_hidden = fields.size_or("n_inner", 4 * d_model)?;
-    let context = fields.context("n_positions", 1024)?;
-    let scaled = fields.flag_or("scale_attn_weights", true)?;
+/// `config.json` of GPT-2. transformers reads the sizes under either of two names.
+#[derive(Debug, Deserialize)]
+struct Gpt2Config {
+    /// Number of layers.
+    n_layer: Option<Size>,
+    num_hidden_layers: Option<Size>,
+    /// Heads per layer.
+    n_head: Option<Size>,
+    num_attention_heads: Option<Size>,
+    /// Width of the residual stream.
+    n_embd: Option<Size>,
+    hidden_size: Option<Size>,
+    /// Width of the MLPs' hidden layer: four times that of the stream if left out.
+    n_inner: Option<Size>,
+    /// Number of learned positions: 1024 if left out.
+    n_positions: Option<Size>,
+    /// Number of tokens.
+    vocab_size: Size,
+    /// What is added to the variance in norms: 1e-5 if left out.
+    layer_norm_epsilon: Option<f64>,
+    /// The MLPs' activation: `gelu_new` if left out.
+    activation_function: Option<HiddenActivation>,
+    /// Whether scores are divided by the root of a head's width. True if left out.
+    scale_attn_weights: Option<bool>,
+    /// Whether scores of layer l are divided by l + 1. False if left out.
+    scale_attn_by_inverse_layer_idx: Option<bool>,
+    /// Whether the unembedding is the embedding. True if left out.
+    tie_word_embeddings: Option<bool>,
+}
+
+pub(super) fn config(document: &mut Document) -> Result<Config> {
+    let config: Gpt2Config = document.read()?;
+    let size = |name: &str, value: Option<Size>, other: (&str, Option<Size>)| {
+        let (name, value) = (name, value.map(usize::from));
+        let size = document.agreed((name, value), (other.0, other.1.map(usize::from)))?;
+        size.ok_or_else(|| document.missing(name, "a size"))
+    };
+    let layers = size("n_layer", config.n_layer, ("num_hidden_layers", config.num_hidden_layers))?;
+    let heads = size("n_head", config.n_head, ("num_attention_heads", config.num_attention_heads))?;
+    let d_model = size("n_embd", config.n_embd, ("hidden_size", config.hidden_size))?;
+    let d_hidden = config.n_inner.map_or(4 * d_model, usize::from);
+    let activation = config.activation_function.unwrap_or(HiddenActivation::GeluTanh);
+    let scaled = config.scale_attn_weights.unwrap_or(true);
     Ok(Config {
-        context,
-        vocab: fields.size("vocab_size")?,
-        norm: Norm::LayerNorm { eps: fields.number_or("layer_norm_epsilon", 1e-5)? },
+        context: context(document, config.n_positions, 1024)?,
+        vocab: config.vocab_size.into(),
+        norm: Norm::LayerNorm { eps: config.layer_norm_epsilon.unwrap_or(1e-5) },
         score_scale: (!scaled).then_some(1.),
-        inverse_layer_scale: fields.flag_or("scale_attn_by_inverse_layer_idx", false)?,
-        mlp: Mlp::Plain(Some(fields.activation("activation_function", "gelu_new")?)),
-        tied: fields.flag_or("tie_word_embeddings", true)?,
+        inverse_layer_scale: config.scale_attn_by_inverse_layer_idx.unwrap_or(false),
+        mlp: Mlp::Plain(Some(activation.into())),
+        tied: config.tie_word_embeddings.unwrap_or(true),
         ..Config::gpt2(layers, heads, d_model, d_hidden)
     })
 }

@@ -1,31 +1,64 @@
 //! GPT-NeoX and Pythia.
 
 use candle_core::Tensor;
+use serde::Deserialize;
 
-use super::{Fields, Weights, check_tied, var};
+use super::rotary::rotary;
+use super::shared::{HiddenActivation, context};
+use super::{Weights, check_tied, var};
 use crate::Result;
 use crate::model::parameters::{Parameters, Part, Place};
 use crate::model::{Config, Mlp, Norm, Position};
+use crate::store::{Document, Size};
 
-pub(super) fn config(fields: &mut Fields<'_>) -> Result<Config> {
-    let (layers, heads) = (fields.size("num_hidden_layers")?, fields.size("num_attention_heads")?);
-    let (d_model, d_hidden) = (fields.size("hidden_size")?, fields.size("intermediate_size")?);
-    let bias = fields.flag_or("attention_bias", true)?;
+/// `config.json` of GPT-NeoX.
+#[derive(Debug, Deserialize)]
+struct GptNeoxConfig {
+    /// Number of layers.
+    num_hidden_layers: Size,
+    /// Heads per layer.
+    num_attention_heads: Size,
+    /// Width of the residual stream.
+    hidden_size: Size,
+    /// Width of the MLPs' hidden layer.
+    intermediate_size: Size,
+    /// Tokens of the longest sequence: 2048 if left out.
+    max_position_embeddings: Option<Size>,
+    /// Number of tokens.
+    vocab_size: Size,
+    /// What is added to the variance in norms: 1e-5 if left out.
+    layer_norm_eps: Option<f64>,
+    /// Whether the attention's maps have biases. True if left out.
+    attention_bias: Option<bool>,
+    /// The base of the rotary embedding's frequencies, θ, before transformers 5.
+    rotary_emb_base: Option<f64>,
+    /// The share of a head's entries that turn, before transformers 5: a quarter if left out.
+    rotary_pct: Option<f64>,
+    /// Whether attention and MLP read the same stream. True if left out.
+    use_parallel_residual: Option<bool>,
+    /// The MLPs' activation: `gelu` if left out.
+    hidden_act: Option<HiddenActivation>,
+    /// Whether the unembedding is the embedding. False if left out.
+    tie_word_embeddings: Option<bool>,
+}
+
+pub(super) fn config(document: &mut Document) -> Result<Config> {
+    let config: GptNeoxConfig = document.read()?;
+    let (Size(layers), Size(heads)) = (config.num_hidden_layers, config.num_attention_heads);
+    let (Size(d_model), Size(d_hidden)) = (config.hidden_size, config.intermediate_size);
+    let bias = config.attention_bias.unwrap_or(true);
     let d_head = d_model / heads.max(1);
+    let names = [config.rotary_emb_base, config.rotary_pct];
     Ok(Config {
-        context: fields.context("max_position_embeddings", 2048)?,
-        vocab: fields.size("vocab_size")?,
-        norm: Norm::LayerNorm { eps: fields.number_or("layer_norm_eps", 1e-5)? },
-        position: Position::Rotary(fields.rotary(
-            d_head,
-            ["rotary_emb_base", "rotary_pct"],
-            0.25,
-        )?),
+        context: context(document, config.max_position_embeddings, 2048)?,
+        vocab: config.vocab_size.into(),
+        norm: Norm::LayerNorm { eps: config.layer_norm_eps.unwrap_or(1e-5) },
+        position: Position::Rotary(rotary(document, d_head, names, 0.25)?),
         qkv_bias: bias,
         attention_bias: bias,
-        parallel: fields.flag_or("use_parallel_residual", true)?,
-        mlp: Mlp::Plain(Some(fields.activation("hidden_act", "gelu")?)),
-        tied: fields.flag_or("tie_word_embeddings", false)?,
+        parallel: config.use_parallel_residual.unwrap_or(true),
+        mlp: Mlp::Plain(Some(config.hidden_act.unwrap_or(HiddenActivation::Gelu).into())),
+        tied: config.tie_word_embeddings.unwrap_or(false),
         ..Config::gpt_neox(layers, heads, d_model, d_hidden)
     })
 }

@@ -1,12 +1,16 @@
 //! Llama, and what is built like it: SmolLM2, Mistral, Qwen-2.
 
 use candle_core::Tensor;
+use serde::Deserialize;
 
-use super::{Fields, Weights, check_tied, var};
-use crate::Result;
+use super::rotary::rotary;
+use super::shared::{HiddenActivation, context, windows};
+use super::{Weights, check_tied, var};
 use crate::model::origin::ModelOrigin;
 use crate::model::parameters::{Parameters, Part, Place};
-use crate::model::{Config, Decoder, Mlp, Norm, Position};
+use crate::model::{Config, Decoder, Mlp, Norm, Position, Rotary};
+use crate::store::{Document, Size, nullable};
+use crate::{Error, Result};
 
 /// A member of the family: they differ in what `config.json` leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,70 +20,135 @@ pub(super) enum Kind {
     Qwen2,
 }
 
-pub(super) fn config(fields: &mut Fields<'_>, kind: Kind) -> Result<Config> {
-    let (layers, heads) = (fields.size("num_hidden_layers")?, fields.size("num_attention_heads")?);
-    let (d_model, d_hidden) = (fields.size("hidden_size")?, fields.size("intermediate_size")?);
-    let (kv_heads, d_head) = grouping(fields, heads, d_model)?;
+/// What all members have in `config.json`, and Gemma 2 too.
+#[derive(Debug, Deserialize)]
+pub(super) struct LlamaConfig {
+    /// Number of layers.
+    pub(super) num_hidden_layers: Size,
+    /// Heads per layer.
+    pub(super) num_attention_heads: Size,
+    /// Heads of keys and values: as many as of queries if left out.
+    pub(super) num_key_value_heads: Option<Size>,
+    /// Width of a head: that of the stream over the number of heads if left out.
+    pub(super) head_dim: Option<Size>,
+    /// Width of the residual stream.
+    pub(super) hidden_size: Size,
+    /// Width of the MLPs' hidden layer.
+    pub(super) intermediate_size: Size,
+    /// Number of tokens.
+    pub(super) vocab_size: Size,
+    /// Tokens of the longest sequence.
+    pub(super) max_position_embeddings: Option<Size>,
+    /// What is added to the mean square in norms: 1e-6 if left out.
+    pub(super) rms_norm_eps: Option<f64>,
+    /// Whether the unembedding is the embedding.
+    pub(super) tie_word_embeddings: Option<bool>,
+}
+
+/// The MLPs' activation, but for Gemma 2.
+#[derive(Debug, Deserialize)]
+pub(super) struct HiddenAct {
+    /// `silu` if left out.
+    pub(super) hidden_act: Option<HiddenActivation>,
+}
+
+/// Of Llama alone.
+#[derive(Debug, Default, Deserialize)]
+struct LlamaBiases {
+    /// Whether the attention's maps have biases. False if left out.
+    attention_bias: Option<bool>,
+    /// Whether the MLPs' maps have biases. False if left out.
+    mlp_bias: Option<bool>,
+}
+
+/// Of Mistral alone.
+#[derive(Debug, Deserialize)]
+struct MistralWindow {
+    /// Positions that attention sees: 4096 if left out, all if null.
+    #[serde(default, deserialize_with = "nullable")]
+    sliding_window: Option<Option<Size>>,
+}
+
+/// Of Qwen-2 alone.
+#[derive(Debug, Deserialize)]
+struct Qwen2Window {
+    /// Whether there is a window. False if left out.
+    use_sliding_window: Option<bool>,
+    /// Positions that attention sees in layers with a window.
+    sliding_window: Option<Size>,
+    /// The first layer with a window: 28 if left out.
+    max_window_layers: Option<Size>,
+}
+
+pub(super) fn config(document: &mut Document, kind: Kind) -> Result<Config> {
+    let config: LlamaConfig = document.read()?;
+    let HiddenAct { hidden_act } = document.read()?;
+    let (Size(layers), Size(heads)) = (config.num_hidden_layers, config.num_attention_heads);
+    let (Size(d_model), Size(d_hidden)) = (config.hidden_size, config.intermediate_size);
+    let (kv_heads, d_head) = config.grouping();
     let windows = match kind {
-        Kind::Llama => fields.windows(layers, None, |_| false)?,
+        Kind::Llama => windows(document, layers, None, |_| false)?,
         Kind::Mistral => {
-            let left_out = fields.peek("sliding_window").is_none().then_some(4096);
-            let window = fields.optional_size("sliding_window")?.or(left_out);
-            fields.windows(layers, window, |_| true)?
+            let MistralWindow { sliding_window } = document.read()?;
+            let window = sliding_window.map_or(Some(4096), |window| window.map(usize::from));
+            windows(document, layers, window, |_| true)?
         }
         Kind::Qwen2 => {
-            let slides = fields.flag_or("use_sliding_window", false)?;
-            let window = fields.optional_size("sliding_window")?.filter(|_| slides);
-            let first = fields.size_or("max_window_layers", 28)?;
-            fields.windows(layers, window, |layer| layer >= first)?
+            let fields: Qwen2Window = document.read()?;
+            let slides = fields.use_sliding_window.unwrap_or(false);
+            let window = fields.sliding_window.map(usize::from).filter(|_| slides);
+            let first = fields.max_window_layers.map_or(28, usize::from);
+            windows(document, layers, window, |layer| layer >= first)?
         }
     };
-    let bias = match kind {
-        Kind::Llama => fields.flag_or("attention_bias", false)?,
-        Kind::Mistral | Kind::Qwen2 => false,
+    let biases = match kind {
+        Kind::Llama => document.read()?,
+        Kind::Mistral | Kind::Qwen2 => LlamaBiases::default(),
     };
-    let context = match kind {
+    let bias = biases.attention_bias.unwrap_or(false);
+    let default_context = match kind {
         Kind::Llama => 2048,
         Kind::Mistral => 131_072,
         Kind::Qwen2 => 32_768,
     };
-    let width = d_head.unwrap_or(d_model / heads.max(1));
     Ok(Config {
         kv_heads,
         d_head,
-        context: fields.context("max_position_embeddings", context)?,
-        vocab: fields.size("vocab_size")?,
-        norm: Norm::RmsGain { eps: fields.number_or("rms_norm_eps", 1e-6)? },
-        position: Position::Rotary(whole_rotary(fields, width)?),
+        context: context(document, config.max_position_embeddings, default_context)?,
+        vocab: config.vocab_size.into(),
+        norm: Norm::RmsGain { eps: config.rms_norm_eps.unwrap_or(1e-6) },
+        position: Position::Rotary(config.whole_rotary(document)?),
         qkv_bias: bias || kind == Kind::Qwen2,
         attention_bias: bias,
         windows,
-        mlp: Mlp::Gated(Some(fields.activation("hidden_act", "silu")?)),
-        mlp_bias: kind == Kind::Llama && fields.flag_or("mlp_bias", false)?,
-        tied: fields.flag_or("tie_word_embeddings", false)?,
+        mlp: Mlp::Gated(Some(hidden_act.unwrap_or(HiddenActivation::Silu).into())),
+        mlp_bias: biases.mlp_bias.unwrap_or(false),
+        tied: config.tie_word_embeddings.unwrap_or(false),
         ..Config::llama(layers, heads, d_model, d_hidden)
     })
 }
 
-/// Heads with keys of their own and the width of a head, where they are not what they usually are.
-pub(super) fn grouping(
-    fields: &mut Fields<'_>,
-    heads: usize,
-    d_model: usize,
-) -> Result<(Option<usize>, Option<usize>)> {
-    let kv_heads = fields.optional_size("num_key_value_heads")?.filter(|own| *own != heads);
-    let d_head = fields.optional_size("head_dim")?;
-    Ok((kv_heads, d_head.filter(|own| Some(*own * heads) != Some(d_model))))
-}
+impl LlamaConfig {
+    /// The number of heads of keys and values and the width of a head, where they are not what they
+    /// usually are.
+    pub(super) fn grouping(&self) -> (Option<usize>, Option<usize>) {
+        let (Size(heads), Size(d_model)) = (self.num_attention_heads, self.hidden_size);
+        let kv_heads = self.num_key_value_heads.map(usize::from).filter(|own| *own != heads);
+        let d_head = self.head_dim.map(usize::from);
+        (kv_heads, d_head.filter(|width| width.checked_mul(heads) != Some(d_model)))
+    }
 
-/// Rotary embedding of whole heads.
-pub(super) fn whole_rotary(fields: &mut Fields<'_>, d_head: usize) -> Result<crate::model::Rotary> {
-    let rotary = fields.rotary(d_head, ["rope_theta", "partial_rotary_factor"], 1.)?;
-    match rotary.dims {
-        None => Ok(rotary),
-        Some(dims) => {
-            let expected = format!("rotary embedding of all {d_head} entries of a head");
-            Err(fields.unusable(&expected, &dims.to_string()))
+    /// Rotary embedding of whole heads.
+    pub(super) fn whole_rotary(&self, document: &mut Document) -> Result<Rotary> {
+        let (Size(heads), Size(d_model)) = (self.num_attention_heads, self.hidden_size);
+        let d_head = self.head_dim.map_or(d_model / heads.max(1), usize::from);
+        let rotary = rotary(document, d_head, [None, None], 1.)?;
+        match rotary.dims {
+            None => Ok(rotary),
+            Some(dims) => {
+                let expected = format!("rotary embedding of all {d_head} entries of a head");
+                Err(Error::format(document.path(), expected, dims.to_string()))
+            }
         }
     }
 }

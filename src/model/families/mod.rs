@@ -2,7 +2,6 @@
 //! weights.
 
 mod bilinear;
-mod fields;
 mod foreign;
 mod gemma2;
 mod gguf_llama;
@@ -10,6 +9,8 @@ mod gpt2;
 mod gpt_neox;
 mod inert;
 pub(super) mod llama;
+mod rotary;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -21,16 +22,19 @@ use super::origin::ModelOrigin;
 use super::parameters::Parameters;
 use super::{Config, Decoder};
 use crate::hub::Repository;
-use crate::store::UnknownFields;
+use crate::store::{Document, UnknownFields};
 use crate::{Error, Result};
 
 pub(super) use bilinear::fields as bilinear_fields;
-use fields::Fields;
 use foreign::{ENCODER_DECODER, kind_of, without_config};
 pub(crate) use gguf_llama::GgufLlama;
+use inert::changes_nothing;
 use weights::Weights;
 
 pub(super) const CONFIG: &str = "config.json";
+
+/// What a user calls to go on without fields that are not known.
+const LOADER: &str = "`DecoderLoader::new().allow_unknown_fields().load(…)`";
 
 /// A layout of checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +57,9 @@ const FAMILIES: [(&str, &str, Family); 6] = [
 ];
 
 impl Family {
-    fn of(fields: &Fields<'_>) -> Result<Self> {
+    fn of(document: &Document) -> Result<Self> {
         // Only the bilinear transformers say whether they are.
-        if fields.peek("bilinear").is_some() {
+        if document.get("bilinear").is_some() {
             return Ok(Self::Bilinear);
         }
         let text =
@@ -67,19 +71,19 @@ impl Family {
                  Decoder::from_llama_tensors)"
             );
             let kind = kind.map_or(String::new(), |kind| format!(": {kind}"));
-            fields.unusable(&expected, &format!("{found}{kind}"))
+            Error::format(document.path(), expected, format!("{found}{kind}"))
         };
-        if fields.peek("is_encoder_decoder") == Some(&Value::Bool(true)) {
-            let name = fields.peek("model_type").and_then(text);
+        if document.get("is_encoder_decoder") == Some(&Value::Bool(true)) {
+            let name = document.get("model_type").and_then(text);
             let name = name.unwrap_or_else(|| "`is_encoder_decoder`: true".to_owned());
             return Err(refused("model_type", &name, Some(ENCODER_DECODER)));
         }
-        if let Some(name) = fields.peek("model_type").and_then(text) {
+        if let Some(name) = document.get("model_type").and_then(text) {
             let found = FAMILIES.iter().find(|(own, ..)| *own == name);
             let family = found.map(|(.., family)| *family);
             return family.ok_or_else(|| refused("model_type", &name, kind_of(&name)));
         }
-        match fields.peek("architectures").and_then(|value| text(value.get(0)?)) {
+        match document.get("architectures").and_then(|value| text(value.get(0)?)) {
             // The published bilinear transformers call themselves so.
             None => Ok(Self::Bilinear),
             Some(name) if name == "Transformer" => Ok(Self::Bilinear),
@@ -88,19 +92,19 @@ impl Family {
                 found.map(|(.., family)| *family).ok_or_else(|| {
                     let names = FAMILIES.map(|(_, name, _)| name).join(", ");
                     let expected = format!("one of {names} in `architectures`");
-                    fields.unusable(&expected, &name)
+                    Error::format(document.path(), expected, name)
                 })
             }
         }
     }
 
-    fn config(self, fields: &mut Fields<'_>) -> Result<Config> {
+    fn config(self, document: &mut Document) -> Result<Config> {
         match self {
-            Self::Bilinear => bilinear::config(fields),
-            Self::Gpt2 => gpt2::config(fields),
-            Self::GptNeox => gpt_neox::config(fields),
-            Self::Llama(kind) => llama::config(fields, kind),
-            Self::Gemma2 => gemma2::config(fields),
+            Self::Bilinear => bilinear::config(document),
+            Self::Gpt2 => gpt2::config(document),
+            Self::GptNeox => gpt_neox::config(document),
+            Self::Llama(kind) => llama::config(document, kind),
+            Self::Gemma2 => gemma2::config(document),
         }
     }
 
@@ -123,14 +127,14 @@ pub(super) fn load(
     unknown: UnknownFields,
 ) -> Result<Decoder> {
     let content = repository.read(CONFIG).map_err(|reason| without_config(repository, reason))?;
-    let mut fields = Fields::read(&content.path, &content.bytes)?;
+    let mut document = Document::parse(&content.path, &content.bytes)?;
     // All that can be told from these few bytes is told before weights are fetched.
-    let family = Family::of(&fields)?;
-    fields.check_precision()?;
-    let tokenizer_name = fields.take("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
-    let mut config = family.config(&mut fields)?;
-    let mut notes = fields.notes();
-    let ignored = fields.finish(family, unknown)?;
+    let family = Family::of(&document)?;
+    shared::check_precision(&mut document)?;
+    let tokenizer_name = document.get("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
+    let mut config = family.config(&mut document)?;
+    let mut notes = shared::notes(&document);
+    let ignored = document.finish(|name| changes_nothing(family, name), unknown, LOADER)?;
     notes.extend(ignored_note(CONFIG, &ignored));
     let mut weights = Weights::open(repository, device, dtype)?;
     if family == Family::Bilinear {

@@ -1,11 +1,15 @@
 //! Autoencoders in single files of `torch.save`.
 
+use serde::Deserialize;
+
 use super::loader::companion;
 use super::place::number_in;
-use super::{Architecture, Draft, Place, Request, SaeWeights, input_first, output_first};
+use super::{
+    Architecture, Draft, Place, Request, SaeWeights, check_size, input_first, output_first,
+};
 use crate::model::HookPoint;
 use crate::store::pickle::Value;
-use crate::store::{Loaded, Tensors};
+use crate::store::{Loaded, Size, Tensors};
 use crate::{Error, Result};
 
 fn open<'a>(place: &'a Place, request: &Request) -> Result<(&'a str, Loaded, Tensors)> {
@@ -77,21 +81,35 @@ pub(super) fn read_qwen(place: &Place, request: &Request) -> Result<Draft> {
     })
 }
 
+/// `{name}_cfg.json` of the autoencoders of attention outputs. Its other fields tell of the training:
+/// nothing in them is used at inference.
+#[derive(Debug, Deserialize)]
+struct AttentionOutConfig {
+    /// Width of the inputs, d.
+    act_size: Option<Size>,
+    /// Number of features, m.
+    dict_size: Option<Size>,
+    /// The place whose activations it reads, as TransformerLens names it.
+    act_name: Option<String>,
+    /// The model, as TransformerLens names it.
+    model_name: Option<String>,
+    /// Tokens per context in training.
+    seq_len: Option<Size>,
+}
+
 /// `{name}.pt` with `W_enc` `[d, m]`, `W_dec` `[m, d]`, and `{name}_cfg.json`.
 pub(super) fn read_attention_out(place: &Place, request: &Request) -> Result<Draft> {
     let (file, _, mut tensors) = open(place, request)?;
     let weights = input_first(&mut tensors)?;
     tensors.finish("only the tensors of an autoencoder")?;
-    let mut fields = place.fields(&companion(file))?;
+    let mut document = place.document(&companion(file))?;
+    let config: AttentionOutConfig = document.read()?;
     let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
-    super::check_size(&mut fields, "act_size", d, "W_enc")?;
-    super::check_size(&mut fields, "dict_size", m, "W_enc")?;
-    let hook = fields.text_if("act_name")?;
-    let model = fields.text_if("model_name")?;
-    let context_size = fields.size_if("seq_len")?;
-    // What is left tells of the training; nothing in it is used at inference.
-    let mut draft = Draft::new(Architecture::standard(), weights).at(hook, None).of_model(model);
-    draft.origin.training.context_size = context_size;
+    check_size(&document, ("act_size", config.act_size), d, "W_enc")?;
+    check_size(&document, ("dict_size", config.dict_size), m, "W_enc")?;
+    let draft = Draft::new(Architecture::standard(), weights).at(config.act_name, None);
+    let mut draft = draft.of_model(config.model_name);
+    draft.origin.training.context_size = config.seq_len.map(usize::from);
     Ok(draft)
 }
 

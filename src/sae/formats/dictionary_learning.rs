@@ -5,16 +5,62 @@
 //! in training, and is refused.
 
 use candle_core::Tensor;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Architecture, Draft, Place, Point, Request, SaeWeights, check_size, checked_k, input_first,
-    output_first,
+    Architecture, Draft, LOADER, Place, Point, Request, SaeWeights, check_size, checked_k,
+    input_first, output_first,
 };
 use crate::model::HookPoint;
 use crate::sae::{Activation, Gate, PositionSlice, TrainingRecord};
-use crate::store::{Fields, Tensors};
+use crate::store::{Document, Size, Tensors};
 use crate::{Error, Result};
+
+/// `config.json` of dictionary_learning.
+#[derive(Debug, Deserialize)]
+struct DictionaryLearningConfig {
+    /// What was trained, and how.
+    trainer: Trainer,
+    /// How the activations were made. Nothing in it changes what an autoencoder computes.
+    buffer: Option<ActivationBuffer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Trainer {
+    /// The Python class of the autoencoder.
+    dict_class: String,
+    /// Width of the inputs, d.
+    activation_dim: Option<Size>,
+    /// Number of features, m.
+    dict_size: Option<Size>,
+    /// The layer of the model.
+    layer: Option<Size>,
+    /// The place in the layer, such as `resid_post_layer_8`.
+    submodule_name: Option<String>,
+    /// The repository of the model.
+    lm_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ActivationBuffer {
+    /// Tokens per context.
+    ctx_len: Option<Size>,
+    /// Whether the first position was left out. False if left out.
+    remove_bos: Option<bool>,
+}
+
+/// `k` of the trainer, of those classes alone that have it.
+#[derive(Debug, Deserialize)]
+struct OfTrainer<T> {
+    trainer: WithK<T>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WithK<T> {
+    /// Features that a code keeps; of a batch on average.
+    k: T,
+}
 
 const CONFIG: &str = "config.json";
 const FILE: &str = "ae.pt";
@@ -64,9 +110,8 @@ const HARMLESS: [&str; 40] = [
 ];
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut config = place.fields(CONFIG)?;
-    let mut trainer =
-        config.object("trainer")?.ok_or_else(|| config.missing("trainer", "an object"))?;
+    let mut document = place.document(CONFIG)?;
+    let DictionaryLearningConfig { trainer, buffer } = document.read()?;
     let loaded = place.torch(FILE)?;
     let pickle = loaded.pickle();
     if let Some((name, _)) = pickle
@@ -82,9 +127,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         return Err(Error::format(&place.path().join(FILE), expected, found));
     }
     let mut tensors = loaded.tensors(pickle.root(), &request.device)?;
-    let class = trainer
-        .text_if("dict_class")?
-        .ok_or_else(|| trainer.missing("dict_class", "the name of a class"))?;
+    let class = trainer.dict_class;
     let mut notes = Vec::new();
     let (architecture, weights) = match class.as_str() {
         // Trainers write the first name for both; the tensors tell.
@@ -96,7 +139,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         "AutoEncoderTopK" => {
             let mut weights = output_first(&mut tensors, "b_dec")?;
             let m = weights.decoder.dims()[1];
-            let k = top_k(&mut tensors, &mut trainer, m)?;
+            let k = top_k(&mut tensors, &mut document, m)?;
             // Its encoder uses the threshold only when it is asked to: Sae::by_threshold.
             let threshold = tensors.take_if("threshold", &[])?;
             weights.thresholds = threshold.map(|own| one_for_all(&own, m)).transpose()?;
@@ -104,12 +147,12 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         }
         "BatchTopKSAE" => {
             let weights = output_first(&mut tensors, "b_dec")?;
-            above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
+            above_threshold(weights, &mut tensors, &mut document, &mut notes)?
         }
         "MatryoshkaBatchTopKSAE" => {
             let weights = input_first(&mut tensors)?;
             tensors.forget(|name| name == "group_sizes");
-            above_threshold(weights, &mut tensors, &mut trainer, &mut notes)?
+            above_threshold(weights, &mut tensors, &mut document, &mut notes)?
         }
         "JumpReluAutoEncoder" => {
             let mut weights = input_first(&mut tensors)?;
@@ -131,26 +174,27 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
             (Architecture { activation: Activation::Gated, ..Architecture::standard() }, weights)
         }
         other => {
-            return Err(trainer.wrong("dict_class", "a class that is known here", &other.into()));
+            return Err(document.wrong("trainer.dict_class", "a class that is known here", other));
         }
     };
     tensors.finish(&format!("only the tensors of `{class}`"))?;
     let (d, m) = (weights.encoder.dims()[1], weights.decoder.dims()[1]);
-    check_size(&mut trainer, "activation_dim", d, "the encoder")?;
-    check_size(&mut trainer, "dict_size", m, "the encoder")?;
-    let layer = trainer.size_if("layer")?;
-    let hook = trainer.text_if("submodule_name")?;
-    let model = trainer.text_if("lm_name")?;
-    let ignored = trainer.finish(&HARMLESS, request.unknown)?;
-    // The buffer made the activations; nothing in it changes what an autoencoder computes.
+    check_size(&document, ("activation_dim", trainer.activation_dim), d, "the encoder")?;
+    check_size(&document, ("dict_size", trainer.dict_size), m, "the encoder")?;
+    let (layer, hook) = (trainer.layer, trainer.submodule_name);
+    let harmless = |name: &str| match name.strip_prefix("trainer.") {
+        Some(name) => HARMLESS.contains(&name),
+        None => true,
+    };
+    let ignored = document.finish(harmless, request.unknown, LOADER)?;
     let mut training = TrainingRecord::default();
-    if let Some(mut buffer) = config.object("buffer")? {
-        training.context_size = buffer.size_if("ctx_len")?;
-        if buffer.flag_if("remove_bos")? == Some(true) {
+    if let Some(buffer) = buffer {
+        training.context_size = buffer.ctx_len.map(usize::from);
+        if buffer.remove_bos == Some(true) {
             training.positions = Some(PositionSlice { start: Some(1), ..Default::default() });
         }
     }
-    let point = layer.and_then(|layer| {
+    let point = layer.and_then(|Size(layer)| {
         let hook = hook.as_deref()?;
         let kinds: [(&str, Point); 3] = [
             ("resid_post", HookPoint::ResidPost),
@@ -161,19 +205,20 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     });
     let draft = Draft::new(architecture, weights)
         .at(hook, point)
-        .of_model(model)
+        .of_model(trainer.lm_name)
         .ignoring(ignored)
         .trained(training);
     Ok(notes.into_iter().fold(draft, Draft::note))
 }
 
 /// k, which configuration and tensors must say alike.
-fn top_k(tensors: &mut Tensors, trainer: &mut Fields, m: usize) -> Result<usize> {
-    let k = checked_k(trainer, "k", m)?;
+fn top_k(tensors: &mut Tensors, document: &mut Document, m: usize) -> Result<usize> {
+    let OfTrainer { trainer: WithK { k } } = document.read()?;
+    let k = checked_k(document, "k", k, m)?;
     match tensors.integers("k").as_deref() {
         Some(&[found]) if found != k as i64 => {
             let expected = format!("{found}, as the tensor `k` has it,");
-            Err(trainer.wrong("k", &expected, &Value::from(k)))
+            Err(document.wrong("trainer.k", &expected, k))
         }
         _ => Ok(k),
     }
@@ -188,10 +233,10 @@ fn one_for_all(threshold: &Tensor, m: usize) -> Result<Tensor> {
 fn above_threshold(
     mut weights: SaeWeights,
     tensors: &mut Tensors,
-    trainer: &mut Fields,
+    document: &mut Document,
     notes: &mut Vec<String>,
 ) -> Result<(Architecture, SaeWeights)> {
-    trainer.any("k");
+    document.read::<OfTrainer<Option<Value>>>()?;
     tensors.forget(|name| name == "k");
     let threshold = tensors.take("threshold", &[])?;
     if threshold.to_scalar::<f32>()? < 0.0 {

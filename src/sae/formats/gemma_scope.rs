@@ -20,11 +20,51 @@
 //! {resid_post|mlp_out|attn_out|transcoder}[_all]/layer_{n}_width_{w}_l0_{small|medium|big}[_affine]
 //! ```
 
+use serde::Deserialize;
+
 use super::place::{is_size, number_in};
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, turned};
+use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, ignored, turned};
 use crate::model::HookPoint;
-use crate::store::Tensors;
+use crate::store::{Size, Tensors};
 use crate::{Error, Result};
+
+/// `config.json` of the second edition.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct GemmaScope2Config {
+    /// The only architecture of the edition.
+    architecture: Option<GemmaScopeArchitecture>,
+    /// What it predicts. If left out, the places that it reads and predicts say it.
+    r#type: Option<GemmaScopeType>,
+    /// The repository of the model.
+    model_name: Option<String>,
+    /// The module of transformers whose activations it reads, and `input` or `output`.
+    hf_hook_point_in: Option<String>,
+    /// The module whose activations it predicts.
+    hf_hook_point_out: Option<String>,
+    /// Number of features, m.
+    width: Option<Size>,
+    /// Whether there is a skip connection.
+    affine_connection: Option<bool>,
+    /// Whether b is taken off inputs. False if left out.
+    apply_b_dec_to_input: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum GemmaScopeArchitecture {
+    JumpRelu,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GemmaScopeType {
+    Sae,
+    Transcoder,
+}
+
+/// Fields of the second edition that tell of the training or the file.
+const HARMLESS: [&str; 3] = ["l0", "dtype", "device"];
 
 const ARRAYS: &str = "params.npz";
 const PARAMETERS: &str = "params.safetensors";
@@ -111,23 +151,23 @@ pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
     tensors.finish("only the tensors of a JumpReLU autoencoder")?;
     let mut transcoder = draft.weights.skip.is_some() || d != out;
     let (mut hook, mut hook_out, mut model) = (None, None, None);
-    let mut ignored = Vec::new();
+    let mut left = Vec::new();
     if place.has(CONFIG)? {
-        let mut fields = place.fields(CONFIG)?;
-        (hook, hook_out) =
-            (fields.text_if("hf_hook_point_in")?, fields.text_if("hf_hook_point_out")?);
-        model = fields.text_if("model_name")?;
-        check_size(&mut fields, "width", draft.weights.decoder.dims()[1], "w_dec")?;
-        fields.expect("architecture", "jump_relu")?;
-        fields.expect("affine_connection", draft.weights.skip.is_some())?;
-        draft.architecture.centred = fields.flag_if("apply_b_dec_to_input")?.unwrap_or_default();
-        match fields.text_if("type")?.as_deref() {
-            None => transcoder |= hook_out.is_some() && hook_out != hook,
-            Some("sae") => {}
-            Some("transcoder") => transcoder = true,
-            Some(other) => return Err(fields.wrong("type", "sae or transcoder", &other.into())),
+        let mut document = place.document(CONFIG)?;
+        let config: GemmaScope2Config = document.read()?;
+        check_size(&document, ("width", config.width), draft.weights.decoder.dims()[1], "w_dec")?;
+        let has_skip = draft.weights.skip.is_some();
+        if let Some(said) = config.affine_connection.filter(|said| *said != has_skip) {
+            return Err(document.wrong("affine_connection", &has_skip.to_string(), said));
         }
-        ignored = fields.finish(&["l0", "dtype", "device"], request.unknown)?;
+        (hook, hook_out) = (config.hf_hook_point_in, config.hf_hook_point_out);
+        model = config.model_name;
+        draft.architecture.centred = config.apply_b_dec_to_input.unwrap_or_default();
+        match config.r#type {
+            None => transcoder |= hook_out.is_some() && hook_out != hook,
+            Some(kind) => transcoder |= kind == GemmaScopeType::Transcoder,
+        }
+        left = ignored(document, &HARMLESS, request)?;
     }
     let named = named(&place.names());
     // Only names say it of a transcoder without a configuration and without a skip connection.
@@ -144,7 +184,7 @@ pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
         (None, Some((point, name))) => draft.at_name(point, &name).at(hook, Some(point)),
         (None, None) => draft.nowhere("resid_post/layer_12_width_16k_l0_medium").at(hook, None),
     };
-    Ok(draft.of_model(model).ignoring(ignored))
+    Ok(draft.of_model(model).ignoring(left))
 }
 
 /// The point of a module of transformers, as configurations of the second edition name it.

@@ -6,42 +6,125 @@
 //! logarithms and in scaled units, and says s nowhere.
 
 use super::llamascopium::HARMLESS;
-use super::{Architecture, Draft, Place, Request, check_expansion, check_size, output_first};
+use super::{
+    Architecture, Draft, Place, Request, check_expansion, check_size, ignored, output_first,
+};
 use crate::Result;
 use crate::sae::Normalization;
 use crate::sae::origin::Note;
-use crate::store::Fields;
+use crate::store::{Document, MustBe, Off, Size};
 use candle_core::Tensor;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// `hyperparams.json` of the first release.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct LlamaScopeConfig {
+    /// Width of the inputs, d.
+    d_model: Option<Size>,
+    /// Number of features, m.
+    d_sae: Option<Size>,
+    /// Features per dimension of the inputs: `d_sae` says it.
+    expansion_factor: Option<Value>,
+    /// The activation function of all.
+    act_fn: Option<OnlyJumpRelu>,
+    /// The threshold of every feature, for inputs that are not scaled.
+    jump_relu_threshold: f64,
+    /// How inputs are scaled, in all.
+    norm_activation: Option<OnlyDatasetWise>,
+    /// Mean lengths of the activations of the data set.
+    dataset_average_activation_norm: AverageNorms,
+    /// The place whose activations it reads, as TransformerLens names it.
+    hook_point_in: Option<String>,
+    /// The place whose activations it predicts: the same.
+    hook_point_out: Option<String>,
+    /// Whether decoder lengths weighed in during training. False if left out.
+    sparsity_include_decoder_norm: Option<bool>,
+    /// Whether b is added to what is decoded.
+    use_decoder_bias: Option<MustBe<true>>,
+    /// Whether b is taken off inputs.
+    apply_decoder_bias_to_pre_encoder: Option<MustBe<false>>,
+    /// Whether a second encoder's results multiply those of the first.
+    use_glu_encoder: Option<MustBe<false>>,
+    /// Whether the decoder's columns are normalised.
+    force_unit_decoder_norm: Option<Off>,
+}
+
+/// Mean lengths of the inputs and of what is predicted.
+#[derive(Debug, Deserialize)]
+struct AverageNorms {
+    r#in: f64,
+    out: Option<f64>,
+}
+
+/// `config.json` of the autoencoders of distilled R1.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct LlamaScopeR1Config {
+    /// Width of the inputs, d.
+    d_model: Option<Size>,
+    /// Number of features, m.
+    d_sae: Option<Size>,
+    /// Features per dimension of the inputs.
+    expansion_factor: Option<f64>,
+    /// The activation function of all.
+    act_fn: Option<OnlyJumpRelu>,
+    /// How inputs are scaled, in all.
+    norm_activation: Option<OnlyDatasetWise>,
+    /// The place whose activations it reads, as TransformerLens names it.
+    hook_point_in: Option<String>,
+    /// The place whose activations it predicts: the same.
+    hook_point_out: Option<String>,
+    /// Whether b is added to what is decoded.
+    use_decoder_bias: Option<MustBe<true>>,
+    /// Whether a second encoder's results multiply those of the first.
+    use_glu_encoder: Option<Off>,
+    /// Whether b is taken off inputs.
+    apply_decoder_bias_to_pre_encoder: Option<Off>,
+    /// Whether the decoder's columns are normalised.
+    force_unit_decoder_norm: Option<Off>,
+    /// Whether decoder lengths weigh in.
+    sparsity_include_decoder_norm: Option<Off>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnlyJumpRelu {
+    JumpRelu,
+}
+
+/// √d over the data set's mean length.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnlyDatasetWise {
+    DatasetWise,
+}
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields("hyperparams.json")?;
+    let mut document = place.document("hyperparams.json")?;
     let mut tensors = place.tensors("checkpoints/final.safetensors", &request.device)?;
     let mut weights = output_first(&mut tensors, "decoder.bias")?;
     let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
     tensors.finish("only the tensors of a Llama Scope autoencoder")?;
-    check_size(&mut fields, "d_model", d, "encoder.weight")?;
-    check_size(&mut fields, "d_sae", m, "encoder.weight")?;
-    let threshold = fields.number_if("jump_relu_threshold")?;
-    let threshold = threshold.ok_or_else(|| fields.missing("jump_relu_threshold", "a number"))?;
-    fields.expect("act_fn", "jumprelu")?;
-    fields.expect("norm_activation", "dataset-wise")?;
-    fields.expect("use_decoder_bias", true)?;
-    fields.expect("apply_decoder_bias_to_pre_encoder", false)?;
-    fields.expect("use_glu_encoder", false)?;
+    let config: LlamaScopeConfig = document.read()?;
+    check_size(&document, ("d_model", config.d_model), d, "encoder.weight")?;
+    check_size(&document, ("d_sae", config.d_sae), m, "encoder.weight")?;
+    let AverageNorms { r#in: norm, out } = config.dataset_average_activation_norm;
     const NORM: &str = "dataset_average_activation_norm";
-    let norms = fields.any(NORM).ok_or_else(|| fields.missing(NORM, "an object with `in`"))?;
-    let scale = norms.get("in").and_then(serde_json::Value::as_f64).filter(|norm| *norm > 0.0);
-    let norm = scale.ok_or_else(|| fields.wrong(NORM, "an `in` above 0", &norms))?;
-    if norms.get("out").is_some_and(|out| Some(out) != norms.get("in")) {
-        return Err(fields.wrong(NORM, "`in` and `out` alike (transcoders are not read)", &norms));
+    if norm <= 0.0 {
+        return Err(document.wrong(NORM, "an `in` above 0", norm));
+    }
+    if let Some(out) = out.filter(|out| *out != norm) {
+        let expected = format!("`out` {norm}, as `in` (transcoders are not read),");
+        return Err(document.wrong(NORM, &expected, out));
     }
     let scale = (d as f64).sqrt() / norm;
-    weights.thresholds = Some(Tensor::full((threshold * scale) as f32, m, &request.device)?);
-    let hook = hook(&mut fields)?;
-    let weighed = fields.flag_if("sparsity_include_decoder_norm")?.unwrap_or_default();
-    fields.any("expansion_factor");
-    fields.expect_off(&["force_unit_decoder_norm"])?;
-    let ignored = fields.finish(&HARMLESS, request.unknown)?;
+    let threshold = (config.jump_relu_threshold * scale) as f32;
+    weights.thresholds = Some(Tensor::full(threshold, m, &request.device)?);
+    let hook = hook(&document, config.hook_point_in, config.hook_point_out)?;
+    let weighed = config.sparsity_include_decoder_norm.unwrap_or_default();
+    let ignored = ignored(document, &HARMLESS, request)?;
     let lengths = weights.decoder.sqr()?.sum(0)?.sqrt()?;
     let off = (lengths - 1.0)?.abs()?.max_all()?.to_scalar::<f32>()?;
     let architecture = Architecture {
@@ -60,27 +143,18 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
 }
 
 pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields("config.json")?;
+    let mut document = place.document("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
     let mut weights = output_first(&mut tensors, "decoder.bias")?;
     let (d, m) = (weights.encoder.dims()[1], weights.encoder.dims()[0]);
     weights.thresholds = Some(tensors.take("log_jumprelu_threshold", &[m])?.exp()?);
     tensors.finish("only the tensors of a Llama Scope R1 autoencoder")?;
-    check_size(&mut fields, "d_model", d, "encoder.weight")?;
-    check_expansion(&mut fields, d, m, "encoder.weight")?;
-    fields.expect("act_fn", "jumprelu")?;
-    fields.expect("norm_activation", "dataset-wise")?;
-    let hook = hook(&mut fields)?;
-    // What would change numbers, at the values that do not.
-    fields.expect("use_decoder_bias", true)?;
-    fields.expect_off(&[
-        "use_glu_encoder",
-        "apply_decoder_bias_to_pre_encoder",
-        "force_unit_decoder_norm",
-        "sparsity_include_decoder_norm",
-    ])?;
-    check_size(&mut fields, "d_sae", m, "encoder.weight")?;
-    let ignored = fields.finish(&HARMLESS, request.unknown)?;
+    let config: LlamaScopeR1Config = document.read()?;
+    check_size(&document, ("d_model", config.d_model), d, "encoder.weight")?;
+    check_size(&document, ("d_sae", config.d_sae), m, "encoder.weight")?;
+    check_expansion(&document, config.expansion_factor, (d, m), "encoder.weight")?;
+    let hook = hook(&document, config.hook_point_in, config.hook_point_out)?;
+    let ignored = ignored(document, &HARMLESS, request)?;
     let architecture = Architecture { centred: false, ..Architecture::jump_relu() };
     let mut draft = Draft::new(architecture, weights).at(hook, None).ignoring(ignored);
     if request.scale.is_none() {
@@ -94,11 +168,10 @@ pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
 }
 
 /// The place that it reads and predicts.
-fn hook(fields: &mut Fields) -> Result<Option<String>> {
-    let hook = fields.text_if("hook_point_in")?;
-    match fields.text_if("hook_point_out")? {
+fn hook(document: &Document, hook: Option<String>, out: Option<String>) -> Result<Option<String>> {
+    match out {
         Some(out) if Some(&out) != hook.as_ref() => {
-            Err(fields.wrong("hook_point_out", "the same as `hook_point_in`", &out.into()))
+            Err(document.wrong("hook_point_out", "the same as `hook_point_in`", out))
         }
         _ => Ok(hook),
     }

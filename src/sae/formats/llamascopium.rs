@@ -5,12 +5,80 @@
 //! and the values are the codes.
 
 use candle_core::Tensor;
+use serde::Deserialize;
 
 use super::{
-    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k, turned,
+    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k,
+    ignored, turned,
 };
 use crate::sae::{Activation, Encoder, Normalization, Rescale};
+use crate::store::{Off, Size};
 use crate::{Error, Result};
+
+/// `config.json` of Language-Model-SAEs.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct LlamascopiumConfig {
+    /// The only kind that is read here: `sae`.
+    sae_type: Option<LlamascopiumKind>,
+    /// Width of the inputs, d.
+    d_model: Option<Size>,
+    /// Features per dimension of the inputs.
+    expansion_factor: Option<f64>,
+    /// The place whose activations it reads, as TransformerLens names it.
+    hook_point_in: Option<String>,
+    /// The place whose activations it predicts.
+    hook_point_out: Option<String>,
+    /// What makes codes of the encoder's results.
+    act_fn: LlamascopiumActivation,
+    /// Whether a second encoder's results multiply those of the first. False if left out.
+    use_glu_encoder: Option<bool>,
+    /// Whether values times decoder lengths are compared. True if left out.
+    sparsity_include_decoder_norm: Option<bool>,
+    /// How inputs are scaled: `none` if left out.
+    norm_activation: Option<LlamascopiumNorm>,
+    /// Whether `b_D` is added to what is decoded. True if left out.
+    use_decoder_bias: Option<bool>,
+    /// Whether `b_D` is taken off inputs.
+    apply_decoder_bias_to_pre_encoder: Option<Off>,
+    /// Whether the decoder's columns are normalised.
+    force_unit_decoder_norm: Option<Off>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LlamascopiumKind {
+    Sae,
+}
+
+/// Activation functions, as Language-Model-SAEs names them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LlamascopiumActivation {
+    Relu,
+    JumpRelu,
+    TopK,
+}
+
+/// Scalings of the inputs, as Language-Model-SAEs names them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LlamascopiumNorm {
+    None,
+    /// The scale is folded into the weights.
+    Inference,
+    /// √d over the data set's mean length, which is among the tensors.
+    DatasetWise,
+    /// Each row to length √d.
+    TokenWise,
+}
+
+/// Of the activation `topk` alone: others write it too, and do not use it.
+#[derive(Debug, Deserialize)]
+struct LlamascopiumTopK {
+    /// Features that a code keeps.
+    top_k: Size,
+}
 
 const NORM: &str = "dataset_average_activation_norm.";
 
@@ -35,32 +103,29 @@ pub(super) const HARMLESS: [&str; 16] = [
 ];
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields("config.json")?;
+    let mut document = place.document("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
     let [d, m] = tensors.matrix("W_E")?;
-    check_size(&mut fields, "d_model", d, "W_E")?;
-    check_expansion(&mut fields, d, m, "W_E")?;
-    fields.expect("sae_type", "sae")?;
-    let hook = fields.text_if("hook_point_in")?;
-    let out = fields.text_if("hook_point_out")?;
-    let activation = match fields.text_if("act_fn")?.as_deref() {
-        Some("relu") => Activation::Relu,
-        Some("jumprelu") => Activation::JumpRelu,
-        Some("topk") => Activation::TopK { k: checked_k(&mut fields, "top_k", m)?, relu: true },
-        other => {
-            let found = other.into();
-            return Err(fields.wrong("act_fn", "relu, jumprelu or topk", &found));
+    let config: LlamascopiumConfig = document.read()?;
+    check_size(&document, ("d_model", config.d_model), d, "W_E")?;
+    check_expansion(&document, config.expansion_factor, (d, m), "W_E")?;
+    let activation = match config.act_fn {
+        LlamascopiumActivation::Relu => Activation::Relu,
+        LlamascopiumActivation::JumpRelu => Activation::JumpRelu,
+        LlamascopiumActivation::TopK => {
+            let LlamascopiumTopK { top_k } = document.read()?;
+            Activation::TopK { k: checked_k(&document, "top_k", top_k, m)?, relu: true }
         }
     };
-    let glu = fields.flag_if("use_glu_encoder")?.unwrap_or_default();
-    let rescale = match fields.flag_if("sparsity_include_decoder_norm")?.unwrap_or(true) {
+    let glu = config.use_glu_encoder.unwrap_or_default();
+    let rescale = match config.sparsity_include_decoder_norm.unwrap_or(true) {
         true => Rescale::Undone,
         false => Rescale::None,
     };
-    let normalization = match fields.text_if("norm_activation")?.as_deref() {
-        // "inference": the scale is folded into the weights.
-        None | Some("none" | "inference") => Normalization::None,
-        Some("dataset-wise") => {
+    let (hook, out) = (config.hook_point_in, config.hook_point_out);
+    let normalization = match config.norm_activation.unwrap_or(LlamascopiumNorm::None) {
+        LlamascopiumNorm::None | LlamascopiumNorm::Inference => Normalization::None,
+        LlamascopiumNorm::DatasetWise => {
             let name = format!("{NORM}{}", hook.as_deref().unwrap_or_default());
             let norm = tensors.take(&name, &[])?.to_scalar::<f32>()?;
             if norm <= 0.0 {
@@ -69,15 +134,10 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
             }
             Normalization::Scale((d as f64).sqrt() / f64::from(norm))
         }
-        Some("token-wise") => Normalization::UnitNorm,
-        Some(other) => {
-            let known = "none, inference, dataset-wise or token-wise";
-            return Err(fields.wrong("norm_activation", known, &other.into()));
-        }
+        LlamascopiumNorm::TokenWise => Normalization::UnitNorm,
     };
-    let decoder_bias = fields.flag_if("use_decoder_bias")?.unwrap_or(true);
-    fields.expect_off(&["apply_decoder_bias_to_pre_encoder", "force_unit_decoder_norm"])?;
-    let ignored = fields.finish(&HARMLESS, request.unknown)?;
+    let decoder_bias = config.use_decoder_bias.unwrap_or(true);
+    let ignored = ignored(document, &HARMLESS, request)?;
 
     let [_, d_out] = tensors.matrix("W_D")?;
     let mut encoder = vec![turned(&tensors.take("W_E", &[d, m])?)?];

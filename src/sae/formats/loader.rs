@@ -326,14 +326,15 @@ fn family_of(
         return found(family, &["config.json", "sae_weights.safetensors"]);
     }
     if has("config.json")? {
-        let fields = place.fields("config.json")?;
-        if fields.has("point") && fields.has("expansion") {
+        let config = place.document("config.json")?;
+        let has = |name: &str| config.get(name).is_some();
+        if has("point") && has("expansion") {
             return found(Family::Scope, &["config.json", "model.safetensors"]);
         }
-        if fields.has("standardize") || fields.has("auxk") {
+        if has("standardize") || has("auxk") {
             return found(Family::Mlsae, &["config.json", "model.safetensors"]);
         }
-        if fields.has("trainer") {
+        if has("trainer") {
             return found(Family::DictionaryLearning, &["config.json", "ae.pt"]);
         }
     }
@@ -349,7 +350,7 @@ fn unrecognised(place: &Place, names: &[&str]) -> Error {
         }
         _ => names.iter().take(8).map(|name| (*name).to_owned()).collect::<Vec<_>>(),
     };
-    let found = match (names.is_empty(), place.fields("config.json")) {
+    let found = match (names.is_empty(), place.document("config.json")) {
         // Of the hub, the reason may be the network.
         (true, Err(reason)) => format!("none of their files ({reason})"),
         (true, Ok(_)) => "none of their files beside config.json".to_owned(),

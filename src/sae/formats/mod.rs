@@ -15,6 +15,7 @@ mod openai;
 mod place;
 mod saelens;
 mod saelens_fields;
+mod saelens_record;
 mod saelens_save;
 mod scope;
 mod sparsify;
@@ -31,7 +32,7 @@ use self::place::Place;
 use super::origin::Note;
 use super::{Architecture, Family, Normalization, Origin, Sae, SaeWeights, TrainingRecord};
 use crate::model::HookPoint;
-use crate::store::{Fields, Tensors, UnknownFields};
+use crate::store::{Document, Size, Tensors, UnknownFields};
 use crate::{Error, Result};
 
 /// The autoencoder of a family in its place.
@@ -153,33 +154,50 @@ impl Draft {
 /// A kind of hook point, to be placed in a layer.
 type Point = fn(usize) -> HookPoint;
 
-/// `k` of a file, which must be there and lie in 1 to `features`.
-fn checked_k(fields: &mut Fields, name: &str, features: usize) -> Result<usize> {
-    let k = fields.size(name)?;
+/// What a user calls to go on without fields that are not known.
+const LOADER: &str = "the loader's `.allow_unknown_fields()`";
+
+/// Fields of a configuration that nothing here knows, if the user allows them, as `name: value`.
+fn ignored(document: Document, harmless: &[&str], request: &Request) -> Result<Vec<String>> {
+    document.finish(|name| harmless.contains(&name), request.unknown, LOADER)
+}
+
+/// `k` of a file, which must lie in 1 to `features`.
+fn checked_k(document: &Document, name: &str, Size(k): Size, features: usize) -> Result<usize> {
     if k == 0 || k > features {
         let expected = format!("`{name}` between 1 and {features}, the features");
-        return Err(Error::format(fields.path(), expected, k.to_string()));
+        return Err(Error::format(document.path(), expected, k.to_string()));
     }
     Ok(k)
 }
 
 /// A size of a configuration, where it is given, against what the tensors say.
-fn check_size(fields: &mut Fields, name: &str, found: usize, tensor: &str) -> Result<()> {
-    match fields.size_if(name)? {
-        Some(said) if said != found => {
+fn check_size(
+    document: &Document,
+    (name, said): (&str, Option<Size>),
+    found: usize,
+    tensor: &str,
+) -> Result<()> {
+    match said {
+        Some(Size(said)) if said != found => {
             let expected = format!("`{name}` {found}, as `{tensor}` has it");
-            Err(Error::format(fields.path(), expected, said.to_string()))
+            Err(Error::format(document.path(), expected, said.to_string()))
         }
         _ => Ok(()),
     }
 }
 
 /// Features for each dimension, where they are given, against what the tensors say.
-fn check_expansion(fields: &mut Fields, d: usize, m: usize, tensor: &str) -> Result<()> {
-    match fields.number_if("expansion_factor")? {
+fn check_expansion(
+    document: &Document,
+    said: Option<f64>,
+    (d, m): (usize, usize),
+    tensor: &str,
+) -> Result<()> {
+    match said {
         Some(said) if said * d as f64 != m as f64 => {
             let expected = format!("one for {m} features, as `{tensor}` has them,");
-            Err(fields.wrong("expansion_factor", &expected, &said.into()))
+            Err(document.wrong("expansion_factor", &expected, said))
         }
         _ => Ok(()),
     }

@@ -9,7 +9,7 @@ use candle_core::Device;
 
 use crate::hub::{Content, Repository};
 use crate::provenance::Source;
-use crate::store::{Blob, Fields, Loaded, Tensors, read_npz, read_torch};
+use crate::store::{Blob, Document, Loaded, Tensors, read_npz, read_torch};
 use crate::{Error, Result};
 
 /// Where an autoencoder's files are.
@@ -104,10 +104,10 @@ impl Place {
         self.source.get().cloned()
     }
 
-    /// The fields of the JSON file `name`.
-    pub(super) fn fields(&self, name: &str) -> Result<Fields> {
+    /// The object in the JSON file `name`.
+    pub(super) fn document(&self, name: &str) -> Result<Document> {
         let content = self.repository.read(&self.name(name))?;
-        Fields::parse(&content.path, &content.bytes)
+        Document::parse(&content.path, &content.bytes)
     }
 
     /// The tensors of the safetensors file `name`.

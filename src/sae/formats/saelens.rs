@@ -7,27 +7,29 @@
 use candle_core::Device;
 use serde_json::Value;
 
-use super::saelens_fields::HARMLESS;
-use super::{Architecture, Draft, Place, Request, SaeWeights, turned};
+use super::saelens_fields::{
+    CentredInputs, HARMLESS, InMetadata, InputNormalization, MatchingPursuitConfig,
+    NamedNormalization, SaeLensActivation, SaeLensConfig,
+};
+use super::saelens_record::SaeLensRecord;
+use super::{Architecture, Draft, LOADER, Place, Request, SaeWeights, turned};
 use crate::sae::origin::Note;
 use crate::sae::record::CENTRED;
-use crate::sae::{Activation, Gate, Normalization, Rescale, TrainingRecord};
-use crate::store::{Fields, Tensors, named_dtype};
+use crate::sae::{Activation, Gate, Normalization, Rescale};
+use crate::store::{Document, Size, Tensors, named_dtype};
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "cfg.json";
-/// A field of `metadata` that [`Sae::save`](crate::sae::Sae::save) adds where it takes the mean off
-/// inputs, for which SAELens has no name.
-pub(super) const CENTRED_INPUTS: &str = "centred_inputs";
 pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
 
-/// What the configuration says, of whichever version.
-struct Config {
+/// What the configuration says of the architecture, of whichever version.
+struct Said {
+    /// SAELens's name of the architecture.
     kind: String,
     d_in: usize,
     d_sae: usize,
     d_out: usize,
-    k: Option<Value>,
+    k: Option<usize>,
     centred: Option<bool>,
     rescale: bool,
     normalization: Normalization,
@@ -37,47 +39,31 @@ struct Config {
 }
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields(CONFIG)?;
+    let mut document = place.document(CONFIG)?;
     // The weights first: without them nothing else matters.
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
-    let mut metadata = fields.object("metadata")?;
-    let mut named = |fields: &mut Fields, name: &str| -> Result<Option<String>> {
-        let own = fields.text_if(name)?;
-        let below = metadata.as_mut().map(|metadata| metadata.text_if(name)).transpose()?;
-        Ok(own.or(below.flatten()))
-    };
-    let model = named(&mut fields, "model_name")?;
-    let hook = match named(&mut fields, "hook_name")? {
-        Some(hook) => Some(hook),
-        None => named(&mut fields, "hook_point")?,
-    };
-    let hook_out = named(&mut fields, "hook_name_out")?;
+    let fields: SaeLensConfig = document.read()?;
+    let record = SaeLensRecord::read(&mut document)?;
+    let hook = document.agreed(
+        ("hook_name", record.hook_name.clone()),
+        ("hook_point", record.hook_point.clone()),
+    )?;
     // The oldest versions name the layer apart: `blocks.{layer}.hook_mlp_out`.
-    let layer = match fields.any("hook_point_layer") {
-        Some(layer) => Some(layer),
-        None => fields.any("hook_layer"),
-    };
-    let hook = hook.map(|hook| match layer.as_ref().and_then(Value::as_u64) {
+    let layer = fields.hook_point_layer.as_ref().or(fields.hook_layer.as_ref());
+    let hook = hook.map(|hook| match layer.and_then(Value::as_u64) {
         Some(layer) => hook.replace("{layer}", &layer.to_string()),
         None => hook,
     });
-    let mut config = config(&mut fields)?;
-    let training = TrainingRecord::take(&mut fields, metadata.as_mut())?;
-    let mut centred = None;
-    if let Some(metadata) = &mut metadata {
-        centred = metadata.flag_if(CENTRED_INPUTS)?;
-    }
+    let mut config = said(&document, fields)?;
+    let centred: InMetadata<CentredInputs> = document.read()?;
+    let centred = centred.metadata.and_then(|metadata| metadata.centred_inputs);
     if centred == Some(true) && config.normalization == Normalization::None {
         config.normalization = Normalization::Centre;
-    }
-    let mut chat = fields.flag_if("use_chat_formatting")?;
-    if let Some(metadata) = &mut metadata {
-        chat = metadata.flag_if("use_chat_formatting")?.or(chat);
     }
     if let Some(normalization) = request.normalization {
         (config.normalization, config.notes) = (normalization, Vec::new());
     }
-    let architecture = architecture(&mut fields, &config)?;
+    let architecture = architecture(&mut document, &config)?;
     // SAELens reads these for top-k alone.
     if architecture.activation.k().is_none() {
         let unused = [("k", config.k.is_some()), ("rescale_acts_by_decoder_norm", config.rescale)];
@@ -89,8 +75,9 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
             ))
         }));
     }
-    let path = fields.path().to_owned();
-    let ignored = fields.finish(&HARMLESS, request.unknown)?;
+    let path = document.path().to_owned();
+    let harmless = |name: &str| name.starts_with("metadata.") || HARMLESS.contains(&name);
+    let ignored = document.finish(harmless, request.unknown, LOADER)?;
 
     let (d, m, out, kind) = (config.d_in, config.d_sae, config.d_out, config.kind.clone());
     if let Some(&[_, found]) = tensors.shape("W_enc")
@@ -141,9 +128,12 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     }
     tensors.finish(&format!("only the tensors of the architecture `{kind}`"))?;
 
-    let mut draft = Draft::new(architecture, weights).at(hook, None).of_model(model);
-    draft.origin.hook_out = hook_out;
+    let mut draft = Draft::new(architecture, weights).at(hook, None);
+    draft = draft.of_model(record.model_name.clone());
+    draft.origin.hook_out = record.hook_name_out.clone();
     draft.origin.notes = config.notes;
+    let chat = record.use_chat_formatting;
+    let training = record.training();
     let centred = draft.architecture.normalization == Normalization::Centre;
     let processing = training.processing().into_iter();
     let processing = processing.filter(|own| !(centred && own.contains(CENTRED)));
@@ -161,58 +151,55 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     Ok(draft.ignoring(ignored))
 }
 
-fn config(fields: &mut Fields) -> Result<Config> {
-    let d_in = fields.size("d_in")?;
-    let d_sae = match (fields.size_if("d_sae")?, fields.any("expansion_factor")) {
-        (Some(d_sae), _) => d_sae,
-        (None, Some(factor)) if factor.as_u64().is_some() => {
-            d_in * factor.as_u64().unwrap_or_default() as usize
-        }
-        (None, _) => return Err(fields.missing("d_sae", "a size")),
+fn said(document: &Document, fields: SaeLensConfig) -> Result<Said> {
+    let Size(d_in) = fields.d_in;
+    let expanded = fields.expansion_factor.as_ref().and_then(Value::as_u64);
+    let d_sae = match (fields.d_sae, expanded) {
+        (Some(Size(d_sae)), _) => d_sae,
+        (None, Some(factor)) => d_in.saturating_mul(factor as usize),
+        (None, None) => return Err(document.missing("d_sae", "a size")),
     };
-    let d_out = fields.size_if("d_out")?.unwrap_or(d_in);
-    // It is taken with the record of the training.
-    if let Some(dtype) = fields.peek("dtype")
-        && dtype.as_str().and_then(named_dtype).is_none()
-    {
-        return Err(fields.wrong("dtype", "a floating point type", dtype));
+    let dtype = document.get("dtype").filter(|dtype| !dtype.is_null());
+    if let Some(dtype) = dtype.filter(|dtype| dtype.as_str().and_then(named_dtype).is_none()) {
+        return Err(document.wrong("dtype", "a floating point type", dtype.clone()));
     }
     let mut notes = Vec::new();
-    let normalization = match fields.any("normalize_activations") {
-        None | Some(Value::Bool(false)) => Normalization::None,
-        Some(Value::Bool(true)) => unscaled(&mut notes),
-        Some(Value::String(name)) => match name.as_str() {
-            "none" => Normalization::None,
-            "layer_norm" => Normalization::LayerNorm,
-            "constant_norm_rescale" => Normalization::UnitNorm,
-            "expected_average_only_in" => unscaled(&mut notes),
-            _ => {
-                let known = "none, layer_norm, constant_norm_rescale or expected_average_only_in";
-                return Err(fields.wrong("normalize_activations", known, &name.into()));
-            }
+    let normalization = match fields.normalize_activations {
+        None | Some(InputNormalization::Flag(false)) => Normalization::None,
+        Some(InputNormalization::Flag(true)) => unscaled(&mut notes),
+        Some(InputNormalization::Named(name)) => match name {
+            NamedNormalization::None => Normalization::None,
+            NamedNormalization::LayerNorm => Normalization::LayerNorm,
+            NamedNormalization::ConstantNormRescale => Normalization::UnitNorm,
+            NamedNormalization::ExpectedAverageOnlyIn => unscaled(&mut notes),
         },
-        Some(other) => return Err(fields.wrong("normalize_activations", "a name", &other)),
     };
-    match fields.text_if("reshape_activations")?.as_deref() {
-        None | Some("none" | "hook_z") => {}
-        Some(other) => {
-            return Err(fields.wrong("reshape_activations", "none or hook_z", &other.into()));
-        }
-    }
-    let (kind, k) = kind(fields)?;
-    // Before version 3 the flag had another name.
-    let factors = fields.flag_if("finetuning_scaling_factor")?.unwrap_or_default();
-    let factors = factors | fields.flag_if("uses_scaling_factor")?.unwrap_or_default();
-    Ok(Config {
+    let function = document.agreed(
+        ("activation_fn", fields.activation_fn),
+        ("activation_fn_str", fields.activation_fn_str),
+    )?;
+    let kind = match (fields.architecture, function) {
+        (None, Some(SaeLensActivation::TopK)) => "topk".to_owned(),
+        (None, _) => "standard".to_owned(),
+        (Some(kind), Some(SaeLensActivation::TopK)) if kind == "standard" => "topk".to_owned(),
+        (Some(kind), _) => kind,
+    };
+    let inner = fields.activation_fn_kwargs.and_then(|arguments| arguments.k);
+    let k = document.agreed(
+        ("k", fields.k.map(usize::from)),
+        ("activation_fn_kwargs.k", inner.map(usize::from)),
+    )?;
+    Ok(Said {
         kind,
         d_in,
         d_sae,
-        d_out,
+        d_out: fields.d_out.map_or(d_in, usize::from),
         k,
-        centred: fields.flag_if("apply_b_dec_to_input")?,
-        rescale: fields.flag_if("rescale_acts_by_decoder_norm")?.unwrap_or_default(),
+        centred: fields.apply_b_dec_to_input,
+        rescale: fields.rescale_acts_by_decoder_norm.unwrap_or_default(),
         normalization,
-        factors,
+        factors: fields.finetuning_scaling_factor.unwrap_or_default()
+            | fields.uses_scaling_factor.unwrap_or_default(),
         notes,
     })
 }
@@ -226,45 +213,21 @@ fn unscaled(notes: &mut Vec<Note>) -> Normalization {
     Normalization::None
 }
 
-/// The architecture's name and k. Before version 6, the activation function says it is top-k, and
-/// the architecture may not be named, or be named wrongly.
-fn kind(fields: &mut Fields) -> Result<(String, Option<Value>)> {
-    let architecture = fields.text_if("architecture")?.unwrap_or_else(|| "standard".to_owned());
-    let function = match fields.text_if("activation_fn")? {
-        Some(function) => Some(function),
-        None => fields.text_if("activation_fn_str")?,
-    };
-    let mut parameters = fields.object("activation_fn_kwargs")?;
-    let k = fields.any("k").or_else(|| parameters.as_mut().and_then(|own| own.any("k")));
-    let kind = match (architecture.as_str(), function.as_deref()) {
-        ("standard", Some("topk")) => "topk".to_owned(),
-        (_, None | Some("relu" | "topk")) => architecture,
-        (_, Some(other)) => {
-            return Err(fields.wrong("activation_fn", "relu or topk", &other.into()));
-        }
-    };
-    fields.absorb(parameters, &[]);
-    Ok((kind, k))
-}
-
-fn architecture(fields: &mut Fields, config: &Config) -> Result<Architecture> {
-    let Config { kind, d_in, d_sae, d_out, normalization, .. } = config;
+fn architecture(document: &mut Document, said: &Said) -> Result<Architecture> {
+    let Said { kind, d_in, d_sae, d_out, normalization, .. } = said;
     let transcoder = kind.ends_with("transcoder");
-    if transcoder && config.centred != Some(false) {
-        let found = config.centred.map_or(Value::Null, Value::Bool);
-        return Err(fields.wrong("apply_b_dec_to_input", "false, for a transcoder", &found));
+    if transcoder && said.centred != Some(false) {
+        let found = said.centred.map_or(Value::Null, Value::Bool);
+        return Err(document.wrong("apply_b_dec_to_input", "false, for a transcoder", found));
     }
     if !transcoder && d_out != d_in {
-        return Err(fields.wrong("d_out", &format!("{d_in}, `d_in`"), &(*d_out).into()));
+        return Err(document.wrong("d_out", &format!("{d_in}, `d_in`"), *d_out));
     }
-    let k = || -> Result<usize> {
-        let value = config.k.clone().ok_or_else(|| fields.missing("k", "a size"))?;
-        let whole = value.as_f64().filter(|k| k.fract() == 0.0).map(|k| k as usize);
-        match whole.filter(|k| (1..=*d_sae).contains(k)) {
-            Some(k) => Ok(k),
-            None => {
-                Err(fields.wrong("k", &format!("a number from 1 to {d_sae}, the features"), &value))
-            }
+    let k = || match said.k {
+        None => Err(document.missing("k", "a size")),
+        Some(k) if (1..=*d_sae).contains(&k) => Ok(k),
+        Some(k) => {
+            Err(document.wrong("k", &format!("a number from 1 to {d_sae}, the features"), k))
         }
     };
     let activation = match kind.as_str() {
@@ -273,24 +236,27 @@ fn architecture(fields: &mut Fields, config: &Config) -> Result<Architecture> {
         "topk" => Activation::TopK { k: k()?, relu: true },
         "abstopk" => Activation::AbsTopK { k: k()? },
         "gated" => Activation::Gated,
-        "matching_pursuit" => Activation::MatchingPursuit {
-            threshold: fields
-                .number_if("residual_threshold")?
-                .ok_or_else(|| fields.missing("residual_threshold", "a length"))?
-                as f32,
-            steps: fields.size_if("max_iterations")?.unwrap_or(*d_sae),
-            stop_on_repeat: fields.flag_if("stop_on_duplicate_support")?.unwrap_or(true),
-        },
+        "matching_pursuit" => {
+            let own: MatchingPursuitConfig = document.read()?;
+            Activation::MatchingPursuit {
+                threshold: own.residual_threshold as f32,
+                steps: own.max_iterations.map_or(*d_sae, usize::from),
+                stop_on_repeat: own.stop_on_duplicate_support.unwrap_or(true),
+            }
+        }
         other => {
-            let known = "an architecture that is known here";
-            return Err(fields.wrong("architecture", known, &other.into()));
+            return Err(document.wrong(
+                "architecture",
+                "an architecture that is known here",
+                other,
+            ));
         }
     };
     Ok(Architecture {
         normalization: *normalization,
-        centred: !transcoder && config.centred.unwrap_or(true),
+        centred: !transcoder && said.centred.unwrap_or(true),
         rescale: match activation {
-            Activation::TopK { .. } | Activation::AbsTopK { .. } if config.rescale => Rescale::Kept,
+            Activation::TopK { .. } | Activation::AbsTopK { .. } if said.rescale => Rescale::Kept,
             _ => Rescale::None,
         },
         activation,

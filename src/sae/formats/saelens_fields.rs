@@ -1,4 +1,122 @@
-//! The fields of SAELens's configurations that say nothing about what an autoencoder computes.
+//! The fields of SAELens's `cfg.json`, over all versions.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::store::Size;
+
+/// What says how an autoencoder computes.
+#[derive(Debug, Deserialize)]
+pub(super) struct SaeLensConfig {
+    /// `standard` if left out; or `jumprelu`, `topk`, `abstopk`, `gated`, `matching_pursuit`,
+    /// `transcoder`, `jumprelu_transcoder`, `skip_transcoder`, `jumprelu_skip_transcoder`. Before
+    /// version 6 it may be left out or wrong where the activation function is top-k.
+    pub(super) architecture: Option<String>,
+    /// The activation function, before version 6: ReLU if left out.
+    pub(super) activation_fn: Option<SaeLensActivation>,
+    /// The activation function, under the name of some versions.
+    pub(super) activation_fn_str: Option<SaeLensActivation>,
+    /// What the activation function is given, before version 6.
+    pub(super) activation_fn_kwargs: Option<ActivationArguments>,
+    /// Width of the inputs, d.
+    pub(super) d_in: Size,
+    /// Number of features, m.
+    pub(super) d_sae: Option<Size>,
+    /// Features per dimension of the inputs, where `d_sae` is left out.
+    pub(super) expansion_factor: Option<Value>,
+    /// Width of the outputs: `d_in` if left out.
+    pub(super) d_out: Option<Size>,
+    /// Features that a code keeps. Of top-k alone.
+    pub(super) k: Option<Size>,
+    /// Whether b_dec is taken off inputs. True if left out, but for transcoders.
+    pub(super) apply_b_dec_to_input: Option<bool>,
+    /// Whether codes are values times decoder lengths. False if left out; of top-k alone.
+    pub(super) rescale_acts_by_decoder_norm: Option<bool>,
+    /// How inputs are normalised: not at all if left out. The oldest versions have a truth value.
+    pub(super) normalize_activations: Option<InputNormalization>,
+    /// How hook points with a dimension of heads are made flat.
+    #[expect(dead_code, reason = "what is not supported is refused while it is read")]
+    pub(super) reshape_activations: Option<Reshape>,
+    /// Whether fine-tuned factors multiply the codes before they are decoded. False if left out.
+    pub(super) finetuning_scaling_factor: Option<bool>,
+    /// The same, before version 3.
+    pub(super) uses_scaling_factor: Option<bool>,
+    /// The layer of the oldest versions' hook points: `blocks.{layer}.hook_mlp_out`.
+    pub(super) hook_point_layer: Option<Value>,
+    /// The layer, under a later name.
+    pub(super) hook_layer: Option<Value>,
+}
+
+/// Activation functions that are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SaeLensActivation {
+    Relu,
+    TopK,
+}
+
+/// Arguments of an activation function.
+#[derive(Debug, Deserialize)]
+pub(super) struct ActivationArguments {
+    /// Features that a code keeps.
+    pub(super) k: Option<Size>,
+}
+
+/// A normalisation of inputs, or whether there is one.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "none, layer_norm, constant_norm_rescale or expected_average_only_in"
+)]
+pub(super) enum InputNormalization {
+    /// True is `expected_average_only_in`.
+    Flag(bool),
+    Named(NamedNormalization),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum NamedNormalization {
+    None,
+    LayerNorm,
+    /// Each row to length √d.
+    ConstantNormRescale,
+    /// By one number, which the training estimated and no file has.
+    ExpectedAverageOnlyIn,
+}
+
+/// What is done with inputs of several heads: they are read flat here in any case.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reshape {
+    None,
+    HookZ,
+}
+
+/// What matching pursuit has besides.
+#[derive(Debug, Deserialize)]
+pub(super) struct MatchingPursuitConfig {
+    /// The length of the rest at which it ends.
+    pub(super) residual_threshold: f64,
+    /// Its most steps: the number of features if left out.
+    pub(super) max_iterations: Option<Size>,
+    /// Whether it ends where a feature comes a second time. True if left out.
+    pub(super) stop_on_duplicate_support: Option<bool>,
+}
+
+/// A part of the configuration within `metadata`.
+#[derive(Debug, Deserialize)]
+pub(super) struct InMetadata<T> {
+    pub(super) metadata: Option<T>,
+}
+
+/// What [`Sae::save`](crate::sae::Sae::save) adds to `metadata` where it takes the mean off inputs,
+/// for which SAELens has no name.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct CentredInputs {
+    /// False if left out.
+    pub(super) centred_inputs: Option<bool>,
+}
 
 /// Fields of the training, the data or the machine that SAELens wrote to `cfg.json` from its first
 /// releases to version 6: those of its runner, training, logging, caching and toy model

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use serde_json::{Map, Value, json};
 
-use super::saelens::{CENTRED_INPUTS, CONFIG, WEIGHTS};
+use super::saelens::{CONFIG, WEIGHTS};
 use super::turned;
 use crate::model::HookPoint;
 use crate::sae::{Activation, Encoder, Normalization, Rescale, Sae};
@@ -136,7 +136,7 @@ impl Sae {
         metadata.insert("hook_name".to_owned(), json!(hook));
         origin.training.write(&mut metadata);
         if own.normalization == Normalization::Centre {
-            metadata.insert(CENTRED_INPUTS.to_owned(), json!(true));
+            metadata.insert("centred_inputs".to_owned(), json!(true));
         }
         config["metadata"] = Value::Object(metadata);
         if own.transcoder {

@@ -8,16 +8,46 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::DType;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{Architecture, Draft, Place, Point, Request, Sae, SaeWeights, checked_k};
+use super::{Architecture, Draft, Place, Point, Request, Sae, SaeWeights, checked_k, ignored};
 use crate::model::HookPoint;
 use crate::sae::{Encoder, TrainingRecord};
-use crate::store::{replace, save};
+use crate::store::{MustBe, Off, Size, replace, save};
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+
+/// `config.json` of the layout.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct ScopeConfig {
+    /// Width of the inputs, d.
+    d_model: Size,
+    /// Features per dimension of the inputs.
+    expansion: Size,
+    /// Features that a code keeps, with their signs.
+    k: Size,
+    /// The place in the model.
+    point: NameAndLayer,
+    /// Whether the codes are products of two maps. False if left out.
+    bilinear_encoder: Option<bool>,
+    /// Whether the encoder has a bias. False if left out.
+    encoder_bias: Option<bool>,
+    /// Whether a vector of each token is added.
+    token_lookup: Option<MustBe<false>>,
+    /// Options of the original's constructor.
+    kwargs: Option<Off>,
+    /// Tokens per context in training.
+    n_ctx: Option<Size>,
+}
+
+/// A hook point in a layer: `["mlp_in", 3]`.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "a name and a layer")]
+struct NameAndLayer(String, Size);
 
 /// The fields of `config.json` that tell of the training, or that the original reads and does not
 /// use.
@@ -82,29 +112,25 @@ impl Sae {
 }
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields(CONFIG)?;
-    let config = fields.path().to_owned();
-    let d = fields.size("d_model")?;
-    let expansion = fields.size("expansion")?;
-    let m = d * expansion;
-    let k = checked_k(&mut fields, "k", m)?;
-    let point = fields.any("point").ok_or_else(|| fields.missing("point", "a name and a layer"))?;
-    let point: (String, usize) = serde_json::from_value(point.clone())
-        .map_err(|_| fields.wrong("point", "a name and a layer", &point))?;
-    let point = self::point(&config, &point)?;
-    let bilinear = fields.flag_if("bilinear_encoder")?.unwrap_or_default();
-    let encoder_bias = fields.flag_if("encoder_bias")?.unwrap_or_default();
-    fields.expect("token_lookup", false)?;
-    fields.expect("kwargs", json!({}))?;
-    let context_size = fields.size_if("n_ctx")?;
-    let ignored = fields.finish(&TRAINING, request.unknown)?;
+    let mut document = place.document(CONFIG)?;
+    let config: ScopeConfig = document.read()?;
+    let path = document.path().to_owned();
+    let (Size(d), Size(expansion)) = (config.d_model, config.expansion);
+    let m = d.checked_mul(expansion);
+    let m = m.ok_or_else(|| document.wrong("expansion", "fewer features", expansion))?;
+    let k = checked_k(&document, "k", config.k, m)?;
+    let point = point(&path, &config.point)?;
+    let bilinear = config.bilinear_encoder.unwrap_or_default();
+    let encoder_bias = config.encoder_bias.unwrap_or_default();
+    let context_size = config.n_ctx.map(usize::from);
+    let ignored = ignored(document, &TRAINING, request)?;
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
     let encoder = if bilinear { Encoder::Bilinear } else { Encoder::Linear };
     let rows = m * encoder.maps();
     let [_, found] = tensors.matrix("w_dec.weight")?;
     if found != m {
         let expected = format!("`expansion` for {found} features, as `w_dec.weight` has them");
-        return Err(Error::format(&config, expected, expansion.to_string()));
+        return Err(Error::format(&path, expected, expansion.to_string()));
     }
     let mut weights = SaeWeights::new(
         tensors.take("w_enc.weight", &[rows, d])?,
@@ -133,7 +159,7 @@ const POINTS: [(&str, Point); 6] = [
     ("attn_out", HookPoint::AttnOut),
 ];
 
-fn point(config: &Path, (name, layer): &(String, usize)) -> Result<HookPoint> {
+fn point(config: &Path, NameAndLayer(name, Size(layer)): &NameAndLayer) -> Result<HookPoint> {
     let plain = name.replace('-', "_");
     let found = POINTS.iter().find(|(own, _)| *own == plain).map(|(_, point)| point(*layer));
     found.ok_or_else(|| {

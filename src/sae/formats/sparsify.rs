@@ -9,46 +9,90 @@
 //! output first.
 
 use super::place::number_in;
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, turned};
+use serde::Deserialize;
+
+use super::{
+    Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, ignored, turned,
+};
 use crate::Result;
 use crate::model::HookPoint;
 use crate::sae::Activation;
+use crate::store::{Off, Size};
+
+/// `cfg.json` of sparsify, and of `sae` before it, over all versions.
+#[derive(Debug, Deserialize)]
+struct SparsifyConfig {
+    /// Width of the inputs, d.
+    d_in: Option<Size>,
+    /// Number of features, m.
+    d_sae: Option<Size>,
+    /// Features per dimension of the inputs, where `num_latents` is left out or zero.
+    expansion_factor: Option<Size>,
+    /// Number of features, m, or zero.
+    num_latents: Option<Size>,
+    /// Features that a code keeps.
+    k: Size,
+    /// Whether the k values largest in magnitude are kept with their signs. Only the first versions
+    /// know it. False if left out.
+    signed: Option<bool>,
+    /// How features are selected: `topk` if left out.
+    activation: Option<SparsifyActivation>,
+    /// Whether it predicts the output of a module from its input. False if left out.
+    transcode: Option<bool>,
+    /// Whether `W_skip` times the input is added to the output. False if left out.
+    skip_connection: Option<bool>,
+}
+
+/// Selections of features, as sparsify names them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SparsifyActivation {
+    TopK,
+    GroupMax,
+}
+
+/// Selections among the rows of a batch, and inputs beyond a layer's activations.
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct SparsifyUnsupported {
+    batch_topk: Option<Off>,
+    sample_topk: Option<Off>,
+    embed_skip: Option<Off>,
+    gram_lookup: Option<Off>,
+}
 
 pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
-    let mut fields = place.fields("cfg.json")?;
+    let mut document = place.document("cfg.json")?;
     let mut tensors = place.tensors("sae.safetensors", &request.device)?;
     let [m, d] = tensors.matrix("encoder.weight")?;
-    check_size(&mut fields, "d_in", d, "encoder.weight")?;
-    check_size(&mut fields, "d_sae", m, "encoder.weight")?;
-    let expansion = fields.size_if("expansion_factor")?;
-    match fields.size_if("num_latents")?.filter(|latents| *latents > 0) {
-        Some(latents) if latents != m => {
+    let config: SparsifyConfig = document.read()?;
+    document.read::<SparsifyUnsupported>()?;
+    check_size(&document, ("d_in", config.d_in), d, "encoder.weight")?;
+    check_size(&document, ("d_sae", config.d_sae), m, "encoder.weight")?;
+    match (config.num_latents.filter(|Size(latents)| *latents > 0), config.expansion_factor) {
+        (Some(Size(latents)), _) if latents != m => {
             let expected = format!("{m}, as `encoder.weight` has them,");
-            return Err(fields.wrong("num_latents", &expected, &latents.into()));
+            return Err(document.wrong("num_latents", &expected, latents));
         }
-        None if expansion.is_some_and(|expansion| expansion * d != m) => {
+        (None, Some(Size(expansion))) if expansion.checked_mul(d) != Some(m) => {
             let expected = format!("one for {m} features, as `encoder.weight` has them,");
-            return Err(fields.wrong("expansion_factor", &expected, &expansion.into()));
+            return Err(document.wrong("expansion_factor", &expected, expansion));
         }
         _ => {}
     }
-    let k = checked_k(&mut fields, "k", m)?;
-    // The first versions kept negative values under this flag; today's sparsify does not know it.
-    let signed = fields.flag_if("signed")?.unwrap_or_default();
-    let activation = match fields.text_if("activation")?.as_deref() {
-        None | Some("topk") if signed => Activation::AbsTopK { k },
-        None | Some("topk") => Activation::TopK { k, relu: true },
-        Some("groupmax") if signed => {
-            return Err(fields.wrong("signed", "false, with groupmax", &true.into()));
+    let k = checked_k(&document, "k", config.k, m)?;
+    let signed = config.signed.unwrap_or_default();
+    let activation = match config.activation.unwrap_or(SparsifyActivation::TopK) {
+        SparsifyActivation::TopK if signed => Activation::AbsTopK { k },
+        SparsifyActivation::TopK => Activation::TopK { k, relu: true },
+        SparsifyActivation::GroupMax if signed => {
+            return Err(document.wrong("signed", "false, with groupmax", true));
         }
-        Some("groupmax") => Activation::GroupMax { k },
-        Some(other) => return Err(fields.wrong("activation", "topk or groupmax", &other.into())),
+        SparsifyActivation::GroupMax => Activation::GroupMax { k },
     };
-    let transcoder = fields.flag_if("transcode")?.unwrap_or_default();
-    let skip = fields.flag_if("skip_connection")?.unwrap_or_default();
-    // These choose among the rows of a batch, or need more than a layer's activations.
-    fields.expect_off(&["batch_topk", "sample_topk", "embed_skip", "gram_lookup"])?;
-    let ignored = fields.finish(&HARMLESS, request.unknown)?;
+    let transcoder = config.transcode.unwrap_or_default();
+    let skip = config.skip_connection.unwrap_or_default();
+    let ignored = ignored(document, &HARMLESS, request)?;
 
     let mut weights = SaeWeights::new(
         tensors.take("encoder.weight", &[m, d])?,
