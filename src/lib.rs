@@ -91,7 +91,7 @@
 //! every place where there are vector instructions. Windows is not supported: locks and mapped files
 //! use Unix calls. The minimal Rust version is 1.95.
 //!
-//! [`candle`], [`ndarray`] and [`plotly`](plot::plotly) are part of the interface and exported, so
+//! [`candle`], [`ndarray`] and [`plotly`] are part of the interface and exported, so
 //! that a program uses the same versions.
 //!
 //! # Errors

@@ -27,7 +27,7 @@ impl Tracer {
     /// below the lower quartile or above the upper one. The original uses a factor of 3.
     ///
     /// # Errors
-    /// A factor that is negative or not a number; [`Error::Interrupted`] when Stop is pressed.
+    /// A factor that is negative or not a number; [`Error::Interrupted`](crate::Error::Interrupted) when Stop is pressed.
     pub fn outliers(&self, factor: f64) -> Result<Vec<Outlier>> {
         check_not_negative("`factor`", factor)?;
         let mut all: Vec<Outlier> = Vec::new();
