@@ -32,6 +32,6 @@ impl MixtureOptions {
     pub(super) fn check(&self) -> Result<()> {
         check_epsilon(self.epsilon)?;
         check_sizes(&[("steps", self.steps), ("restarts", self.restarts)])?;
-        check_positive("`rate`", self.rate)
+        check_positive("the learning rate (`rate`)", self.rate)
     }
 }
