@@ -290,34 +290,34 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::super::{MustBe, Off, Size};
+    use super::super::{MustBe, Off, Size, nullable};
     use super::*;
 
     const LOADER: &str = "the loader's `.allow_unknown_fields()`";
 
     #[derive(Debug, Default, Deserialize)]
-    struct Nothing {}
+    struct NoFields {}
 
     #[derive(Debug, Deserialize)]
-    struct Outer {
+    struct OuterFields {
         lr: Option<f64>,
         width: Option<Size>,
-        metadata: Option<Inner>,
+        metadata: Option<InnerFields>,
     }
 
     #[derive(Debug, Deserialize)]
-    struct Inner {
+    struct InnerFields {
         depth: Size,
         flat: Option<bool>,
     }
 
     #[derive(Debug, Deserialize)]
-    struct Other {
-        metadata: Option<Names>,
+    struct OtherFields {
+        metadata: Option<ModelFields>,
     }
 
     #[derive(Debug, Deserialize)]
-    struct Names {
+    struct ModelFields {
         model: Option<String>,
     }
 
@@ -338,7 +338,7 @@ mod tests {
         for read in [true, false] {
             let mut document = document(off.clone());
             if read {
-                document.read::<Nothing>().unwrap();
+                document.read::<NoFields>().unwrap();
             }
             let left = document.finish(|_| false, UnknownFields::Refuse, LOADER).unwrap();
             assert!(left.is_empty(), "{left:?}");
@@ -361,7 +361,7 @@ mod tests {
         });
         let read = || {
             let mut document = document(fields.clone());
-            assert_eq!(document.read::<Outer>().unwrap().lr, Some(1.0));
+            assert_eq!(document.read::<OuterFields>().unwrap().lr, Some(1.0));
             document
         };
         let harmless = |name: &str| name == "seed";
@@ -380,15 +380,15 @@ mod tests {
     fn a_field_is_known_where_one_of_several_types_has_it() {
         let fields = json!({"zoo": 1, "metadata": {"depth": 2, "model": "gpt2", "glow": 3}});
         let mut ab = document(fields.clone());
-        let outer: Outer = ab.read().unwrap();
-        let other: Other = ab.read().unwrap();
+        let outer: OuterFields = ab.read().unwrap();
+        let other: OtherFields = ab.read().unwrap();
         let inner = outer.metadata.unwrap();
         assert_eq!((outer.lr, outer.width, inner.depth.0, inner.flat), (None, None, 2, None));
         assert_eq!(other.metadata.unwrap().model.as_deref(), Some("gpt2"));
         let mut ba = document(fields);
-        ba.read::<Other>().unwrap();
-        ba.read::<Nothing>().unwrap();
-        ba.read::<Outer>().unwrap();
+        ba.read::<OtherFields>().unwrap();
+        ba.read::<NoFields>().unwrap();
+        ba.read::<OuterFields>().unwrap();
         for document in [ab, ba] {
             let mut left = document.finish(|_| false, UnknownFields::Allow, LOADER).unwrap();
             left.sort();
@@ -409,13 +409,13 @@ mod tests {
                 "expected true or false in `metadata.flat`, found 0",
             ),
         ] {
-            let message = message::<Outer>(value);
+            let message = message::<OuterFields>(value);
             assert!(message.starts_with("cfg.json is not usable: "), "{message}");
             assert!(message.contains(expected), "{message}");
         }
-        let long = message::<Outer>(json!({"lr": "x".repeat(200)}));
+        let long = message::<OuterFields>(json!({"lr": "x".repeat(200)}));
         assert!(long.len() < 200 && long.ends_with('…'), "{long}");
-        let text = message::<Names>(json!({"model": true}));
+        let text = message::<ModelFields>(json!({"model": true}));
         assert!(text.contains("expected a text in `model`, found true"), "{text}");
         let error = Document::parse(Path::new("cfg.json"), b"[1]").unwrap_err().to_string();
         assert!(error.contains("expected a JSON object, found other JSON"), "{error}");
@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn a_name_that_is_none_of_a_list_is_told_with_the_list() {
         #[derive(Debug, Deserialize)]
-        struct Kind {
+        struct KindField {
             kind: Animal,
         }
         #[derive(Debug, PartialEq, Deserialize)]
@@ -435,19 +435,19 @@ mod tests {
         }
         let mut pets: Vec<Animal> = Vec::new();
         for name in ["cat", "dog"] {
-            pets.push(document(json!({"kind": name})).read::<Kind>().unwrap().kind);
+            pets.push(document(json!({"kind": name})).read::<KindField>().unwrap().kind);
         }
         assert_eq!(pets, [Animal::Cat, Animal::Dog]);
-        let text = message::<Kind>(json!({"kind": "lion"}));
+        let text = message::<KindField>(json!({"kind": "lion"}));
         assert!(text.contains("expected `cat` or `dog` in `kind`, found \"lion\""), "{text}");
-        let text = message::<Kind>(json!({"kind": 3}));
+        let text = message::<KindField>(json!({"kind": 3}));
         assert!(text.contains("expected a name in `kind`, found 3"), "{text}");
     }
 
     #[test]
     fn a_whole_number_may_have_a_point_and_null_is_as_nothing() {
         let mut document = document(json!({"width": 4.0, "lr": null, "metadata": null}));
-        let outer: Outer = document.read().unwrap();
+        let outer: OuterFields = document.read().unwrap();
         assert_eq!(outer.width.map(usize::from), Some(4));
         assert!(outer.lr.is_none() && outer.metadata.is_none());
     }
@@ -455,18 +455,41 @@ mod tests {
     #[test]
     fn what_cannot_be_applied_is_refused_unless_it_is_off() {
         #[derive(Debug, Deserialize)]
-        struct Parts {
+        struct RefusedFields {
             shift: Option<Off>,
             fixed: Option<MustBe<true>>,
         }
         for off in [json!(false), json!(null), json!(""), json!({}), json!([])] {
-            let parts: Parts = document(json!({"shift": off, "fixed": true})).read().unwrap();
+            let parts: RefusedFields =
+                document(json!({"shift": off, "fixed": true})).read().unwrap();
             assert!(parts.fixed.is_some());
             assert!(parts.shift.is_none() || off != json!(null));
         }
-        let text = message::<Parts>(json!({"shift": 2}));
+        let text = message::<RefusedFields>(json!({"shift": 2}));
         assert!(text.contains("nothing or an off value in `shift`, found 2"), "{text}");
-        let text = message::<Parts>(json!({"fixed": false}));
+        let text = message::<RefusedFields>(json!({"fixed": false}));
         assert!(text.contains("expected true in `fixed`, found false"), "{text}");
+    }
+
+    #[test]
+    fn two_names_of_a_field_have_one_value_and_left_out_is_not_null() {
+        #[derive(Debug, Deserialize)]
+        struct Window {
+            #[serde(default, deserialize_with = "nullable")]
+            window: Option<Option<Size>>,
+        }
+        for (value, expected) in [
+            (json!({}), None),
+            (json!({"window": null}), Some(None)),
+            (json!({"window": 3}), Some(Some(Size(3)))),
+        ] {
+            assert_eq!(document(value).read::<Window>().unwrap().window, expected);
+        }
+        let fields = document(json!({}));
+        let agreed = |a, b| fields.agreed(("n_ctx", a), ("length", b));
+        assert_eq!(agreed(None, Some(3)).unwrap(), Some(3));
+        assert_eq!(agreed(Some(3), Some(3)).unwrap(), Some(3));
+        let message = agreed(Some(3), Some(4)).unwrap_err().to_string();
+        assert!(message.contains("the same in `n_ctx` and `length`, found 3 and 4"), "{message}");
     }
 }

@@ -102,17 +102,29 @@ pub(super) fn is_missing(reason: &Error) -> bool {
     }
 }
 
+/// The reason why a file could not be read, if it is that there is none and the repository is no
+/// adapter either.
+///
+/// # Errors
+/// The error to be reported in all other cases.
+fn unexplained(repository: &Repository, reason: Error) -> Result<Error> {
+    if !is_missing(&reason) {
+        return Err(reason);
+    }
+    match adapter(repository) {
+        Ok(Some(error)) => Err(error),
+        Err(stopped @ Error::Interrupted { .. }) => Err(stopped),
+        _ => Ok(reason),
+    }
+}
+
 /// The error for a repository without a `config.json`: what it is, if that can be told, and else the
 /// reason why the file could not be read.
 pub(super) fn without_config(repository: &Repository, reason: Error) -> Error {
-    if !is_missing(&reason) {
-        return reason;
-    }
-    match adapter(repository) {
-        Ok(Some(error)) => return error,
-        Err(stopped @ Error::Interrupted { .. }) => return stopped,
-        _ => {}
-    }
+    let reason = match unexplained(repository, reason) {
+        Ok(reason) => reason,
+        Err(explained) => return explained,
+    };
     let files = listing(repository);
     let place = repository.name();
     let has = |test: &dyn Fn(&str) -> bool| files.iter().find(|name| test(name));
@@ -134,13 +146,8 @@ pub(super) fn without_config(repository: &Repository, reason: Error) -> Error {
 
 /// The error for a repository without weights that are read here, with what it has instead.
 pub(super) fn without_weights(repository: &Repository, reason: Error) -> Error {
-    if !is_missing(&reason) {
-        return reason;
-    }
-    match adapter(repository) {
-        Ok(Some(error)) => return error,
-        Err(stopped @ Error::Interrupted { .. }) => return stopped,
-        _ => {}
+    if let Err(explained) = unexplained(repository, reason) {
+        return explained;
     }
     let files = listing(repository);
     let has = |test: &dyn Fn(&str) -> bool| files.iter().find(|name| test(name));

@@ -6,6 +6,7 @@ use std::f64::consts::TAU;
 use candle_core::{Device, Tensor};
 
 use super::super::{Config, Norm, Position, Rotary, Scaling};
+use super::gguf_metadata::{self, LayerSize, LlamaMetadata, Positive};
 use crate::gguf::{Gguf, Value};
 use crate::store::UnknownFields;
 use crate::{Error, Result};
@@ -77,38 +78,41 @@ impl GgufLlama {
             }
             None => return Err(gguf.wrong(format!("`llama` in `{ARCHITECTURE}`"), "nothing")),
         }
-        let mut fields = Fields::new(gguf);
-        let layers = fields.size("block_count")?;
+        let mut document = gguf_metadata::document(gguf);
+        let fields: LlamaMetadata = document.read()?;
+        let LayerSize(layers) = fields.layers;
         if layers > gguf.tensors().len() {
             let expected = format!("tensors for the {layers} layers of `llama.block_count`");
             return Err(gguf.wrong(expected, format!("{} tensors", gguf.tensors().len())));
         }
-        let d_model = fields.size("embedding_length")?;
-        let heads = fields.size("attention.head_count")?;
-        let kv_heads = fields.optional_size("attention.head_count_kv")?.unwrap_or(heads);
-        let d_head = fields.optional_size("attention.key_length")?.unwrap_or(d_model / heads);
-        for same in ["attention.value_length", "rope.dimension_count"] {
-            let found = fields.optional_size(same)?.unwrap_or(d_head);
+        let (LayerSize(d_model), LayerSize(heads)) = (fields.d_model, fields.heads);
+        let size =
+            |field: Option<LayerSize>, default| field.map_or(default, |LayerSize(size)| size);
+        let kv_heads = size(fields.kv_heads, heads);
+        let d_head = size(fields.key_length, d_model / heads);
+        for (same, found) in [
+            ("attention.value_length", fields.value_length),
+            ("rope.dimension_count", fields.rope_dimensions),
+        ] {
+            let found = size(found, d_head);
             if found != d_head || !d_head.is_multiple_of(2) {
                 let expected = format!("an even {d_head}, the width of a head, in `llama.{same}`");
                 return Err(gguf.wrong(expected, found.to_string()));
             }
         }
-        let (d_hidden, context) =
-            (fields.size("feed_forward_length")?, fields.size("context_length")?);
-        let eps = fields.number("attention.layer_norm_rms_epsilon")?;
-        let eps = eps.ok_or_else(|| fields.missing("attention.layer_norm_rms_epsilon"))?;
-        let rope_base = fields.number("rope.freq_base")?.unwrap_or(10_000.);
-        let scaling = fields.scaling()?;
+        let (LayerSize(d_hidden), LayerSize(context)) = (fields.d_hidden, fields.context);
+        let Positive(eps) = fields.eps;
+        let rope_base = fields.rope_base.map_or(10_000., |Positive(base)| base);
+        let scaling = gguf_metadata::scaling(&mut document)?;
         let embedding = gguf.info("token_embd.weight").map(|info| info.shape());
         let vocab = embedding.and_then(|shape| shape.first()).copied().unwrap_or_default();
-        let stated = fields.optional_size("vocab_size")?.unwrap_or(vocab);
+        let stated = size(fields.vocab, vocab);
         if stated != vocab {
             let expected =
                 format!("{vocab}, the rows of `token_embd.weight`, in `llama.vocab_size`");
             return Err(gguf.wrong(expected, stated.to_string()));
         }
-        let ignored = fields.finish(unknown)?;
+        let ignored = gguf_metadata::ignored(document, gguf, unknown)?;
         gguf.check_types()?;
         let has = |name: &str| gguf.info(name).is_some();
         let mut llama = Self {
@@ -248,101 +252,4 @@ fn file_name(name: &str) -> Option<String> {
     let (part, ending) = part.rsplit_once('.')?;
     let (own, _) = PARTS.iter().find(|(_, theirs)| *theirs == part)?;
     Some(format!("blk.{layer}.{own}.{ending}"))
-}
-
-/// The metadata of the architecture, each key to be asked for once.
-struct Fields<'a> {
-    gguf: &'a Gguf,
-    left: BTreeSet<&'a str>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(gguf: &'a Gguf) -> Self {
-        let left = gguf.metadata().filter_map(|(key, _)| key.strip_prefix("llama."));
-        Self { gguf, left: left.collect() }
-    }
-
-    fn get(&mut self, name: &str) -> Option<&'a Value> {
-        self.left.remove(name);
-        self.gguf.get(&format!("llama.{name}"))
-    }
-
-    fn missing(&self, name: &str) -> Error {
-        self.gguf.wrong(format!("a value in `llama.{name}`"), "nothing")
-    }
-
-    fn size(&mut self, name: &str) -> Result<usize> {
-        self.optional_size(name)?.ok_or_else(|| self.missing(name))
-    }
-
-    /// A size; an array of sizes, one a layer, only if they are the same.
-    fn optional_size(&mut self, name: &str) -> Result<Option<usize>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let one = match value {
-            Value::Array(array) => {
-                let first = array.values().next();
-                first.filter(|first| array.values().all(|value| value == *first))
-            }
-            other => Some(other.clone()),
-        };
-        let size = one.and_then(|value| usize::try_from(value.as_u64()?).ok());
-        // So small that products of two are sizes too.
-        let size = size.filter(|size| (1..1 << 31).contains(size));
-        let expected = format!("a size, the same in every layer, in `llama.{name}`");
-        size.map(Some).ok_or_else(|| self.gguf.wrong(expected, value.to_string()))
-    }
-
-    fn number(&mut self, name: &str) -> Result<Option<f64>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.as_f64().filter(|number| *number > 0. && number.is_finite());
-        let expected = format!("a positive number in `llama.{name}`");
-        number.map(Some).ok_or_else(|| self.gguf.wrong(expected, value.to_string()))
-    }
-
-    fn scaling(&mut self) -> Result<Scaling> {
-        let factor = self.number("rope.scaling.factor")?;
-        let older = self.number("rope.scale_linear")?;
-        // These speak of training, or of kinds that are refused.
-        self.get("rope.scaling.original_context_length");
-        self.get("rope.scaling.finetuned");
-        match (self.get("rope.scaling.type"), factor.or(older)) {
-            (Some(Value::String(kind)), _) if kind == "none" => Ok(Scaling::None),
-            (None, None) => Ok(Scaling::None),
-            (None, Some(1.)) => Ok(Scaling::None),
-            (None, Some(factor)) => Ok(Scaling::Linear { factor }),
-            (Some(Value::String(kind)), Some(factor)) if kind == "linear" => {
-                Ok(Scaling::Linear { factor })
-            }
-            (Some(other), _) => {
-                let expected = "`none`, or `linear` with a factor, in `llama.rope.scaling.type`";
-                Err(self.gguf.wrong(expected, other.to_string()))
-            }
-        }
-    }
-
-    /// The keys that were not asked for, as `key: value`, but for those that are zero, false or
-    /// empty: they could change numbers.
-    ///
-    /// # Errors
-    /// All of them in one error, if they are not allowed.
-    fn finish(&self, unknown: UnknownFields) -> Result<Vec<String>> {
-        let left = self.left.iter().filter_map(|name| {
-            let key = format!("llama.{name}");
-            let value = self.gguf.get(&key)?;
-            let off = value.as_u64() == Some(0)
-                || value.as_bool() == Some(false)
-                || value.as_str() == Some("")
-                || value.as_array().is_some_and(|array| array.is_empty());
-            // What interleaving the weights of the first releases had; files are alike.
-            (!off && *name != "tensor_data_layout").then(|| (key, value.to_string()))
-        });
-        let left: Vec<(String, String)> = left.collect();
-        if left.is_empty() || unknown == UnknownFields::Allow {
-            return Ok(left.into_iter().map(|(key, value)| format!("{key}: {value}")).collect());
-        }
-        let found: Vec<_> = left.iter().map(|(key, value)| format!("`{key}`: {value}")).collect();
-        let expected = "only metadata whose meaning is known here, because other may change numbers \
-                        (`DecoderLoader::new().allow_unknown_fields().load(…)` goes on without it)";
-        Err(self.gguf.wrong(expected, format!("also {}", found.join(", "))))
-    }
 }

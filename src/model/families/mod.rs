@@ -5,6 +5,7 @@ mod bilinear;
 mod foreign;
 mod gemma2;
 mod gguf_llama;
+mod gguf_metadata;
 mod gpt2;
 mod gpt_neox;
 mod inert;

@@ -82,8 +82,8 @@ struct UnlessOff<T>(Option<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for UnlessOff<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Settings<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Settings<T> {
+        struct AsSettings<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for AsSettings<T> {
             type Value = UnlessOff<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +121,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for UnlessOff<T> {
                 }
             }
         }
-        deserializer.deserialize_any(Settings(PhantomData))
+        deserializer.deserialize_any(AsSettings(PhantomData))
     }
 }
 

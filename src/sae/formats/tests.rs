@@ -143,6 +143,23 @@ fn fields_that_are_off_pass_and_unknown_ones_are_named_together() {
 }
 
 #[test]
+fn two_names_of_a_field_that_say_two_things_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let k = |inner: usize| json!({"k": 3, "activation_fn": "topk", "activation_fn_kwargs": {"k": inner}});
+    saelens(folder.path(), k(3));
+    assert_eq!(load(folder.path()).unwrap().k(), Some(3));
+    saelens(folder.path(), k(4));
+    let message = load(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("the same in `k` and `activation_fn_kwargs.k`"), "{message}");
+    saelens(
+        folder.path(),
+        json!({"hook_name": "blocks.0.hook_z", "hook_point": "blocks.1.hook_z"}),
+    );
+    let message = load(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("the same in `hook_name` and `hook_point`"), "{message}");
+}
+
+#[test]
 fn what_a_config_records_of_its_activations_is_kept_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let hook = "blocks.0.hook_resid_post";
