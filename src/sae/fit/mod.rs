@@ -20,19 +20,24 @@ mod tests;
 mod update;
 mod weights;
 
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+
 use self::build::engine;
-use self::metrics::Metrics;
+use self::engine::Engine;
+use self::metrics::{HistoryRow, Metrics};
 use self::setup::Units;
 use self::shape::FitShape;
 use self::source::ActivationSource;
 use self::step::StepSettings;
 use super::record::model_name;
 use super::{Origin, Sae, TrainingRecord};
+use crate::Result;
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
-use crate::progress::{OnStop, Progress, StopShield};
-use crate::train::{Checkpoint, History, cosine, warmup};
-use crate::{Error, Result};
+use crate::progress::OnStop;
+use crate::train::{Checkpoint, Fit, FitLoop, FitRow, History, TakeTensor, warmup};
 
 pub use self::options::SaeOptions;
 pub(crate) use self::small::SmallFit;
@@ -78,86 +83,38 @@ impl Sae {
     /// # Errors
     /// Options of zero or out of range, k above the features, a hook that cannot fire, windows longer
     /// than the text or the context, a loss that diverges, a checkpoint of another fit or that cannot
-    /// be written; [`Error::Stopped`] when Stop is pressed.
+    /// be written; [`Error::Stopped`](crate::Error::Stopped) when Stop is pressed.
     pub fn fit(
         model: &Decoder,
         point: HookPoint,
         text: &Tokens,
         options: &SaeOptions,
     ) -> Result<(Self, History)> {
-        Self::fit_until(model, point, text, options, options.steps)
-    }
-
-    /// The first `end` steps of [`Sae::fit`].
-    fn fit_until(
-        model: &Decoder,
-        point: HookPoint,
-        text: &Tokens,
-        options: &SaeOptions,
-        end: usize,
-    ) -> Result<(Self, History)> {
         options.check()?;
         let rescaled = options.recipe(1).lambda().is_some();
-        let mut source = ActivationSource::new(model, point, text, options, rescaled)?;
+        let source = ActivationSource::new(model, point, text, options, rescaled)?;
         let recipe = options.recipe(source.widths().input);
         let shape = FitShape::new(options, &recipe, source.widths())?;
-        let mut metrics = Metrics::new(shape.m, shape.widths.output);
+        let metrics = Metrics::new(shape.m, shape.widths.output);
         let start = shape.start(&source, options.seed)?;
-        let mut engine = engine(&recipe, shape, start, model.device())?;
+        let lambda = recipe.lambda().unwrap_or(0.0);
+        let engine = engine(&recipe, shape, start, model.device())?;
+        let mut fit = SaeFit { options, source, lambda, engine, metrics };
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked =
                 SaeOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
             Checkpoint::new(folder, format!("{asked:?} at {point} of {:?}", model.config()))
         });
-        let first = match &checkpoint {
-            Some(checkpoint) => {
-                checkpoint.restore_with(&mut history, model.device(), |step, take| {
-                    engine.restore(step, take)?;
-                    metrics.restore(take)
-                })?
-            }
-            None => 0,
+        let run = FitLoop {
+            warmup: options.warmup,
+            report: options.report,
+            checkpoint,
+            device: model.device().clone(),
+            ..FitLoop::new("training features", options.steps, options.learning_rate)
         };
-        source.skip(first)?;
-        let mut progress =
-            Progress::new("training features", (options.steps - first) as u64, "step");
-        let _shield = StopShield::new();
-        for step in first..end {
-            let dead = metrics.dead(step, options.dead_after);
-            let rate = cosine(step, options.steps) * warmup(step, options.warmup);
-            let settings = StepSettings {
-                learning_rate: options.learning_rate * rate,
-                lambda: recipe.lambda().unwrap_or(0.0) * warmup(step, options.sparsity_warmup),
-                dead: &dead,
-            };
-            let batch = source.next()?;
-            let outcome = engine.step(batch, &settings)?;
-            if !outcome.loss.is_finite() {
-                let expected = "small enough for the loss to stay finite";
-                return Err(Error::invalid("the learning rate", expected, options.learning_rate));
-            }
-            metrics.add(batch, &outcome, step + 1);
-            let last = step + 1 == options.steps;
-            if (step + 1) % options.report == 0 || last {
-                let row = metrics.row(step + 1, options.dead_after);
-                history.push(&[(step + 1) as f64, row.nmse, row.l0, row.dead])?;
-                let (nmse, l0, dead) = (row.nmse, row.l0, 100. * row.dead);
-                progress.note(format!("nmse {nmse:.3}, L0 {l0:.1}, dead {dead:.1} %"));
-                if let Some(checkpoint) = &checkpoint {
-                    let mut all = engine.state()?;
-                    all.extend(metrics.state()?);
-                    checkpoint.save_all(step + 1, all, &history)?;
-                }
-            }
-            if progress.advance(1) && !last {
-                history.interrupted = true;
-                break;
-            }
-        }
-        let [input, output] = source.scales();
-        let units = Units { input, output, threshold: metrics.threshold() };
-        let sae = engine.finish(units, model.device())?;
+        run.run(&mut fit, &mut history)?;
+        let sae = fit.finish(model.device())?;
         let training = TrainingRecord::of_fit(model, options.length, &options.skip_tokens);
         let sae = sae.with_origin(Origin {
             point: Some(point),
@@ -172,5 +129,57 @@ impl Sae {
         let access = "`stopped::<(Sae, eigenlens::train::History)>()?` gives the autoencoder as far \
                       as it was trained.";
         options.on_stop.end("the training of the autoencoder", (sae, history), access)
+    }
+}
+
+/// An autoencoder in training.
+struct SaeFit<'a> {
+    options: &'a SaeOptions,
+    source: ActivationSource<'a>,
+    /// λ, 0 without a penalty.
+    lambda: f64,
+    engine: Box<dyn Engine>,
+    metrics: Metrics,
+}
+
+impl SaeFit<'_> {
+    /// The autoencoder of the weights as they are now.
+    fn finish(&self, device: &Device) -> Result<Sae> {
+        let [input, output] = self.source.scales();
+        let units = Units { input, output, threshold: self.metrics.threshold() };
+        self.engine.finish(units, device)
+    }
+}
+
+impl Fit for SaeFit<'_> {
+    fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
+        let dead = self.metrics.dead(step, self.options.dead_after);
+        let settings = StepSettings {
+            learning_rate,
+            lambda: self.lambda * warmup(step, self.options.sparsity_warmup),
+            dead: &dead,
+        };
+        let batch = self.source.next()?;
+        let outcome = self.engine.step(batch, &settings)?;
+        self.metrics.add(batch, &outcome, step + 1);
+        Ok(outcome.loss)
+    }
+
+    fn row(&mut self, done: usize) -> Result<FitRow> {
+        let HistoryRow { nmse, l0, dead } = self.metrics.row(done, self.options.dead_after);
+        let note = format!("nmse {nmse:.3}, L0 {l0:.1}, dead {:.1} %", 100. * dead);
+        Ok(FitRow { metrics: vec![done as f64, nmse, l0, dead], note })
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = self.engine.state()?;
+        all.extend(self.metrics.state()?);
+        Ok(all)
+    }
+
+    fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.engine.restore(done, take)?;
+        self.metrics.restore(take)?;
+        self.source.skip(done)
     }
 }

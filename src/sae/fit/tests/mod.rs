@@ -20,6 +20,7 @@ use crate::random::Rng;
 use crate::sae::kind::objective::KindVisitor;
 use crate::sae::kind::training::SaeKind;
 use crate::sae::{Activation, Check, Objective};
+use crate::train::tests::assert_resumes;
 
 /// The weights of a kind, of the numbers that they have in the order of a checkpoint.
 fn case_weights<K: SaeKind>(
@@ -165,33 +166,25 @@ fn a_seed_repeats_a_fit_exactly() {
 
 #[test]
 fn a_fit_that_was_cut_off_ends_with_the_same_weights() {
-    let folder = tempfile::tempdir().unwrap();
     let (model, text) = (model(), text());
-    for (at, options) in kinds().into_iter().enumerate() {
-        let fit = |end, checkpoint| {
-            // CodeRows of the history fall into the middle of a buffer and its last, smaller batch, and
-            // some features are dead.
-            let (batch, report, steps) = (100, 10, 80);
-            let options = SaeOptions {
-                batch,
-                report,
-                steps,
-                checkpoint,
-                dead_after: 1,
-                warmup: 20,
-                skip_tokens: vec![2],
-                ..options.clone()
-            };
-            let point = place(&options);
-            let (sae, history) = Sae::fit_until(&model, point, &text, &options, end).unwrap();
-            (all_weights(&sae), history)
+    for options in kinds() {
+        // Rows of the history fall into the middle of a buffer and its last, smaller batch, and some
+        // features are dead.
+        let options = SaeOptions {
+            batch: 100,
+            report: 10,
+            steps: 80,
+            dead_after: 1,
+            warmup: 20,
+            skip_tokens: vec![2],
+            on_stop: OnStop::ReturnPartial,
+            ..options
         };
-        let undisturbed = fit(80, None);
-        for cut in [10, 25, 60] {
-            let place = Some(folder.path().join(format!("{at}-{cut}")));
-            fit(cut, place.clone());
-            assert_eq!(fit(80, place), undisturbed);
-        }
+        assert_resumes(&[(10, 10), (25, 20), (60, 60)], options.steps, |checkpoint| {
+            let options = SaeOptions { checkpoint, ..options.clone() };
+            let (sae, history) = Sae::fit(&model, place(&options), &text, &options).unwrap();
+            (history, all_weights(&sae))
+        });
     }
 }
 
