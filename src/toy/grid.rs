@@ -1,6 +1,8 @@
 //! Dictionaries of several sizes and sparsities, trained together.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,10 +12,10 @@ use super::dictionary::{Dictionary, Sparsity};
 use super::streams::{ATOMS, SHUFFLE};
 use crate::check::{check_finite, check_sizes};
 use crate::display::MimeBundle;
-use crate::progress::{OnStop, Progress};
+use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::sae::SmallFit;
-use crate::train::{History, cosine};
+use crate::train::{Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, TakeTensor};
 use crate::{Error, Result};
 
 /// How [`DictionaryGrid::fit`] trains.
@@ -35,6 +37,8 @@ pub struct GridOptions {
     pub snapshot: usize,
     /// Seed of the first atoms and of the shuffling; 0.
     pub seed: u64,
+    /// A folder to save to after every epoch, and to go on from; none.
+    pub checkpoint: Option<PathBuf>,
     /// What the fit does when Stop is pressed; it ends the cell.
     pub on_stop: OnStop,
 }
@@ -50,6 +54,7 @@ impl Default for GridOptions {
             learning_rate: 3e-3,
             snapshot: 0,
             seed: 0,
+            checkpoint: None,
             on_stop: OnStop::default(),
         }
     }
@@ -131,13 +136,16 @@ struct GridData {
 }
 
 impl DictionaryGrid {
-    /// Trains on samples `x`, `[n, dims]`. The same seed gives the same grid. When Stop is pressed,
+    /// Trains on samples `x`, `[n, dims]`. The same seed gives the same grid. With a checkpoint
+    /// folder, a fit that was cut off goes on when it is called again with the same samples and
+    /// options, and ends with the same weights as without the break. When Stop is pressed,
     /// [`OnStop`] says what is returned: by default the call fails, and `stopped::<DictionaryGrid>()`
     /// returns the grid as far as it was trained.
     ///
     /// # Errors
     /// Samples that are no matrix, none, or hold NaN; an empty grid, a negative penalty, a k above the
-    /// size, a rate at which the loss diverges; [`Error::Stopped`] when Stop is pressed.
+    /// size, a rate at which the loss diverges, a checkpoint of another fit or that cannot be written;
+    /// [`Error::Stopped`] when Stop is pressed.
     pub fn fit(x: &Tensor, options: &GridOptions) -> Result<Self> {
         options.check()?;
         let (n, dims) = match *x.dims() {
@@ -147,56 +155,22 @@ impl DictionaryGrid {
         check_finite("the samples", &x.to_dtype(DType::F32)?)?;
         let samples: Vec<f32> = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let members = options.members();
-        let batch = options.batch.min(n);
-        let start = |&(sparsity, size): &(Sparsity, usize)| {
-            let (objective, k) = sparsity.objective();
-            SmallFit::new(objective, k, first_atoms(size, dims, options.seed)?, dims, options.tied)
-        };
-        let mut fits = members.iter().map(start).collect::<Result<Vec<_>>>()?;
-        let names = member_names(options);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut fit = GridFit::new(options, samples, dims)?;
+        let names: Vec<&str> = fit.names.iter().map(String::as_str).collect();
         let mut history = History::new("epoch", &names);
-        let mut snapshots = Vec::new();
-        if options.snapshot > 0 {
-            snapshots.push((0, all_atoms(&fits)?));
-        }
-        let mut shuffle = Rng::stream(options.seed, SHUFFLE);
-        let steps = options.epochs * n.div_ceil(batch);
-        let mut progress = Progress::new("training dictionaries", steps as u64, "step");
-        let mut buffer = vec![0f32; batch * dims];
-        let mut done = 0;
-        'training: for epoch in 1..=options.epochs {
-            let mut losses = vec![0f64; fits.len()];
-            for rows in shuffle.permutation(n).chunks(batch) {
-                let x = &mut buffer[..rows.len() * dims];
-                for (target, &row) in x.chunks_mut(dims).zip(rows) {
-                    target.copy_from_slice(&samples[row as usize * dims..][..dims]);
-                }
-                let (x, rate) = (&*x, options.learning_rate * cosine(done, steps));
-                let fits = fits.par_iter_mut().zip(&mut losses).with_max_len(1);
-                fits.try_for_each(|(fit, loss)| {
-                    *loss += fit.step(x, rate)?;
-                    Ok::<_, Error>(())
-                })?;
-                if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
-                    let what = format!("the learning rate ({})", names[bad]);
-                    let expected = "small enough for the loss to stay finite";
-                    return Err(Error::invalid(what, expected, options.learning_rate));
-                }
-                done += 1;
-                if progress.advance(1) && done < steps {
-                    history.interrupted = true;
-                    break 'training;
-                }
-            }
-            losses.iter_mut().for_each(|loss| *loss /= n as f64);
-            history.push(&losses)?;
-            let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
-            progress.note(format!("loss {best:.4} at best"));
-            if options.snapshot > 0 && epoch % options.snapshot == 0 {
-                snapshots.push((epoch, all_atoms(&fits)?));
-            }
-        }
+        let epoch = n.div_ceil(fit.batch);
+        let checkpoint = options.checkpoint.clone().map(|folder| {
+            let asked =
+                GridOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
+            Checkpoint::new(folder, format!("{asked:?} on {n} samples of {dims} dimensions"))
+        });
+        let run = FitLoop {
+            report: epoch,
+            checkpoint,
+            ..FitLoop::new("training dictionaries", options.epochs * epoch, options.learning_rate)
+        };
+        run.run(&mut fit, &mut history)?;
+        let GridFit { fits, snapshots, .. } = fit;
         let finish = |(fit, (sparsity, _)): (&SmallFit, &(Sparsity, usize))| {
             Dictionary::new(*sparsity, options.tied, fit.finish()?)
         };
@@ -319,6 +293,133 @@ fn first_atoms(size: usize, dims: usize, seed: u64) -> Result<Vec<f32>> {
     let gaussian = Rng::stream(seed, ATOMS + size as u64).normal((size, dims), &Device::Cpu)?;
     let atoms = gaussian.broadcast_div(&gaussian.sqr()?.sum_keepdim(1)?.sqrt()?)?;
     Ok(atoms.flatten_all()?.to_vec1()?)
+}
+
+/// The members of a grid in training.
+struct GridFit<'a> {
+    options: &'a GridOptions,
+    names: Vec<String>,
+    /// `[n, dims]`.
+    samples: Vec<f32>,
+    dims: usize,
+    /// Samples per step; the last of an epoch may have fewer.
+    batch: usize,
+    fits: Vec<SmallFit>,
+    shuffle: Rng,
+    /// The samples of this epoch in the order in which they come.
+    order: Vec<u32>,
+    x: Vec<f32>,
+    /// Sums over the samples of this epoch, one per member.
+    losses: Vec<f64>,
+    snapshots: Vec<(usize, Vec<Vec<f32>>)>,
+}
+
+impl<'a> GridFit<'a> {
+    fn new(options: &'a GridOptions, samples: Vec<f32>, dims: usize) -> Result<Self> {
+        let start = |(sparsity, size): (Sparsity, usize)| {
+            let (objective, k) = sparsity.objective();
+            SmallFit::new(objective, k, first_atoms(size, dims, options.seed)?, dims, options.tied)
+        };
+        let fits = options.members().into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        let snapshots = if options.snapshot > 0 { vec![(0, all_atoms(&fits)?)] } else { vec![] };
+        Ok(Self {
+            options,
+            names: member_names(options),
+            batch: options.batch.min(samples.len() / dims),
+            samples,
+            dims,
+            losses: vec![0.0; fits.len()],
+            fits,
+            shuffle: Rng::stream(options.seed, SHUFFLE),
+            order: Vec::new(),
+            x: Vec::new(),
+            snapshots,
+        })
+    }
+
+    fn num_samples(&self) -> usize {
+        self.samples.len() / self.dims
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.num_samples().div_ceil(self.batch)
+    }
+}
+
+impl Fit for GridFit<'_> {
+    fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
+        let at = step % self.steps_per_epoch();
+        if at == 0 {
+            self.order = self.shuffle.permutation(self.num_samples());
+        }
+        let rows = self.order.chunks(self.batch).nth(at).unwrap_or_default();
+        self.x.clear();
+        for &row in rows {
+            self.x.extend_from_slice(&self.samples[row as usize * self.dims..][..self.dims]);
+        }
+        let x = &*self.x;
+        let fits = self.fits.par_iter_mut().zip(&mut self.losses).with_max_len(1);
+        fits.try_for_each(|(fit, loss)| {
+            *loss += fit.step(x, learning_rate)?;
+            Ok::<_, Error>(())
+        })?;
+        Ok(self.losses.iter().sum())
+    }
+
+    fn row(&mut self, done: usize) -> Result<FitRow> {
+        let epoch = done / self.steps_per_epoch();
+        let losses: Vec<f64> =
+            self.losses.iter().map(|loss| loss / self.num_samples() as f64).collect();
+        self.losses.fill(0.0);
+        if self.options.snapshot > 0 && epoch.is_multiple_of(self.options.snapshot) {
+            self.snapshots.push((epoch, all_atoms(&self.fits)?));
+        }
+        let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        Ok(FitRow { metrics: losses, note: format!("loss {best:.4} at best") })
+    }
+
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = HashMap::from([(DRAWN.to_owned(), self.shuffle.position()?)]);
+        for (i, fit) in self.fits.iter().enumerate() {
+            let named = fit.state()?.into_iter();
+            all.extend(named.map(|(name, tensor)| (format!("member.{i}.{name}"), tensor)));
+            let atoms: Vec<f32> =
+                self.snapshots.iter().flat_map(|(_, members)| &members[i]).copied().collect();
+            if !atoms.is_empty() {
+                let shape = (self.snapshots.len(), atoms.len() / self.snapshots.len());
+                let snapshots = Tensor::from_vec(atoms, shape, &Device::Cpu)?;
+                all.insert(format!("member.{i}.snapshots"), snapshots);
+            }
+        }
+        Ok(all)
+    }
+
+    fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        let epochs = done / self.steps_per_epoch();
+        if self.options.snapshot > 0 {
+            let later = (1..=epochs / self.options.snapshot).map(|at| at * self.options.snapshot);
+            self.snapshots.extend(later.map(|epoch| (epoch, Vec::new())));
+            let shape = |size: usize| [self.snapshots.len(), size * self.dims];
+            let sizes = self.options.members().into_iter().map(|(_, size)| size);
+            let mut members = Vec::new();
+            for (i, size) in sizes.enumerate() {
+                let atoms = take(&format!("member.{i}.snapshots"), &shape(size))?;
+                members.push(atoms.to_vec2::<f32>()?);
+            }
+            for (at, (_, atoms)) in self.snapshots.iter_mut().enumerate() {
+                *atoms = members.iter().map(|member| member[at].clone()).collect();
+            }
+        }
+        for (i, fit) in self.fits.iter_mut().enumerate() {
+            fit.restore(done, &mut |name, shape| take(&format!("member.{i}.{name}"), shape))?;
+        }
+        self.shuffle.set_position(&take(DRAWN, &[1])?)
+    }
+
+    fn diverged_part(&self) -> Option<String> {
+        let bad = self.losses.iter().position(|loss| !loss.is_finite())?;
+        Some(self.names[bad].clone())
+    }
 }
 
 /// The atoms of all members.

@@ -3,8 +3,10 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::*;
+use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::sae::Codes;
+use crate::train::tests::assert_resumes;
 
 const CPU: &Device = &Device::Cpu;
 
@@ -322,4 +324,24 @@ fn bad_grids_and_samples_are_refused_by_name() {
     let grid = grid.unwrap();
     assert!(grid.dictionary(4, 0).unwrap_err().to_string().contains("below 4 and 3"));
     assert!(grid.snapshots(0, 0).unwrap_err().to_string().contains("`snapshot`"));
+}
+
+#[test]
+fn a_grid_that_was_cut_off_ends_with_the_same_dictionaries() {
+    let x = world(8, 4, 1.5).sample(250, 1).unwrap().x();
+    // Three steps per epoch, the last of them smaller.
+    let options = GridOptions {
+        epochs: 6,
+        batch: 100,
+        snapshot: 2,
+        on_stop: OnStop::ReturnPartial,
+        ..GridOptions::of([Sparsity::L1(0.1), Sparsity::BatchTopK(2)], [4, 8])
+    };
+    assert_resumes(&[(4, 3), (9, 9), (17, 15)], 18, |checkpoint| {
+        let options = GridOptions { checkpoint, ..options.clone() };
+        let grid = DictionaryGrid::fit(&x, &options).unwrap();
+        let atoms = grid.dictionaries().into_iter().map(|member| flat(&member.atoms()));
+        let snapshots = grid.all_snapshots().unwrap().into_iter().map(|(_, atoms)| flat(&atoms));
+        (grid.history(), atoms.chain(snapshots).collect::<Vec<_>>())
+    });
 }

@@ -57,7 +57,9 @@ impl Checkpoint {
         };
         let state: State = serde_json::from_slice(&text)
             .map_err(|reason| Error::format(&path, "the state of a fit", reason.to_string()))?;
-        if let Some((asked, saved)) = difference(&self.settings, &state.settings) {
+        if self.settings != state.settings {
+            let (asked, saved) = difference(&self.settings, &state.settings)
+                .unwrap_or_else(|| (self.settings.clone(), state.settings.clone()));
             let expected = format!("a fit with the settings of this call (`{asked}`)");
             let found = format!("one with `{saved}`: give the same options or another folder");
             return Err(Error::format(&path, expected, found));
@@ -107,7 +109,7 @@ impl Checkpoint {
 }
 
 /// The first setting that differs between two lists of them in their `Debug` form, as each has it;
-/// nothing if they are equal.
+/// nothing if they differ in separators alone.
 fn difference(asked: &str, saved: &str) -> Option<(String, String)> {
     let parts = |settings: &str| -> Vec<String> {
         settings.split(['{', '}', ',']).map(|part| part.trim().to_owned()).collect()

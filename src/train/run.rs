@@ -28,6 +28,11 @@ pub(crate) trait Fit {
 
     /// Takes over all that [`Fit::state`] returned after `done` steps.
     fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()>;
+
+    /// Which of several models has a loss that is not finite.
+    fn diverged_part(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A row of the history.
@@ -112,7 +117,7 @@ impl FitLoop {
             let loss = fit.step(step, self.learning_rate_at(step))?;
             let done = step + 1;
             if !loss.is_finite() {
-                return Err(self.diverged(loss, done));
+                return Err(self.diverged(loss, done, fit.diverged_part()));
             }
             let is_last = done == self.steps;
             if done.is_multiple_of(self.report) || is_last {
@@ -142,10 +147,11 @@ impl FitLoop {
         self.learning_rate * (warmup(step, self.warmup) * fall)
     }
 
-    fn diverged(&self, loss: f64, done: usize) -> Error {
+    fn diverged(&self, loss: f64, done: usize, part: Option<String>) -> Error {
+        let of_part = part.map_or(String::new(), |part| format!(" of {part}"));
         let expected = format!(
-            "small enough for the loss to stay finite (it is {loss} at step {done} of {}; try a \
-             tenth of that rate)",
+            "small enough for the loss{of_part} to stay finite (it is {loss} at step {done} of {}; \
+             try a tenth of that rate)",
             self.steps
         );
         Error::invalid("the learning rate (`learning_rate`)", expected, self.learning_rate)

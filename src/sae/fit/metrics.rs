@@ -7,6 +7,8 @@ use candle_core::{Device, Tensor};
 use super::step::{Batch, Outcome};
 use crate::Result;
 
+/// Name of a [`RunningThreshold`] in a checkpoint.
+pub(super) const SMALLEST: &str = "smallest";
 /// The least weight of a step in a [`RunningThreshold`].
 const MIN_NEWEST_WEIGHT: f64 = 0.01;
 
@@ -31,6 +33,17 @@ impl RunningThreshold {
     /// The mean; 0 before any step.
     pub(super) fn get(self) -> f64 {
         self.mean
+    }
+
+    /// Mean and number of steps, for a checkpoint.
+    pub(super) fn state(self) -> Result<Tensor> {
+        Ok(Tensor::new(&[self.mean, self.num_steps], &Device::Cpu)?)
+    }
+
+    /// Takes over what [`RunningThreshold::state`] returned; `take` hands out the tensor of that shape.
+    pub(super) fn restored(take: impl FnOnce(&[usize]) -> Result<Tensor>) -> Result<Self> {
+        let state: Vec<f64> = take(&[2])?.to_vec1()?;
+        Ok(Self { mean: state[0], num_steps: state[1] })
     }
 }
 
@@ -109,9 +122,8 @@ impl Metrics {
     /// What a fit that goes on has to know, right after a row.
     pub(super) fn state(&self) -> Result<HashMap<String, Tensor>> {
         let seen_at = Tensor::new(&*self.seen_at, &Device::Cpu)?;
-        let RunningThreshold { mean, num_steps } = self.threshold;
-        let smallest = Tensor::new(&[mean, num_steps], &Device::Cpu)?;
-        Ok([("seen_at".to_owned(), seen_at), ("smallest".to_owned(), smallest)].into())
+        let threshold = self.threshold.state()?;
+        Ok([("seen_at".to_owned(), seen_at), (SMALLEST.to_owned(), threshold)].into())
     }
 
     /// Takes over what [`Metrics::state`] gave; `take` hands out a tensor of a name and shape.
@@ -120,8 +132,7 @@ impl Metrics {
         take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
     ) -> Result<()> {
         self.seen_at = take("seen_at", &[self.seen_at.len()])?.to_vec1()?;
-        let smallest: Vec<f64> = take("smallest", &[2])?.to_vec1()?;
-        self.threshold = RunningThreshold { mean: smallest[0], num_steps: smallest[1] };
+        self.threshold = RunningThreshold::restored(|shape| take(SMALLEST, shape))?;
         Ok(())
     }
 }

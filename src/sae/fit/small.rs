@@ -1,16 +1,19 @@
 //! Small dictionaries, trained on samples in memory.
 
-use candle_core::Device;
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
 
 use super::build::engine;
 use super::engine::Engine;
-use super::metrics::RunningThreshold;
+use super::metrics::{RunningThreshold, SMALLEST};
 use super::setup::{FirstNumbers, Units};
 use super::shape::{FitShape, Widths};
 use super::step::{Batch, StepSettings};
 use crate::Result;
 use crate::sae::Sae;
 use crate::sae::kind::objective::{Objective, Recipe};
+use crate::train::TakeTensor;
 
 /// A dictionary `x̂ = D f`, `h = E x + e` in training: no b, no auxiliary loss, and a penalty that is
 /// there from the first step.
@@ -60,6 +63,19 @@ impl SmallFit {
         let outcome = self.engine.step(batch, &settings)?;
         self.threshold.add(&outcome);
         Ok(outcome.loss * rows as f64)
+    }
+
+    /// What a fit that goes on has to know, by name.
+    pub(crate) fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = self.engine.state()?;
+        all.insert(SMALLEST.to_owned(), self.threshold.state()?);
+        Ok(all)
+    }
+
+    /// Takes over what [`SmallFit::state`] returned after `steps` steps.
+    pub(crate) fn restore(&mut self, steps: usize, take: &mut TakeTensor<'_>) -> Result<()> {
+        self.threshold = RunningThreshold::restored(|shape| take(SMALLEST, shape))?;
+        self.engine.restore(steps, take)
     }
 
     /// D's columns as they are now, `[size, dims]`.
