@@ -397,7 +397,7 @@ impl Fit for GridFit<'_> {
     fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
         let epochs = done / self.steps_per_epoch();
         if self.options.snapshot > 0 {
-            let later = (1..=epochs / self.options.snapshot).map(|at| at * self.options.snapshot);
+            let later = (1..=epochs).filter(|epoch| epoch.is_multiple_of(self.options.snapshot));
             self.snapshots.extend(later.map(|epoch| (epoch, Vec::new())));
             let shape = |size: usize| [self.snapshots.len(), size * self.dims];
             let sizes = self.options.members().into_iter().map(|(_, size)| size);
