@@ -1,6 +1,6 @@
 //! Names that Tab offers: those that a cell may use, fields first, the rest by alphabet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use evcxr::CommandContext;
 
@@ -20,50 +20,36 @@ const FIELD: &str = "instance";
 /// The longest list of functions whose visibility is looked up: each takes some 60 ms.
 const MAX_FUNCTIONS_LOOKED_UP: usize = 8;
 
-/// Offers names. Rust-analyzer takes every crate here for the user's, and offers private fields and
-/// functions of all of them; the declaration that it shows for a name tells them apart.
-#[derive(Debug, Default)]
-pub(super) struct Completer {
-    /// By the fields offered together and the name: whether a cell may use it.
-    known: HashMap<(String, String), bool>,
-}
-
-impl Completer {
-    pub(super) fn matches(
-        &mut self,
-        context: &mut CommandContext,
-        code: &str,
-        position: usize,
-    ) -> Option<Matches> {
-        let found = context.completions(code, position).ok()?;
-        let (start, end) = (found.start_offset, found.end_offset);
-        let before = code.get(..start)?;
-        let after_dot = before.ends_with('.');
-        let mut offered = HashSet::new();
-        let (mut fields, mut rest): (Vec<_>, Vec<_>) = found
-            .completions
-            .into_iter()
-            .map(|item| (name_alone(&item.code), item.kind.to_owned()))
-            .filter(|item| !is_internal(&item.0) && offered.insert(item.clone()))
-            .partition(|(_, kind)| after_dot && kind == FIELD);
-
-        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-        let receiver = names.join(" ");
-        let mut is_usable = |(name, _): &(String, String)| {
-            *self.known.entry((receiver.clone(), name.clone())).or_insert_with(|| {
-                let named = format!("{before}{name}");
-                let shown = context.hover_at(&named, named.len());
-                shown.map_or(true, |(text, _)| is_visible(&text))
-            })
-        };
-        fields.retain(&mut is_usable);
-        if rest.len() <= MAX_FUNCTIONS_LOOKED_UP {
-            rest.retain(&mut is_usable);
-        }
-        rest.sort_by(|a, b| a.0.cmp(&b.0));
-        fields.append(&mut rest);
-        Some(Matches { start, end, items: fields })
+/// The names that fit at a byte position of a cell.
+///
+/// Rust-analyzer takes every crate here for the user's, and offers private fields and functions of all
+/// of them; the declaration that it shows for a name tells them apart.
+pub(super) fn matches(
+    context: &mut CommandContext,
+    code: &str,
+    position: usize,
+) -> Option<Matches> {
+    let found = context.completions(code, position).ok()?;
+    let (start, end) = (found.start_offset, found.end_offset);
+    let before = code.get(..start)?;
+    let mut offered = HashSet::new();
+    let (mut fields, mut rest): (Vec<_>, Vec<_>) = found
+        .completions
+        .into_iter()
+        .map(|item| (name_alone(&item.code), item.kind.to_owned()))
+        .filter(|item| !is_internal(&item.0) && offered.insert(item.clone()))
+        .partition(|(_, kind)| before.ends_with('.') && kind == FIELD);
+    let mut is_usable = |(name, _): &(String, String)| {
+        let named = format!("{before}{name}");
+        context.hover_at(&named, named.len()).map_or(true, |(text, _)| is_visible(&text))
+    };
+    fields.retain(&mut is_usable);
+    if rest.len() <= MAX_FUNCTIONS_LOOKED_UP {
+        rest.retain(&mut is_usable);
     }
+    rest.sort_by(|a, b| a.0.cmp(&b.0));
+    fields.append(&mut rest);
+    Some(Matches { start, end, items: fields })
 }
 
 /// Whether a cell may use what is declared in a text shown for a name: the path of its container,

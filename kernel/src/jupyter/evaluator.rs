@@ -15,7 +15,7 @@ use jupyter_protocol::{JupyterMessage, ReplyError};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::completion::{Completer, Matches};
+use super::completion::{self, Matches};
 use super::impls::Impls;
 use super::sink::Sink;
 use super::{bindings, failure, timing};
@@ -90,7 +90,6 @@ fn serve(
 ) {
     let mut cells = PathBuf::new();
     let mut impls = Impls::default();
-    let mut completer = Completer::default();
     let mut context = place().and_then(|(folder, rest)| {
         cells = folder.join("cells");
         let (preparing, ready) = channel();
@@ -131,7 +130,7 @@ fn serve(
             }
             Job::Complete { code, position, reply } => {
                 let found = context.as_mut().ok().and_then(|context| {
-                    guarded(|| completer.matches(context, &code, position)).flatten()
+                    guarded(|| completion::matches(context, &code, position)).flatten()
                 });
                 let _ = reply.send(found);
             }
