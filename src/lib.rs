@@ -78,7 +78,7 @@
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |
 //!
-//! [`from_numpy`] puts the habits of NumPy and pandas beside the ones here, and [`methods`] says how
+//! [`from_numpy`] compares the habits of NumPy and pandas with those here, and [`methods`] says how
 //! the slow computations are made fast and what bounds their errors.
 //!
 //! # Features and platforms

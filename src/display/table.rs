@@ -4,7 +4,7 @@ use crate::text::escape;
 
 use super::MimeBundle;
 
-/// What stands for the rows that are left out.
+/// The mark in place of rows that are left out.
 const GAP: &str = "…";
 
 /// A table as it is shown: cells are texts already, and rows may be left out.

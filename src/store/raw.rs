@@ -1,4 +1,4 @@
-//! A tensor as it lies in a file.
+//! A tensor as a file stores it.
 
 use std::path::Path;
 
@@ -58,7 +58,7 @@ pub(crate) enum Layout {
     Steps(Vec<usize>),
 }
 
-/// A tensor as it lies in a file.
+/// A tensor as a file stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
     pub(crate) kind: Kind,
@@ -164,7 +164,7 @@ fn reach(shape: &[usize], steps: &[usize]) -> Option<usize> {
     last.sum::<Option<usize>>()?.checked_add(1)
 }
 
-/// Where each entry of a strided tensor lies, row by row.
+/// Offsets of the entries of a strided tensor, row by row.
 fn places(shape: &[usize], steps: &[usize], count: usize) -> Vec<u32> {
     (0..count)
         .map(|flat| {

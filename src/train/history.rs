@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Rows of a table before its middle is left out.
 const SHOWN: usize = 40;
-/// What stands below the rows of a fit that Stop ended.
+/// The line below the rows of a fit that Stop ended.
 const STOPPED: &str = "stopped early";
 
 /// What a fit reports: one row of metrics for every epoch (or step) that it completed.

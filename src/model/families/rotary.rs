@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// The base where no file says it.
 const BASE: f64 = 10_000.;
 
-/// What stands at the top, and within the settings.
+/// Fields that a config has at its top level or within its rotary settings.
 #[derive(Debug, Default, Deserialize)]
 struct RopeFrequencies {
     /// The base of the frequencies, θ.

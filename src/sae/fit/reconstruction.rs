@@ -132,7 +132,7 @@ impl Reconstruction {
     }
 }
 
-/// One row forth and back; the squared errors of all nested dictionaries, and of the whole one.
+/// One row forth and back; the squared errors of all nested dictionaries, and of all features.
 /// Entries come in the order of the groups.
 #[inline(always)]
 fn through(

@@ -38,7 +38,7 @@ impl Sparse {
         let squares = main.reconstruct(whole, &batch, start);
         let mut loss = squares.weighted;
         if let Some(chosen) = chosen {
-            // Auxiliary codes have one dictionary only: the whole.
+            // Auxiliary codes use all features as one dictionary.
             let whole = NestedDecoder { ends: &ends[ends.len() - 1..], ..whole };
             let explains_target = chosen.explains == Explains::Target;
             auxiliary.factor = chosen.weight as f32 * step.factor();

@@ -21,7 +21,7 @@ use crate::sae::{Activation, Gate, Rescale, SaeWeights};
 pub(crate) struct Gated;
 
 extras! {
-    /// What a gated autoencoder learns beside its maps.
+    /// The weights that a gated autoencoder has in addition to its maps.
     GateWeights {
         /// g.
         gate_bias: |sums| &sums.auxiliary,

@@ -68,7 +68,7 @@ impl Code for JumpRelu {
 }
 
 extras! {
-    /// What JumpReLU learns beside its maps.
+    /// The weights that JumpReLU has in addition to its maps.
     ThresholdWeights {
         /// log θ; θ itself as the rule reads it.
         thresholds: |sums| &sums.extras[0],

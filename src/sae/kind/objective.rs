@@ -89,7 +89,7 @@ pub enum Objective {
     /// [`Objective::BatchTopK`] with a loss that sums the squared errors of the first
     /// `prefixes[0]`, `prefixes[1]`, … and of all features (Bussmann et al., 2025).
     Matryoshka {
-        /// Sizes of the nested dictionaries, ascending; the whole needs no mention.
+        /// Sizes of the nested dictionaries, ascending; that of all features is added.
         prefixes: Vec<usize>,
     },
 }
