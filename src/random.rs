@@ -11,6 +11,9 @@ use crate::Result;
 /// Numbers that one thread draws at a time.
 const CHUNK: usize = 1 << 16;
 
+/// Name of a generator's state in a checkpoint.
+const DRAWN: &str = "drawn";
+
 /// A seeded ChaCha8 generator. The same seed gives the same numbers on every machine and device.
 ///
 /// ```
@@ -33,16 +36,22 @@ impl Rng {
         Self(rng)
     }
 
-    /// How far it has drawn, in words of 32 bits, for a checkpoint: with its seed this is all of its
-    /// state.
-    pub(crate) fn position(&self) -> Result<Tensor> {
+    /// How far it has drawn, in words of 32 bits, with a name for a checkpoint: with its seed this is
+    /// all of its state.
+    pub(crate) fn state(&self) -> Result<(String, Tensor)> {
         // Exact up to 2⁵³ words.
-        Ok(Tensor::new(&[self.0.get_word_pos() as f64], &Device::Cpu)?)
+        let position = Tensor::new(&[self.0.get_word_pos() as f64], &Device::Cpu)?;
+        Ok((DRAWN.to_owned(), position))
     }
 
-    /// Puts a generator of the same seed where [`Rng::position`] was taken.
-    pub(crate) fn set_position(&mut self, position: &Tensor) -> Result<()> {
-        self.0.set_word_pos(position.to_dtype(DType::F64)?.to_vec1::<f64>()?[0] as u128);
+    /// Puts a generator of the same seed where [`Rng::state`] was taken; `take` hands out a tensor of
+    /// a name and shape.
+    pub(crate) fn restore(
+        &mut self,
+        take: impl FnOnce(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let position = take(DRAWN, &[1])?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
+        self.0.set_word_pos(position as u128);
         Ok(())
     }
 
@@ -122,7 +131,13 @@ mod tests {
             // An odd number of words has been drawn before numbers of 64 bits.
             let _ = rng.normal(3, &Device::Cpu).unwrap();
             let mut other = Rng::seed(3);
-            other.set_position(&rng.position().unwrap()).unwrap();
+            let (name, state) = rng.state().unwrap();
+            other
+                .restore(|asked, shape| {
+                    assert_eq!((asked, shape), (&*name, state.dims()));
+                    Ok(state.clone())
+                })
+                .unwrap();
             assert_eq!(other.permutation(9), rng.permutation(9));
             assert_eq!(other.unit(), rng.unit());
         }

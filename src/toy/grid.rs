@@ -15,7 +15,7 @@ use crate::display::MimeBundle;
 use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::sae::SmallFit;
-use crate::train::{Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, TakeTensor};
+use crate::train::{Checkpoint, Fit, FitLoop, FitRow, History, TakeTensor};
 use crate::{Error, Result};
 
 /// How [`DictionaryGrid::fit`] trains.
@@ -379,7 +379,7 @@ impl Fit for GridFit<'_> {
     }
 
     fn state(&self) -> Result<HashMap<String, Tensor>> {
-        let mut all = HashMap::from([(DRAWN.to_owned(), self.shuffle.position()?)]);
+        let mut all = HashMap::from([self.shuffle.state()?]);
         for (i, fit) in self.fits.iter().enumerate() {
             let named = fit.state()?.into_iter();
             all.extend(named.map(|(name, tensor)| (format!("member.{i}.{name}"), tensor)));
@@ -413,7 +413,7 @@ impl Fit for GridFit<'_> {
         for (i, fit) in self.fits.iter_mut().enumerate() {
             fit.restore(done, &mut |name, shape| take(&format!("member.{i}.{name}"), shape))?;
         }
-        self.shuffle.set_position(&take(DRAWN, &[1])?)
+        self.shuffle.restore(take)
     }
 
     fn diverged_part(&self) -> Option<String> {

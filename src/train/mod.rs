@@ -41,7 +41,7 @@ pub use loss::{accuracy, cross_entropy, mean_squared_error};
 pub use muon::{Muon, MuonOptions};
 pub use optimizer::{Optimizer, clip, gradients};
 pub use optimizer_kind::OptimizerKind;
-pub(crate) use run::{DRAWN, Fit, FitLoop, FitRow, STEPS_PER_CHECKPOINT};
+pub(crate) use run::{Fit, FitLoop, FitRow, STEPS_PER_CHECKPOINT};
 pub use schedule::{cosine, warmup};
 pub(crate) use trained::Trained;
 

@@ -11,8 +11,6 @@ use crate::{Error, Result};
 
 /// Steps from one save to the next of a fit with a row for each step.
 pub(crate) const STEPS_PER_CHECKPOINT: usize = 50;
-/// Name of the [position](crate::random::Rng::position) of a fit's random numbers in a checkpoint.
-pub(crate) const DRAWN: &str = "drawn";
 
 /// What differs from fit to fit.
 pub(crate) trait Fit {

@@ -12,8 +12,8 @@ use crate::data::Augmentation;
 use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::train::{
-    AdamWOptions, Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, OptimizerKind, TakeTensor,
-    Trained, accuracy, check_labels, cross_entropy, gradients,
+    AdamWOptions, Checkpoint, Fit, FitLoop, FitRow, History, OptimizerKind, TakeTensor, Trained,
+    accuracy, check_labels, cross_entropy, gradients,
 };
 use crate::{Error, Result};
 
@@ -223,12 +223,12 @@ impl Fit for ImageFit<'_> {
 
     fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut all = self.trained.state()?;
-        all.insert(DRAWN.to_owned(), self.rng.position()?);
+        all.extend([self.rng.state()?]);
         Ok(all)
     }
 
     fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
-        self.rng.set_position(&take(DRAWN, &[1])?)?;
+        self.rng.restore(&mut *take)?;
         self.trained.restore(done, take)
     }
 }

@@ -13,8 +13,8 @@ use crate::linalg::matmul_nt;
 use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::train::{
-    AdamWOptions, Checkpoint, DRAWN, Fit, FitLoop, FitRow, History, OptimizerKind,
-    STEPS_PER_CHECKPOINT, TakeTensor, Trained, gradients, mean_squared_error,
+    AdamWOptions, Checkpoint, Fit, FitLoop, FitRow, History, OptimizerKind, STEPS_PER_CHECKPOINT,
+    TakeTensor, Trained, gradients, mean_squared_error,
 };
 use crate::{Error, Result};
 
@@ -300,12 +300,12 @@ impl Fit for OperationFit<'_> {
 
     fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut all = self.trained.state()?;
-        all.insert(DRAWN.to_owned(), self.rng.position()?);
+        all.extend([self.rng.state()?]);
         Ok(all)
     }
 
     fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
-        self.rng.set_position(&take(DRAWN, &[1])?)?;
+        self.rng.restore(&mut *take)?;
         self.trained.restore(done, take)
     }
 }

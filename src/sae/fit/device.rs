@@ -14,7 +14,7 @@ use crate::linalg::{matmul, matmul_nt, unit_rows};
 use crate::sae::Sae;
 use crate::sae::kind::rule::Explains;
 use crate::sae::kind::training::SaeKind;
-use crate::train::{AdamW, AdamWOptions, Optimizer, gradients};
+use crate::train::{AdamW, AdamWOptions, Optimizer, TakeTensor, gradients};
 
 /// KindWeights of a kind on a device.
 pub(super) struct DeviceEngine<K: SaeKind> {
@@ -158,11 +158,7 @@ impl<K: SaeKind> Engine for DeviceEngine<K> {
         Ok(all)
     }
 
-    fn restore(
-        &mut self,
-        step: usize,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()> {
+    fn restore(&mut self, step: usize, take: &mut TakeTensor<'_>) -> Result<()> {
         for (i, weight) in self.vars().into_iter().enumerate() {
             weight.set(&take(&format!("parameter.{i}"), weight.dims())?)?;
         }

@@ -8,6 +8,7 @@ use super::setup::Units;
 use super::step::{Batch, Outcome, StepSettings};
 use crate::Result;
 use crate::sae::Sae;
+use crate::train::TakeTensor;
 
 /// The weights of some kind while they change. There is one engine for the CPU, without a graph
 /// ([`super::host`]), and one that goes through tensors ([`super::device`]).
@@ -25,9 +26,5 @@ pub(super) trait Engine: Send {
     fn state(&self) -> Result<HashMap<String, Tensor>>;
 
     /// Takes over what [`Engine::state`] gave after `step` steps.
-    fn restore(
-        &mut self,
-        step: usize,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()>;
+    fn restore(&mut self, step: usize, take: &mut TakeTensor<'_>) -> Result<()>;
 }

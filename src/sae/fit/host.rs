@@ -32,7 +32,7 @@ use crate::sae::Sae;
 use crate::sae::kind::extras::ExtraWeights;
 use crate::sae::kind::rule::{TrainedEntry, TrainingRule};
 use crate::sae::kind::training::SaeKind;
-use crate::train::{AdamStep, AdamWOptions};
+use crate::train::{AdamStep, AdamWOptions, TakeTensor};
 
 /// KindWeights of a kind on the host.
 pub(super) struct HostEngine<K: SaeKind> {
@@ -121,11 +121,7 @@ impl<K: SaeKind> Engine for HostEngine<K> {
         Ok(all)
     }
 
-    fn restore(
-        &mut self,
-        step: usize,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()> {
+    fn restore(&mut self, step: usize, take: &mut TakeTensor<'_>) -> Result<()> {
         self.num_steps = step;
         for (i, weight) in self.weights.refs_mut().into_iter().enumerate() {
             let lists = [&mut weight.values, &mut weight.mean, &mut weight.square];

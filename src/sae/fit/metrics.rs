@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::step::{Batch, Outcome};
 use crate::Result;
+use crate::train::TakeTensor;
 
 /// Name of a [`RunningThreshold`] in a checkpoint.
 pub(super) const SMALLEST: &str = "smallest";
@@ -127,10 +128,7 @@ impl Metrics {
     }
 
     /// Takes over what [`Metrics::state`] gave; `take` hands out a tensor of a name and shape.
-    pub(super) fn restore(
-        &mut self,
-        take: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-    ) -> Result<()> {
+    pub(super) fn restore(&mut self, take: &mut TakeTensor<'_>) -> Result<()> {
         self.seen_at = take("seen_at", &[self.seen_at.len()])?.to_vec1()?;
         self.threshold = RunningThreshold::restored(|shape| take(SMALLEST, shape))?;
         Ok(())
