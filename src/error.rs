@@ -67,6 +67,12 @@ pub enum Error {
         /// Position of the first such value, row-major.
         index: usize,
     },
+    /// A query in SQL failed.
+    #[error("the query failed: {reason}")]
+    Query {
+        /// The engine's reason.
+        reason: String,
+    },
     /// Stop was pressed, and the computation has no partial result to give.
     #[error("{what} was stopped before it had a result")]
     Interrupted {

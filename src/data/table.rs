@@ -115,6 +115,11 @@ impl Table {
         self.columns.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Names and cells of the columns.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &[Cell])> {
+        self.columns.iter().map(|(name, cells)| (&**name, &**cells))
+    }
+
     fn cells(&self, name: &str) -> Result<&[Cell]> {
         match self.columns.iter().find(|(column, _)| column == name) {
             Some((_, cells)) => Ok(cells),

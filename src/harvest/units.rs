@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::code_rows;
 use super::commit::Commit;
@@ -17,7 +17,7 @@ use super::run::{
 };
 use super::store::Store;
 use super::tally::Tally;
-use super::unit::{BatchCodes, BatchOutput, Unit, squared_lengths};
+use super::unit::{BatchCodes, BatchOutput, Unit, dtype_of, squared_lengths};
 use crate::data::text::Contexts;
 use crate::model::{Decoder, HookPoint};
 use crate::progress::{Progress, StopShield};
@@ -88,6 +88,18 @@ impl Harvest {
         contexts: &Contexts,
         options: &HarvestOptions,
     ) -> Result<Self> {
+        Self::with_piles(path.as_ref(), model, saes, contexts, options, None)
+    }
+
+    /// [`Harvest::new`] with a number of piles, if it is not for the options to say.
+    fn with_piles(
+        path: &Path,
+        model: &Decoder,
+        saes: &[Sae],
+        contexts: &Contexts,
+        options: &HarvestOptions,
+        piles: Option<usize>,
+    ) -> Result<Self> {
         options.check()?;
         if options.points.is_empty() && saes.is_empty() {
             let expected = "at least one hook point or one autoencoder";
@@ -112,7 +124,7 @@ impl Harvest {
                 sha256: sum_of_sae(sae)?,
             })
         });
-        let place = Place::new(path.as_ref());
+        let place = Place::new(path);
         let there = Run::find(&place)?;
         let row_bytes: Vec<usize> =
             run_points.iter().map(|point| point.width * dtype.size_in_bytes()).collect();
@@ -149,7 +161,7 @@ impl Harvest {
             seed: options.seed,
             unit_contexts,
             units: contexts.len().div_ceil(unit_contexts),
-            piles: ((bytes / options.pile as f64).ceil() as usize).max(1),
+            piles: piles.unwrap_or(((bytes / options.pile as f64).ceil() as usize).max(1)),
             activations: options.activations,
             codes: options.codes,
             skip_tokens: options.skip_tokens.clone(),
@@ -167,6 +179,40 @@ impl Harvest {
         let run = run.put(&place)?;
         let (model, contexts) = (model.clone(), contexts.clone());
         Ok(Self { place, lock, run, model, saes, points, contexts, batch: options.batch })
+    }
+
+    /// The harvest that a store was begun with, in another process: model, text and autoencoders are
+    /// loaded by the names in its record.
+    ///
+    /// # Errors
+    /// If there is no store, if one of them was made in memory and has no name, if it is not found, or
+    /// if it is not what it was.
+    pub fn reopen(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = Run::open(&Place::new(path.as_ref()))?;
+        let model = Decoder::from_pretrained(named(&run.sources.model, "the model")?, device)?;
+        let contexts = Contexts::from_pretrained(named(&run.sources.dataset, "the text")?)?;
+        let saes = run.sources.saes.iter().zip(&run.saes);
+        let saes = saes.map(|(source, sae)| {
+            let path = named(source, &format!("the autoencoder `{}`", sae.key))?;
+            Ok(Sae::load(path, device)?.at(sae.point.parse()?))
+        });
+        let points = run.points.iter().map(|point| point.name.parse());
+        let options = HarvestOptions {
+            points: points.collect::<Result<_>>()?,
+            activations: run.activations,
+            codes: run.codes,
+            keys: run.saes.iter().map(|sae| sae.key.clone()).collect(),
+            dtype: Some(dtype_of(&run)?),
+            examples: run.examples,
+            loss: run.loss,
+            unit: Some(run.unit_contexts),
+            memory: usize::MAX,
+            skip_tokens: run.skip_tokens.clone(),
+            seed: run.seed,
+            ..HarvestOptions::default()
+        };
+        let saes = saes.collect::<Result<Vec<_>>>()?;
+        Self::with_piles(path.as_ref(), &model, &saes, &contexts, &options, Some(run.piles))
     }
 
     /// What the harvest was asked to do.
@@ -250,7 +296,8 @@ impl Harvest {
             seconds: 0.0,
             files: unit.finish()?,
         };
-        let commit = Commit { seconds: start.elapsed().as_secs_f64(), ..commit }.put(&self.place)?;
+        let commit =
+            Commit { seconds: start.elapsed().as_secs_f64(), ..commit }.put(&self.place)?;
         match progress.advance(0) && !self.missing()?.is_empty() {
             true => Err(self.stopped()),
             false => Ok(commit),
@@ -310,6 +357,16 @@ impl HarvestedSae {
     }
 }
 
+/// The name under which a part of a run can be loaded.
+fn named<'a>(source: &'a Option<String>, what: &str) -> Result<&'a str> {
+    source.as_deref().ok_or_else(|| Error::NotFound {
+        what: format!("{what} of the store"),
+        hint: "It was made in memory: save it, load it from that folder, and harvest with that, so that \
+               another process can load it too."
+            .to_owned(),
+    })
+}
+
 /// Every hook point that is needed, once.
 fn captured(saes: &[HarvestedSae], points: &[HookPoint]) -> Vec<HookPoint> {
     let mut all = points.to_vec();
@@ -348,9 +405,9 @@ fn keys(given: &[String], saes: &[HarvestedSae]) -> Result<Vec<String>> {
         return Err(Error::invalid("`keys`", expected, keys.len()));
     }
     let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "._-".contains(sign);
-    if let Some(odd) = keys.iter().find(|key| {
-        key.is_empty() || key.starts_with('.') || !key.chars().all(is_plain)
-    }) {
+    if let Some(odd) =
+        keys.iter().find(|key| key.is_empty() || key.starts_with('.') || !key.chars().all(is_plain))
+    {
         let expected = "names of letters, digits, `.`, `_` and `-`, because they are folders too";
         return Err(Error::invalid("`keys`", expected, format!("`{odd}`")));
     }
