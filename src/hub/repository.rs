@@ -99,6 +99,7 @@ impl Repository {
 
     /// The repository beside this one whose name ends in `ending` too: of `owner/name` and
     /// `-scope`, `owner/name-scope`.
+    #[must_use]
     pub fn sibling(&self, ending: &str) -> Self {
         let name = format!("{}{ending}", self.name.trim_end_matches('/'));
         let place = match &self.place {

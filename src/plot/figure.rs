@@ -94,7 +94,8 @@ impl Figure {
         Ok(self)
     }
 
-    /// The heading, plain text.
+    /// The heading, plain text; none by default.
+    #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
@@ -102,12 +103,14 @@ impl Figure {
 
     /// The width of the whole figure, at least 100. By default the panels have what they ask for,
     /// and shrink if they would take more than 900 together.
+    #[must_use]
     pub fn width(mut self, pixels: u32) -> Self {
         self.width = Some(pixels.max(100));
         self
     }
 
     /// The height of the whole figure, at least 100. By default the panels ask for what they need.
+    #[must_use]
     pub fn height(mut self, pixels: u32) -> Self {
         self.height = Some(pixels.max(100));
         self

@@ -108,14 +108,17 @@ impl Sae {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// The same autoencoder, for activations at `point`.
+    /// The same autoencoder, for activations at `point`; by default the point that its files name.
+    #[must_use]
     pub fn at(&self, point: HookPoint) -> Self {
         let mut inner = SaeData::clone(&self.0);
         inner.origin.point = Some(point);
         Self(Arc::new(inner))
     }
 
-    /// The same autoencoder, with what is known of how the activations it was trained on were made.
+    /// The same autoencoder, with what is known of how the activations it was trained on were made; by
+    /// default what its files say.
+    #[must_use]
     pub fn with_training_record(&self, training: TrainingRecord) -> Self {
         let mut inner = SaeData::clone(&self.0);
         inner.origin.training = training;

@@ -117,6 +117,7 @@ impl Codes {
     /// assert_eq!(doubled.row(0).collect::<Vec<_>>(), [(3, 4.0)]);
     /// # Ok::<(), eigenlens::Error>(())
     /// ```
+    #[must_use]
     pub fn map(&self, change: impl Fn(u32, f32) -> Option<f32>) -> Self {
         let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
         for row in 0..self.rows() {

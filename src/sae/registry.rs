@@ -164,6 +164,7 @@ impl Registry {
 
     /// Those in whose release, id, model, hook point or family every word of `words` occurs, in
     /// either case.
+    #[must_use]
     pub fn search(&self, words: &str) -> Self {
         let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
         let fits = |entry: &&Entry| {

@@ -55,7 +55,7 @@ impl Default for FitOptions {
 
 impl FitOptions {
     /// These options with `augment` applied to each batch of training images,
-    /// `[n, 1, height, width]`.
+    /// `[n, 1, height, width]`; none by default.
     ///
     /// ```
     /// use eigenlens::bilinear::image::FitOptions;
@@ -63,6 +63,7 @@ impl FitOptions {
     /// let options = FitOptions::default().augment(Augmentation::noise(0.4));
     /// assert!(options.augment.is_some());
     /// ```
+    #[must_use]
     pub fn augment(self, augment: Augmentation) -> Self {
         Self { augment: Some(augment), ..self }
     }

@@ -37,18 +37,23 @@ impl SaeLoader {
         Self::default()
     }
 
-    /// Reads the files as those of `family`, whatever they look like.
+    /// Reads the files as those of `family`, whatever they look like. By default they are recognised
+    /// by what is in them.
+    #[must_use]
     pub fn family(self, family: Family) -> Self {
         Self { family: Some(family), ..self }
     }
 
-    /// How many features a code keeps, where no file says it.
+    /// How many features a code keeps, where no file says it; by default as the list of known
+    /// autoencoders says.
+    #[must_use]
     pub fn k(self, k: usize) -> Self {
         Self { k: Some(k), ..self }
     }
 
     /// What activations are multiplied by before encoding, and divided by after decoding, where no
-    /// file says it.
+    /// file says it; by default as the list of known autoencoders says.
+    #[must_use]
     pub fn scale(self, scale: f64) -> Self {
         Self { scale: Some(scale), ..self }
     }
