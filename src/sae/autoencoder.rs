@@ -10,7 +10,7 @@ use super::origin::Origin;
 use super::record::CENTRED;
 use super::{Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord};
 use crate::check::check_finite;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::model::HookPoint;
 use crate::{Error, Result};
 
@@ -257,12 +257,9 @@ impl Sae {
     pub fn encoder_bias(&self) -> Option<&Tensor> {
         self.0.weights.encoder_bias.as_ref()
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Sae);
 
 impl fmt::Display for Sae {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Sparse activations of features.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use std::fmt;
 use std::sync::Arc;
 
@@ -194,12 +194,7 @@ impl Codes {
     }
 }
 
-impl Codes {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Codes);
 
 impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::dictionary::{Dictionary, Sparsity};
 use super::streams::{ATOMS, SHUFFLE};
 use crate::check::{check_finite, check_sizes};
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::sae::SmallFit;
@@ -259,12 +259,9 @@ impl DictionaryGrid {
         }
         Ok(sparsity * sizes.len() + size)
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(DictionaryGrid);
 
 impl fmt::Display for DictionaryGrid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
