@@ -47,7 +47,7 @@ pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
-pub(crate) use lanes::{add_scaled, dot, squares, wide};
+pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present};
 pub(crate) use math::Real;
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};

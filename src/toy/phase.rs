@@ -4,7 +4,8 @@ use std::fmt;
 
 use candle_core::{Device, Tensor};
 
-use super::grid::{DictionaryGrid, GridOptions};
+use super::grid::DictionaryGrid;
+use super::grid_options::GridOptions;
 use super::metrics::mmcs;
 use super::superposition::Superposition;
 use crate::display::show_as_text;
