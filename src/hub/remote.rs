@@ -112,13 +112,13 @@ impl Hub {
     /// The names of all files.
     pub(super) fn listing(&self, repo: &Repo) -> Result<Listing, Refusal> {
         #[derive(Deserialize)]
-        struct File {
+        struct ListedFile {
             rfilename: String,
         }
         #[derive(Deserialize)]
         struct Reply {
             sha: String,
-            siblings: Vec<File>,
+            siblings: Vec<ListedFile>,
         }
         let client = self.client();
         let address = repo.listing_address(&self.endpoint);

@@ -60,7 +60,7 @@ pub use svd::{Svd, lstsq, pinv, svd};
 pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::{Avx2, products};
-pub(crate) use tile::{Kernel as TileKernel, Packed};
+pub(crate) use tile::{Packed, TileKernel};
 
 /// Rows or columns from which one decomposition takes so long that it has to listen to Stop.
 const MIN_INTERRUPTIBLE_SIZE: usize = 512;

@@ -65,11 +65,11 @@ struct Release {
     family: String,
     k: Option<usize>,
     normalize_activations: Option<String>,
-    entries: Vec<Row>,
+    entries: Vec<ListedSae>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct ListedSae {
     id: String,
     path: Option<String>,
     hook: Option<String>,
@@ -92,7 +92,7 @@ fn releases() -> Result<&'static [Release]> {
 }
 
 impl Release {
-    fn entry(&self, row: &Row) -> Result<Entry> {
+    fn entry(&self, row: &ListedSae) -> Result<Entry> {
         Ok(Entry {
             release: self.release.clone(),
             id: row.id.clone(),

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// The type of a stored number, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum NumberType {
     F64,
     F32,
     F16,
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Other(&'static str, usize),
 }
 
-impl Kind {
+impl NumberType {
     /// Bytes of a number.
     pub(crate) fn size(self) -> usize {
         match self {
@@ -61,7 +61,7 @@ pub(crate) enum Layout {
 /// A tensor as a file stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
-    pub(crate) kind: Kind,
+    pub(crate) kind: NumberType,
     pub(crate) shape: Vec<usize>,
     pub(crate) layout: Layout,
     /// At least as many bytes as shape and layout reach.
@@ -80,12 +80,12 @@ impl Raw {
         let bytes = self.bytes.read().ok()?;
         let bytes = bytes.get(..count.checked_mul(self.kind.size())?)?;
         Some(match self.kind {
-            Kind::I64 => numbers(bytes, i64::from_le_bytes),
-            Kind::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
-            Kind::U32 => numbers(bytes, |b| u32::from_le_bytes(b).into()),
-            Kind::I16 => numbers(bytes, |b| i16::from_le_bytes(b).into()),
-            Kind::I8 => numbers(bytes, |b| i8::from_le_bytes(b).into()),
-            Kind::U8 => numbers(bytes, |[b]: [u8; 1]| b.into()),
+            NumberType::I64 => numbers(bytes, i64::from_le_bytes),
+            NumberType::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
+            NumberType::U32 => numbers(bytes, |b| u32::from_le_bytes(b).into()),
+            NumberType::I16 => numbers(bytes, |b| i16::from_le_bytes(b).into()),
+            NumberType::I8 => numbers(bytes, |b| i8::from_le_bytes(b).into()),
+            NumberType::U8 => numbers(bytes, |[b]: [u8; 1]| b.into()),
             _ => return None,
         })
     }
@@ -117,15 +117,15 @@ impl Raw {
             .ok_or_else(|| Error::format(path, format!("all of `{name}`"), "fewer bytes"))?;
         let bytes = &*bytes.read().map_err(Error::io("read", path))?;
         let flat = match (self.kind, wide) {
-            (Kind::F32, _) => flat(numbers(bytes, f32::from_le_bytes))?,
-            (Kind::F64, _) => flat(numbers(bytes, f64::from_le_bytes))?,
-            (Kind::F16, true) => flat(numbers(bytes, |b| f16::from_le_bytes(b).to_f32()))?,
-            (Kind::BF16, true) => flat(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32()))?,
-            (Kind::F16, false) => flat(numbers(bytes, f16::from_le_bytes))?,
-            (Kind::BF16, false) => flat(numbers(bytes, bf16::from_le_bytes))?,
-            (Kind::I64, false) => flat(numbers(bytes, i64::from_le_bytes))?,
-            (Kind::U32, false) => flat(numbers(bytes, u32::from_le_bytes))?,
-            (Kind::U8, false) => flat(bytes.to_vec())?,
+            (NumberType::F32, _) => flat(numbers(bytes, f32::from_le_bytes))?,
+            (NumberType::F64, _) => flat(numbers(bytes, f64::from_le_bytes))?,
+            (NumberType::F16, true) => flat(numbers(bytes, |b| f16::from_le_bytes(b).to_f32()))?,
+            (NumberType::BF16, true) => flat(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32()))?,
+            (NumberType::F16, false) => flat(numbers(bytes, f16::from_le_bytes))?,
+            (NumberType::BF16, false) => flat(numbers(bytes, bf16::from_le_bytes))?,
+            (NumberType::I64, false) => flat(numbers(bytes, i64::from_le_bytes))?,
+            (NumberType::U32, false) => flat(numbers(bytes, u32::from_le_bytes))?,
+            (NumberType::U8, false) => flat(bytes.to_vec())?,
             _ => return Err(not_float()),
         };
         let tensor = match &self.layout {
@@ -185,7 +185,7 @@ mod tests {
 
     fn raw(layout: Layout, shape: &[usize]) -> Raw {
         let bytes: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
-        Raw { kind: Kind::F32, shape: shape.to_vec(), layout, bytes: bytes.into() }
+        Raw { kind: NumberType::F32, shape: shape.to_vec(), layout, bytes: bytes.into() }
     }
 
     fn values(raw: &Raw) -> Result<Vec<Vec<f32>>> {

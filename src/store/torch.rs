@@ -8,24 +8,24 @@ use bytes::Bytes;
 use candle_core::Device;
 
 use super::archive::members;
-use super::pickle::{Id, Pickle, Value};
-use super::raw::{Kind, Layout, Raw};
+use super::pickle::{Id, Pickle, PickleValue};
+use super::raw::{Layout, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use super::tensors::Tensors;
 use crate::{Error, Result};
 
 /// The names of PyTorch's storages.
-const KINDS: [(&str, Kind); 10] = [
-    ("DoubleStorage", Kind::F64),
-    ("FloatStorage", Kind::F32),
-    ("HalfStorage", Kind::F16),
-    ("BFloat16Storage", Kind::BF16),
-    ("LongStorage", Kind::I64),
-    ("IntStorage", Kind::I32),
-    ("ShortStorage", Kind::I16),
-    ("CharStorage", Kind::I8),
-    ("ByteStorage", Kind::U8),
-    ("BoolStorage", Kind::Bool),
+const KINDS: [(&str, NumberType); 10] = [
+    ("DoubleStorage", NumberType::F64),
+    ("FloatStorage", NumberType::F32),
+    ("HalfStorage", NumberType::F16),
+    ("BFloat16Storage", NumberType::BF16),
+    ("LongStorage", NumberType::I64),
+    ("IntStorage", NumberType::I32),
+    ("ShortStorage", NumberType::I16),
+    ("CharStorage", NumberType::I8),
+    ("ByteStorage", NumberType::U8),
+    ("BoolStorage", NumberType::Bool),
 ];
 
 /// What a file of `torch.save` before PyTorch 1.6 begins with: the pickle of a number.
@@ -94,21 +94,21 @@ fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>)
     let (_, rest) = next(&bytes[LEGACY.len()..])?;
     let (machine, rest) = next(rest)?;
     let little = machine.field(machine.root(), "little_endian").map(|id| machine.value(id));
-    if little == Some(&Value::Bool(false)) {
+    if little == Some(&PickleValue::Bool(false)) {
         return Err("big-endian numbers".to_owned());
     }
     let (pickle, rest) = next(rest)?;
     let (keys, rest) = next(rest)?;
-    let Value::List(list) = keys.value(keys.root()) else {
+    let PickleValue::List(list) = keys.value(keys.root()) else {
         return Err("no list of storages after the pickle".to_owned());
     };
     let sizes = pickle.storages();
     let (mut storages, mut at) = (HashMap::new(), bytes.len() - rest.len());
     for id in list {
-        let Value::Text(key) = keys.value(*id) else {
+        let PickleValue::Text(key) = keys.value(*id) else {
             return Err("a storage without a key".to_owned());
         };
-        let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(Kind::size);
+        let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(NumberType::size);
         let size = size.ok_or_else(|| format!("numbers of an unknown type under {key:.40}"))?;
         let count = bytes.get(at..).and_then(|rest| rest.first_chunk());
         let count = count.and_then(|count| usize::try_from(i64::from_le_bytes(*count)).ok());
@@ -122,7 +122,7 @@ fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>)
 }
 
 /// The type of the numbers in a storage of a class such as `torch.FloatStorage`.
-fn kind_of(class: &str) -> Option<Kind> {
+fn kind_of(class: &str) -> Option<NumberType> {
     let short = class.rsplit('.').next().unwrap_or(class);
     KINDS.iter().find(|(own, _)| *own == short).map(|(_, kind)| *kind)
 }
@@ -141,7 +141,7 @@ impl Loaded {
     pub(crate) fn tensors(&self, id: Id, device: &Device) -> Result<Tensors> {
         let mut tensors = BTreeMap::new();
         for (name, value) in self.pickle.fields(id) {
-            if let Value::Tensor(_) = self.pickle.value(value) {
+            if let PickleValue::Tensor(_) = self.pickle.value(value) {
                 tensors.insert(name.to_owned(), self.raw(name, value)?);
             }
         }
@@ -151,10 +151,10 @@ impl Loaded {
     fn raw(&self, name: &str, id: Id) -> Result<Raw> {
         let wrong =
             |found: String| Error::format(&self.path, format!("the tensor `{name}`"), found);
-        let Value::Tensor(place) = self.pickle.value(id) else {
+        let PickleValue::Tensor(place) = self.pickle.value(id) else {
             return Err(wrong("no tensor".to_owned()));
         };
-        let Value::Storage(class, key, count) = self.pickle.value(place.storage) else {
+        let PickleValue::Storage(class, key, count) = self.pickle.value(place.storage) else {
             return Err(wrong("no storage".to_owned()));
         };
         let kind = kind_of(class).ok_or_else(|| wrong(format!("numbers of type {class:.40}")))?;

@@ -159,7 +159,7 @@ impl Optimizer for AdamW {
         {
             match moments {
                 Moments::Host { mean, square } => {
-                    let fused = Fused { update, moments: RefCell::new((mean, square)) };
+                    let fused = AdamWOp { update, moments: RefCell::new((mean, square)) };
                     parameter.inplace_op2(&gradient.contiguous()?, &fused)?;
                 }
                 Moments::Tensors { mean, square } => {
@@ -228,12 +228,12 @@ impl AdamStep {
     }
 }
 
-struct Fused<'a> {
+struct AdamWOp<'a> {
     update: AdamStep,
     moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
 }
 
-impl InplaceOp2 for Fused<'_> {
+impl InplaceOp2 for AdamWOp<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }

@@ -26,7 +26,7 @@ pub(super) struct Forms {
     /// `[features, h]`.
     weights: Tensor,
     /// The maps on the host.
-    host: Option<Host>,
+    host: Option<HostMaps>,
     /// The last vectors that all forms were multiplied with, and their [`Forms::maps`].
     same: RefCell<Option<(Vec<f32>, Tensor)>>,
 }
@@ -38,7 +38,7 @@ impl Forms {
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
         let host = match both.device() {
-            Device::Cpu => Some(Host::new(&both, &swapped)?),
+            Device::Cpu => Some(HostMaps::new(&both, &swapped)?),
             _ => None,
         };
         Ok(Self { both, swapped, weights, host, same: RefCell::new(None) })
@@ -118,14 +118,14 @@ const ROWS: usize = 96;
 const ELSEWHERE: usize = 8_192;
 
 /// The maps on the host, laid out for the many products that they take part in.
-struct Host {
+struct HostMaps {
     /// `½ [R; L]`, as rows.
     swapped: Packed,
     /// `[L; R]`, as columns, with zeros where `swapped` has them.
     both: Packed,
 }
 
-impl Host {
+impl HostMaps {
     fn new(both: &Tensor, swapped: &Tensor) -> Result<Self> {
         let ((double, d), kernel) = (both.dims2()?, TileKernel::best());
         let packed = |rows: &Tensor, depth: usize| {

@@ -28,14 +28,14 @@ const MANY_TOKENS: usize = 1 << 18;
 /// Truncation and padding that a file asks for do not act: a text has the tokens it has.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Arc<Inner>,
+    inner: Arc<TokenizerData>,
     /// Ids below this are shown and decoded, with a sign where no token has them.
     rows: usize,
     ends: Ends,
     notes: Arc<[String]>,
 }
 
-struct Inner {
+struct TokenizerData {
     tokenizer: tokenizers::Tokenizer,
     /// The same, blind to special tokens in a text; made when it is first asked for.
     plain: OnceLock<tokenizers::Tokenizer>,
@@ -73,7 +73,7 @@ impl Tokenizer {
         let ends = ends.unwrap_or_else(|| Ends::by_name(&tokenizer, &before));
         let largest = tokenizer.get_vocab(true).into_values().max();
         let ids = largest.map_or(0, |largest| largest as usize + 1);
-        let inner = Inner {
+        let inner = TokenizerData {
             cuts_words: cuts_words(&tokenizer),
             tokenizer,
             plain: OnceLock::new(),
@@ -343,7 +343,7 @@ impl Tokenizer {
     }
 }
 
-impl Inner {
+impl TokenizerData {
     fn decode(&self, tokens: &[u32], special: bool) -> Result<String> {
         let added = self.tokenizer.get_added_vocabulary();
         let mut text = String::new();

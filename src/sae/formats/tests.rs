@@ -12,7 +12,7 @@ use crate::data::text::Tokens;
 use crate::model::{Config, Decoder, HookPoint};
 use crate::random::Rng;
 use crate::sae::{
-    Activation, ExcludedTokens, Family, Note, PositionSlice, Sae, SaeLoader, SaeOptions,
+    ExcludedTokens, Family, Note, PositionSlice, Sae, SaeActivation, SaeLoader, SaeOptions,
     TrainingRecord,
 };
 use crate::store::{save_exactly, zipped};
@@ -100,7 +100,7 @@ fn a_config_of_saelens_first_releases_loads() {
         }),
     );
     let sae = load(folder.path()).unwrap();
-    assert_eq!(sae.architecture().activation, Activation::Relu);
+    assert_eq!(sae.architecture().activation, SaeActivation::Relu);
     assert!(sae.architecture().centred);
     assert_eq!(sae.point().unwrap(), HookPoint::ResidPre(0));
     assert_eq!(sae.origin().training.context_size, Some(128));
@@ -291,7 +291,7 @@ fn signed_codes_of_sparsify_keep_their_signs() {
     for off in [json!({}), json!({"signed": false}), json!({"signed": null})] {
         sparsify(path, off);
         let sae = load(path).unwrap();
-        assert_eq!(sae.architecture().activation, Activation::TopK { k: 3, relu: true });
+        assert_eq!(sae.architecture().activation, SaeActivation::TopK { k: 3, relu: true });
     }
     let pre = load(path).unwrap().hidden_pre(&x()).unwrap().to_vec2::<f32>().unwrap();
     sparsify(path, json!({"signed": true}));
