@@ -71,8 +71,9 @@ impl TensorExt for Tensor {
             return Err(Error::invalid("the tensor", expected, self.dtype().as_str()));
         }
         let values = self.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-        ArrayD::from_shape_vec(IxDyn(self.dims()), values)
-            .map_err(|reason| Error::invalid("the tensor's shape", "one of ndarray", reason))
+        ArrayD::from_shape_vec(IxDyn(self.dims()), values).map_err(|reason| {
+            Error::invalid("the tensor's shape", "one of ndarray", &reason).caused_by(reason)
+        })
     }
 }
 

@@ -172,7 +172,7 @@ impl IdxFile<'_> {
         match source.kind() {
             ErrorKind::InvalidData | ErrorKind::InvalidInput => {
                 let found = format!("damaged data ({source}); fetch it again");
-                Error::format(self.path, "a sound gzip file", found)
+                Error::format(self.path, "a sound gzip file", found).caused_by(source)
             }
             _ => Error::Io { action: "read", path: self.path.to_owned(), source },
         }
@@ -181,6 +181,7 @@ impl IdxFile<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
     use std::io::Write;
     use std::path::PathBuf;
 
@@ -270,8 +271,11 @@ mod tests {
         let mut zipped = gzip(&idx(&[0x803, 2, 2, 3], &[5; 12]));
         let checksum = zipped.len() - 6;
         zipped[checksum] ^= 1;
-        let error = image_error(&zipped);
-        assert!(error.contains("damaged"), "{error}");
+        let (_folder, path) = file(&zipped);
+        let error = images(&path).err().unwrap();
+        let source = error.source().unwrap();
+        assert!(error.to_string().contains(&format!("damaged data ({source})")), "{error}");
+        assert!(source.is::<std::io::Error>());
     }
 
     #[test]

@@ -187,7 +187,12 @@ impl Hub {
                     ),
                     _ => format!("it is out of order (status {status}).{wait} Try again later"),
                 };
-                Refusal::Unreachable { address: answer.address.clone(), reason, again: Some(after) }
+                Refusal::Unreachable {
+                    address: answer.address.clone(),
+                    reason,
+                    cause: None,
+                    again: Some(after),
+                }
             }
             (status, _) => {
                 let name = if name.is_empty() { "the listing" } else { name };

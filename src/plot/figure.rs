@@ -88,8 +88,9 @@ impl Figure {
 
     fn with_mark(mut self, trace: &dyn plotly::Trace) -> Result<Self> {
         let text = trace.to_json();
-        let value = serde_json::from_str(&text)
-            .map_err(|e| Error::invalid("the trace", "a plotly trace that becomes JSON", e))?;
+        let value = serde_json::from_str(&text).map_err(|e| {
+            Error::invalid("the trace", "a plotly trace that becomes JSON", &e).caused_by(e)
+        })?;
         push_to_last(&mut self.root, Mark::Plotly(value));
         Ok(self)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use flate2::read::GzDecoder;
 use serde::Deserialize;
@@ -77,17 +77,23 @@ struct ListedSae {
     scale: Option<f64>,
 }
 
+/// Why the list cannot be read, which is told at every try.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 fn releases() -> Result<&'static [Release]> {
-    static RELEASES: OnceLock<Result<Vec<Release>, String>> = OnceLock::new();
+    static RELEASES: OnceLock<Result<Vec<Release>, Cause>> = OnceLock::new();
     let releases = RELEASES.get_or_init(|| {
         let packed: &[u8] = include_bytes!("../../assets/sae/registry.json.gz");
         let mut text = String::new();
-        GzDecoder::new(packed).read_to_string(&mut text).map_err(|reason| reason.to_string())?;
-        serde_json::from_str(&text).map_err(|reason| reason.to_string())
+        GzDecoder::new(packed)
+            .read_to_string(&mut text)
+            .map_err(|reason| Arc::new(reason) as Cause)?;
+        serde_json::from_str(&text).map_err(|reason| Arc::new(reason) as Cause)
     });
     releases.as_deref().map_err(|reason| {
         let path = std::path::Path::new("eigenlens/registry.json.gz");
-        Error::format(path, "the list of published autoencoders", reason.clone())
+        Error::format(path, "the list of published autoencoders", reason.to_string())
+            .caused_by(Arc::clone(reason))
     })
 }
 

@@ -97,7 +97,7 @@ impl Document {
         };
         let fields = serde_ignored::Deserializer::new(&self.fields, &mut note);
         let read = serde_path_to_error::deserialize(fields);
-        let read = read.map_err(|reason| self.refused::<T>(&reason))?;
+        let read = read.map_err(|reason| self.refused::<T>(reason))?;
         self.unknown = in_both(&self.unknown, &ignored);
         Ok(read)
     }
@@ -161,7 +161,7 @@ impl Document {
 
     fn refused<T: DeserializeOwned>(
         &self,
-        reason: &serde_path_to_error::Error<serde_json::Error>,
+        reason: serde_path_to_error::Error<serde_json::Error>,
     ) -> Error {
         let mut names: FieldPath = reason
             .path()
@@ -176,7 +176,7 @@ impl Document {
         let Some(missing) = text.strip_prefix("missing field `") else {
             let found = find(&self.fields, &names).map(shortened).unwrap_or_default();
             let expected = format!("{} in `{}`", expectation(&text), names.join("."));
-            return Error::format(&self.path, expected, found);
+            return Error::format(&self.path, expected, found).caused_by(reason.into_inner());
         };
         names.push(missing.trim_end_matches('`').to_owned());
         // What should be there is what null is not.
@@ -187,7 +187,7 @@ impl Document {
             .map(|reason| reason.into_inner().to_string())
             .filter(|text| text.contains(EXPECTED));
         let kind = filled.map_or("a value".to_owned(), |text| expectation(&text));
-        self.missing(&names.join("."), &kind)
+        self.missing(&names.join("."), &kind).caused_by(reason.into_inner())
     }
 }
 

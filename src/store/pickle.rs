@@ -51,7 +51,9 @@ pub(crate) struct Pickle {
 
 /// What is wrong with a pickle.
 #[derive(Debug)]
-pub(crate) struct Reason(String);
+pub(crate) struct Reason(pub(super) String);
+
+impl std::error::Error for Reason {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,9 +61,9 @@ impl fmt::Display for Reason {
     }
 }
 
-type PickleResult<T> = std::result::Result<T, Reason>;
+pub(super) type PickleResult<T> = std::result::Result<T, Reason>;
 
-fn fail<T>(reason: impl Into<String>) -> PickleResult<T> {
+pub(super) fn fail<T>(reason: impl Into<String>) -> PickleResult<T> {
     Err(Reason(reason.into()))
 }
 

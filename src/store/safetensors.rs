@@ -57,8 +57,10 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
         let found = format!("a header of {length} bytes in {left}: truncated or incomplete");
         return Err(broken(found));
     }
-    let header: SafetensorsHeader = serde_json::from_slice(&read(8..8 + length)?)
-        .map_err(|reason| broken(format!("a header that cannot be read: {reason}")))?;
+    let header: SafetensorsHeader =
+        serde_json::from_slice(&read(8..8 + length)?).map_err(|reason| {
+            broken(format!("a header that cannot be read: {reason}")).caused_by(reason)
+        })?;
     let start = 8 + length;
     let data = bytes.len() - start;
     let mut tensors = BTreeMap::new();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use candle_core::Device;
 
 use super::archive::members;
-use super::pickle::{Id, Pickle, PickleValue};
+use super::pickle::{Id, Pickle, PickleResult, PickleValue, Reason, fail};
 use super::raw::{Layout, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use super::tensors::Tensors;
@@ -47,7 +47,8 @@ pub(crate) struct Loaded {
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
     let broken = |found: String| Error::format(path, "a file of torch.save", found);
     if bytes.starts_with(LEGACY) {
-        let (pickle, storages) = legacy(bytes).map_err(broken)?;
+        let (pickle, storages) =
+            legacy(bytes).map_err(|reason| broken(reason.to_string()).caused_by(reason))?;
         return Ok(Loaded { path: path.to_owned(), pickle, storages });
     }
     if !bytes.starts_with(b"PK") {
@@ -82,39 +83,42 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
         let found = "an archive without data.pkl";
         mistaken(path, bytes, Format::Pickle, "a file of torch.save", found)
     })?;
-    let pickle = Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()))?;
+    let pickle =
+        Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()).caused_by(reason))?;
     Ok(Loaded { path: path.to_owned(), pickle, storages })
 }
 
 /// The pickle and the numbers of a file from before PyTorch 1.6: the pickles of a number that marks
 /// the format, of its version, of the machine, of what was saved and of the keys of its storages, then
 /// each storage's count and numbers.
-fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>), String> {
-    let next = |rest| Pickle::parse_first(rest).map_err(|reason| reason.to_string());
+fn legacy(bytes: &Bytes) -> PickleResult<(Pickle, HashMap<String, Bytes>)> {
+    let next = Pickle::parse_first;
     let (_, rest) = next(&bytes[LEGACY.len()..])?;
     let (machine, rest) = next(rest)?;
     let little = machine.field(machine.root(), "little_endian").map(|id| machine.value(id));
     if little == Some(&PickleValue::Bool(false)) {
-        return Err("big-endian numbers".to_owned());
+        return fail("big-endian numbers");
     }
     let (pickle, rest) = next(rest)?;
     let (keys, rest) = next(rest)?;
     let PickleValue::List(list) = keys.value(keys.root()) else {
-        return Err("no list of storages after the pickle".to_owned());
+        return fail("no list of storages after the pickle");
     };
     let sizes = pickle.storages();
     let (mut storages, mut at) = (HashMap::new(), bytes.len() - rest.len());
     for id in list {
         let PickleValue::Text(key) = keys.value(*id) else {
-            return Err("a storage without a key".to_owned());
+            return fail("a storage without a key");
         };
         let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(NumberType::size);
-        let size = size.ok_or_else(|| format!("numbers of an unknown type under {key:.40}"))?;
+        let size =
+            size.ok_or_else(|| Reason(format!("numbers of an unknown type under {key:.40}")))?;
         let count = bytes.get(at..).and_then(|rest| rest.first_chunk());
         let count = count.and_then(|count| usize::try_from(i64::from_le_bytes(*count)).ok());
         let end = count.and_then(|count| (at + 8).checked_add(count.checked_mul(size)?));
         let end = end.filter(|end| *end <= bytes.len());
-        let end = end.ok_or_else(|| format!("numbers under {key:.40} that are cut short"))?;
+        let end =
+            end.ok_or_else(|| Reason(format!("numbers under {key:.40} that are cut short")))?;
         storages.insert(key.clone(), bytes.slice(at + 8..end));
         at = end;
     }

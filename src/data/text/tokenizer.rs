@@ -116,9 +116,9 @@ impl Tokenizer {
                 watch.count(line.len());
                 !watch.is_stopped()
             });
-            tokenizer
-                .train(&mut TrainerWrapper::from(trainer), lines)
-                .map_err(|reason| Error::invalid("the texts", "fit to learn from", reason))?;
+            tokenizer.train(&mut TrainerWrapper::from(trainer), lines).map_err(|reason| {
+                Error::invalid("the texts", "fit to learn from", &reason).caused_by(reason)
+            })?;
             Ok(Self::new(tokenizer))
         })
     }
@@ -375,7 +375,9 @@ impl TokenizerData {
         let Some(first) = run.first() else { return Ok(()) };
         let decode = |tokens: &[u32]| {
             let text = self.tokenizer.decode(tokens, false);
-            text.map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
+            text.map_err(|reason| {
+                Error::invalid("the tokens", "ones with a text", &reason).caused_by(reason)
+            })
         };
         if text.is_empty() || self.spelling.space.is_none() {
             text.push_str(&decode(run)?);
@@ -390,9 +392,9 @@ impl TokenizerData {
 }
 
 fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer
-        .encode_fast(text, false)
-        .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
+    let encoding = tokenizer.encode_fast(text, false).map_err(|reason| {
+        Error::invalid("the text", "one the tokenizer knows", &reason).caused_by(reason)
+    })?;
     Ok(encoding.get_ids().to_vec())
 }
 

@@ -143,6 +143,7 @@ pub(super) fn load(
     }
     config.check().map_err(|reason| {
         Error::format(&content.path, "the sizes of a transformer", reason.to_string())
+            .caused_by(reason)
     })?;
     let parameters = family.parameters(&config, &mut weights)?;
     let source = weights.source().clone();

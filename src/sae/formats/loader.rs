@@ -359,14 +359,14 @@ fn unrecognised(place: &SaePlace, names: &[&str]) -> Error {
         }
         _ => names.iter().take(8).map(|name| (*name).to_owned()).collect::<Vec<_>>(),
     };
-    let found = match (names.is_empty(), place.document("config.json")) {
-        // Of the hub, the reason may be the network.
-        (true, Err(reason)) => format!("none of their files ({reason})"),
-        (true, Ok(_)) => "none of their files beside config.json".to_owned(),
-        (false, _) => names.join(", "),
-    };
     let expected = "an autoencoder of a family that is known here (SaeLoader::family names one)";
-    Error::format(&path, expected, found)
+    let error = |found: String| Error::format(&path, expected, found);
+    match (names.is_empty(), place.document("config.json")) {
+        // Of the hub, the reason may be the network.
+        (true, Err(reason)) => error(format!("none of their files ({reason})")).caused_by(reason),
+        (true, Ok(_)) => error("none of their files beside config.json".to_owned()),
+        (false, _) => error(names.join(", ")),
+    }
 }
 
 impl Sae {

@@ -145,7 +145,9 @@ impl Draft {
         let sae = Sae::new(architecture, weights);
         let sae = sae.map_err(|reason| match reason {
             Error::Format { .. } | Error::Io { .. } => reason,
-            other => Error::format(&place.path(), "an autoencoder", other.to_string()),
+            other => {
+                Error::format(&place.path(), "an autoencoder", other.to_string()).caused_by(other)
+            }
         })?;
         Ok(sae.with_origin(origin))
     }
