@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
+use super::by_name::by_name;
 use super::parse_json;
 use crate::{Error, Result};
 
@@ -95,7 +96,7 @@ impl Document {
             names_of(&path, &mut names);
             ignored.push(names);
         };
-        let fields = serde_ignored::Deserializer::new(&self.fields, &mut note);
+        let fields = serde_ignored::Deserializer::new(by_name(&self.fields), &mut note);
         let read = serde_path_to_error::deserialize(fields);
         let read = read.map_err(|reason| self.refused::<T>(reason))?;
         self.unknown = in_both(&self.unknown, &ignored);
@@ -182,7 +183,7 @@ impl Document {
         // What should be there is what null is not.
         let mut filled = self.fields.clone();
         let filled = put_null(&mut filled, &names)
-            .then(|| serde_path_to_error::deserialize::<_, T>(&filled).err())
+            .then(|| serde_path_to_error::deserialize::<_, T>(by_name(&filled)).err())
             .flatten()
             .map(|reason| reason.into_inner().to_string())
             .filter(|text| text.contains(EXPECTED));
@@ -403,6 +404,7 @@ mod tests {
             (json!({"width": 1.5}), "expected a size in `width`, found 1.5"),
             (json!({"width": -3}), "expected a size in `width`, found -3"),
             (json!({"metadata": 3}), "expected an object in `metadata`, found 3"),
+            (json!({"metadata": [1, true]}), "expected an object in `metadata`, found [1,true]"),
             (json!({"metadata": {}}), "expected the field `metadata.depth`, a size, found no such"),
             (
                 json!({"metadata": {"depth": 1, "flat": 0}}),

@@ -143,6 +143,33 @@ fn fields_that_are_off_pass_and_unknown_ones_are_named_together() {
 }
 
 #[test]
+fn a_list_in_the_place_of_an_object_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let refused = |path: &Path, found: &str| {
+        let message = load(path).unwrap_err().to_string();
+        assert!(message.contains(&format!("expected an object in {found}")), "{message}");
+    };
+    saelens(path, json!({"activation_fn": "topk", "activation_fn_kwargs": [16]}));
+    refused(path, "`activation_fn_kwargs`, found [16]");
+    saelens(path, json!({"metadata": [true]}));
+    refused(path, "`metadata`, found [true]");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("ae.pt"), b"").unwrap();
+    for (config, found) in [
+        (json!({"trainer": [16]}), "`trainer`, found [16]"),
+        (
+            json!({"trainer": {"dict_class": "AutoEncoder"}, "buffer": [128]}),
+            "`buffer`, found [128]",
+        ),
+    ] {
+        fs::write(path.join("config.json"), config.to_string()).unwrap();
+        refused(path, found);
+    }
+}
+
+#[test]
 fn two_names_of_a_field_that_say_two_things_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let k = |inner: usize| json!({"k": 3, "activation_fn": "topk", "activation_fn_kwargs": {"k": inner}});
