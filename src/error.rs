@@ -1,9 +1,13 @@
 //! The one error type of the library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The error behind another: of another crate, or of this one.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same, where one cause stands behind several errors.
+pub(crate) type SharedCause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What a fallible function of this library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::check::check_all_finite;
-use crate::plot::{Block, Figure, Film, Mark, Panel, SERIES, Space, SpacePoint};
+use crate::plot::{Figure, Film, Mark, Panel, PanelBlock, SERIES, Space, SpacePoint};
 use crate::sae::Codes;
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         ])
     };
     let panels: Vec<Panel> = x.into_iter().enumerate().map(panel).collect();
-    Ok(Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new()))
+    Ok(Figure::of(PanelBlock::of(panels, COLUMNS.min(count)), Vec::new()))
 }
 
 /// Draws how dictionaries approach directions `truth` `[n, 3]` over training, with a slider and
@@ -107,7 +107,7 @@ pub fn plot_recovery(
         panel.title = Some(name);
         panels.push(panel);
     }
-    let mut figure = Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new());
+    let mut figure = Figure::of(PanelBlock::of(panels, COLUMNS.min(count)), Vec::new());
     let labels = epochs.iter().map(ToString::to_string).collect();
     figure.film = Some(Film { unit: "epoch".to_owned(), labels, frames });
     Ok(figure)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::{Agent, Timeout};
 
+use crate::error::SharedCause;
 use crate::progress::{Progress, interrupted};
 use crate::{Error, Result};
 
@@ -77,7 +78,7 @@ pub(super) enum Refusal {
         address: String,
         reason: String,
         /// The error that told, where one did.
-        cause: Option<Cause>,
+        cause: Option<SharedCause>,
         /// Whether another try may help, and after what time the hub wants it.
         again: Option<Option<Duration>>,
     },
@@ -120,14 +121,11 @@ impl Refusal {
     }
 }
 
-/// An error behind a [`Refusal`], which is cloned.
-type Cause = Arc<dyn error::Error + Send + Sync>;
-
 /// Why there is no answer, in words, and the error behind them.
 #[derive(Debug)]
 struct NoAnswer {
     reason: String,
-    cause: Option<Cause>,
+    cause: Option<SharedCause>,
 }
 
 impl fmt::Display for NoAnswer {
@@ -327,7 +325,7 @@ fn wait<T>(from: &Receiver<T>, address: &str, patience: &Patience) -> Result<T, 
     }
 }
 
-fn broken(address: &str, reason: String, cause: Option<Cause>) -> Refusal {
+fn broken(address: &str, reason: String, cause: Option<SharedCause>) -> Refusal {
     Refusal::Unreachable { address: address.to_owned(), reason, cause, again: None }
 }
 

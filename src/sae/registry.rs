@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Family, Normalization};
 use crate::display::{ShownColumn, ShownTable};
+use crate::error::SharedCause;
 use crate::{Error, Result};
 
 /// Releases whose models were processed for training, and SAELens's name for how.
@@ -77,18 +78,15 @@ struct ListedSae {
     scale: Option<f64>,
 }
 
-/// Why the list cannot be read, which is told at every try.
-type Cause = Arc<dyn std::error::Error + Send + Sync>;
-
 fn releases() -> Result<&'static [Release]> {
-    static RELEASES: OnceLock<Result<Vec<Release>, Cause>> = OnceLock::new();
+    static RELEASES: OnceLock<Result<Vec<Release>, SharedCause>> = OnceLock::new();
     let releases = RELEASES.get_or_init(|| {
         let packed: &[u8] = include_bytes!("../../assets/sae/registry.json.gz");
         let mut text = String::new();
         GzDecoder::new(packed)
             .read_to_string(&mut text)
-            .map_err(|reason| Arc::new(reason) as Cause)?;
-        serde_json::from_str(&text).map_err(|reason| Arc::new(reason) as Cause)
+            .map_err(|reason| Arc::new(reason) as SharedCause)?;
+        serde_json::from_str(&text).map_err(|reason| Arc::new(reason) as SharedCause)
     });
     releases.as_deref().map_err(|reason| {
         let path = std::path::Path::new("eigenlens/registry.json.gz");

@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::archive::members;
-use super::raw::{Layout, NumberType, Raw};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ fn array(bytes: &Bytes) -> Result<Raw, String> {
         let found = data.len();
         return Err(format!("{found} bytes for shape {shape:?} of {kind:?}"));
     }
-    let layout = if columns { Layout::Columns } else { Layout::Rows };
+    let layout = if columns { EntryOrder::Columns } else { EntryOrder::Rows };
     Ok(Raw { kind, shape, layout, bytes: data.into() })
 }
 
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn shapes_and_orders_are_read() {
         let rows = one("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }  \n").unwrap();
-        assert_eq!((&*rows["w"].shape, &rows["w"].layout), (&[2, 3][..], &Layout::Rows));
+        assert_eq!((&*rows["w"].shape, &rows["w"].layout), (&[2, 3][..], &EntryOrder::Rows));
         let columns = one(r#"{"descr": "<f4", "fortran_order": True, "shape": (6,)}"#).unwrap();
-        assert_eq!((&*columns["w"].shape, &columns["w"].layout), (&[6][..], &Layout::Columns));
+        assert_eq!((&*columns["w"].shape, &columns["w"].layout), (&[6][..], &EntryOrder::Columns));
         assert_eq!(columns["w"].bytes.len(), 24);
     }
 

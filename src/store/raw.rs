@@ -49,7 +49,7 @@ impl NumberType {
 
 /// The order in which a tensor's entries lie in its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum EntryOrder {
     /// The last index runs fastest.
     Rows,
     /// The first index runs fastest: Fortran's order.
@@ -63,7 +63,7 @@ pub(crate) enum Layout {
 pub(crate) struct Raw {
     pub(crate) kind: NumberType,
     pub(crate) shape: Vec<usize>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: EntryOrder,
     /// At least as many bytes as shape and layout reach.
     pub(crate) bytes: Blob,
 }
@@ -107,7 +107,7 @@ impl Raw {
         };
         let count = Self::count(&self.shape).unwrap_or(usize::MAX);
         let reach = match &self.layout {
-            Layout::Steps(steps) => reach(&self.shape, steps),
+            EntryOrder::Steps(steps) => reach(&self.shape, steps),
             _ => Some(count),
         };
         let bytes = reach
@@ -129,13 +129,13 @@ impl Raw {
             _ => return Err(not_float()),
         };
         let tensor = match &self.layout {
-            Layout::Rows => flat.reshape(&*self.shape)?,
-            Layout::Columns => {
+            EntryOrder::Rows => flat.reshape(&*self.shape)?,
+            EntryOrder::Columns => {
                 let turned: Vec<usize> = self.shape.iter().rev().copied().collect();
                 let axes: Vec<usize> = (0..turned.len()).rev().collect();
                 flat.reshape(turned)?.permute(axes)?.contiguous()?
             }
-            Layout::Steps(steps) => {
+            EntryOrder::Steps(steps) => {
                 let places = places(&self.shape, steps, count);
                 let places = Tensor::new(places, &Device::Cpu)?;
                 flat.index_select(&places, 0)?.reshape(&*self.shape)?
@@ -183,7 +183,7 @@ fn places(shape: &[usize], steps: &[usize], count: usize) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn raw(layout: Layout, shape: &[usize]) -> Raw {
+    fn raw(layout: EntryOrder, shape: &[usize]) -> Raw {
         let bytes: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
         Raw { kind: NumberType::F32, shape: shape.to_vec(), layout, bytes: bytes.into() }
     }
@@ -194,15 +194,15 @@ mod tests {
 
     #[test]
     fn entries_come_in_the_order_that_the_layout_says() {
-        let rows = values(&raw(Layout::Rows, &[2, 3])).unwrap();
+        let rows = values(&raw(EntryOrder::Rows, &[2, 3])).unwrap();
         assert_eq!(rows, [[0., 1., 2.], [3., 4., 5.]]);
-        let columns = values(&raw(Layout::Columns, &[2, 3])).unwrap();
+        let columns = values(&raw(EntryOrder::Columns, &[2, 3])).unwrap();
         assert_eq!(columns, [[0., 2., 4.], [1., 3., 5.]]);
-        let steps = values(&raw(Layout::Steps(vec![1, 2]), &[2, 3])).unwrap();
+        let steps = values(&raw(EntryOrder::Steps(vec![1, 2]), &[2, 3])).unwrap();
         assert_eq!(steps, columns);
-        let every_other = values(&raw(Layout::Steps(vec![3, 2]), &[2, 2])).unwrap();
+        let every_other = values(&raw(EntryOrder::Steps(vec![3, 2]), &[2, 2])).unwrap();
         assert_eq!(every_other, [[0., 2.], [3., 5.]]);
-        let far = values(&raw(Layout::Steps(vec![4, 2]), &[2, 2])).unwrap_err().to_string();
+        let far = values(&raw(EntryOrder::Steps(vec![4, 2]), &[2, 2])).unwrap_err().to_string();
         assert!(far.contains("all of `x`"), "{far}");
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use super::Blob;
-use super::raw::{Layout, NumberType, Raw};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, LOOKED_AT, mistaken};
 use crate::{Error, Result};
 
@@ -81,7 +81,7 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
         }
         ranges.push((from, to, name.clone()));
         let bytes = bytes.slice(start + from..start + to);
-        let raw = Raw { kind, shape, layout: Layout::Rows, bytes };
+        let raw = Raw { kind, shape, layout: EntryOrder::Rows, bytes };
         if tensors.insert(name.clone(), raw).is_some() {
             return Err(wrong("one tensor a name".to_owned(), format!("`{name}` twice")));
         }

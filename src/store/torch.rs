@@ -9,7 +9,7 @@ use candle_core::Device;
 
 use super::archive::members;
 use super::pickle::{Id, Pickle, PickleResult, PickleValue, Reason, fail};
-use super::raw::{Layout, NumberType, Raw};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use super::tensors::Tensors;
 use crate::{Error, Result};
@@ -175,8 +175,8 @@ impl Loaded {
             return Err(Error::format(&self.path, expected, format!("{:?}", place.shape)));
         }
         let layout = match rows(&place.shape) == place.steps {
-            true => Layout::Rows,
-            false => Layout::Steps(place.steps.clone()),
+            true => EntryOrder::Rows,
+            false => EntryOrder::Steps(place.steps.clone()),
         };
         Ok(Raw { kind, shape: place.shape.clone(), layout, bytes: bytes.slice(start..).into() })
     }
