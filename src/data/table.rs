@@ -175,6 +175,7 @@ impl Table {
     }
 
     /// The first `count` rows, or all if there are fewer.
+    #[must_use]
     pub fn head(&self, count: usize) -> Self {
         self.rows(&(0..count.min(self.len())).collect::<Vec<_>>())
     }

@@ -29,6 +29,7 @@ mod native;
 mod options;
 mod piles;
 mod place;
+mod plan;
 mod questions;
 mod run;
 mod shard;

@@ -153,11 +153,10 @@ impl Store {
         let others = wrong.len().saturating_sub(1);
         match wrong.into_iter().next() {
             None => Ok(checked),
-            Some(Error::Format { path, expected, found }) if others > 0 => Err(Error::Format {
-                path,
-                expected,
-                found: format!("{found}; {others} more are wrong"),
-            }),
+            Some(Error::Format { path, expected, found, source }) if others > 0 => {
+                let found = format!("{found}; {others} more are wrong");
+                Err(Error::Format { path, expected, found, source })
+            }
             Some(first) => Err(first),
         }
     }

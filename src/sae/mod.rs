@@ -52,7 +52,7 @@ mod tile_scan;
 mod top_k;
 mod weights;
 
-pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
+pub use architecture::{Architecture, Encoder, Normalization, Rescale, SaeActivation};
 pub use autoencoder::Sae;
 pub use check::{Check, OutlierRows};
 pub use codes::Codes;
