@@ -61,8 +61,8 @@ impl Store {
     /// here, its codes are read.
     ///
     /// # Errors
-    /// If there is no such autoencoder or feature, if a file cannot be read, or if more are asked for
-    /// than are certain and the codes were not kept.
+    /// If there is no such autoencoder or feature, if a file cannot be read, if more are asked for than
+    /// are certain and the codes were not kept, or [`Error::Interrupted`] when Stop is pressed.
     pub fn examples(&self, sae: &str, feature: usize, count: usize) -> Result<StoredExamples> {
         let own = self.run().sae(sae)?;
         check_feature(own, feature)?;
@@ -70,6 +70,7 @@ impl Store {
         let keep = self.run().examples;
         let mut units: Vec<(&Commit, Vec<Peak>)> = Vec::new();
         for unit in self.units() {
+            safe_point("the search of examples")?;
             let mut peaks = Vec::new();
             if let Some(file) = unit.file("examples", sae) {
                 for_each_peak(self.place(), file, |other, peak| {
