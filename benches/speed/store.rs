@@ -117,7 +117,8 @@ fn asking() -> Result<Vec<Row>> {
     let options =
         HarvestOptions { keys: vec!["sae".to_owned()], loss: false, ..HarvestOptions::default() };
     let store = Store::harvest(folder.path(), &model, &[sae], &text, &options)?;
-    let codes = store.units().iter().flat_map(|unit| &unit.files).filter(|own| own.table == "codes");
+    let codes =
+        store.units().iter().flat_map(|unit| &unit.files).filter(|own| own.table == "codes");
     let (entries, bytes) =
         codes.fold((0, 0), |(rows, bytes), own| (rows + own.rows, bytes + own.bytes));
     let size = format!("{entries} entries of {ASKED_FEATURES} features");

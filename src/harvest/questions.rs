@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 
 use super::Store;
-use super::code_rows::{CodeEntry, for_each_entry};
+use super::code_rows::{StoredCode, for_each_entry};
 use super::commit::{Commit, StoredFile};
 use super::feature_files::for_each_peak;
 use super::options::first_repeated;
@@ -121,7 +121,7 @@ impl Store {
             &table,
             |own| own == feature,
             |entry| {
-                let CodeEntry { context, position, value, .. } = entry;
+                let StoredCode { context, position, value, .. } = entry;
                 let new = Peak { context, position, value };
                 match &mut peak {
                     Some(old) if old.context == context => {
@@ -205,7 +205,7 @@ impl Store {
         &self,
         sae: &RunSae,
         features: &[usize],
-        mut take: impl FnMut(CodeEntry),
+        mut take: impl FnMut(StoredCode),
     ) -> Result<()> {
         if features.is_empty() {
             return Err(Error::invalid("the features", "at least one", "none"));

@@ -12,8 +12,8 @@ use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 
 use super::commit::StoredFile;
+use super::folder::StoreFolder;
 use super::native;
-use super::place::Place;
 use crate::{Error, Result};
 
 /// Where the numbers of a shard begin is a multiple of this, so that it can be mapped.
@@ -107,7 +107,7 @@ impl ShardRows {
     /// If it cannot be written.
     pub(super) fn write(
         self,
-        place: &Place,
+        place: &StoreFolder,
         layout: &Layout,
         unit: usize,
         point: &str,
@@ -165,7 +165,7 @@ impl Shard {
     /// # Errors
     /// If the file is not there, is cut short, or is not what the store's records say.
     pub(super) fn open(
-        place: &Place,
+        place: &StoreFolder,
         stored: &StoredFile,
         piles: usize,
         width: usize,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::commit::{Commit, StoredFile};
 use super::feature_files::{merge_examples, merge_statistics};
-use super::place::{Place, sum_of_file};
+use super::folder::{StoreFolder, sum_of_file};
 use super::run::{Run, RunSae};
 use super::shard::Shard;
 use super::shuffled::{Shards, ShardsOfPoint, ShuffleOptions, Shuffled};
@@ -32,7 +32,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct StoreData {
-    place: Place,
+    place: StoreFolder,
     run: Run,
     units: Vec<Commit>,
 }
@@ -60,7 +60,7 @@ impl Store {
     /// If there is none, if a record in it cannot be read, or [`Error::Interrupted`] when Stop is
     /// pressed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let place = Place::new(path.as_ref());
+        let place = StoreFolder::new(path.as_ref());
         let run = Run::open(&place)?;
         let mut units = Vec::new();
         for unit in 0..run.units {
@@ -117,7 +117,7 @@ impl Store {
         self.scheduler.as_deref()
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &StoreFolder {
         &self.data.place
     }
 
