@@ -309,7 +309,8 @@ impl fmt::Display for Store {
             self.units().iter().flat_map(|unit| &unit.files).map(|file| file.bytes).sum();
         writeln!(f, "store {}: {} of {units} units", self.path().display(), self.units().len())?;
         let model = model.name.as_deref().unwrap_or("a model in memory");
-        writeln!(f, "{} tokens of {}, by {model}; {}", self.tokens(), dataset.name, size(bytes))?;
+        let (tokens, length) = (self.tokens(), dataset.length);
+        writeln!(f, "{tokens} tokens in contexts of {length}, by {model}; {}", size(bytes))?;
         let names = |names: Vec<String>| match names.is_empty() {
             true => "none".to_owned(),
             false => names.join(", "),
