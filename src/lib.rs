@@ -113,6 +113,7 @@ pub mod fuzzing;
 pub mod from_numpy {}
 pub mod geometry;
 pub mod gguf;
+pub mod harvest;
 mod home;
 pub mod hub;
 pub mod linalg;

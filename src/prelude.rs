@@ -14,6 +14,7 @@ pub use crate::geometry::{
     BestBand, Binning, Cloud, Colouring, Explanatory, Mixture, MixtureOptions, Reducibility,
     Regression, Separability,
 };
+pub use crate::harvest::{HarvestOptions, Keep, ShuffleOptions, Store};
 pub use crate::linalg::pca;
 pub use crate::model::{
     Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,

@@ -150,7 +150,7 @@ fn autoencoder(
 fn examples(out: &Path, work: &Path, model: &Decoder, saes: &[Sae], train: &Tokens) -> Result<()> {
     let contexts = Contexts::spread(train, CONTEXTS, CONTEXT)?;
     contexts.save(out.join("classics-4k"))?;
-    let checkpoint = Some(work.join("examples.safetensors"));
+    let checkpoint = Some(work.join("examples"));
     let options = MaxOptions { examples: EXAMPLES, checkpoint, ..MaxOptions::default() };
     let tables = max_activations(model, saes, &contexts, &options)?;
     save_tables(out.join("classics-scope"), &tables)

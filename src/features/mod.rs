@@ -20,13 +20,10 @@
 //! ```
 
 mod gallery;
-mod histogram;
 mod maximal;
-mod store;
 mod visualizer;
 
+pub use crate::harvest::{FeatureTable, Histogram, Statistics, load_tables, save_tables};
 pub use gallery::{Example, FeatureView, Gallery};
-pub use histogram::Histogram;
 pub use maximal::{MaxOptions, max_activations};
-pub use store::{FeatureTable, Statistics, load_tables, save_tables};
 pub use visualizer::Visualizer;

@@ -55,6 +55,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     REPOSITORIES.iter().map(|repository| repository.name)
 }
 
+/// The name of the repository that is described so.
+pub(crate) fn embedded_name(what: &str) -> Option<&'static str> {
+    REPOSITORIES.iter().find(|repository| repository.what == what).map(|own| own.name)
+}
+
 /// The names of the files of a repository.
 pub(super) fn files(name: &str) -> Vec<&'static str> {
     let repository = REPOSITORIES.iter().find(|repository| repository.name == name);

@@ -42,6 +42,7 @@ mod repository;
 pub(crate) mod tests;
 
 pub use crate::provenance::Source;
+pub(crate) use embedded::embedded_name;
 pub(crate) use repository::Content;
 pub use repository::Repository;
 

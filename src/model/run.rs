@@ -8,6 +8,9 @@ use super::{Cache, Decoder, HookPoint, Hooks};
 use crate::train::cross_entropy;
 use crate::{Error, Result};
 
+/// Logits that are in memory at a time where only the losses are asked for.
+const LOGITS_PER_PART: usize = 1 << 24;
+
 impl Decoder {
     /// Logits `[batch, positions, vocab]` of `tokens`, integers `[batch, positions]` or
     /// `[positions]` (a batch of one). They are f32 where the model is f16 or bf16, and of the
@@ -51,6 +54,38 @@ impl Decoder {
             pass.layers(&tokens, layers.unwrap_or(0), None)?;
         }
         Ok(pass.cache)
+    }
+
+    /// The activations at `points` and the surprise at each next token in nats,
+    /// [`Decoder::loss_per_token`], from one forward pass. The logits are made for a few positions at
+    /// a time, so that they take no more than 64 MB or one position's.
+    ///
+    /// # Errors
+    /// As [`Decoder::loss_per_token`]; a hook that cannot fire.
+    pub fn activations_with_loss(
+        &self,
+        tokens: &Tensor,
+        points: &[HookPoint],
+    ) -> Result<(Cache, Tensor)> {
+        let tokens = self.checked(tokens)?;
+        let predicting = check_predicting(&tokens)?;
+        let hooks = Hooks::new().capture_all(points.iter().copied());
+        let mut pass = self.pass(false, &hooks)?;
+        let stream = pass.stream(&tokens, None)?;
+        if points.iter().any(|point| point.is_final()) {
+            pass.final_norm(&stream)?;
+        }
+        let stream = stream.narrow(1, 0, predicting)?.flatten(0, 1)?;
+        let next = tokens.narrow(1, 1, predicting)?.flatten_all()?;
+        let mut losses = Vec::new();
+        let per_part = (LOGITS_PER_PART / self.config().vocab).max(1);
+        for start in (0..stream.dim(0)?).step_by(per_part) {
+            let rows = per_part.min(stream.dim(0)? - start);
+            let logits = self.unembed(&stream.narrow(0, start, rows)?.contiguous()?)?;
+            losses.push(surprise(&logits, &next.narrow(0, start, rows)?)?);
+        }
+        let losses = Tensor::cat(&losses, 0)?.reshape((tokens.dim(0)?, predicting))?;
+        Ok((pass.cache, losses))
     }
 
     /// Logits `[batch, positions, vocab]` from the residual stream `[batch, positions, d_model]`
@@ -110,19 +145,16 @@ impl Decoder {
     /// [`Decoder::loss`] with `hooks`, and with gradients only if `track`.
     pub(crate) fn loss_with(&self, tokens: &Tensor, hooks: &Hooks, track: bool) -> Result<Tensor> {
         let tokens = self.checked(tokens)?;
-        let (_, positions) = tokens.dims2()?;
-        if positions < 2 {
-            return Err(Error::invalid("the number of tokens", "at least 2, to predict one", 1));
-        }
+        let positions = check_predicting(&tokens)?;
         let mut pass = self.pass(track, hooks)?;
         let stream = pass.stream(&tokens, None)?;
-        let predicting = |x: &Tensor| x.narrow(1, 0, positions - 1)?.contiguous();
+        let predicting = |x: &Tensor| x.narrow(1, 0, positions)?.contiguous();
         // A hook after the layers sees every position.
         let logits = match hooks.points().any(HookPoint::is_final) {
             true => predicting(&pass.unembed(&stream)?)?,
             false => pass.unembed(&predicting(&stream)?)?,
         };
-        let next = tokens.narrow(1, 1, positions - 1)?.flatten_all()?;
+        let next = tokens.narrow(1, 1, positions)?.flatten_all()?;
         cross_entropy(&logits.flatten(0, 1)?, &next)
     }
 
@@ -141,15 +173,9 @@ impl Decoder {
     /// As [`Decoder::loss`] and [`Decoder::run`].
     pub fn loss_per_token_with(&self, tokens: &Tensor, hooks: &Hooks) -> Result<Tensor> {
         let tokens = self.checked(tokens)?;
-        let (_, positions) = tokens.dims2()?;
-        if positions < 2 {
-            return Err(Error::invalid("the number of tokens", "at least 2, to predict one", 1));
-        }
-        let logits = self.run(&tokens, hooks)?.0.narrow(1, 0, positions - 1)?;
-        let next = tokens.narrow(1, 1, positions - 1)?.contiguous()?.unsqueeze(2)?;
-        let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-        let own = shifted.gather(&next, D::Minus1)?.squeeze(2)?;
-        Ok((shifted.exp()?.sum(D::Minus1)?.log()? - own)?)
+        let predicting = check_predicting(&tokens)?;
+        let logits = self.run(&tokens, hooks)?.0.narrow(1, 0, predicting)?;
+        surprise(&logits, &tokens.narrow(1, 1, predicting)?.contiguous()?)
     }
 
     /// Logits `[vocab]` after `tokens`, which follow those that `past` has seen.
@@ -168,6 +194,21 @@ impl Decoder {
     pub(super) fn checked(&self, tokens: &Tensor) -> Result<Tensor> {
         check_tokens(&tokens.to_device(self.device())?, self.config().vocab)
     }
+}
+
+/// The number of positions of `tokens` `[batch, positions]` that have a next token.
+fn check_predicting(tokens: &Tensor) -> Result<usize> {
+    match tokens.dims2()?.1 {
+        1 => Err(Error::invalid("the number of tokens", "at least 2, to predict one", 1)),
+        positions => Ok(positions - 1),
+    }
+}
+
+/// `-ln softmax(logits)[next]` of logits `[…, vocab]`, for next tokens `[…]`.
+fn surprise(logits: &Tensor, next: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    let own = shifted.gather(&next.unsqueeze(D::Minus1)?, D::Minus1)?.squeeze(D::Minus1)?;
+    Ok((shifted.exp()?.sum(D::Minus1)?.log()? - own)?)
 }
 
 /// `tokens` as `[batch, positions]` of u32, all of them in the vocabulary.
@@ -326,6 +367,21 @@ mod tests {
         }
         let loss = f64::from(model.loss(&tokens()).unwrap().to_scalar::<f32>().unwrap());
         assert!((loss - sum / 8.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn activations_and_losses_come_from_one_pass() {
+        let model = model(config());
+        let points = [HookPoint::ResidPost(0), HookPoint::LnFinalNormalized];
+        let (cache, losses) = model.activations_with_loss(&tokens(), &points).unwrap();
+        assert_eq!(gap(&losses, &model.loss_per_token(&tokens()).unwrap()), 0.0);
+        let plain = model.activations(&tokens(), &points).unwrap();
+        for point in points {
+            assert_eq!(gap(cache.get(point).unwrap(), plain.get(point).unwrap()), 0.0);
+        }
+        let one = tokens().narrow(1, 0, 1).unwrap();
+        let error = model.activations_with_loss(&one, &points).unwrap_err().to_string();
+        assert!(error.contains("at least 2"), "{error}");
     }
 
     #[test]

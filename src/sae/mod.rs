@@ -64,6 +64,7 @@ pub(crate) use formats::folder_point;
 pub use kind::objective::Objective;
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
+pub(crate) use record::model_name;
 pub use record::{ExcludedTokens, PositionSlice, TrainingRecord};
 pub use registry::{Entry, Registry};
 pub use weights::{Gate, SaeWeights};

@@ -152,7 +152,7 @@ impl TrainingRecord {
 }
 
 /// What a model is called: the name of its repository, or of its folder or file.
-pub(super) fn model_name(model: &Decoder) -> Option<String> {
+pub(crate) fn model_name(model: &Decoder) -> Option<String> {
     match model.source() {
         Source::Memory => None,
         Source::Cache(name) | Source::Hub(name) => Some(name.clone()),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use imports::{Source, source};
 
 /// Modules of the library, each of which uses only those before it.
-const LIBRARY: [&str; 28] = [
+const LIBRARY: [&str; 29] = [
     // Ground floor.
     "error",
     "random",
@@ -40,6 +40,7 @@ const LIBRARY: [&str; 28] = [
     // From a model's activations to codes, and what is made of them.
     "model",
     "sae",
+    "harvest",
     "bilinear",
     "toy",
     "geometry",

@@ -20,7 +20,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::Tokens;
-use crate::hub::Repository;
+use crate::hub::{Repository, embedded_name};
 use crate::provenance::Source;
 use crate::store::{Format, LOOKED_AT, mistaken, replace};
 use crate::{Error, Result};
@@ -115,6 +115,14 @@ impl Contexts {
     /// Where they came from.
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The name under which [`Contexts::from_pretrained`] found them, if they are part of the library.
+    pub(crate) fn repository_name(&self) -> Option<&str> {
+        match &self.source {
+            Source::Embedded { what } => embedded_name(what),
+            _ => None,
+        }
     }
 
     /// All tokens, context after context.

@@ -25,14 +25,32 @@ impl Histogram {
     /// Counts an activation above zero.
     pub(super) fn add(&mut self, value: f32) {
         while value >= self.edge && self.edge.is_finite() {
-            for bin in 0..BINS {
-                let pair = self.counts.get(2 * bin..2 * bin + 2);
-                self.counts[bin] = pair.map_or(0, |pair| pair.iter().sum());
-            }
-            self.edge *= 2.0;
+            self.double();
         }
         let bin = (value / self.edge * BINS as f32) as usize;
         self.counts[bin.min(BINS - 1)] += 1;
+    }
+
+    /// Counts what another histogram counted: the result is that of one histogram of both streams.
+    pub(super) fn merge(&mut self, other: &Self) {
+        let mut other = other.clone();
+        while self.edge < other.edge {
+            self.double();
+        }
+        while other.edge < self.edge {
+            other.double();
+        }
+        let pairs = self.counts.iter_mut().zip(other.counts);
+        pairs.for_each(|(count, other)| *count = count.saturating_add(other));
+    }
+
+    /// Doubles the edge and merges pairs of bins.
+    fn double(&mut self) {
+        for bin in 0..BINS {
+            let pair = self.counts.get(2 * bin..2 * bin + 2);
+            self.counts[bin] = pair.map_or(0, |pair| pair.iter().sum());
+        }
+        self.edge *= 2.0;
     }
 
     /// Number of activations.
@@ -46,7 +64,7 @@ impl Histogram {
     }
 
     /// The counts as a line of blocks.
-    pub(super) fn sparkline(&self) -> String {
+    pub(crate) fn sparkline(&self) -> String {
         const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let last = self.counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
         let most = self.counts.iter().max().copied().unwrap_or(0).max(1);

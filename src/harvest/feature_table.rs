@@ -78,7 +78,7 @@ impl FeatureTable {
     }
 
     /// The largest context in the table.
-    pub(super) fn last_context(&self) -> usize {
+    pub(crate) fn last_context(&self) -> usize {
         self.contexts.iter().max().copied().unwrap_or(0) as usize
     }
 

@@ -1,0 +1,52 @@
+//! Going over a text once, keeping what the model and its autoencoders make of it, and asking many times.
+//!
+//! A [`Store`] is a folder. [`Store::harvest`] fills it: the activations at some hook points, the codes
+//! of some autoencoders, and for each of their features statistics and the contexts that activate it
+//! most. It works in units of some thousand tokens. A unit is there when its record is, so that a
+//! harvest goes on after any end, and several processes can share one; `Harvest` hands out the units
+//! one by one. [`Store::table`], [`Store::examples`], [`Store::occurrences`] and
+//! [`Store::cooccurrence`] answer without the model, [`Store::shuffled`] and
+//! [`Sae::fit_stored`](crate::sae::Sae::fit_stored) read the activations in a uniformly random order.
+//!
+//! | in the folder | what it is |
+//! | --- | --- |
+//! | `run.json` | model, text, hook points, autoencoders and options: the identity of the store |
+//! | `commits/000042.json` | the record of a unit: its files with their lengths and sums |
+//! | `activations/<point>/*.safetensors` | `activations` `[rows, width]` in the model's type, `row` (the token of each in the unit), `piles` (where each pile begins) |
+//! | `tokens/*.parquet` | `context`, `position`, `token`, `kept`, `loss`, `norm.<point>`, `error.<sae>` = ‖x − x̂‖², `l0.<sae>` |
+//! | `codes/<sae>/*.parquet` | a row per active feature: `sae`, `layer`, `context`, `position`, `feature`, `value` |
+//! | `statistics/<sae>/*.parquet` | per feature: `count`, `contexts`, `sum`, `sum_squares`, `max`, and a histogram of 32 bins up to `edge` |
+//! | `examples/<sae>/*.parquet` | per feature the best contexts of the unit: `rank`, `context`, `position`, `value` |
+
+mod code_rows;
+mod commit;
+mod feature_files;
+mod feature_table;
+mod histogram;
+mod native;
+mod options;
+mod piles;
+mod place;
+mod questions;
+mod run;
+mod shard;
+mod shuffled;
+mod store;
+mod table_file;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod token_rows;
+mod unit;
+mod units;
+
+pub use commit::{Commit, StoredFile};
+pub use feature_table::{FeatureTable, Statistics, load_tables, save_tables};
+pub use histogram::Histogram;
+pub use options::{HarvestOptions, Keep};
+pub use questions::{Occurrences, StoredExamples};
+pub use run::{Run, RunDataset, RunModel, RunPoint, RunSae, RunSources};
+pub use shuffled::{ShuffleOptions, Shuffled};
+pub use store::{Store, StoreCheck, Tidied};
+pub use tally::Peak;
+pub use units::Harvest;

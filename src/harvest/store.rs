@@ -1,0 +1,310 @@
+//! A store as a handle: what is in it, and questions to it that need no engine.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::commit::{Commit, StoredFile};
+use super::feature_files::{merge_examples, merge_statistics};
+use super::place::{Place, sum_of_file};
+use super::run::{Run, RunSae};
+use super::shard::Shard;
+use super::shuffled::{Shards, ShardsOfPoint, ShuffleOptions, Shuffled};
+use super::tally::Tally;
+use super::unit::dtype_of;
+use super::{FeatureTable, Statistics};
+use crate::display::show_as_text;
+use crate::model::HookPoint;
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// What a model and autoencoders made of a text, in a folder: activations in safetensors files, codes,
+/// tokens and statistics in Parquet files that any engine reads. A cheap handle.
+///
+/// [`Store::harvest`] makes one. It shows the units that were there when it was opened.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<StoreData>);
+
+#[derive(Debug)]
+struct StoreData {
+    place: Place,
+    run: Run,
+    units: Vec<Commit>,
+}
+
+/// What [`Store::check`] looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// Files whose sums are right: all.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What [`Store::tidy`] removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tidied {
+    /// Names of the files that no unit had.
+    pub removed: Vec<String>,
+}
+
+impl Store {
+    /// The store in a folder.
+    ///
+    /// # Errors
+    /// If there is none, or if a record in it cannot be read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let place = Place::new(path.as_ref());
+        let run = Run::open(&place)?;
+        let mut units = Vec::new();
+        for unit in 0..run.units {
+            units.extend(Commit::find(&place, unit)?);
+        }
+        Ok(Self(Arc::new(StoreData { place, run, units })))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.place.root()
+    }
+
+    /// What it was harvested from, and how.
+    pub fn run(&self) -> &Run {
+        &self.0.run
+    }
+
+    /// The records of the units that are done, in their order.
+    pub fn units(&self) -> &[Commit] {
+        &self.0.units
+    }
+
+    /// Number of tokens in the units that are done, without `skip_tokens`.
+    pub fn tokens(&self) -> u64 {
+        self.0.units.iter().map(|unit| unit.tokens).sum()
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    /// The files of a table and key, in the order of units.
+    pub(super) fn files(&self, table: &str, key: &str) -> impl Iterator<Item = &StoredFile> {
+        self.0.units.iter().filter_map(move |unit| unit.file(table, key))
+    }
+
+    /// Compares every file with the length and the sum in its unit's record.
+    ///
+    /// # Errors
+    /// If units are missing, or if files are missing, cut short or changed: the first of them, and how
+    /// many there are.
+    pub fn check(&self) -> Result<StoreCheck> {
+        let Run { units, .. } = self.0.run;
+        if self.0.units.len() < units {
+            let done: BTreeSet<usize> = self.0.units.iter().map(|commit| commit.unit).collect();
+            let missing: Vec<usize> = (0..units).filter(|unit| !done.contains(unit)).collect();
+            let expected = format!("all of {units} units (`Store::harvest` goes on with them)");
+            let found = format!("{} missing, the first of which is {}", missing.len(), missing[0]);
+            return Err(Error::format(self.path(), expected, found));
+        }
+        let files = || self.0.units.iter().flat_map(|unit| &unit.files);
+        let mut progress = Progress::new("checking", files().count() as u64, "file");
+        let mut checked = StoreCheck { files: 0, bytes: 0 };
+        let mut wrong: Vec<Error> = Vec::new();
+        for file in files() {
+            wrong.extend(self.check_file(file).err());
+            checked.files += 1;
+            checked.bytes += file.bytes;
+            if progress.advance(1) {
+                return Err(Error::Interrupted { what: "the check of the store".to_owned() });
+            }
+        }
+        let others = wrong.len().saturating_sub(1);
+        match wrong.into_iter().next() {
+            None => Ok(checked),
+            Some(Error::Format { path, expected, found }) if others > 0 => {
+                Err(Error::Format { path, expected, found: format!("{found}; {others} more are wrong") })
+            }
+            Some(first) => Err(first),
+        }
+    }
+
+    fn check_file(&self, file: &StoredFile) -> Result<()> {
+        let path = self.0.place.path(&file.path);
+        let (sum, bytes) = sum_of_file(&path)?;
+        if bytes != file.bytes {
+            let expected = format!("{} bytes, as its unit's record says", file.bytes);
+            return Err(Error::format(&path, expected, format!("{bytes}: truncated or changed")));
+        }
+        if sum != file.sha256 {
+            let expected = format!("SHA-256 {}…, as its unit's record says", &file.sha256[..16]);
+            return Err(Error::format(&path, expected, format!("{}…: damaged", &sum[..16])));
+        }
+        Ok(())
+    }
+
+    /// Removes the files that no unit's record names: what was left of processes that ended in the
+    /// middle of a unit.
+    ///
+    /// # Errors
+    /// If a process is harvesting into the store, or if a file cannot be removed.
+    pub fn tidy(&self) -> Result<Tidied> {
+        let place = &self.0.place;
+        let _alone = place.alone()?;
+        // Units may have been done since this handle was opened.
+        let now = Self::open(place.root())?;
+        let named: BTreeSet<&str> =
+            now.0.units.iter().flat_map(|unit| &unit.files).map(|file| &*file.path).collect();
+        let tables = ["tokens/", "codes/", "statistics/", "examples/", "activations/"];
+        let mut removed = place.parts()?;
+        let ours = |name: &String| tables.iter().any(|table| name.starts_with(table));
+        let stray = |name: &String| ours(name) && !named.contains(name.as_str());
+        removed.extend(place.names()?.into_iter().filter(stray));
+        removed.iter().try_for_each(|name| place.remove(name))?;
+        Ok(Tidied { removed })
+    }
+
+    /// How often and how strongly each feature of an autoencoder is active, and the contexts that
+    /// activate it most, over all units that are done.
+    ///
+    /// # Errors
+    /// If there is no such autoencoder or no unit, or if a file cannot be read.
+    pub fn table(&self, sae: &str) -> Result<FeatureTable> {
+        let own = self.run().sae(sae)?;
+        let tally = self.tally(own)?;
+        let point = own.point.parse()?;
+        let contexts = self.0.units.iter().map(|unit| unit.contexts).sum();
+        let keep = self.run().examples.min(contexts);
+        Ok(feature_table(&tally, point, keep, contexts, self.tokens()))
+    }
+
+    /// What all units know of an autoencoder's features.
+    pub(super) fn tally(&self, sae: &RunSae) -> Result<Tally> {
+        self.check_not_empty()?;
+        let mut tally = Tally::new(sae.features, self.run().examples);
+        for file in self.files("statistics", &sae.key) {
+            merge_statistics(&self.0.place, file, &mut tally)?;
+        }
+        for file in self.files("examples", &sae.key) {
+            merge_examples(&self.0.place, file, &mut tally)?;
+        }
+        Ok(tally)
+    }
+
+    pub(super) fn check_not_empty(&self) -> Result<()> {
+        match self.0.units.is_empty() {
+            false => Ok(()),
+            true => Err(Error::NotFound {
+                what: format!("a unit in {}", self.path().display()),
+                hint: "`Store::harvest` goes on with them; open the store again then.".to_owned(),
+            }),
+        }
+    }
+
+    /// The activations at a hook point in a uniformly random order, as tensors `[batch, width]`: each
+    /// activation once, with two blocks of them in memory.
+    ///
+    /// ```no_run
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let store = Store::open("gpt2-r5")?;
+    /// for batch in store.shuffled(HookPoint::ResidPost(5), &ShuffleOptions::default())? {
+    ///     let activations: Tensor = batch?; // [4096, 768]
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If the point is not in the store, if there are no activations, if memory is too small for two
+    /// piles, or if a file cannot be read.
+    pub fn shuffled(&self, point: HookPoint, options: &ShuffleOptions) -> Result<Shuffled> {
+        Shuffled::new(self.shards(&[point])?, options)
+    }
+
+    /// The shards of some hook points.
+    pub(super) fn shards(&self, points: &[HookPoint]) -> Result<Shards> {
+        self.check_not_empty()?;
+        let run = self.run();
+        let dtype = dtype_of(run)?;
+        let of_point = |point: &HookPoint| -> Result<ShardsOfPoint> {
+            let own = run.point(*point)?;
+            let files = self.files("activations", &own.name);
+            let shards =
+                files.map(|file| Shard::open(&self.0.place, file, run.piles, own.width, dtype));
+            Ok(ShardsOfPoint { width: own.width, shards: shards.collect::<Result<_>>()? })
+        };
+        let points = points.iter().map(of_point).collect::<Result<_>>()?;
+        Ok(Shards { points, dtype, piles: run.piles })
+    }
+}
+
+/// The table of what is known of features after `contexts` contexts, with `keep` of them per feature.
+fn feature_table(
+    tally: &Tally,
+    point: HookPoint,
+    keep: usize,
+    contexts: usize,
+    tokens: u64,
+) -> FeatureTable {
+    let features = tally.features.len();
+    let mut table = vec![0u32; keep * features];
+    for (feature, best) in tally.best.iter().enumerate() {
+        let active = best.iter().map(|peak| peak.context as u32);
+        // Where fewer are active, the earliest others fill up the end.
+        let others = (0..contexts as u32)
+            .filter(|context| !best.iter().any(|own| own.context == u64::from(*context)));
+        for (row, context) in active.chain(others).take(keep).enumerate() {
+            table[row * features + feature] = context;
+        }
+    }
+    let histograms = tally.features.iter().map(|sums| sums.histogram.clone());
+    let density = tally.features.iter().map(|sums| sums.histogram.total() as f32 / tokens as f32);
+    let statistics = Statistics { density: density.collect(), histograms: histograms.collect() };
+    FeatureTable::new(point, features, table, Some(statistics))
+}
+
+show_as_text!(Store, StoreCheck, Tidied);
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Run { model, dataset, points, saes, units, .. } = self.run();
+        let bytes: u64 = self.units().iter().flat_map(|unit| &unit.files).map(|file| file.bytes).sum();
+        writeln!(f, "store {}: {} of {units} units", self.path().display(), self.units().len())?;
+        let model = model.name.as_deref().unwrap_or("a model in memory");
+        writeln!(f, "{} tokens of {}, by {model}; {}", self.tokens(), dataset.name, size(bytes))?;
+        let names = |names: Vec<String>| match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        };
+        let points = points.iter().map(|own| format!("{} ({})", own.name, own.width));
+        writeln!(f, "activations: {}", names(points.collect()))?;
+        let saes = saes.iter().map(|sae| format!("{} ({} features)", sae.key, sae.features));
+        write!(f, "autoencoders: {}", names(saes.collect()))
+    }
+}
+
+impl fmt::Display for StoreCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files, {}: all as their records say", self.files, size(self.bytes))
+    }
+}
+
+impl fmt::Display for Tidied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.removed.len() {
+            0 => f.write_str("nothing to remove"),
+            count => write!(f, "removed {count} files: {}", self.removed.join(", ")),
+        }
+    }
+}
+
+/// A number of bytes in words.
+fn size(bytes: u64) -> String {
+    let [kilo, mega, giga] = [1e3, 1e6, 1e9];
+    match bytes as f64 {
+        bytes if bytes < mega => format!("{:.1} kB", bytes / kilo),
+        bytes if bytes < giga => format!("{:.1} MB", bytes / mega),
+        bytes => format!("{:.2} GB", bytes / giga),
+    }
+}
+
