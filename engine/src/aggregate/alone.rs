@@ -15,7 +15,7 @@ impl<G> fmt::Debug for Alone<G> {
     }
 }
 
-impl<G: GroupsAccumulator> Accumulator for Alone<G> {
+impl<G: GroupsAccumulator + Sync> Accumulator for Alone<G> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let rows = values.first().map_or(0, |values| values.len());
         self.0.update_batch(values, &vec![0; rows], None, 1)
