@@ -1,6 +1,13 @@
 //! The one error type of the library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The error behind another: of another crate, or of this one.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same, where one cause stands behind several errors.
+pub(crate) type SharedCause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What a fallible function of this library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -28,6 +35,8 @@ pub enum Error {
         expected: String,
         /// What the file holds.
         found: String,
+        /// The error that told, where another one did; its words are in `found` if they say more.
+        source: Option<Cause>,
     },
     /// Something was looked for and is in none of the places it could be.
     #[error("{what} was not found. {hint}")]
@@ -56,6 +65,8 @@ pub enum Error {
         expected: String,
         /// The value given.
         found: String,
+        /// The error that told, where another one did; its words are in `found`.
+        source: Option<Cause>,
     },
     /// Data holds NaN or infinity where only finite numbers make sense.
     #[error(
@@ -66,6 +77,12 @@ pub enum Error {
         what: String,
         /// Position of the first such value, row-major.
         index: usize,
+    },
+    /// A query in SQL failed.
+    #[error("the query failed: {reason}")]
+    Query {
+        /// The engine's reason.
+        reason: String,
     },
     /// Stop was pressed, and the computation has no partial result to give.
     #[error("{what} was stopped before it had a result")]
@@ -97,7 +114,8 @@ impl Error {
 
     /// An [`Error::Format`].
     pub fn format(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Format { path: path.to_owned(), expected: expected.into(), found: found.into() }
+        let (expected, found) = (expected.into(), found.into());
+        Self::Format { path: path.to_owned(), expected, found, source: None }
     }
 
     /// An [`Error::Shape`]; pass shapes with their `Debug` form.
@@ -115,6 +133,48 @@ impl Error {
         expected: impl Into<String>,
         found: impl std::fmt::Display,
     ) -> Self {
-        Self::Invalid { what: what.into(), expected: expected.into(), found: found.to_string() }
+        let (what, expected) = (what.into(), expected.into());
+        Self::Invalid { what, expected, found: found.to_string(), source: None }
+    }
+
+    /// The same [`Error::Format`] or [`Error::Invalid`], with `cause` as its
+    /// [`source`](std::error::Error::source); none by default. The text stays as it is, and other
+    /// kinds of errors stay whole.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
+        if let Self::Format { source, .. } | Self::Invalid { source, .. } = &mut self {
+            *source = Some(cause.into());
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_kept_and_changes_no_text() {
+        let cause = || std::io::Error::other("the wire is cut");
+        let plain = [
+            Error::format(Path::new("a.json"), "JSON", "none"),
+            Error::invalid("the text", "short", "long"),
+        ];
+        let caused = [
+            Error::format(Path::new("a.json"), "JSON", "none").caused_by(cause()),
+            Error::invalid("the text", "short", "long").caused_by(cause()),
+        ];
+        for (plain, caused) in plain.iter().zip(&caused) {
+            assert_eq!(plain.to_string(), caused.to_string());
+            assert!(plain.source().is_none());
+            assert!(caused.source().unwrap().is::<std::io::Error>());
+        }
+        let other = Error::NotFound { what: "a".into(), hint: "b".into() }.caused_by(cause());
+        assert_eq!(
+            (other.to_string(), other.source().is_none()),
+            ("a was not found. b".into(), true)
+        );
     }
 }

@@ -71,8 +71,9 @@ impl TensorExt for Tensor {
             return Err(Error::invalid("the tensor", expected, self.dtype().as_str()));
         }
         let values = self.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-        ArrayD::from_shape_vec(IxDyn(self.dims()), values)
-            .map_err(|reason| Error::invalid("the tensor's shape", "one of ndarray", reason))
+        ArrayD::from_shape_vec(IxDyn(self.dims()), values).map_err(|reason| {
+            Error::invalid("the tensor's shape", "one of ndarray", &reason).caused_by(reason)
+        })
     }
 }
 
@@ -105,7 +106,7 @@ pub struct TensorSummary(Tensor);
 
 /// Range and mean of a tensor's finite entries, and how many are not finite.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Statistics {
+struct EntryStatistics {
     finite: usize,
     low: f64,
     high: f64,
@@ -114,7 +115,7 @@ struct Statistics {
     infinite: usize,
 }
 
-impl Statistics {
+impl EntryStatistics {
     fn of(values: &[f64]) -> Self {
         let start = Self { low: f64::INFINITY, high: f64::NEG_INFINITY, ..Self::default() };
         values.iter().fold(start, |mut all, &value| {
@@ -134,9 +135,9 @@ impl Statistics {
 }
 
 impl TensorSummary {
-    fn statistics(&self) -> candle_core::Result<Statistics> {
+    fn statistics(&self) -> candle_core::Result<EntryStatistics> {
         let values = self.0.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?;
-        Ok(Statistics::of(&values.to_vec1()?))
+        Ok(EntryStatistics::of(&values.to_vec1()?))
     }
 
     fn device(&self) -> String {
@@ -155,7 +156,7 @@ impl fmt::Display for TensorSummary {
             Ok(statistics) => statistics,
             Err(reason) => return write!(f, "\nits entries cannot be read: {reason}"),
         };
-        let Statistics { finite, low, high, sum, nan, infinite } = statistics;
+        let EntryStatistics { finite, low, high, sum, nan, infinite } = statistics;
         if finite > 1 {
             write!(f, ", {low:.4} to {high:.4}, mean {:.4}", sum / finite as f64)?;
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::{DType, Tensor};
 
 use super::Decomposition;
-use super::image::{ImageModel, Samples};
+use super::image::{ImageModel, LabelledImages};
 use crate::display::show_as_text;
 use crate::linalg::{matmul, pinv};
 use crate::{Error, Result};
@@ -96,7 +96,7 @@ impl AdversarialMask {
     pub fn effect(
         &self,
         model: &ImageModel,
-        samples: impl Into<Samples>,
+        samples: impl Into<LabelledImages>,
         strengths: &[f64],
     ) -> Result<MaskEffect> {
         let samples = samples.into();

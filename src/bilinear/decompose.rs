@@ -14,7 +14,7 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use super::image::{ImageModel, Samples};
+use super::image::{ImageModel, LabelledImages};
 use super::{Explanation, interactions, symmetrise};
 use crate::display::show_as_text;
 use crate::linalg::{Eigh, eigh, matmul, matmul_nt, matmul_tn};
@@ -152,7 +152,7 @@ impl Decomposition {
     /// [`Error::Interrupted`] when Stop is pressed.
     pub fn accuracy_by_rank(
         &self,
-        samples: impl Into<Samples>,
+        samples: impl Into<LabelledImages>,
         ranks: &[usize],
     ) -> Result<Vec<f64>> {
         let samples = samples.into();

@@ -95,6 +95,7 @@ impl Augmentation {
     }
 
     /// This change, then `next`.
+    #[must_use]
     pub fn then(self, next: Augmentation) -> Self {
         let name = format!("{self} → {next}");
         Self::new(name, move |batch, rng| next.apply(&self.apply(batch, rng)?, rng))

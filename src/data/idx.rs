@@ -48,38 +48,38 @@ pub(super) fn labels_in(name: &Path, content: &'static [u8]) -> Result<Vec<u8>> 
 }
 
 /// A file, unzipped as it is read.
-struct Source<'a> {
+struct IdxFile<'a> {
     path: &'a Path,
     reader: Box<dyn Read>,
     /// How many bytes it can hold at most, header included: known before anything is read.
     at_most: u64,
 }
 
-fn open(path: &Path) -> Result<Source<'_>> {
+fn open(path: &Path) -> Result<IdxFile<'_>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     unzipped(path, file, length)
 }
 
-fn embedded<'a>(path: &'a Path, content: &'static [u8]) -> Result<Source<'a>> {
+fn embedded<'a>(path: &'a Path, content: &'static [u8]) -> Result<IdxFile<'a>> {
     unzipped(path, content, content.len() as u64)
 }
 
 /// Recognises gzip by its first bytes: a file may have been renamed.
-fn unzipped(path: &Path, mut file: impl Read + 'static, length: u64) -> Result<Source<'_>> {
+fn unzipped(path: &Path, mut file: impl Read + 'static, length: u64) -> Result<IdxFile<'_>> {
     let mut start = Vec::with_capacity(2);
     file.by_ref().take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let zipped = start == GZIP;
     let whole = Cursor::new(start).chain(file);
     Ok(if zipped {
         let at_most = length.saturating_mul(DEFLATE_LIMIT);
-        Source { path, reader: Box::new(MultiGzDecoder::new(whole)), at_most }
+        IdxFile { path, reader: Box::new(MultiGzDecoder::new(whole)), at_most }
     } else {
-        Source { path, reader: Box::new(whole), at_most: length }
+        IdxFile { path, reader: Box::new(whole), at_most: length }
     })
 }
 
-fn images_from(mut source: Source<'_>) -> Result<IdxImages> {
+fn images_from(mut source: IdxFile<'_>) -> Result<IdxImages> {
     source.magic(IMAGES)?;
     let [count, rows, columns] = [source.number()?, source.number()?, source.number()?];
     if count == 0 || rows == 0 || columns == 0 {
@@ -92,7 +92,7 @@ fn images_from(mut source: Source<'_>) -> Result<IdxImages> {
     Ok(IdxImages { count: count as usize, rows: rows as usize, columns: columns as usize, pixels })
 }
 
-fn labels_from(mut source: Source<'_>) -> Result<Vec<u8>> {
+fn labels_from(mut source: IdxFile<'_>) -> Result<Vec<u8>> {
     source.magic(LABELS)?;
     let count = source.number()?;
     if count == 0 {
@@ -101,7 +101,7 @@ fn labels_from(mut source: Source<'_>) -> Result<Vec<u8>> {
     source.body(u64::from(count), 8, &format!("{count} labels"))
 }
 
-impl Source<'_> {
+impl IdxFile<'_> {
     fn number(&mut self) -> Result<u32> {
         let mut bytes = [0; 4];
         match self.reader.read_exact(&mut bytes) {
@@ -172,7 +172,7 @@ impl Source<'_> {
         match source.kind() {
             ErrorKind::InvalidData | ErrorKind::InvalidInput => {
                 let found = format!("damaged data ({source}); fetch it again");
-                Error::format(self.path, "a sound gzip file", found)
+                Error::format(self.path, "a sound gzip file", found).caused_by(source)
             }
             _ => Error::Io { action: "read", path: self.path.to_owned(), source },
         }
@@ -181,6 +181,7 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
     use std::io::Write;
     use std::path::PathBuf;
 
@@ -270,8 +271,11 @@ mod tests {
         let mut zipped = gzip(&idx(&[0x803, 2, 2, 3], &[5; 12]));
         let checksum = zipped.len() - 6;
         zipped[checksum] ^= 1;
-        let error = image_error(&zipped);
-        assert!(error.contains("damaged"), "{error}");
+        let (_folder, path) = file(&zipped);
+        let error = images(&path).err().unwrap();
+        let source = error.source().unwrap();
+        assert!(error.to_string().contains(&format!("damaged data ({source})")), "{error}");
+        assert!(source.is::<std::io::Error>());
     }
 
     #[test]

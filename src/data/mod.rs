@@ -31,6 +31,7 @@ mod idx;
 mod images;
 mod mnist;
 mod table;
+mod table_parquet;
 pub mod text;
 mod thumbnails;
 

@@ -115,6 +115,11 @@ impl Table {
         self.columns.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Names and cells of the columns.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &[Cell])> {
+        self.columns.iter().map(|(name, cells)| (&**name, &**cells))
+    }
+
     fn cells(&self, name: &str) -> Result<&[Cell]> {
         match self.columns.iter().find(|(column, _)| column == name) {
             Some((_, cells)) => Ok(cells),
@@ -170,6 +175,7 @@ impl Table {
     }
 
     /// The first `count` rows, or all if there are fewer.
+    #[must_use]
     pub fn head(&self, count: usize) -> Self {
         self.rows(&(0..count.min(self.len())).collect::<Vec<_>>())
     }

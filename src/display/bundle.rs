@@ -27,13 +27,15 @@ impl MimeBundle {
         Self::default().with("text/plain", Value::String(text.into()))
     }
 
-    /// Adds an HTML form.
+    /// Adds an HTML form; by default there is the text alone.
+    #[must_use]
     pub fn html(self, html: impl Into<String>) -> Self {
         self.with("text/html", Value::String(html.into()))
     }
 
     /// Adds a form of MIME type `mime`: JSON types take any value, all others a string (base64 for
-    /// binary ones).
+    /// binary ones). By default there is the text alone.
+    #[must_use]
     pub fn with(mut self, mime: impl Into<String>, content: Value) -> Self {
         self.data.insert(mime.into(), content);
         self

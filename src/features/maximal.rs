@@ -82,35 +82,12 @@ pub fn max_activations(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::{Config, HookPoint};
-    use crate::random::Rng;
-    use crate::sae::{Architecture, SaeWeights};
-
-    pub(in crate::features) fn model() -> Decoder {
-        let config = Config { vocab: 300, context: 8, ..Config::bilinear(2, 2, 8, 16) };
-        let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
-        for var in model.variables() {
-            var.set(&(var.as_tensor() * 20.0).unwrap()).unwrap();
-        }
-        model
-    }
-
-    pub(in crate::features) fn sae(point: HookPoint, seed: u64) -> Sae {
-        let mut rng = Rng::seed(seed);
-        let decoder = rng.normal((8, 24), &Device::Cpu).unwrap();
-        let encoder = decoder.t().unwrap().contiguous().unwrap();
-        let weights = SaeWeights::new(encoder, decoder, rng.normal(8, &Device::Cpu).unwrap());
-        Sae::new(Architecture::signed_top_k(3), weights).unwrap().at(point)
-    }
-
-    pub(in crate::features) fn contexts() -> Contexts {
-        let mut rng = Rng::seed(9);
-        Contexts::new(6, (0..6 * 50).map(|_| rng.below(300) as u32).collect()).unwrap()
-    }
+    use crate::harvest::tests::{contexts, model, sae};
+    use crate::model::HookPoint;
 
     fn saes() -> [Sae; 2] {
         [sae(HookPoint::MlpIn(1), 1), sae(HookPoint::MlpOut(0), 2)]

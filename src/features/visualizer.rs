@@ -196,7 +196,7 @@ impl fmt::Display for Visualizer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::maximal::tests::{contexts, model, sae};
+    use crate::harvest::tests::{contexts, model, sae};
     use candle_core::{DType, Device};
 
     use super::super::{MaxOptions, save_tables};

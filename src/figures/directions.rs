@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::check::check_all_finite;
-use crate::plot::{Block, Figure, Film, Mark, Panel, Place, SERIES, Space};
+use crate::plot::{Figure, Film, Mark, Panel, PanelBlock, SERIES, Space, SpacePoint};
 use crate::sae::Codes;
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         return Err(Error::shape("the codes", expected, (codes.rows(), codes.width())));
     }
     let count = x.len();
-    let panel = |(row, sample): (usize, Place)| {
+    let panel = |(row, sample): (usize, SpacePoint)| {
         let on: Vec<usize> = codes.row(row).map(|(feature, _)| feature as usize).collect();
         let (active, silent): (Vec<usize>, Vec<usize>) =
             (0..truth.len()).partition(|feature| on.contains(feature));
@@ -57,7 +57,7 @@ pub fn plot_samples(truth: &Tensor, x: &Tensor, codes: &Codes) -> Result<Figure>
         ])
     };
     let panels: Vec<Panel> = x.into_iter().enumerate().map(panel).collect();
-    Ok(Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new()))
+    Ok(Figure::of(PanelBlock::of(panels, COLUMNS.min(count)), Vec::new()))
 }
 
 /// Draws how dictionaries approach directions `truth` `[n, 3]` over training, with a slider and
@@ -107,7 +107,7 @@ pub fn plot_recovery(
         panel.title = Some(name);
         panels.push(panel);
     }
-    let mut figure = Figure::of(Block::of(panels, COLUMNS.min(count)), Vec::new());
+    let mut figure = Figure::of(PanelBlock::of(panels, COLUMNS.min(count)), Vec::new());
     let labels = epochs.iter().map(ToString::to_string).collect();
     figure.film = Some(Film { unit: "epoch".to_owned(), labels, frames });
     Ok(figure)
@@ -125,7 +125,7 @@ fn still(spaces: Vec<Space>) -> Panel {
     Panel { marks, size: (SMALL, SMALL), flat: true, ..Panel::default() }
 }
 
-fn places(what: &str, vectors: &Tensor) -> Result<Vec<Place>> {
+fn places(what: &str, vectors: &Tensor) -> Result<Vec<SpacePoint>> {
     if vectors.rank() != 2 || vectors.dim(1)? != 3 || vectors.dim(0)? == 0 {
         return Err(Error::shape(what, "[n, 3], as three dimensions can be drawn", vectors.dims()));
     }

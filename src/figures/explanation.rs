@@ -3,7 +3,7 @@
 use super::spectrum::{curve, eigenvector, signed, signed_colours, strongest};
 use crate::bilinear::Explanation;
 use crate::plot::{
-    Block, ColourAxis, Figure, IntoValues, Mark, Node, POSITIVE, Panel, Scale, Series, Style,
+    ColourAxis, Figure, IntoValues, Mark, Node, POSITIVE, Panel, PanelBlock, Scale, Series, Style,
     check_numbers, images, picture,
 };
 use crate::{Error, Result};
@@ -44,15 +44,15 @@ pub fn plot_explanation(explanation: &Explanation) -> Result<Figure> {
         rows.extend(row);
     }
     let columns = 1 + 2 * EACH_SIDE;
-    let classes = Block { items: rows, columns, bar: Some(0), ..Block::default() };
+    let classes = PanelBlock { items: rows, columns, bar: Some(0), ..PanelBlock::default() };
     let mut sample = picture(images("the input", input, 1)?.remove(0), INPUT);
     sample.title = Some("input".into());
     (sample.x.hide_ticks, sample.y.hide_ticks) = (true, true);
-    let head = Block::of(vec![sample, logit_bars(&logits, labels)], 2);
+    let head = PanelBlock::of(vec![sample, logit_bars(&logits, labels)], 2);
     let items = vec![Node::Block(head), Node::Block(classes)];
     let gray = ColourAxis { scale: Some(Scale::Gray), bar: false, ..ColourAxis::default() };
     let colours = vec![signed_colours(), gray];
-    Ok(Figure::of(Block { items, columns: 1, ..Block::default() }, colours))
+    Ok(Figure::of(PanelBlock { items, columns: 1, ..PanelBlock::default() }, colours))
 }
 
 fn shapes(explanation: &Explanation) -> Result<()> {
@@ -100,7 +100,7 @@ fn class_row(explanation: &Explanation, class: usize, logit: f64) -> Result<Vec<
                     let image = images("the eigenvectors", &vectors.get(i)?, 0)?.remove(0);
                     Node::Panel(Box::new(eigenvector(&image, title, SIDE)))
                 }
-                None => Node::Block(Block { columns: 1, ..Block::default() }),
+                None => Node::Block(PanelBlock { columns: 1, ..PanelBlock::default() }),
             });
         }
     }

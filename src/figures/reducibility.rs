@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use crate::Result;
 use crate::geometry::Reducibility;
-use crate::plot::{Block, Figure, IntoValues, Mark, Node, Panel, SERIES, Series, Style};
+use crate::plot::{Figure, IntoValues, Mark, Node, Panel, PanelBlock, SERIES, Series, Style};
 
 /// Bars of the histogram.
 const BARS: usize = 100;
@@ -27,10 +27,10 @@ impl Reducibility {
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a curve cannot be read.
     pub fn plot(&self) -> Result<Figure> {
-        let points = Block::of(vec![self.cloud(), self.across()], 2);
-        let curves = Block::of(vec![self.information()?], 1);
+        let points = PanelBlock::of(vec![self.cloud(), self.across()], 2);
+        let curves = PanelBlock::of(vec![self.information()?], 1);
         let items = vec![Node::Block(points), Node::Block(curves)];
-        Ok(Figure::of(Block { items, columns: 1, ..Block::default() }, Vec::new()))
+        Ok(Figure::of(PanelBlock { items, columns: 1, ..PanelBlock::default() }, Vec::new()))
     }
 
     fn cloud(&self) -> Panel {

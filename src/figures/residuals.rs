@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::geometry::{Colouring, Regression};
-use crate::plot::{Block, ColourAxis, Figure, Image, Node, picture};
+use crate::plot::{ColourAxis, Figure, Image, Node, PanelBlock, picture};
 use crate::{Error, Result};
 
 /// Pixels of a step's longer side.
@@ -40,7 +40,7 @@ impl Regression {
         }
         let columns = items.len().clamp(1, COLUMNS);
         let colours = vec![ColourAxis { bar: false, ..ColourAxis::default() }];
-        Ok(Figure::of(Block { items, columns, ..Block::default() }, colours))
+        Ok(Figure::of(PanelBlock { items, columns, ..PanelBlock::default() }, colours))
     }
 }
 

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use crate::plot::{
-    Block, ColourAxis, Figure, Image, IntoValues, Mark, NEGATIVE, Node, POSITIVE, Panel, Series,
-    Style, check_numbers, images, picture,
+    ColourAxis, Figure, Image, IntoValues, Mark, NEGATIVE, Node, POSITIVE, Panel, PanelBlock,
+    Series, Style, check_numbers, images, picture,
 };
 use crate::{Error, Result};
 
@@ -100,16 +100,18 @@ pub(super) fn eigenvector(image: &Image, title: String, side: f64) -> Panel {
 }
 
 /// Rows of a curve and images, in columns that line up; the colour bar at the right.
-fn side_by_side(rows: Vec<(Panel, Vec<Panel>)>) -> Block {
+fn side_by_side(rows: Vec<(Panel, Vec<Panel>)>) -> PanelBlock {
     let columns = 1 + rows.iter().map(|(_, images)| images.len()).max().unwrap_or(0);
     let mut items = Vec::new();
     for (curve, images) in rows {
         let missing = columns - 1 - images.len();
         items.push(Node::Panel(Box::new(curve)));
         items.extend(images.into_iter().map(|p| Node::Panel(Box::new(p))));
-        items.extend((0..missing).map(|_| Node::Block(Block { columns: 1, ..Block::default() })));
+        items.extend(
+            (0..missing).map(|_| Node::Block(PanelBlock { columns: 1, ..PanelBlock::default() })),
+        );
     }
-    Block { items, columns, bar: Some(0), ..Block::default() }
+    PanelBlock { items, columns, bar: Some(0), ..PanelBlock::default() }
 }
 
 /// Colours of eigenvectors: white at 0.

@@ -57,7 +57,7 @@ impl Ascent {
 
 /// Sums over the points that do not change during an ascent.
 #[derive(Debug, Clone)]
-struct Moments {
+struct PointMoments {
     n: f64,
     sum: [f64; 2],
     /// xx, xy, yy
@@ -69,7 +69,7 @@ struct Moments {
 pub(super) struct Climber {
     x: Vec<f32>,
     y: Vec<f32>,
-    moments: Moments,
+    moments: PointMoments,
     a: [f32; 2],
     b: f32,
     soft: f32,
@@ -92,7 +92,7 @@ impl Climber {
             sum = [sum[0] + x, sum[1] + y];
             square = [square[0] + x * x, square[1] + x * y, square[2] + y * y];
         }
-        let moments = Moments { n: x.len() as f64, sum, square };
+        let moments = PointMoments { n: x.len() as f64, sum, square };
         Self { x, y, moments, a: start, b: 0.0, soft: 0.0 }
     }
 
@@ -117,7 +117,7 @@ impl Climber {
     /// With `G_i = ∂P/∂z_i`, `∂P/∂a = (Σ G x − (Σ G z / m) ⟨y x⟩) / m` for `y = a·x + b`, and so
     /// for `b` with x = 1: `m` and `⟨y x⟩` follow from the moments, so one pass is enough.
     fn slope(&self, epsilon: f32, temperature: f32) -> Slope {
-        let Moments { n, sum, square } = &self.moments;
+        let PointMoments { n, sum, square } = &self.moments;
         let (a, b) = (self.a.map(f64::from), f64::from(self.b));
         let yx = [
             a[0] * square[0] + a[1] * square[1] + b * sum[0],

@@ -176,7 +176,7 @@ impl Centred {
         let here = self.variance(Interval { half: 0.0, ..interval });
         let most = self.variance(interval);
         let n = self.points.len();
-        let (mut exact, mut wide) = (Ends::of(n), Ends::of(n));
+        let (mut exact, mut wide) = (IntervalEnds::of(n), IntervalEnds::of(n));
         for (x, y) in self.points.x.iter().zip(&self.points.y) {
             let (p, q) = (cos * x + sin * y, cos * y - sin * x);
             let moved = q.abs() * turn_sin + p.abs() * (1.0 - turn_cos);
@@ -198,12 +198,12 @@ impl Centred {
 
 /// Intervals by their ends.
 #[derive(Debug)]
-struct Ends {
+struct IntervalEnds {
     low: Vec<f64>,
     high: Vec<f64>,
 }
 
-impl Ends {
+impl IntervalEnds {
     fn of(count: usize) -> Self {
         Self { low: Vec::with_capacity(count), high: Vec::with_capacity(count) }
     }

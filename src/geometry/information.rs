@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// [`Error::Shape`] if the counts are no rows of `columns`, [`Error::Invalid`] if one is negative
 /// or not finite, or if they are all 0.
 pub fn mutual_information(counts: &[f64], columns: usize, floor: f64) -> Result<f64> {
-    let table = Table::of(counts, columns)?;
+    let table = ContingencyTable::of(counts, columns)?;
     check_not_negative("`floor` of mutual information", floor)?;
     Ok(table.information(floor))
 }
@@ -49,7 +49,7 @@ pub fn mutual_information(counts: &[f64], columns: usize, floor: f64) -> Result<
 /// # Errors
 /// As [`mutual_information`], and for counts that are not whole numbers.
 pub fn grassberger(counts: &[f64], columns: usize) -> Result<f64> {
-    let table = Table::of(counts, columns)?;
+    let table = ContingencyTable::of(counts, columns)?;
     if let Some(part) = counts.iter().find(|count| count.fract() != 0.0) {
         return Err(Error::invalid("a count", "a whole number", part));
     }
@@ -58,14 +58,14 @@ pub fn grassberger(counts: &[f64], columns: usize) -> Result<f64> {
 
 /// Counts with their sums.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(super) struct ContingencyTable<'a> {
     counts: &'a [f64],
     rows: Vec<f64>,
     columns: Vec<f64>,
     total: f64,
 }
 
-impl<'a> Table<'a> {
+impl<'a> ContingencyTable<'a> {
     fn of(counts: &'a [f64], columns: usize) -> Result<Self> {
         if columns == 0 || counts.is_empty() || !counts.len().is_multiple_of(columns) {
             let found = format!("{} of them, {columns} to a row", counts.len());

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::information::Table;
+use super::information::ContingencyTable;
 use super::points::Points;
 use crate::check::{check_not_negative, check_positive, check_sizes};
 use crate::display::show_as_text;
@@ -159,7 +159,7 @@ impl Separability {
                 return Err(Error::Interrupted { what: "the separability index".into() });
             }
             let counts = count(&prepared, angle, &binning);
-            let table = Table::new(&counts, binning.bins);
+            let table = ContingencyTable::new(&counts, binning.bins);
             Ok((table.information(binning.floor), table.corrected()))
         };
         let (information, corrected): (Vec<f64>, Vec<f64>) =

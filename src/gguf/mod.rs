@@ -40,11 +40,11 @@ use crate::{Error, Result};
 
 /// A GGUF file: its metadata, and its tensors, to be read one by one. A cheap handle.
 #[derive(Clone)]
-pub struct Gguf(Arc<Inner>);
+pub struct Gguf(Arc<GgufData>);
 
-struct Inner {
+struct GgufData {
     path: PathBuf,
-    header: Header,
+    header: GgufHeader,
     /// Tensors by name: their numbers, sorted by it.
     order: Vec<usize>,
     data: Blob,
@@ -52,7 +52,7 @@ struct Inner {
 
 /// What stands before the data.
 #[derive(Debug)]
-struct Header {
+struct GgufHeader {
     version: u32,
     metadata: Vec<(String, Value)>,
     tensors: Vec<TensorInfo>,
@@ -117,10 +117,10 @@ impl Gguf {
         Ok(Self::new(path, header, bytes.into()))
     }
 
-    fn new(path: &Path, header: Header, data: Blob) -> Self {
+    fn new(path: &Path, header: GgufHeader, data: Blob) -> Self {
         let mut order: Vec<usize> = (0..header.tensors.len()).collect();
         order.sort_unstable_by_key(|i| header.tensors[*i].name.as_str());
-        Self(Arc::new(Inner { path: path.to_owned(), header, order, data }))
+        Self(Arc::new(GgufData { path: path.to_owned(), header, order, data }))
     }
 
     /// Where it is.
@@ -216,7 +216,7 @@ fn readable() -> String {
 
 impl fmt::Debug for Gguf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Header { version, metadata, tensors } = &self.0.header;
+        let GgufHeader { version, metadata, tensors } = &self.0.header;
         f.debug_struct("Gguf")
             .field("path", &self.0.path)
             .field("version", version)
@@ -231,7 +231,7 @@ show_as_text!(Gguf);
 /// A line an entry of metadata, and a line a tensor.
 impl fmt::Display for Gguf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Header { version, metadata, tensors } = &self.0.header;
+        let GgufHeader { version, metadata, tensors } = &self.0.header;
         let path = self.path().display();
         writeln!(f, "{path}, GGUF {version}, {} tensors", tensors.len())?;
         // A key or name may have tens of thousands of characters.

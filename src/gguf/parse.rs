@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::cursor::{Cursor, Parsed, Trouble, bad};
 use super::types::TensorType;
 use super::value::Value;
-use super::{Header, TensorInfo};
+use super::{GgufHeader, TensorInfo};
 use crate::Result;
 
 /// The longest name, as the format has it for keys.
@@ -23,7 +23,7 @@ const ENTRY: u64 = 8 + 4 + 1;
 const DESCRIPTION: u64 = 8 + 4 + 4 + 8;
 
 /// The header at the start of `bytes`, the first ones of a file of `size` bytes.
-pub(super) fn header(bytes: &[u8], size: u64) -> Parsed<Header> {
+pub(super) fn header(bytes: &[u8], size: u64) -> Parsed<GgufHeader> {
     let mut cursor = Cursor { bytes, at: 0, size };
     let magic = cursor.take(4)?;
     if magic != b"GGUF" {
@@ -59,7 +59,7 @@ pub(super) fn header(bytes: &[u8], size: u64) -> Parsed<Header> {
     unique("names of tensors", infos.iter().map(|info: &TensorInfo| info.name.as_str()))?;
     let start = (cursor.at as u64).next_multiple_of(alignment);
     place(&mut infos, start, size)?;
-    Ok(Header { version, metadata, tensors: infos })
+    Ok(GgufHeader { version, metadata, tensors: infos })
 }
 
 /// Fails for the first name that is there twice.
@@ -161,7 +161,7 @@ pub(super) fn header_of(
     path: &Path,
     size: u64,
     mut read: impl FnMut(usize) -> Result<Bytes>,
-) -> Result<Header> {
+) -> Result<GgufHeader> {
     let mut wanted: u64 = 1 << 20;
     loop {
         let first = wanted.min(size);

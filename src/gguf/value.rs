@@ -9,7 +9,7 @@ const DEPTH: usize = 4;
 
 /// Type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     U8,
     I8,
     U16,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     F64,
 }
 
-impl Kind {
+impl ValueType {
     /// In the order of their numbers in files.
     const ALL: [Self; 13] = [
         Self::U8,
@@ -90,7 +90,7 @@ pub enum Value {
 /// Values of one type, in a row. They stay as the file has them until they are asked for.
 #[derive(Clone, PartialEq)]
 pub struct Array {
-    pub(super) element: Kind,
+    pub(super) element: ValueType,
     pub(super) length: usize,
     pub(super) encoded: Box<[u8]>,
 }
@@ -166,41 +166,41 @@ impl Array {
     /// The values, if they are texts.
     pub fn strings(&self) -> Option<impl Iterator<Item = &str>> {
         let mut cursor = Cursor::new(&self.encoded);
-        (self.element == Kind::String)
+        (self.element == ValueType::String)
             .then(|| (0..self.length).map_while(move |_| cursor.string(String::new).ok()))
     }
 }
 
 impl Cursor<'_> {
-    pub(super) fn kind(&mut self, name: &str) -> Parsed<Kind> {
+    pub(super) fn kind(&mut self, name: &str) -> Parsed<ValueType> {
         let number = self.u32()?;
-        match Kind::from_number(number) {
+        match ValueType::from_number(number) {
             Some(kind) => Ok(kind),
             None => bad(format!("a type of value (0 to 12) at `{name}`"), format!("type {number}")),
         }
     }
 
-    pub(super) fn value(&mut self, kind: Kind, name: &str) -> Parsed<Value> {
+    pub(super) fn value(&mut self, kind: ValueType, name: &str) -> Parsed<Value> {
         Ok(match kind {
-            Kind::U8 => Value::U8(u8::from_le_bytes(self.array()?)),
-            Kind::I8 => Value::I8(i8::from_le_bytes(self.array()?)),
-            Kind::U16 => Value::U16(u16::from_le_bytes(self.array()?)),
-            Kind::I16 => Value::I16(i16::from_le_bytes(self.array()?)),
-            Kind::U32 => Value::U32(self.u32()?),
-            Kind::I32 => Value::I32(i32::from_le_bytes(self.array()?)),
-            Kind::U64 => Value::U64(self.u64()?),
-            Kind::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
-            Kind::F32 => Value::F32(f32::from_le_bytes(self.array()?)),
-            Kind::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
-            Kind::Bool => match self.array()? {
+            ValueType::U8 => Value::U8(u8::from_le_bytes(self.array()?)),
+            ValueType::I8 => Value::I8(i8::from_le_bytes(self.array()?)),
+            ValueType::U16 => Value::U16(u16::from_le_bytes(self.array()?)),
+            ValueType::I16 => Value::I16(i16::from_le_bytes(self.array()?)),
+            ValueType::U32 => Value::U32(self.u32()?),
+            ValueType::I32 => Value::I32(i32::from_le_bytes(self.array()?)),
+            ValueType::U64 => Value::U64(self.u64()?),
+            ValueType::I64 => Value::I64(i64::from_le_bytes(self.array()?)),
+            ValueType::F32 => Value::F32(f32::from_le_bytes(self.array()?)),
+            ValueType::F64 => Value::F64(f64::from_le_bytes(self.array()?)),
+            ValueType::Bool => match self.array()? {
                 [0] => Value::Bool(false),
                 [1] => Value::Bool(true),
                 [other] => return bad(format!("0 or 1 at `{name}`"), other.to_string()),
             },
-            Kind::String => {
+            ValueType::String => {
                 Value::String(self.string(|| format!("the text at `{name}`"))?.to_owned())
             }
-            Kind::Array => {
+            ValueType::Array => {
                 let (element, length) = self.array_head(name)?;
                 let start = self.at;
                 self.skip(element, length, name, 1)?;
@@ -212,7 +212,7 @@ impl Cursor<'_> {
     }
 
     /// Type and number of an array's elements, for which there are bytes enough left.
-    pub(super) fn array_head(&mut self, name: &str) -> Parsed<(Kind, u64)> {
+    pub(super) fn array_head(&mut self, name: &str) -> Parsed<(ValueType, u64)> {
         let element = self.kind(name)?;
         let length = self.u64()?;
         let least = length.checked_mul(element.least());
@@ -221,26 +221,26 @@ impl Cursor<'_> {
     }
 
     /// Goes through the elements of an array, with every check.
-    fn skip(&mut self, element: Kind, length: u64, name: &str, depth: usize) -> Parsed<()> {
+    fn skip(&mut self, element: ValueType, length: u64, name: &str, depth: usize) -> Parsed<()> {
         match element {
-            Kind::String => {
+            ValueType::String => {
                 for _ in 0..length {
                     self.string(|| format!("a text at `{name}`"))?;
                 }
             }
-            Kind::Array if depth == DEPTH => {
+            ValueType::Array if depth == DEPTH => {
                 return bad(
                     format!("at most {DEPTH} arrays in each other"),
                     format!("more at `{name}`"),
                 );
             }
-            Kind::Array => {
+            ValueType::Array => {
                 for _ in 0..length {
                     let (element, length) = self.array_head(name)?;
                     self.skip(element, length, name, depth + 1)?;
                 }
             }
-            Kind::Bool => {
+            ValueType::Bool => {
                 if let Some(other) = self.take(length)?.iter().find(|byte| **byte > 1) {
                     return bad(format!("0 or 1 at `{name}`"), other.to_string());
                 }

@@ -1,12 +1,12 @@
 //! The tables `statistics` and `examples`: what is known of each feature after a unit.
 
+use super::Histogram;
 use super::commit::StoredFile;
 use super::histogram::BINS;
 use super::place::Place;
 use super::run::RunSae;
 use super::table_file::{Column, ColumnType, TableReader, TableWriter, Values};
 use super::tally::{FeatureSums, Peak, Tally};
-use super::Histogram;
 use crate::{Error, Result};
 
 /// Writes both tables of a unit.

@@ -20,13 +20,16 @@
 
 mod code_rows;
 mod commit;
+mod engine;
 mod feature_files;
 mod feature_table;
+mod fit;
 mod histogram;
 mod native;
 mod options;
 mod piles;
 mod place;
+mod plan;
 mod questions;
 mod run;
 mod shard;
@@ -35,7 +38,7 @@ mod store;
 mod table_file;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token_rows;
 mod unit;
 mod units;

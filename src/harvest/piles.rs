@@ -44,9 +44,13 @@ mod tests {
     #[test]
     fn the_sequence_is_that_of_splitmix64() {
         // The first numbers of the reference implementation for the state 1234567.
-        let numbers: Vec<u64> =
-            (1..=3u64).map(|step| mix(1_234_567u64.wrapping_add(step.wrapping_mul(STEP)))).collect();
-        assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        let numbers: Vec<u64> = (1..=3u64)
+            .map(|step| mix(1_234_567u64.wrapping_add(step.wrapping_mul(STEP))))
+            .collect();
+        assert_eq!(
+            numbers,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Place {
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
         match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             other => other.map(Some).map_err(Error::io("read", &path)),
         }
     }
@@ -161,7 +161,8 @@ impl Place {
         let (path, file) = self.lock_file()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
-                let expected = "a store into which no process is harvesting (wait until it is done)";
+                let expected =
+                    "a store into which no process is harvesting (wait until it is done)";
                 Err(Error::format(&path, expected, "that one is"))
             }
             Ok(()) | Err(TryLockError::Error(_)) => Ok(PlaceLock { _file: file, is_first: true }),
@@ -250,7 +251,8 @@ impl Write for Hashed {
 pub(super) fn sum_of_file(path: &Path) -> Result<(String, u64)> {
     let sum = || -> io::Result<(String, u64)> {
         let mut hash = Sha256::new();
-        let bytes = io::copy(&mut io::BufReader::with_capacity(1 << 20, File::open(path)?), &mut hash)?;
+        let bytes =
+            io::copy(&mut io::BufReader::with_capacity(1 << 20, File::open(path)?), &mut hash)?;
         Ok((in_hexadecimal(&hash.finalize()), bytes))
     };
     sum().map_err(Error::io("read", path))
@@ -258,6 +260,11 @@ pub(super) fn sum_of_file(path: &Path) -> Result<(String, u64)> {
 
 pub(super) fn in_hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file is not there, or its folder is none.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Makes names that were given to files in a folder outlive a power cut.

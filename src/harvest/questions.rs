@@ -113,29 +113,32 @@ impl Store {
     }
 
     /// Calls `take` with the feature's largest activation above zero in each context of a file.
-    fn peaks_of(
-        &self,
-        file: &StoredFile,
-        feature: u32,
-        mut take: impl FnMut(Peak),
-    ) -> Result<()> {
+    fn peaks_of(&self, file: &StoredFile, feature: u32, mut take: impl FnMut(Peak)) -> Result<()> {
         let table = TableReader::open(&self.place().path(&file.path))?;
         let mut peak: Option<Peak> = None;
-        for_each_entry(&table, |own| own == feature, |entry| {
-            let CodeEntry { context, position, value, .. } = entry;
-            let new = Peak { context, position, value };
-            match &mut peak {
-                Some(old) if old.context == context => {
-                    if value > old.value {
-                        *old = new;
+        for_each_entry(
+            &table,
+            |own| own == feature,
+            |entry| {
+                let CodeEntry { context, position, value, .. } = entry;
+                let new = Peak { context, position, value };
+                match &mut peak {
+                    Some(old) if old.context == context => {
+                        if value > old.value {
+                            *old = new;
+                        }
+                    }
+                    other => {
+                        other
+                            .replace(new)
+                            .filter(|old| old.value > 0.0)
+                            .into_iter()
+                            .for_each(&mut take);
                     }
                 }
-                other => {
-                    other.replace(new).filter(|old| old.value > 0.0).into_iter().for_each(&mut take);
-                }
-            }
-            ControlFlow::<()>::Continue(())
-        })?;
+                ControlFlow::<()>::Continue(())
+            },
+        )?;
         peak.filter(|old| old.value > 0.0).into_iter().for_each(take);
         Ok(())
     }

@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 pub struct Run {
     /// Version of the layout.
     pub format: u32,
-    /// SHA-256 of everything below it but `sources` and `eigenlens`.
+    /// SHA-256 of everything below it but names, `sources` and `eigenlens`.
     pub identity: String,
     /// The model.
     pub model: RunModel,
@@ -195,8 +195,8 @@ impl Run {
         }
         first_of!(
             "model's configuration": model.config, "model's weights": model.sha256,
-            "model": model, "context length": dataset.length, "number of contexts": dataset.contexts,
-            "text": dataset, "hook points": points, "autoencoders": saes, "`dtype`": dtype,
+            "context length": dataset.length, "number of contexts": dataset.contexts,
+            "text": dataset.sha256, "hook points": points, "autoencoders": saes, "`dtype`": dtype,
             "`seed`": seed, "`unit`": unit_contexts, "`pile`": piles, "`activations`": activations,
             "`codes`": codes, "`skip_tokens`": skip_tokens, "`examples`": examples, "`loss`": loss,
         );
@@ -206,6 +206,9 @@ impl Run {
     fn computed_identity(&self) -> String {
         let plain = Self {
             identity: String::new(),
+            // What a thing is called depends on the machine; what it is, its sum says.
+            model: RunModel { name: None, ..self.model.clone() },
+            dataset: RunDataset { name: String::new(), ..self.dataset.clone() },
             sources: RunSources::default(),
             eigenlens: String::new(),
             ..self.clone()

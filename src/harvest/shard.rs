@@ -53,6 +53,11 @@ impl Layout {
         Self { places: places.collect(), piles: starts }
     }
 
+    #[cfg(test)]
+    pub(super) fn places(&self) -> &[Option<u32>] {
+        &self.places
+    }
+
     /// Number of rows that are kept.
     pub(super) fn rows(&self) -> usize {
         self.piles.last().map_or(0, |rows| *rows as usize)
@@ -196,7 +201,11 @@ impl Shard {
         let same = ["dtype", "shape"].iter().all(|part| found[part] == expected[part]);
         let begin = found["data_offsets"][0].as_u64();
         if !same || begin != Some(8 * (piles as u64 + 1)) {
-            return Err(Error::format(&path, format!("`activations` {expected}"), found.to_string()));
+            return Err(Error::format(
+                &path,
+                format!("`activations` {expected}"),
+                found.to_string(),
+            ));
         }
         let own = head[8 + header_length..needed].as_chunks().0;
         let own: Vec<u64> = own.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
@@ -208,6 +217,12 @@ impl Shard {
             return Err(broken());
         }
         Ok(Self { path, row_bytes, start: needed as u64, piles: own })
+    }
+
+    /// A file of rows alone.
+    #[cfg(test)]
+    pub(super) fn of_rows(path: PathBuf, row_bytes: usize, piles: Vec<u64>) -> Self {
+        Self { path, row_bytes, start: 0, piles }
     }
 
     /// Number of rows in a pile.

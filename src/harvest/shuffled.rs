@@ -64,19 +64,23 @@ impl Shards {
         self.points.iter().map(|point| point.width * self.dtype.size_in_bytes()).sum()
     }
 
+    /// Bytes of two of the largest pile.
+    pub(super) fn least_memory(&self) -> usize {
+        let largest = (0..self.piles).map(|pile| self.rows_in(pile)).max().unwrap_or(0);
+        2 * largest * self.row_bytes()
+    }
+
     /// The piles of an epoch, some together, in random order.
     ///
     /// # Errors
     /// If two piles need more than `memory` bytes.
     fn blocks(&self, seed: u64, epoch: u64, memory: usize) -> Result<Vec<Vec<usize>>> {
-        let largest = (0..self.piles).map(|pile| self.rows_in(pile)).max().unwrap_or(0);
-        let largest = largest * self.row_bytes();
-        if memory / 2 < largest {
-            let expected =
-                format!("at least {}, two piles of the store's activations", 2 * largest);
+        let least = self.least_memory();
+        if memory < least {
+            let expected = format!("at least {least}, two piles of the store's activations");
             return Err(Error::invalid("`memory`", expected, memory));
         }
-        let together = (memory / 2).checked_div(largest).unwrap_or(1).clamp(1, self.piles);
+        let together = memory.checked_div(least).unwrap_or(1).clamp(1, self.piles);
         let mut rng = Rng::stream(draw(seed, Draw::Order, epoch), 0);
         let order: Vec<usize> =
             rng.permutation(self.piles).into_iter().map(|pile| pile as usize).collect();

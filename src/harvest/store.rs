@@ -24,7 +24,11 @@ use crate::{Error, Result};
 ///
 /// [`Store::harvest`] makes one. It shows the units that were there when it was opened.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<StoreData>);
+pub struct Store {
+    data: Arc<StoreData>,
+    /// Where queries go, if not to a process of this machine.
+    scheduler: Option<Arc<str>>,
+}
 
 #[derive(Debug)]
 struct StoreData {
@@ -61,36 +65,63 @@ impl Store {
         for unit in 0..run.units {
             units.extend(Commit::find(&place, unit)?);
         }
-        Ok(Self(Arc::new(StoreData { place, run, units })))
+        Ok(Self { data: Arc::new(StoreData { place, run, units }), scheduler: None })
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.0.place.root()
+        self.data.place.root()
     }
 
     /// What it was harvested from, and how.
     pub fn run(&self) -> &Run {
-        &self.0.run
+        &self.data.run
     }
 
     /// The records of the units that are done, in their order.
     pub fn units(&self) -> &[Commit] {
-        &self.0.units
+        &self.data.units
     }
 
     /// Number of tokens in the units that are done, without `skip_tokens`.
     pub fn tokens(&self) -> u64 {
-        self.0.units.iter().map(|unit| unit.tokens).sum()
+        self.data.units.iter().map(|unit| unit.tokens).sum()
+    }
+
+    /// The same store, whose queries go to a cluster: `df://host:port` is its scheduler, which
+    /// `eigenlens-engine scheduler` starts.
+    ///
+    /// ```no_run
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let store = Store::open("gpt2-r5")?.on("df://127.0.0.1:50050")?;
+    /// store.sql("select count(*) entries from codes")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If the address is of another form.
+    #[must_use = "it is another handle"]
+    pub fn on(&self, scheduler: &str) -> Result<Self> {
+        let port = scheduler.strip_prefix("df://").and_then(|rest| rest.rsplit_once(':'));
+        match port.filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+            Some(_) => Ok(Self { scheduler: Some(scheduler.into()), ..self.clone() }),
+            None => Err(Error::invalid("the scheduler", "`df://host:port`", scheduler)),
+        }
+    }
+
+    /// Where queries go, if not to a process of this machine.
+    pub(super) fn scheduler(&self) -> Option<&str> {
+        self.scheduler.as_deref()
     }
 
     pub(super) fn place(&self) -> &Place {
-        &self.0.place
+        &self.data.place
     }
 
     /// The files of a table and key, in the order of units.
     pub(super) fn files(&self, table: &str, key: &str) -> impl Iterator<Item = &StoredFile> {
-        self.0.units.iter().filter_map(move |unit| unit.file(table, key))
+        self.data.units.iter().filter_map(move |unit| unit.file(table, key))
     }
 
     /// Compares every file with the length and the sum in its unit's record.
@@ -99,15 +130,15 @@ impl Store {
     /// If units are missing, or if files are missing, cut short or changed: the first of them, and how
     /// many there are.
     pub fn check(&self) -> Result<StoreCheck> {
-        let Run { units, .. } = self.0.run;
-        if self.0.units.len() < units {
-            let done: BTreeSet<usize> = self.0.units.iter().map(|commit| commit.unit).collect();
+        let Run { units, .. } = self.data.run;
+        if self.data.units.len() < units {
+            let done: BTreeSet<usize> = self.data.units.iter().map(|commit| commit.unit).collect();
             let missing: Vec<usize> = (0..units).filter(|unit| !done.contains(unit)).collect();
             let expected = format!("all of {units} units (`Store::harvest` goes on with them)");
             let found = format!("{} missing, the first of which is {}", missing.len(), missing[0]);
             return Err(Error::format(self.path(), expected, found));
         }
-        let files = || self.0.units.iter().flat_map(|unit| &unit.files);
+        let files = || self.data.units.iter().flat_map(|unit| &unit.files);
         let mut progress = Progress::new("checking", files().count() as u64, "file");
         let mut checked = StoreCheck { files: 0, bytes: 0 };
         let mut wrong: Vec<Error> = Vec::new();
@@ -122,15 +153,16 @@ impl Store {
         let others = wrong.len().saturating_sub(1);
         match wrong.into_iter().next() {
             None => Ok(checked),
-            Some(Error::Format { path, expected, found }) if others > 0 => {
-                Err(Error::Format { path, expected, found: format!("{found}; {others} more are wrong") })
+            Some(Error::Format { path, expected, found, source }) if others > 0 => {
+                let found = format!("{found}; {others} more are wrong");
+                Err(Error::Format { path, expected, found, source })
             }
             Some(first) => Err(first),
         }
     }
 
     fn check_file(&self, file: &StoredFile) -> Result<()> {
-        let path = self.0.place.path(&file.path);
+        let path = self.data.place.path(&file.path);
         let (sum, bytes) = sum_of_file(&path)?;
         if bytes != file.bytes {
             let expected = format!("{} bytes, as its unit's record says", file.bytes);
@@ -149,12 +181,12 @@ impl Store {
     /// # Errors
     /// If a process is harvesting into the store, or if a file cannot be removed.
     pub fn tidy(&self) -> Result<Tidied> {
-        let place = &self.0.place;
+        let place = &self.data.place;
         let _alone = place.alone()?;
         // Units may have been done since this handle was opened.
         let now = Self::open(place.root())?;
         let named: BTreeSet<&str> =
-            now.0.units.iter().flat_map(|unit| &unit.files).map(|file| &*file.path).collect();
+            now.data.units.iter().flat_map(|unit| &unit.files).map(|file| &*file.path).collect();
         let tables = ["tokens/", "codes/", "statistics/", "examples/", "activations/"];
         let mut removed = place.parts()?;
         let ours = |name: &String| tables.iter().any(|table| name.starts_with(table));
@@ -173,7 +205,7 @@ impl Store {
         let own = self.run().sae(sae)?;
         let tally = self.tally(own)?;
         let point = own.point.parse()?;
-        let contexts = self.0.units.iter().map(|unit| unit.contexts).sum();
+        let contexts = self.data.units.iter().map(|unit| unit.contexts).sum();
         let keep = self.run().examples.min(contexts);
         Ok(feature_table(&tally, point, keep, contexts, self.tokens()))
     }
@@ -183,16 +215,16 @@ impl Store {
         self.check_not_empty()?;
         let mut tally = Tally::new(sae.features, self.run().examples);
         for file in self.files("statistics", &sae.key) {
-            merge_statistics(&self.0.place, file, &mut tally)?;
+            merge_statistics(&self.data.place, file, &mut tally)?;
         }
         for file in self.files("examples", &sae.key) {
-            merge_examples(&self.0.place, file, &mut tally)?;
+            merge_examples(&self.data.place, file, &mut tally)?;
         }
         Ok(tally)
     }
 
     pub(super) fn check_not_empty(&self) -> Result<()> {
-        match self.0.units.is_empty() {
+        match self.data.units.is_empty() {
             false => Ok(()),
             true => Err(Error::NotFound {
                 what: format!("a unit in {}", self.path().display()),
@@ -230,7 +262,7 @@ impl Store {
             let own = run.point(*point)?;
             let files = self.files("activations", &own.name);
             let shards =
-                files.map(|file| Shard::open(&self.0.place, file, run.piles, own.width, dtype));
+                files.map(|file| Shard::open(&self.data.place, file, run.piles, own.width, dtype));
             Ok(ShardsOfPoint { width: own.width, shards: shards.collect::<Result<_>>()? })
         };
         let points = points.iter().map(of_point).collect::<Result<_>>()?;
@@ -268,7 +300,8 @@ show_as_text!(Store, StoreCheck, Tidied);
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Run { model, dataset, points, saes, units, .. } = self.run();
-        let bytes: u64 = self.units().iter().flat_map(|unit| &unit.files).map(|file| file.bytes).sum();
+        let bytes: u64 =
+            self.units().iter().flat_map(|unit| &unit.files).map(|file| file.bytes).sum();
         writeln!(f, "store {}: {} of {units} units", self.path().display(), self.units().len())?;
         let model = model.name.as_deref().unwrap_or("a model in memory");
         writeln!(f, "{} tokens of {}, by {model}; {}", self.tokens(), dataset.name, size(bytes))?;
@@ -307,4 +340,3 @@ fn size(bytes: u64) -> String {
         bytes => format!("{:.2} GB", bytes / giga),
     }
 }
-

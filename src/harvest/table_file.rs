@@ -267,21 +267,24 @@ impl TableReader {
     fn read<T: DataType>(&self, group: usize, column: &str) -> Result<Vec<T::T>> {
         let schema = self.reader.metadata().file_metadata().schema_descr_ptr();
         let place = schema.columns().iter().position(|own| own.path().parts()[0] == column);
-        let place = place.filter(|place| schema.column(*place).physical_type() == T::get_physical_type());
+        let place =
+            place.filter(|place| schema.column(*place).physical_type() == T::get_physical_type());
         let place = place.ok_or_else(|| {
             let expected = format!("a column `{column}` of {:?}", T::get_physical_type());
             Error::format(&self.path, expected, "none")
         })?;
         let whole = || -> parquet::errors::Result<Vec<T::T>> {
             let group = self.reader.get_row_group(group)?;
-            let mut values = Vec::with_capacity(group.metadata().column(place).num_values() as usize);
+            let mut values =
+                Vec::with_capacity(group.metadata().column(place).num_values() as usize);
             let mut reader = get_typed_column_reader::<T>(group.get_column_reader(place)?);
             let (mut defined, mut repeated) = (Vec::new(), Vec::new());
             loop {
                 defined.clear();
                 repeated.clear();
                 let levels = (Some(&mut defined), Some(&mut repeated));
-                let (rows, ..) = reader.read_records(ROWS_PER_CALL, levels.0, levels.1, &mut values)?;
+                let (rows, ..) =
+                    reader.read_records(ROWS_PER_CALL, levels.0, levels.1, &mut values)?;
                 if rows == 0 {
                     return Ok(values);
                 }

@@ -172,7 +172,10 @@ mod tests {
             assert_eq!(sums.count as usize, rows().count() + zeros.count());
             let sum: f64 = rows().map(|row| f64::from(values[row])).sum();
             assert_eq!(sums.sum, sum);
-            assert_eq!(sums.histogram.total() as usize, rows().filter(|row| values[*row] > 0.0).count());
+            assert_eq!(
+                sums.histogram.total() as usize,
+                rows().filter(|row| values[*row] > 0.0).count()
+            );
             let mut peaks: Vec<(usize, f32)> = (0..40)
                 .map(|context| {
                     let rows = rows().filter(|row| row / 5 == context);
@@ -182,8 +185,10 @@ mod tests {
                 .collect();
             peaks.sort_by(|a, b| b.1.total_cmp(&a.1));
             peaks.truncate(6);
-            let found: Vec<(usize, f32)> =
-                tally.best[feature].iter().map(|peak| (peak.context as usize, peak.value)).collect();
+            let found: Vec<(usize, f32)> = tally.best[feature]
+                .iter()
+                .map(|peak| (peak.context as usize, peak.value))
+                .collect();
             assert_eq!(found, peaks);
         }
     }

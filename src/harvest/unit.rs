@@ -120,7 +120,8 @@ impl<'a> Unit<'a> {
     /// # Errors
     /// If one cannot be written.
     pub(super) fn finish(self) -> Result<Vec<StoredFile>> {
-        let Self { place, run, number, first_context, tokens, layout, shards, tallies, codes } = self;
+        let Self { place, run, number, first_context, tokens, layout, shards, tallies, codes } =
+            self;
         let mut files = vec![tokens.write(place, run, number, first_context)?];
         for (shard, point) in shards.into_iter().zip(&run.points) {
             files.push(shard.write(place, &layout, number, &point.name, &run.identity)?);

@@ -3,31 +3,21 @@
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::code_rows;
 use super::commit::Commit;
-use super::native;
-use super::options::{HarvestOptions, first_repeated};
+use super::options::HarvestOptions;
 use super::piles::{Draw, draw};
 use super::place::{Place, PlaceLock};
-use super::run::{
-    Run, RunDataset, RunModel, RunPoint, RunSae, RunSources, loadable, sum_of_model, sum_of_sae,
-    sum_of_tokens,
-};
+use super::plan::{HarvestedSae, captured, plan};
+use super::run::Run;
 use super::store::Store;
-use super::tally::Tally;
-use super::unit::{BatchCodes, BatchOutput, Unit, squared_lengths};
+use super::unit::{BatchCodes, BatchOutput, Unit, dtype_of, squared_lengths};
 use crate::data::text::Contexts;
 use crate::model::{Decoder, HookPoint};
 use crate::progress::{Progress, StopShield};
-use crate::sae::{Sae, model_name};
+use crate::sae::Sae;
 use crate::{Error, Result};
-
-/// Tokens per unit, unless the memory or the user says otherwise.
-const UNIT_TOKENS: usize = 131_072;
-/// Bytes of a shard, unless the user says otherwise.
-const SHARD_BYTES: usize = 256 << 20;
 
 /// A harvest of which each unit is a function of its number: what [`Store::harvest`] runs from the
 /// first unit to the last, and a cluster in any order. It shares its folder with others.
@@ -64,15 +54,6 @@ pub struct Harvest {
     batch: usize,
 }
 
-/// An autoencoder, where it reads, and what it predicts.
-#[derive(Debug)]
-struct HarvestedSae {
-    sae: Sae,
-    point: HookPoint,
-    /// None if the model has no such place.
-    target: Option<HookPoint>,
-}
-
 impl Harvest {
     /// A harvest into the folder `path`: a new one, or one to go on with.
     ///
@@ -88,85 +69,62 @@ impl Harvest {
         contexts: &Contexts,
         options: &HarvestOptions,
     ) -> Result<Self> {
+        Self::with_piles(path.as_ref(), model, saes, contexts, options, None)
+    }
+
+    /// [`Harvest::new`] with a number of piles, if it is not for the options to say.
+    fn with_piles(
+        path: &Path,
+        model: &Decoder,
+        saes: &[Sae],
+        contexts: &Contexts,
+        options: &HarvestOptions,
+        piles: Option<usize>,
+    ) -> Result<Self> {
         options.check()?;
-        if options.points.is_empty() && saes.is_empty() {
-            let expected = "at least one hook point or one autoencoder";
-            return Err(Error::invalid("what is harvested", expected, "neither"));
-        }
-        let points = options.points.clone();
+        let place = Place::new(path);
         let saes: Vec<HarvestedSae> = saes.iter().map(HarvestedSae::new).collect::<Result<_>>()?;
-        let keys = keys(&options.keys, &saes)?;
-        let probed = probe(model, &saes, &points, contexts)?;
-        let dtype = options.dtype.unwrap_or(probed.dtype);
-        let run_points = points.iter().zip(&probed.widths);
-        let run_points: Vec<RunPoint> = run_points
-            .map(|(point, width)| RunPoint { name: point.to_string(), width: *width })
-            .collect();
-        let run_saes = saes.iter().zip(keys).map(|(HarvestedSae { sae, point, .. }, key)| {
-            Ok(RunSae {
-                key,
-                architecture: sae.architecture().to_string(),
-                point: point.to_string(),
-                layer: point.layer().map_or(-1, |layer| layer as i32),
-                features: sae.features(),
-                sha256: sum_of_sae(sae)?,
-            })
-        });
-        let place = Place::new(path.as_ref());
-        let there = Run::find(&place)?;
-        let row_bytes: Vec<usize> =
-            run_points.iter().map(|point| point.width * dtype.size_in_bytes()).collect();
-        let size = UnitSize { row_bytes: &row_bytes, saes: &saes, length: contexts.length() };
-        // A harvest that goes on has the units it began with, whatever its memory.
-        let unit_contexts = match (options.unit, &there) {
-            (Some(unit), _) => unit,
-            (None, Some(run)) => run.unit_contexts,
-            (None, None) => size.contexts(options)?,
-        };
-        size.check(unit_contexts, options)?;
-        let rows = contexts.as_slice().len() as f64 * options.activations.share();
-        let bytes = rows * row_bytes.iter().copied().max().unwrap_or(0) as f64;
-        let name = |repository: Option<&crate::hub::Repository>| {
-            repository.map(|repository| repository.name().to_owned())
-        };
-        let run = Run {
-            format: 0,
-            identity: String::new(),
-            model: RunModel {
-                name: model_name(model),
-                config: format!("{:?}", model.config()),
-                sha256: sum_of_model(model)?,
-            },
-            dataset: RunDataset {
-                name: contexts.source().to_string(),
-                sha256: sum_of_tokens(contexts),
-                contexts: contexts.len(),
-                length: contexts.length(),
-            },
-            points: run_points,
-            saes: run_saes.collect::<Result<_>>()?,
-            dtype: native::safetensors_name(dtype)?.to_owned(),
-            seed: options.seed,
-            unit_contexts,
-            units: contexts.len().div_ceil(unit_contexts),
-            piles: ((bytes / options.pile as f64).ceil() as usize).max(1),
-            activations: options.activations,
-            codes: options.codes,
-            skip_tokens: options.skip_tokens.clone(),
-            examples: options.examples,
-            loss: options.loss,
-            sources: RunSources {
-                model: loadable(model.source(), name(model.repository()).as_deref()),
-                dataset: loadable(contexts.source(), contexts.repository_name()),
-                saes: saes.iter().map(HarvestedSae::source).collect(),
-            },
-            eigenlens: String::new(),
-        };
+        let mut run = plan(model, &saes, contexts, options, Run::find(&place)?.as_ref())?;
+        run.piles = piles.unwrap_or(run.piles);
         place.create()?;
         let lock = place.share()?;
         let run = run.put(&place)?;
-        let (model, contexts) = (model.clone(), contexts.clone());
+        let (model, contexts, points) = (model.clone(), contexts.clone(), options.points.clone());
         Ok(Self { place, lock, run, model, saes, points, contexts, batch: options.batch })
+    }
+
+    /// The harvest that a store was begun with, in another process: model, text and autoencoders are
+    /// loaded by the names in its record.
+    ///
+    /// # Errors
+    /// If there is no store, if one of them was made in memory and has no name, if it is not found, or
+    /// if it is not what it was.
+    pub fn reopen(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let run = Run::open(&Place::new(path.as_ref()))?;
+        let model = Decoder::from_pretrained(named(&run.sources.model, "the model")?, device)?;
+        let contexts = Contexts::from_pretrained(named(&run.sources.dataset, "the text")?)?;
+        let saes = run.sources.saes.iter().zip(&run.saes);
+        let saes = saes.map(|(source, sae)| {
+            let path = named(source, &format!("the autoencoder `{}`", sae.key))?;
+            Ok(Sae::load(path, device)?.at(sae.point.parse()?))
+        });
+        let points = run.points.iter().map(|point| point.name.parse());
+        let options = HarvestOptions {
+            points: points.collect::<Result<_>>()?,
+            activations: run.activations,
+            codes: run.codes,
+            keys: run.saes.iter().map(|sae| sae.key.clone()).collect(),
+            dtype: Some(dtype_of(&run)?),
+            examples: run.examples,
+            loss: run.loss,
+            unit: Some(run.unit_contexts),
+            memory: usize::MAX,
+            skip_tokens: run.skip_tokens.clone(),
+            seed: run.seed,
+            ..HarvestOptions::default()
+        };
+        let saes = saes.collect::<Result<Vec<_>>>()?;
+        Self::with_piles(path.as_ref(), &model, &saes, &contexts, &options, Some(run.piles))
     }
 
     /// What the harvest was asked to do.
@@ -250,7 +208,8 @@ impl Harvest {
             seconds: 0.0,
             files: unit.finish()?,
         };
-        let commit = Commit { seconds: start.elapsed().as_secs_f64(), ..commit }.put(&self.place)?;
+        let commit =
+            Commit { seconds: start.elapsed().as_secs_f64(), ..commit }.put(&self.place)?;
         match progress.advance(0) && !self.missing()?.is_empty() {
             true => Err(self.stopped()),
             false => Ok(commit),
@@ -295,161 +254,14 @@ impl Harvest {
     }
 }
 
-impl HarvestedSae {
-    fn new(sae: &Sae) -> Result<Self> {
-        let point = sae.point()?;
-        let target = match &sae.origin().hook_out {
-            Some(name) => name.parse().ok(),
-            None => Some(point),
-        };
-        Ok(Self { sae: sae.clone(), point, target })
-    }
-
-    fn source(&self) -> Option<String> {
-        loadable(self.sae.origin().source.as_ref()?, None)
-    }
-}
-
-/// Every hook point that is needed, once.
-fn captured(saes: &[HarvestedSae], points: &[HookPoint]) -> Vec<HookPoint> {
-    let mut all = points.to_vec();
-    for sae in saes {
-        all.extend([Some(sae.point), sae.target].into_iter().flatten());
-    }
-    let mut seen: Vec<HookPoint> = Vec::new();
-    all.retain(|point| {
-        let new = !seen.contains(point);
-        if new {
-            seen.push(*point);
-        }
-        new
-    });
-    all
-}
-
-/// The names of autoencoders in a store: those given, or their hook points.
-fn keys(given: &[String], saes: &[HarvestedSae]) -> Result<Vec<String>> {
-    let keys: Vec<String> = match given.is_empty() {
-        false => given.to_vec(),
-        true => {
-            let point = |at: usize| saes[at].point;
-            let key = |at: usize| {
-                let before = (0..at).filter(|other| point(*other) == point(at)).count();
-                match before {
-                    0 => point(at).to_string(),
-                    _ => format!("{}-{}", point(at), before + 1),
-                }
-            };
-            (0..saes.len()).map(key).collect()
-        }
-    };
-    if keys.len() != saes.len() {
-        let expected = format!("as many as there are autoencoders, {}", saes.len());
-        return Err(Error::invalid("`keys`", expected, keys.len()));
-    }
-    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "._-".contains(sign);
-    if let Some(odd) = keys.iter().find(|key| {
-        key.is_empty() || key.starts_with('.') || !key.chars().all(is_plain)
-    }) {
-        let expected = "names of letters, digits, `.`, `_` and `-`, because they are folders too";
-        return Err(Error::invalid("`keys`", expected, format!("`{odd}`")));
-    }
-    if let Some(twice) = first_repeated(&keys) {
-        return Err(Error::invalid("`keys`", "different ones", format!("`{twice}` twice")));
-    }
-    Ok(keys)
-}
-
-/// What a look at the first token tells.
-struct Probed {
-    widths: Vec<usize>,
-    dtype: DType,
-}
-
-/// Makes sure that everything fits, before anything is written.
-fn probe(
-    model: &Decoder,
-    saes: &[HarvestedSae],
-    points: &[HookPoint],
-    contexts: &Contexts,
-) -> Result<Probed> {
-    let config = model.config();
-    if contexts.length() > config.context {
-        let what = "the length of the contexts";
-        let expected = format!("at most {}, the model's context", config.context);
-        return Err(Error::invalid(what, expected, contexts.length()));
-    }
-    let largest = contexts.as_slice().iter().max().copied().unwrap_or(0);
-    if largest as usize >= config.vocab {
-        let expected = format!("below {}, the model's vocabulary", config.vocab);
-        return Err(Error::invalid("the contexts' tokens", expected, largest));
-    }
-    let first = Tensor::new(&contexts.as_slice()[..1], model.device())?;
-    let cache = model.activations(&first, &captured(saes, points))?;
-    let width = |point: HookPoint| -> Result<usize> {
-        if let HookPoint::Scores(_) | HookPoint::Pattern(_) = point {
-            let expected = "one with a vector per token: attention has one per pair of tokens";
-            return Err(Error::invalid("the hook point", expected, point));
-        }
-        Ok(cache.get(point)?.flatten(0, 1)?.flatten_from(1)?.dim(1)?)
-    };
-    for HarvestedSae { sae, point, .. } in saes {
-        if width(*point)? != sae.d_model() {
-            let what = format!("the width of the autoencoder at {point}");
-            let expected = format!("{}, the width of that hook point", width(*point)?);
-            return Err(Error::invalid(what, expected, sae.d_model()));
-        }
-    }
-    Ok(Probed {
-        widths: points.iter().map(|point| width(*point)).collect::<Result<_>>()?,
-        dtype: cache.get(captured(saes, points)[0])?.dtype(),
+/// The name under which a part of a run can be loaded.
+fn named<'a>(source: &'a Option<String>, what: &str) -> Result<&'a str> {
+    source.as_deref().ok_or_else(|| Error::NotFound {
+        what: format!("{what} of the store"),
+        hint: "It was made in memory: save it, load it from that folder, and harvest with that, so that \
+               another process can load it too."
+            .to_owned(),
     })
-}
-
-/// How much memory units take.
-struct UnitSize<'a> {
-    /// Bytes of a row at each hook point.
-    row_bytes: &'a [usize],
-    saes: &'a [HarvestedSae],
-    length: usize,
-}
-
-impl UnitSize<'_> {
-    /// Bytes whatever the number of contexts.
-    fn fixed(&self, options: &HarvestOptions) -> usize {
-        let buffer = if options.codes.share() > 0.0 { code_rows::BUFFER } else { 0 };
-        let tally = |sae: &HarvestedSae| Tally::bytes(sae.sae.features(), options.examples);
-        self.saes.iter().map(|sae| tally(sae) + buffer).sum()
-    }
-
-    /// Bytes per context: rows, where they go, and what the table of tokens has of them.
-    fn per_context(&self) -> usize {
-        let columns = 32 + 4 * self.row_bytes.len() + 12 * self.saes.len();
-        self.length * (self.row_bytes.iter().sum::<usize>() + columns)
-    }
-
-    /// As many contexts as memory has room for.
-    fn contexts(&self, options: &HarvestOptions) -> Result<usize> {
-        let room = options.memory.saturating_sub(self.fixed(options)) / self.per_context();
-        let row = self.row_bytes.iter().copied().max().unwrap_or(0).max(1);
-        let in_shard = SHARD_BYTES / (row * self.length);
-        let contexts = room.min(in_shard.max(1)).min((UNIT_TOKENS / self.length).max(1));
-        self.check(contexts.max(1), options)?;
-        Ok(contexts)
-    }
-
-    fn check(&self, contexts: usize, options: &HarvestOptions) -> Result<()> {
-        let needed = self.fixed(options) + contexts * self.per_context();
-        if needed > options.memory {
-            let expected = format!("at least {needed} bytes for units of {contexts} contexts");
-            return Err(Error::invalid("`memory`", expected, options.memory));
-        }
-        if contexts * self.length > u32::MAX as usize {
-            let expected = format!("at most {} contexts", u32::MAX as usize / self.length);
-            return Err(Error::invalid("`unit`", expected, contexts));
-        }
-        Ok(())
-    }
 }
 
 /// The name of this machine.

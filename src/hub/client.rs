@@ -1,8 +1,10 @@
 //! Requests that end: each runs on a thread of its own, so that Stop is seen while nothing arrives,
 //! and no step of it may last longer than its limit. The whole of a download has no limit.
 
+use std::error;
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use ureq::http::HeaderMap;
 use ureq::{Agent, Timeout};
 
+use crate::error::SharedCause;
 use crate::progress::{Progress, interrupted};
 use crate::{Error, Result};
 
@@ -74,6 +77,8 @@ pub(super) enum Refusal {
     Unreachable {
         address: String,
         reason: String,
+        /// The error that told, where one did.
+        cause: Option<SharedCause>,
         /// Whether another try may help, and after what time the hub wants it.
         again: Option<Option<Duration>>,
     },
@@ -92,8 +97,8 @@ impl Refusal {
     /// The same, with what the cache has, if a hub out of reach is the reason.
     pub(super) fn or_cached(self, cached: &str) -> Self {
         match self {
-            Self::Unreachable { address, reason, again } if !cached.is_empty() => {
-                Self::Unreachable { address, reason: format!("{reason}; {cached}"), again }
+            Self::Unreachable { address, reason, cause, again } if !cached.is_empty() => {
+                Self::Unreachable { address, reason: format!("{reason}; {cached}"), cause, again }
             }
             other => other,
         }
@@ -108,11 +113,30 @@ impl Refusal {
                 let found = format!("{found}; is HF_ENDPOINT right?");
                 Error::format(address.as_ref(), "a hub's answer", found)
             }
-            Self::Unreachable { address, reason, .. } => {
-                let source = std::io::Error::other(reason);
+            Self::Unreachable { address, reason, cause, .. } => {
+                let source = std::io::Error::other(NoAnswer { reason, cause });
                 Error::Io { action: "fetch", path: address.into(), source }
             }
         }
+    }
+}
+
+/// Why there is no answer, in words, and the error behind them.
+#[derive(Debug)]
+struct NoAnswer {
+    reason: String,
+    cause: Option<SharedCause>,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl error::Error for NoAnswer {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
     }
 }
 
@@ -206,7 +230,7 @@ impl Client {
             let response = match request.call() {
                 Ok(response) => response,
                 Err(reason) => {
-                    let _ = head.send(Err(unreachable(&place, &reason, &patience)));
+                    let _ = head.send(Err(unreachable(&place, reason, &patience)));
                     return;
                 }
             };
@@ -224,7 +248,7 @@ impl Client {
                         chunk.truncate(count);
                         Ok(chunk)
                     }
-                    Err(reason) => Err(unreachable(&place, &reason.into(), &patience)),
+                    Err(reason) => Err(unreachable(&place, reason.into(), &patience)),
                 };
                 // Nobody listens after Stop.
                 if send.send(message).is_err() || end {
@@ -234,7 +258,9 @@ impl Client {
         };
         let thread = thread::Builder::new().name("hub".to_owned());
         let (place, patience) = (address.to_owned(), self.patience.clone());
-        thread.spawn(work).map_err(|reason| broken(&place, reason.to_string()))?;
+        thread
+            .spawn(work)
+            .map_err(|reason| broken(&place, reason.to_string(), Some(Arc::new(reason))))?;
         let (status, headers) = wait(&arrived, &place, &patience)??;
         Ok(Answer { address: place, status, headers, before: Vec::new(), chunks, patience })
     }
@@ -277,7 +303,11 @@ fn wait<T>(from: &Receiver<T>, address: &str, patience: &Patience) -> Result<T, 
         match from.recv_timeout(POLL) {
             Ok(message) => return Ok(message),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(broken(address, "the request ended without an answer".to_owned()));
+                return Err(broken(
+                    address,
+                    "the request ended without an answer".to_owned(),
+                    None,
+                ));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -295,14 +325,14 @@ fn wait<T>(from: &Receiver<T>, address: &str, patience: &Patience) -> Result<T, 
     }
 }
 
-fn broken(address: &str, reason: String) -> Refusal {
-    Refusal::Unreachable { address: address.to_owned(), reason, again: None }
+fn broken(address: &str, reason: String, cause: Option<SharedCause>) -> Refusal {
+    Refusal::Unreachable { address: address.to_owned(), reason, cause, again: None }
 }
 
 /// Why there is no answer, in words, and what to do.
-fn unreachable(address: &str, error: &ureq::Error, patience: &Patience) -> Refusal {
+fn unreachable(address: &str, error: ureq::Error, patience: &Patience) -> Refusal {
     let timed_out = |what: &str, limit: Duration| (format!("{what} for {limit:?}"), None);
-    let (reason, again) = match error {
+    let (reason, again) = match &error {
         ureq::Error::HostNotFound => ("there is no host of this name".to_owned(), None),
         ureq::Error::Timeout(Timeout::Resolve) => {
             timed_out("its name was looked up", patience.connect)
@@ -324,7 +354,12 @@ fn unreachable(address: &str, error: &ureq::Error, patience: &Patience) -> Refus
     let advice = "HF_HUB_OFFLINE=1 takes what is in the cache, HF_ENDPOINT names a mirror, and \
                   HTTPS_PROXY a proxy";
     let reason = format!("{reason}{}. {advice}", proxy.unwrap_or_default());
-    Refusal::Unreachable { address: address.to_owned(), reason, again }
+    Refusal::Unreachable {
+        address: address.to_owned(),
+        reason,
+        cause: Some(Arc::new(error)),
+        again,
+    }
 }
 
 fn is_passing(kind: std::io::ErrorKind) -> bool {

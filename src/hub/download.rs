@@ -217,7 +217,13 @@ impl Download<'_> {
             if arrived < *size {
                 let reason = format!("the connection ended after {arrived} of {size} bytes");
                 let address = address.clone();
-                return Err(Refusal::Unreachable { address, reason, again: Some(None) }.into());
+                return Err(Refusal::Unreachable {
+                    address,
+                    reason,
+                    cause: None,
+                    again: Some(None),
+                }
+                .into());
             }
         }
         file.sync_all().map_err(Error::io("write", self.part))?;

@@ -7,14 +7,14 @@ macro_rules! file {
     };
 }
 
-struct Repository {
+struct EmbeddedRepository {
     name: &'static str,
     what: &'static str,
     files: &'static [(&'static str, &'static [u8])],
 }
 
-static REPOSITORIES: [Repository; 3] = [
-    Repository {
+static REPOSITORIES: [EmbeddedRepository; 3] = [
+    EmbeddedRepository {
         name: "eigenlens/classics",
         what: "a bilinear transformer trained on English in the public domain",
         files: &[
@@ -23,7 +23,7 @@ static REPOSITORIES: [Repository; 3] = [
             file!("classics", "tokenizer.json"),
         ],
     },
-    Repository {
+    EmbeddedRepository {
         name: "eigenlens/classics-scope",
         what: "autoencoders of eigenlens/classics",
         files: &[
@@ -38,7 +38,7 @@ static REPOSITORIES: [Repository; 3] = [
             file!("classics-scope", "top-activations.safetensors"),
         ],
     },
-    Repository {
+    EmbeddedRepository {
         name: "eigenlens/classics-4k",
         what: "a sample of the text that eigenlens/classics was trained on",
         files: &[file!("classics-4k", "data/train-00000-of-00001.parquet")],

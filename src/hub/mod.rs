@@ -112,17 +112,21 @@ impl Hub {
         })
     }
 
-    /// The same with another cache folder.
+    /// The same with another cache folder; `HF_HUB_CACHE`, or `hub` in `HF_HOME`, by default.
+    #[must_use]
     pub fn with_cache(self, cache: impl Into<PathBuf>) -> Self {
         Self { cache: cache.into(), ..self }
     }
 
-    /// The same with another endpoint: `https://host`.
+    /// The same with another endpoint: `https://host`. By default it is `HF_ENDPOINT`, or
+    /// `https://huggingface.co`.
+    #[must_use]
     pub fn with_endpoint(self, endpoint: impl Into<String>) -> Self {
         Self { endpoint: endpoint.into().trim_end_matches('/').to_owned(), ..self }
     }
 
-    /// The same, never asking the network.
+    /// The same, never asking the network; by default it does, unless `HF_HUB_OFFLINE` is 1.
+    #[must_use]
     pub fn offline(self) -> Self {
         Self { offline: true, ..self }
     }

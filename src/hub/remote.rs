@@ -112,13 +112,13 @@ impl Hub {
     /// The names of all files.
     pub(super) fn listing(&self, repo: &Repo) -> Result<Listing, Refusal> {
         #[derive(Deserialize)]
-        struct File {
+        struct ListedFile {
             rfilename: String,
         }
         #[derive(Deserialize)]
         struct Reply {
             sha: String,
-            siblings: Vec<File>,
+            siblings: Vec<ListedFile>,
         }
         let client = self.client();
         let address = repo.listing_address(&self.endpoint);
@@ -187,7 +187,12 @@ impl Hub {
                     ),
                     _ => format!("it is out of order (status {status}).{wait} Try again later"),
                 };
-                Refusal::Unreachable { address: answer.address.clone(), reason, again: Some(after) }
+                Refusal::Unreachable {
+                    address: answer.address.clone(),
+                    reason,
+                    cause: None,
+                    again: Some(after),
+                }
             }
             (status, _) => {
                 let name = if name.is_empty() { "the listing" } else { name };

@@ -23,11 +23,11 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Repository {
     name: String,
-    place: Place,
+    place: RepositoryPlace,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum RepositoryPlace {
     Embedded,
     Folder(PathBuf),
     /// With the names of its files, once the hub was asked for them.
@@ -40,7 +40,7 @@ type Asked = (Instant, Result<Listing, Refusal>);
 /// For how long a hub that could not be asked is not asked again.
 const RESPITE: Duration = Duration::from_secs(60);
 
-impl Place {
+impl RepositoryPlace {
     fn hub(hub: Hub) -> Self {
         Self::Hub(hub, Arc::default())
     }
@@ -66,27 +66,27 @@ impl Repository {
     /// - if there is no folder for the hub's cache.
     pub fn find(name: &str) -> Result<Self> {
         let place = match locate(name)? {
-            Found::Embedded => Place::Embedded,
-            Found::Folder(path) => Place::Folder(path),
-            Found::Hub => Place::hub(Hub::from_env()?),
+            Found::Embedded => RepositoryPlace::Embedded,
+            Found::Folder(path) => RepositoryPlace::Folder(path),
+            Found::Hub => RepositoryPlace::hub(Hub::from_env()?),
         };
         Ok(Self { name: name.to_owned(), place })
     }
 
     /// A folder.
     pub(crate) fn folder(path: &Path) -> Self {
-        Self { name: path.display().to_string(), place: Place::Folder(path.to_owned()) }
+        Self { name: path.display().to_string(), place: RepositoryPlace::Folder(path.to_owned()) }
     }
 
     /// The repository `name` of a hub of your choice.
     pub fn on(hub: Hub, name: &str) -> Self {
-        Self { name: name.to_owned(), place: Place::hub(hub) }
+        Self { name: name.to_owned(), place: RepositoryPlace::hub(hub) }
     }
 
     /// The same repository without the network: of a hub, what is in the cache.
     pub(crate) fn without_network(&self) -> Self {
         let place = match &self.place {
-            Place::Hub(hub, _) => Place::hub(hub.clone().offline()),
+            RepositoryPlace::Hub(hub, _) => RepositoryPlace::hub(hub.clone().offline()),
             other => other.clone(),
         };
         Self { name: self.name.clone(), place }
@@ -99,17 +99,18 @@ impl Repository {
 
     /// The repository beside this one whose name ends in `ending` too: of `owner/name` and
     /// `-scope`, `owner/name-scope`.
+    #[must_use]
     pub fn sibling(&self, ending: &str) -> Self {
         let name = format!("{}{ending}", self.name.trim_end_matches('/'));
         let place = match &self.place {
-            Place::Folder(path) => {
+            RepositoryPlace::Folder(path) => {
                 // Without a slash at the end.
                 let mut path = path.components().as_path().as_os_str().to_owned();
                 path.push(ending);
-                Place::Folder(path.into())
+                RepositoryPlace::Folder(path.into())
             }
-            Place::Hub(hub, _) => Place::hub(hub.clone()),
-            Place::Embedded => Place::Embedded,
+            RepositoryPlace::Hub(hub, _) => RepositoryPlace::hub(hub.clone()),
+            RepositoryPlace::Embedded => RepositoryPlace::Embedded,
         };
         Self { name, place }
     }
@@ -118,7 +119,7 @@ impl Repository {
     /// [`Repository::find`] finds it.
     pub(crate) fn neighbour(&self, name: &str) -> Result<Self> {
         match &self.place {
-            Place::Hub(hub, _) => Ok(Self::on(hub.clone(), name)),
+            RepositoryPlace::Hub(hub, _) => Ok(Self::on(hub.clone(), name)),
             _ => Self::find(name),
         }
     }
@@ -180,7 +181,7 @@ impl Repository {
 
     /// What the cache has of the hub's repository, in words.
     fn cached(&self) -> String {
-        let Place::Hub(hub, _) = &self.place else { return String::new() };
+        let RepositoryPlace::Hub(hub, _) = &self.place else { return String::new() };
         let repo = Repo::parse(&self.name);
         let names = repo.map(|repo| hub.folder(&repo).names("")).unwrap_or_default();
         if names.is_empty() {
@@ -191,7 +192,7 @@ impl Repository {
     }
 
     fn ask(&self, name: &str) -> Result<Result<bool, Refusal>> {
-        let Place::Hub(hub, _) = &self.place else { return Ok(Ok(self.has_here(name))) };
+        let RepositoryPlace::Hub(hub, _) = &self.place else { return Ok(Ok(self.has_here(name))) };
         let repo = Repo::parse(&self.name)?;
         check_file_name(name)?;
         let cached = hub.folder(&repo);
@@ -218,16 +219,16 @@ impl Repository {
 
     /// Whether anything of the hub's repository is in the cache.
     fn is_cached(&self) -> bool {
-        let Place::Hub(hub, _) = &self.place else { return false };
+        let RepositoryPlace::Hub(hub, _) = &self.place else { return false };
         Repo::parse(&self.name).is_ok_and(|repo| hub.folder(&repo).is_known())
     }
 
     /// Whether there is a file `name` that can be read without asking the network.
     pub(crate) fn has_here(&self, name: &str) -> bool {
         match &self.place {
-            Place::Embedded => embedded::file(self.plain(), name).is_some(),
-            Place::Folder(folder) => folder.join(name).is_file(),
-            Place::Hub(hub, _) => {
+            RepositoryPlace::Embedded => embedded::file(self.plain(), name).is_some(),
+            RepositoryPlace::Folder(folder) => folder.join(name).is_file(),
+            RepositoryPlace::Hub(hub, _) => {
                 let repo = Repo::parse(&self.name);
                 check_file_name(name).is_ok()
                     && repo.is_ok_and(|repo| hub.folder(&repo).find(name).is_some())
@@ -241,7 +242,7 @@ impl Repository {
             return answer;
         }
         let answer = hub.listing(repo);
-        if let Place::Hub(_, asked) = &self.place
+        if let RepositoryPlace::Hub(_, asked) = &self.place
             && !matches!(answer, Err(Refusal::Stopped))
         {
             let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,7 +253,7 @@ impl Repository {
 
     /// What the hub answered before.
     fn asked(&self) -> Option<Result<Listing, Refusal>> {
-        let Place::Hub(_, asked) = &self.place else { return None };
+        let RepositoryPlace::Hub(_, asked) = &self.place else { return None };
         let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |(when, answer): &&Asked| answer.is_ok() || when.elapsed() < RESPITE;
         asked.as_ref().filter(fresh).map(|(_, answer)| answer.clone())
@@ -289,7 +290,7 @@ impl Repository {
         read: impl Fn(&Path) -> Result<T>,
     ) -> Result<Content<T>> {
         let (path, source) = match &self.place {
-            Place::Embedded => {
+            RepositoryPlace::Embedded => {
                 let plain = self.plain();
                 let (bytes, what) = embedded::file(plain, name).ok_or_else(|| Error::NotFound {
                     what: format!("{name} of {}", self.name),
@@ -302,7 +303,7 @@ impl Repository {
                 let source = Source::Embedded { what };
                 return Ok(Content { path, bytes: Bytes::from_static(bytes).into(), source });
             }
-            Place::Folder(folder) => {
+            RepositoryPlace::Folder(folder) => {
                 let path = folder.join(name);
                 if !path.exists() {
                     let reason = no_file(folder, name, &self.name);
@@ -311,7 +312,7 @@ impl Repository {
                 }
                 (path, Source::Folder(folder.clone()))
             }
-            Place::Hub(hub, _) => {
+            RepositoryPlace::Hub(hub, _) => {
                 self.check_there(hub, name)?;
                 let (path, fetched) = hub.find(&self.name, name)?;
                 let source = if fetched { Source::Hub } else { Source::Cache };

@@ -30,7 +30,7 @@ type Pair = [i16; 2];
 
 /// What is known about a rounded row.
 #[derive(Debug, Clone, Copy, Default)]
-struct Row {
+struct RoundedRow {
     /// What its whole numbers are multiples of.
     unit: f32,
     length: f32,
@@ -42,7 +42,7 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Coarse {
     values: Vec<Pair>,
-    rows: Vec<Row>,
+    rows: Vec<RoundedRow>,
     /// The largest length and rest of all.
     length: f32,
     rest: f32,
@@ -53,7 +53,7 @@ pub(crate) struct Coarse {
 #[derive(Debug)]
 pub(crate) struct CoarsePacked {
     values: Vec<[Pair; WIDE]>,
-    rows: Vec<Row>,
+    rows: Vec<RoundedRow>,
     units: Vec<f32>,
     depth: usize,
 }
@@ -64,10 +64,10 @@ impl Coarse {
         let pairs = depth.div_ceil(2);
         let mut values = vec![Pair::default(); a.len() / depth * pairs];
         let rows = values.par_chunks_mut(pairs).zip(a.par_chunks(depth));
-        let rows: Option<Vec<Row>> =
+        let rows: Option<Vec<RoundedRow>> =
             rows.map(|(values, a)| round(a, |k, value| values[k / 2][k % 2] = value)).collect();
         let rows = rows?;
-        let most = |of: fn(&Row) -> f32| rows.iter().map(of).fold(0.0, f32::max);
+        let most = |of: fn(&RoundedRow) -> f32| rows.iter().map(of).fold(0.0, f32::max);
         let (length, rest) = (most(|row| row.length), most(|row| row.rest));
         Some(Self { values, rows, length, rest, avx2 })
     }
@@ -128,7 +128,7 @@ impl CoarsePacked {
     /// How far at most what [`CoarsePacked::multiply`] says of row x number `row`, plus a number up
     /// to `bias` in size, is from the same in f32 arithmetic, in any order.
     pub(crate) fn slack(&self, row: usize, a: &Coarse, bias: f32) -> f32 {
-        let Row { length, rest, .. } = self.rows[row];
+        let RoundedRow { length, rest, .. } = self.rows[row];
         let longest = a.length + a.rest;
         // Sums of as many products err by so many units on one side, a few on the other; as much
         // again for the arithmetic of this bound.
@@ -148,10 +148,10 @@ pub(crate) fn less(x: &[f32], shift: Option<&[f32]>, target: &mut [f32]) {
 }
 
 /// Rounds a row: entry k goes to `put`.
-fn round(x: &[f32], mut put: impl FnMut(usize, i16)) -> Option<Row> {
+fn round(x: &[f32], mut put: impl FnMut(usize, i16)) -> Option<RoundedRow> {
     let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
     if largest == 0.0 {
-        return Some(Row::default());
+        return Some(RoundedRow::default());
     }
     let length = length(x.len(), |k| x[k]);
     // Squares and products are then far from the ends of f32.
@@ -166,7 +166,7 @@ fn round(x: &[f32], mut put: impl FnMut(usize, i16)) -> Option<Row> {
         put(k, whole(*x).to_bits().wrapping_sub(ROUND.to_bits()) as i16);
     }
     let rest = self::length(x.len(), |k| x[k] - (whole(x[k]) - ROUND) * unit);
-    Some(Row { unit, length, rest })
+    Some(RoundedRow { unit, length, rest })
 }
 
 /// The length of a vector.

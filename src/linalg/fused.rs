@@ -31,12 +31,12 @@ pub(crate) fn can_fuse(x: &Tensor) -> bool {
 
 /// `kernel` of `x`, f32 or f64 on the CPU.
 pub(crate) fn fused<K: Kernel>(x: &Tensor, kernel: K) -> Result<Tensor> {
-    Ok(x.contiguous()?.apply_op1(Fused(kernel))?)
+    Ok(x.contiguous()?.apply_op1(FusedOp(kernel))?)
 }
 
-struct Fused<K>(K);
+struct FusedOp<K>(K);
 
-impl<K: Kernel> CustomOp1 for Fused<K> {
+impl<K: Kernel> CustomOp1 for FusedOp<K> {
     fn name(&self) -> &'static str {
         K::NAME
     }

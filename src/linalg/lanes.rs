@@ -6,7 +6,7 @@ use super::tile::Avx2;
 /// Runs `work` as compiled for AVX2 where the processor has it: the library itself is compiled for
 /// every processor of its kind. What `work` calls must be inlined for that.
 #[inline(always)]
-pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn with_avx2_if_present<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma")]
@@ -82,11 +82,11 @@ mod tests {
             };
             let (a, b) = (draw(1), draw(2));
             let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            assert!((f64::from(wide(|| dot(&a, &b))) - plain).abs() < 1e-4, "{n}");
+            assert!((f64::from(with_avx2_if_present(|| dot(&a, &b))) - plain).abs() < 1e-4, "{n}");
             let square: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
-            assert!((wide(|| squares(&a)) - square).abs() < 1e-9, "{n}");
+            assert!((with_avx2_if_present(|| squares(&a)) - square).abs() < 1e-9, "{n}");
             let mut sum = a.clone();
-            wide(|| add_scaled(&mut sum, -2.0, &b));
+            with_avx2_if_present(|| add_scaled(&mut sum, -2.0, &b));
             let gap = |(sum, (a, b)): (&f32, (&f32, &f32))| (sum - (a - 2.0 * b)).abs();
             assert!(sum.iter().zip(a.iter().zip(&b)).map(gap).all(|gap| gap < 1e-5));
         }

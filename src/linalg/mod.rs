@@ -47,7 +47,7 @@ pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
-pub(crate) use lanes::{add_scaled, dot, squares, wide};
+pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present};
 pub(crate) use math::Real;
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
@@ -60,7 +60,7 @@ pub use svd::{Svd, lstsq, pinv, svd};
 pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::{Avx2, products};
-pub(crate) use tile::{Kernel as TileKernel, Packed};
+pub(crate) use tile::{Packed, TileKernel};
 
 /// Rows or columns from which one decomposition takes so long that it has to listen to Stop.
 const MIN_INTERRUPTIBLE_SIZE: usize = 512;

@@ -17,7 +17,7 @@ const DEPTH: usize = 1024;
 
 /// Who multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kernel {
+pub(crate) enum TileKernel {
     /// faer, on any processor.
     Faer,
     /// The loop of this file, which holds [`TALL`] rows by [`WIDE`] of products in registers.
@@ -38,7 +38,7 @@ impl Avx2 {
     }
 }
 
-impl Kernel {
+impl TileKernel {
     /// The fastest one here: faer's own loop for AVX-512 has vectors twice as long.
     pub(crate) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -67,20 +67,20 @@ pub(crate) struct Packed {
     rows: usize,
     depth: usize,
     width: usize,
-    kernel: Kernel,
+    kernel: TileKernel,
 }
 
 impl Packed {
     /// The rows `x` less `shift`, if there is one.
-    pub(crate) fn new(kernel: Kernel, x: &[f32], depth: usize, shift: Option<&[f32]>) -> Self {
+    pub(crate) fn new(kernel: TileKernel, x: &[f32], depth: usize, shift: Option<&[f32]>) -> Self {
         /// Entries of a row that are moved at a time.
         const RUN: usize = 64;
         let rows = x.len() / depth;
         let width = rows.next_multiple_of(WIDE);
         let panel = match kernel {
-            Kernel::Faer => width,
+            TileKernel::Faer => width,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(_) => WIDE,
+            TileKernel::Avx2(_) => WIDE,
         };
         let mut values = vec![0f32; width * depth];
         for (values, x) in values.chunks_mut(panel * depth).zip(x.chunks(panel * depth)) {
@@ -114,13 +114,13 @@ impl Packed {
     pub(crate) fn multiply(&self, a: &[f32], target: &mut [f32]) {
         let rows = a.len() / self.depth;
         match self.kernel {
-            Kernel::Faer => {
+            TileKernel::Faer => {
                 let x = Operand::new(&self.values, self.depth, self.width);
                 let a = Operand::new(a, rows, self.depth);
                 ProductInto::NN.write_slice(target, a, x, false);
             }
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(_) => {
+            TileKernel::Avx2(_) => {
                 let block = block(self.depth);
                 for start in (0..self.depth).step_by(block) {
                     let terms = start..self.depth.min(start + block);
@@ -177,11 +177,11 @@ fn sums(a: [&[f32]; TALL], x: &[[f32; WIDE]], target: &mut [f32], stride: usize,
 
 /// All that this processor can run.
 #[cfg(test)]
-pub(crate) fn kernels() -> Vec<Kernel> {
+pub(crate) fn kernels() -> Vec<TileKernel> {
     #[cfg(target_arch = "x86_64")]
-    return Avx2::detect().map(Kernel::Avx2).into_iter().chain([Kernel::Faer]).collect();
+    return Avx2::detect().map(TileKernel::Avx2).into_iter().chain([TileKernel::Faer]).collect();
     #[cfg(not(target_arch = "x86_64"))]
-    vec![Kernel::Faer]
+    vec![TileKernel::Faer]
 }
 
 /// Products with x of as many rows as are given, each as exactly what [`Packed::multiply`] makes of

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::HookPoint;
 use super::operations::{cap, linear, softmax};
-use super::parameters::Block;
+use super::parameters::BlockParameters;
 use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
@@ -17,7 +17,7 @@ impl Pass<'_> {
     pub(super) fn attention(
         &mut self,
         layer: usize,
-        block: &Block,
+        block: &BlockParameters,
         x: &Tensor,
         place: &Place,
         past: Option<&mut Past>,
@@ -89,7 +89,7 @@ impl Pass<'_> {
     }
 
     /// What the heads' mixes of values `[batch, positions, heads, d_head]` write.
-    fn heads_out(&mut self, layer: usize, block: &Block, z: Tensor) -> Result<Tensor> {
+    fn heads_out(&mut self, layer: usize, block: &BlockParameters, z: Tensor) -> Result<Tensor> {
         let z = self.hook(HookPoint::Z(layer), z)?.flatten_from(2)?;
         let bias = self.optional(&block.attention_out_bias);
         linear(&z, &self.weight(&block.attention_out), bias.as_ref())

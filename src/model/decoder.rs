@@ -12,10 +12,10 @@ use crate::{Error, Result};
 
 /// A decoder-only transformer. A cheap handle: clones share weights.
 #[derive(Debug, Clone)]
-pub struct Decoder(Arc<Inner>);
+pub struct Decoder(Arc<DecoderData>);
 
 #[derive(Debug)]
-struct Inner {
+struct DecoderData {
     config: Config,
     parameters: Parameters,
     device: Device,
@@ -41,7 +41,7 @@ impl Decoder {
         device: &Device,
         origin: ModelOrigin,
     ) -> Self {
-        Self(Arc::new(Inner { config, parameters, device: device.clone(), origin }))
+        Self(Arc::new(DecoderData { config, parameters, device: device.clone(), origin }))
     }
 
     pub(super) fn origin(&self) -> &ModelOrigin {

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Tensor};
 
-use super::kernels::{Act, Gate, RowNorm};
+use super::kernels::{Act, GatedActivation, RowNorm};
 use super::operations::{activate, cap, linear, scaled_and_shifted};
-use super::parameters::{Block, NormWeights};
+use super::parameters::{BlockParameters, NormWeights};
 use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
@@ -129,7 +129,7 @@ impl Pass<'_> {
         self.hook(HookPoint::ResidPost(layer), (mid + output)?)
     }
 
-    fn mlp(&mut self, layer: usize, block: &Block, x: &Tensor) -> Result<Tensor> {
+    fn mlp(&mut self, layer: usize, block: &BlockParameters, x: &Tensor) -> Result<Tensor> {
         let bias = self.optional(&block.mlp_in_bias);
         let inner = linear(x, &self.weight(&block.mlp_in), bias.as_ref())?;
         let inner = self.activation(layer, inner)?;
@@ -144,7 +144,7 @@ impl Pass<'_> {
         let points = [HookPoint::MlpPre(layer), HookPoint::MlpPreLinear(layer)];
         let whole = can_fuse(&inner) && self.hooks.pass_by_all(&points);
         match self.model.config().mlp {
-            Mlp::Gated(activation) if whole => fused(&inner, Gate(activation)),
+            Mlp::Gated(activation) if whole => fused(&inner, GatedActivation(activation)),
             Mlp::Gated(activation) => {
                 let left = inner.narrow(D::Minus1, 0, h)?;
                 let left = activate(activation, &self.hook(points[0], left)?)?;

@@ -50,9 +50,9 @@ impl Decoder {
             notes: ignored_note(&file, &model.ignored).into_iter().collect(),
             ..ModelOrigin::default()
         };
-        config
-            .check()
-            .map_err(|reason| gguf.wrong("the sizes of a transformer", reason.to_string()))?;
+        config.check().map_err(|reason| {
+            gguf.wrong("the sizes of a transformer", reason.to_string()).caused_by(reason)
+        })?;
         let decoder = llama::build(config, origin, |name, shape| {
             Ok(model.take(name, shape, device)?.to_dtype(dtype)?)
         })?;

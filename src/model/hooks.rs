@@ -42,13 +42,15 @@ impl Hooks {
         Self::default()
     }
 
-    /// Keeps the activation at `point`, after any replacement there.
+    /// Keeps the activation at `point`, after any replacement there. By default none is kept.
+    #[must_use]
     pub fn capture(mut self, point: HookPoint) -> Self {
         self.captures.push(point);
         self
     }
 
-    /// Keeps the activations at all of `points`.
+    /// Keeps the activations at all of `points`. By default none is kept.
+    #[must_use]
     pub fn capture_all(mut self, points: impl IntoIterator<Item = HookPoint>) -> Self {
         self.captures.extend(points);
         self
@@ -56,7 +58,8 @@ impl Hooks {
 
     /// Goes on with `change(activation)` at `point`; several changes act in the order given. The
     /// result must have the activation's shape and dtype. In an f16 or bf16 model, convert other
-    /// tensors first: `x.broadcast_add(&direction.to_dtype(x.dtype())?)`.
+    /// tensors first: `x.broadcast_add(&direction.to_dtype(x.dtype())?)`. By default nothing changes.
+    #[must_use]
     pub fn replace(
         mut self,
         point: HookPoint,
@@ -67,7 +70,8 @@ impl Hooks {
     }
 
     /// Keeps activations in the host's memory, wherever the model is: what a GPU holds is free for
-    /// the rest of the pass.
+    /// the rest of the pass. By default they stay where the model is.
+    #[must_use]
     pub fn on_cpu(mut self) -> Self {
         self.on_cpu = true;
         self

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::parameters::Block;
+use super::parameters::BlockParameters;
 use super::{Decoder, Mlp};
 use crate::linalg::{matmul_nt, matmul_tn};
 use crate::{Error, Result};
@@ -168,7 +168,7 @@ impl Decoder {
         Ok(self.w_o(layer)?.get(head)?.matmul(&self.w_v(layer)?.get(own)?)?)
     }
 
-    pub(super) fn block(&self, layer: usize) -> Result<&Block> {
+    pub(super) fn block(&self, layer: usize) -> Result<&BlockParameters> {
         let blocks = &self.parameters().blocks;
         blocks
             .get(layer)

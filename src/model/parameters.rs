@@ -12,14 +12,14 @@ pub(super) struct Parameters {
     pub(super) embed: Var,
     /// `[context, d_model]`, where positions are learned.
     pub(super) positions: Option<Var>,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<BlockParameters>,
     pub(super) ln_final: NormWeights,
     /// `None` where it is the embedding.
     pub(super) unembed: Option<Var>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Block {
+pub(super) struct BlockParameters {
     pub(super) ln1: NormWeights,
     /// `[(heads + 2 · kv_heads) · d_head, d_model]`: queries, keys, values, each head after head.
     pub(super) qkv: Var,
@@ -45,7 +45,7 @@ pub(super) struct NormWeights {
 
 /// A norm of a model, or of each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) enum Place {
+pub(in crate::model) enum NormPlace {
     /// Before the attention.
     Ln1,
     /// After the attention.
@@ -60,15 +60,15 @@ pub(in crate::model) enum Place {
 
 /// A weight of a model, or of each layer; what a family of checkpoints maps its names onto.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) enum Part {
+pub(in crate::model) enum ModelParameter {
     /// Token embeddings.
     Embed,
     /// Vectors of positions.
     Positions,
     /// Gain of a norm.
-    Gain(Place),
+    Gain(NormPlace),
     /// Bias of a norm.
-    Shift(Place),
+    Shift(NormPlace),
     /// Queries above keys above values.
     Qkv,
     /// Their biases.
@@ -89,15 +89,15 @@ pub(in crate::model) enum Part {
     Unembed,
 }
 
-impl Part {
+impl ModelParameter {
     /// Its name in the published bilinear checkpoints, and for the others one of the same kind.
     pub(super) fn name(self, layer: Option<usize>) -> String {
-        let norm = |place: Place, end: &str| match place {
-            Place::Ln1 => format!("ln_1.{end}"),
-            Place::Ln1Post => format!("ln_1_post.{end}"),
-            Place::Ln2 => format!("ln_2.{end}"),
-            Place::Ln2Post => format!("ln_2_post.{end}"),
-            Place::Final => format!("transformer.ln_f.{end}"),
+        let norm = |place: NormPlace, end: &str| match place {
+            NormPlace::Ln1 => format!("ln_1.{end}"),
+            NormPlace::Ln1Post => format!("ln_1_post.{end}"),
+            NormPlace::Ln2 => format!("ln_2.{end}"),
+            NormPlace::Ln2Post => format!("ln_2_post.{end}"),
+            NormPlace::Final => format!("transformer.ln_f.{end}"),
         };
         let name = match self {
             Self::Embed => "transformer.wte.weight",
@@ -125,44 +125,52 @@ impl Parameters {
     /// Weights from wherever `take` gets a part of a layer, or of the model, in a shape.
     pub(super) fn build(
         config: &Config,
-        mut take: impl FnMut(Option<usize>, Part, &[usize]) -> Result<Var>,
+        mut take: impl FnMut(Option<usize>, ModelParameter, &[usize]) -> Result<Var>,
     ) -> Result<Self> {
         let (d, h, rows) = (config.d_model, config.d_hidden, config.mlp_rows());
         let (q, kv) = (config.q_width(), config.kv_width());
-        let embed = take(None, Part::Embed, &[config.vocab, d])?;
+        let embed = take(None, ModelParameter::Embed, &[config.vocab, d])?;
         let learned = config.position == super::Position::Learned;
-        let positions =
-            learned.then(|| take(None, Part::Positions, &[config.context, d])).transpose()?;
+        let positions = learned
+            .then(|| take(None, ModelParameter::Positions, &[config.context, d]))
+            .transpose()?;
         let mut blocks = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
-            let mut take = |part: Part, shape: &[usize]| take(Some(layer), part, shape);
+            let mut take = |part: ModelParameter, shape: &[usize]| take(Some(layer), part, shape);
             let post = if config.post_norms { config.norm } else { Norm::None };
-            blocks.push(Block {
-                ln1: NormWeights::build(config.norm, Place::Ln1, d, &mut take)?,
-                qkv: take(Part::Qkv, &[q + 2 * kv, d])?,
+            blocks.push(BlockParameters {
+                ln1: NormWeights::build(config.norm, NormPlace::Ln1, d, &mut take)?,
+                qkv: take(ModelParameter::Qkv, &[q + 2 * kv, d])?,
                 qkv_bias: config
                     .qkv_bias
-                    .then(|| take(Part::QkvBias, &[q + 2 * kv]))
+                    .then(|| take(ModelParameter::QkvBias, &[q + 2 * kv]))
                     .transpose()?,
-                attention_out: take(Part::AttentionOut, &[d, q])?,
+                attention_out: take(ModelParameter::AttentionOut, &[d, q])?,
                 attention_out_bias: config
                     .attention_bias
-                    .then(|| take(Part::AttentionOutBias, &[d]))
+                    .then(|| take(ModelParameter::AttentionOutBias, &[d]))
                     .transpose()?,
-                ln1_post: NormWeights::build(post, Place::Ln1Post, d, &mut take)?,
-                ln2: NormWeights::build(config.norm, Place::Ln2, d, &mut take)?,
-                mlp_in: take(Part::MlpIn, &[rows, d])?,
-                mlp_in_bias: config.mlp_bias.then(|| take(Part::MlpInBias, &[rows])).transpose()?,
-                mlp_out: take(Part::MlpOut, &[d, h])?,
-                mlp_out_bias: config.mlp_bias.then(|| take(Part::MlpOutBias, &[d])).transpose()?,
-                ln2_post: NormWeights::build(post, Place::Ln2Post, d, &mut take)?,
+                ln1_post: NormWeights::build(post, NormPlace::Ln1Post, d, &mut take)?,
+                ln2: NormWeights::build(config.norm, NormPlace::Ln2, d, &mut take)?,
+                mlp_in: take(ModelParameter::MlpIn, &[rows, d])?,
+                mlp_in_bias: config
+                    .mlp_bias
+                    .then(|| take(ModelParameter::MlpInBias, &[rows]))
+                    .transpose()?,
+                mlp_out: take(ModelParameter::MlpOut, &[d, h])?,
+                mlp_out_bias: config
+                    .mlp_bias
+                    .then(|| take(ModelParameter::MlpOutBias, &[d]))
+                    .transpose()?,
+                ln2_post: NormWeights::build(post, NormPlace::Ln2Post, d, &mut take)?,
             });
         }
-        let ln_final = NormWeights::build(config.norm, Place::Final, d, &mut |part, shape| {
+        let ln_final = NormWeights::build(config.norm, NormPlace::Final, d, &mut |part, shape| {
             take(None, part, shape)
         })?;
-        let unembed =
-            (!config.tied).then(|| take(None, Part::Unembed, &[config.vocab, d])).transpose()?;
+        let unembed = (!config.tied)
+            .then(|| take(None, ModelParameter::Unembed, &[config.vocab, d]))
+            .transpose()?;
         Ok(Self { embed, positions, blocks, ln_final, unembed })
     }
 
@@ -173,14 +181,17 @@ impl Parameters {
         let into_stream = 1. / (2. * config.layers as f64).sqrt();
         Self::build(config, |_, part, shape| {
             let scale = match part {
-                Part::Gain(_) if !matches!(config.norm, Norm::RmsOnePlusGain { .. }) => {
+                ModelParameter::Gain(_) if !matches!(config.norm, Norm::RmsOnePlusGain { .. }) => {
                     return Ok(Var::ones(shape, DType::F32, device)?);
                 }
-                Part::Gain(_) | Part::Shift(_) => {
+                ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
                     return Ok(Var::zeros(shape, DType::F32, device)?);
                 }
-                Part::QkvBias | Part::AttentionOutBias | Part::MlpInBias | Part::MlpOutBias => 0.0,
-                Part::MlpOut => 0.02 * into_stream,
+                ModelParameter::QkvBias
+                | ModelParameter::AttentionOutBias
+                | ModelParameter::MlpInBias
+                | ModelParameter::MlpOutBias => 0.0,
+                ModelParameter::MlpOut => 0.02 * into_stream,
                 _ => 0.02,
             };
             Ok(Var::from_tensor(&(rng.normal(shape, device)? * scale)?)?)
@@ -193,35 +204,35 @@ impl Parameters {
     }
 
     /// Every weight with its place, in a fixed order.
-    pub(super) fn all(&self) -> Vec<(Option<usize>, Part, &Var)> {
-        let mut all = vec![(None, Part::Embed, &self.embed)];
-        all.extend(self.positions.iter().map(|var| (None, Part::Positions, var)));
+    pub(super) fn all(&self) -> Vec<(Option<usize>, ModelParameter, &Var)> {
+        let mut all = vec![(None, ModelParameter::Embed, &self.embed)];
+        all.extend(self.positions.iter().map(|var| (None, ModelParameter::Positions, var)));
         for (layer, block) in self.blocks.iter().enumerate() {
             let own = [
-                (Part::Gain(Place::Ln1), block.ln1.gain.as_ref()),
-                (Part::Shift(Place::Ln1), block.ln1.bias.as_ref()),
-                (Part::Qkv, Some(&block.qkv)),
-                (Part::QkvBias, block.qkv_bias.as_ref()),
-                (Part::AttentionOut, Some(&block.attention_out)),
-                (Part::AttentionOutBias, block.attention_out_bias.as_ref()),
-                (Part::Gain(Place::Ln1Post), block.ln1_post.gain.as_ref()),
-                (Part::Shift(Place::Ln1Post), block.ln1_post.bias.as_ref()),
-                (Part::Gain(Place::Ln2), block.ln2.gain.as_ref()),
-                (Part::Shift(Place::Ln2), block.ln2.bias.as_ref()),
-                (Part::MlpIn, Some(&block.mlp_in)),
-                (Part::MlpInBias, block.mlp_in_bias.as_ref()),
-                (Part::MlpOut, Some(&block.mlp_out)),
-                (Part::MlpOutBias, block.mlp_out_bias.as_ref()),
-                (Part::Gain(Place::Ln2Post), block.ln2_post.gain.as_ref()),
-                (Part::Shift(Place::Ln2Post), block.ln2_post.bias.as_ref()),
+                (ModelParameter::Gain(NormPlace::Ln1), block.ln1.gain.as_ref()),
+                (ModelParameter::Shift(NormPlace::Ln1), block.ln1.bias.as_ref()),
+                (ModelParameter::Qkv, Some(&block.qkv)),
+                (ModelParameter::QkvBias, block.qkv_bias.as_ref()),
+                (ModelParameter::AttentionOut, Some(&block.attention_out)),
+                (ModelParameter::AttentionOutBias, block.attention_out_bias.as_ref()),
+                (ModelParameter::Gain(NormPlace::Ln1Post), block.ln1_post.gain.as_ref()),
+                (ModelParameter::Shift(NormPlace::Ln1Post), block.ln1_post.bias.as_ref()),
+                (ModelParameter::Gain(NormPlace::Ln2), block.ln2.gain.as_ref()),
+                (ModelParameter::Shift(NormPlace::Ln2), block.ln2.bias.as_ref()),
+                (ModelParameter::MlpIn, Some(&block.mlp_in)),
+                (ModelParameter::MlpInBias, block.mlp_in_bias.as_ref()),
+                (ModelParameter::MlpOut, Some(&block.mlp_out)),
+                (ModelParameter::MlpOutBias, block.mlp_out_bias.as_ref()),
+                (ModelParameter::Gain(NormPlace::Ln2Post), block.ln2_post.gain.as_ref()),
+                (ModelParameter::Shift(NormPlace::Ln2Post), block.ln2_post.bias.as_ref()),
             ];
             let own = own.into_iter().filter_map(|(part, var)| Some((Some(layer), part, var?)));
             all.extend(own);
         }
         let last = [
-            (Part::Gain(Place::Final), self.ln_final.gain.as_ref()),
-            (Part::Shift(Place::Final), self.ln_final.bias.as_ref()),
-            (Part::Unembed, self.unembed.as_ref()),
+            (ModelParameter::Gain(NormPlace::Final), self.ln_final.gain.as_ref()),
+            (ModelParameter::Shift(NormPlace::Final), self.ln_final.bias.as_ref()),
+            (ModelParameter::Unembed, self.unembed.as_ref()),
         ];
         all.extend(last.into_iter().filter_map(|(part, var)| Some((None, part, var?))));
         all
@@ -246,13 +257,19 @@ impl Parameters {
 impl NormWeights {
     fn build(
         norm: Norm,
-        place: Place,
+        place: NormPlace,
         d_model: usize,
-        take: &mut impl FnMut(Part, &[usize]) -> Result<Var>,
+        take: &mut impl FnMut(ModelParameter, &[usize]) -> Result<Var>,
     ) -> Result<Self> {
         Ok(Self {
-            gain: norm.has_gain().then(|| take(Part::Gain(place), &[d_model])).transpose()?,
-            bias: norm.centres().then(|| take(Part::Shift(place), &[d_model])).transpose()?,
+            gain: norm
+                .has_gain()
+                .then(|| take(ModelParameter::Gain(place), &[d_model]))
+                .transpose()?,
+            bias: norm
+                .centres()
+                .then(|| take(ModelParameter::Shift(place), &[d_model]))
+                .transpose()?,
         })
     }
 

@@ -108,13 +108,13 @@ pub enum HookPoint {
 }
 
 /// A kind of point, to be placed in a layer.
-type Kind = fn(usize) -> HookPoint;
+type PointOfLayer = fn(usize) -> HookPoint;
 
 /// Points of each layer.
 const KINDS: usize = 25;
 
 /// Short name, TransformerLens's name, and the point, of each kind, as a pass reaches them.
-const NAMES: [(&str, &str, Kind); KINDS] = [
+const NAMES: [(&str, &str, PointOfLayer); KINDS] = [
     ("resid_pre", "hook_resid_pre", HookPoint::ResidPre),
     ("ln1_scale", "ln1.hook_scale", HookPoint::Ln1Scale),
     ("ln1_normalized", "ln1.hook_normalized", HookPoint::Ln1Normalized),

@@ -40,6 +40,7 @@ pub struct Opened<'a, T: ?Sized>(Option<&'a T>);
 
 impl<'a, T: ?Sized> Opened<'a, T> {
     /// Nothing to tell: the value is no `Result`.
+    #[must_use]
     pub fn tell(self) -> Self {
         self
     }
@@ -79,6 +80,7 @@ impl<'a, T, E> Opened<'a, Result<T, E>> {
 /// Opens what is no `Result`: it stays as it is.
 pub trait PassOn: Sized {
     /// Returns `self`.
+    #[must_use]
     fn open(self) -> Self {
         self
     }

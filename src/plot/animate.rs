@@ -12,7 +12,7 @@ use super::palette::{GRID, TEXT};
 use super::panel::Mark;
 use super::plotly_text::themed;
 use super::raster::Canvas;
-use super::space::{Place, Space, SpaceStyle, project, reach};
+use super::space::{Space, SpacePoint, SpaceStyle, project, reach};
 use crate::display::MimeBundle;
 use crate::png::apng;
 use crate::text::base64;
@@ -149,13 +149,13 @@ impl Figure {
     }
 
     /// Draws what stands still, or what moves where `places` has it.
-    fn paint(&self, page: &Page, canvas: &mut Canvas, places: Option<&Vec<Vec<Place>>>) {
+    fn paint(&self, page: &Page, canvas: &mut Canvas, places: Option<&Vec<Vec<SpacePoint>>>) {
         for placed in &page.panels {
             let rect = placed.rect;
             let all = placed.panel.spaces().flat_map(|space| &space.places);
             let scale = rect.w.min(rect.h) / 2.0 / reach(all);
             let middle = (rect.x + rect.w / 2.0, rect.y + rect.h / 2.0);
-            let at = |place: &Place| {
+            let at = |place: &SpacePoint| {
                 let (x, y) = project(*place);
                 (middle.0 + scale * x, middle.1 - scale * y)
             };

@@ -8,7 +8,7 @@
 use super::figure::Figure;
 use super::film::FOOT;
 use super::gap_notes::{notes, wrap};
-use super::panel::{Block, Node, Panel};
+use super::panel::{Node, Panel, PanelBlock};
 use super::ticks::{self, Orientation};
 
 /// The widest that a figure becomes by itself: JupyterLab shows so much beside its file browser.
@@ -107,7 +107,7 @@ impl Figure {
     /// The panels at the sizes asked for, as a part of a larger figure has them: a wanted width or
     /// height stretches the plotting areas, not the text. Images keep their proportions where only
     /// one of the two is given.
-    pub(super) fn sized(&self) -> Block {
+    pub(super) fn sized(&self) -> PanelBlock {
         let mut root = self.root.clone();
         root.each_block_mut(&mut |block| {
             settle(block);
@@ -125,13 +125,13 @@ impl Figure {
     }
 
     /// Room above and below the panels.
-    fn around(&self, root: &Block) -> f64 {
+    fn around(&self, root: &PanelBlock) -> f64 {
         let width = width_of(root);
         self.head(width).1 + foot(&self.notes(width)) + self.film_foot()
     }
 
     /// Shrinks what is too wide for a page.
-    fn narrow(&self, root: &mut Block) {
+    fn narrow(&self, root: &mut PanelBlock) {
         if width_of(root) > WIDEST {
             fit(root, WIDEST, Orientation::Across, true);
         }
@@ -166,24 +166,24 @@ fn foot(notes: &[String]) -> f64 {
     MARGIN + LINE * notes.len() as f64
 }
 
-fn width_of(root: &Block) -> f64 {
+fn width_of(root: &PanelBlock) -> f64 {
     let e = measure_block(root);
     e.left + e.w + e.right + 2.0 * MARGIN
 }
 
-fn height_of(root: &Block) -> f64 {
+fn height_of(root: &PanelBlock) -> f64 {
     let e = measure_block(root);
     e.top + e.h + e.bottom
 }
 
 /// Makes plotting areas as large along `axis` as the whole may be. Images keep their proportions, if
 /// `both`.
-fn fit(root: &mut Block, wanted: f64, axis: Orientation, both: bool) {
-    let measure = |root: &Block| match axis {
+fn fit(root: &mut PanelBlock, wanted: f64, axis: Orientation, both: bool) {
+    let measure = |root: &PanelBlock| match axis {
         Orientation::Across => width_of(root),
         Orientation::Up => height_of(root),
     };
-    let scale = |root: &mut Block, factor: f64| {
+    let scale = |root: &mut PanelBlock, factor: f64| {
         root.each_panel_mut(&mut |panel| {
             let both = both && keeps_proportions(panel);
             if axis == Orientation::Across || both {
@@ -210,7 +210,7 @@ fn fit(root: &mut Block, wanted: f64, axis: Orientation, both: bool) {
 
 /// Blocks below each other that have as many columns line up: charts become as wide as the images
 /// of their column, and all columns leave the same room at both sides.
-fn share_columns(block: &mut Block) {
+fn share_columns(block: &mut PanelBlock) {
     block.least.clear();
     for item in &mut block.items {
         if let Node::Block(inner) = item {
@@ -224,7 +224,7 @@ fn share_columns(block: &mut Block) {
     counts.sort_unstable();
     counts.dedup();
     for count in counts.into_iter().filter(|&count| count > 1) {
-        let mut alike: Vec<&mut Block> = block
+        let mut alike: Vec<&mut PanelBlock> = block
             .items
             .iter_mut()
             .filter(|item| columns_of(item) == Some(count))
@@ -289,7 +289,7 @@ fn widen(item: &mut Node, factor: f64) {
 }
 
 impl Page {
-    fn place(&mut self, block: Block, x: f64, y: f64) {
+    fn place(&mut self, block: PanelBlock, x: f64, y: f64) {
         let (columns, rows) = tracks(&block);
         let extents: Vec<Extent> = block.items.iter().map(measure).collect();
         self.blocks += 1;
@@ -323,7 +323,7 @@ impl Page {
 }
 
 /// Facets show ticks and axis titles at the outer panels only.
-fn settle(block: &mut Block) {
+fn settle(block: &mut PanelBlock) {
     if !block.facets {
         return;
     }
@@ -349,7 +349,7 @@ fn measure(node: &Node) -> Extent {
     }
 }
 
-fn measure_block(block: &Block) -> Extent {
+fn measure_block(block: &PanelBlock) -> Extent {
     let (columns, rows) = tracks(block);
     Extent {
         left: columns.before,
@@ -362,7 +362,7 @@ fn measure_block(block: &Block) -> Extent {
 }
 
 /// Room above a block for its title.
-fn title_room(block: &Block, width: f64) -> f64 {
+fn title_room(block: &PanelBlock, width: f64) -> f64 {
     let lines = block.title.as_ref().map(|title| title_lines(title, width).len());
     lines.map_or(0.0, |lines| TITLE * lines as f64 + 6.0)
 }
@@ -373,7 +373,7 @@ fn title_lines(title: &str, width: f64) -> Vec<String> {
 }
 
 /// Room before, size, and room after every column.
-fn across(block: &Block) -> Vec<[f64; 3]> {
+fn across(block: &PanelBlock) -> Vec<[f64; 3]> {
     let extents: Vec<Extent> = block.items.iter().map(measure).collect();
     let columns = block.columns.max(1);
     let count = columns.min(extents.len().max(1));
@@ -386,7 +386,7 @@ fn across(block: &Block) -> Vec<[f64; 3]> {
         .collect()
 }
 
-fn tracks(block: &Block) -> (Tracks, Tracks) {
+fn tracks(block: &PanelBlock) -> (Tracks, Tracks) {
     let extents: Vec<Extent> = block.items.iter().map(measure).collect();
     let columns = block.columns.max(1);
     let rows = extents.len().div_ceil(columns).max(1);

@@ -1,7 +1,7 @@
 //! Figures of figures.
 
 use super::figure::Figure;
-use super::panel::{Block, Mark, Node};
+use super::panel::{Mark, Node, PanelBlock};
 use crate::{Error, Result};
 
 /// Puts figures into rows of `columns`; their titles become titles of the parts.
@@ -46,7 +46,7 @@ pub fn grid(figures: impl IntoIterator<Item = Figure>, columns: usize) -> Result
         colours.extend(figure.colours);
         items.push(Node::Block(block));
     }
-    Ok(Figure::of(Block { items, columns, ..Block::default() }, colours))
+    Ok(Figure::of(PanelBlock { items, columns, ..PanelBlock::default() }, colours))
 }
 
 /// Puts figures side by side: a [`grid`] of one row.
@@ -65,7 +65,7 @@ pub fn stack(figures: impl IntoIterator<Item = Figure>) -> Result<Figure> {
     grid(figures, 1)
 }
 
-fn shift_colours(block: &mut Block, first: usize) {
+fn shift_colours(block: &mut PanelBlock, first: usize) {
     block.each_block_mut(&mut |block| block.bar = block.bar.map(|axis| axis + first));
     block.each_panel_mut(&mut |panel| {
         for mark in &mut panel.marks {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::film::Film;
 use super::gaps::gap;
-use super::panel::{Block, ColourAxis, Mark, Node, Panel};
+use super::panel::{ColourAxis, Mark, Node, Panel, PanelBlock};
 use super::values::extent;
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone)]
 pub struct Figure {
-    pub(crate) root: Block,
+    pub(crate) root: PanelBlock,
     pub(super) colours: Vec<ColourAxis>,
     pub(super) title: Option<String>,
     pub(super) width: Option<u32>,
@@ -44,7 +44,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    pub(crate) fn of(root: Block, colours: Vec<ColourAxis>) -> Self {
+    pub(crate) fn of(root: PanelBlock, colours: Vec<ColourAxis>) -> Self {
         Self {
             root,
             colours,
@@ -59,7 +59,7 @@ impl Figure {
 
     /// A figure of one panel.
     pub(crate) fn single(panel: Panel) -> Self {
-        Self::of(Block::of(vec![panel], 1), Vec::new())
+        Self::of(PanelBlock::of(vec![panel], 1), Vec::new())
     }
 
     /// A figure that draws a trace of the `plotly` crate (exported as
@@ -88,13 +88,15 @@ impl Figure {
 
     fn with_mark(mut self, trace: &dyn plotly::Trace) -> Result<Self> {
         let text = trace.to_json();
-        let value = serde_json::from_str(&text)
-            .map_err(|e| Error::invalid("the trace", "a plotly trace that becomes JSON", e))?;
+        let value = serde_json::from_str(&text).map_err(|e| {
+            Error::invalid("the trace", "a plotly trace that becomes JSON", &e).caused_by(e)
+        })?;
         push_to_last(&mut self.root, Mark::Plotly(value));
         Ok(self)
     }
 
-    /// The heading, plain text.
+    /// The heading, plain text; none by default.
+    #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
@@ -102,12 +104,14 @@ impl Figure {
 
     /// The width of the whole figure, at least 100. By default the panels have what they ask for,
     /// and shrink if they would take more than 900 together.
+    #[must_use]
     pub fn width(mut self, pixels: u32) -> Self {
         self.width = Some(pixels.max(100));
         self
     }
 
     /// The height of the whole figure, at least 100. By default the panels ask for what they need.
+    #[must_use]
     pub fn height(mut self, pixels: u32) -> Self {
         self.height = Some(pixels.max(100));
         self
@@ -155,7 +159,7 @@ impl Figure {
     }
 }
 
-fn push_to_last(block: &mut Block, mark: Mark) {
+fn push_to_last(block: &mut PanelBlock, mark: Mark) {
     match block.items.last_mut() {
         Some(Node::Panel(panel)) => panel.marks.push(mark),
         Some(Node::Block(inner)) => push_to_last(inner, mark),

@@ -1,6 +1,6 @@
 //! What moves in a figure.
 
-use super::space::Place;
+use super::space::SpacePoint;
 
 /// Pixels below the panels for the slider and the buttons.
 pub(super) const FOOT: f64 = 84.0;
@@ -13,5 +13,5 @@ pub(crate) struct Film {
     /// One a frame.
     pub(crate) labels: Vec<String>,
     /// For each frame the places of every mark that moves.
-    pub(crate) frames: Vec<Vec<Vec<Place>>>,
+    pub(crate) frames: Vec<Vec<Vec<SpacePoint>>>,
 }

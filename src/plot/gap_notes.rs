@@ -11,12 +11,12 @@ const NAMED: usize = 3;
 
 /// How many values are left out, and why.
 #[derive(Debug, Clone, Copy, Default)]
-struct Tally {
+struct GapTally {
     total: usize,
     counts: [usize; 4],
 }
 
-impl Tally {
+impl GapTally {
     fn add(&mut self, gap: Option<Gap>) {
         self.total += 1;
         if let Some(gap) = gap {
@@ -58,11 +58,11 @@ impl Tally {
 
 /// What is told below a figure about the values that it leaves out, a sentence each.
 pub(super) fn notes(figure: &Figure) -> Vec<String> {
-    let (mut cells, mut series) = (Tally::default(), Vec::new());
+    let (mut cells, mut series) = (GapTally::default(), Vec::new());
     figure.root.each_panel(&mut |panel| {
         for sample in &panel.samples {
             let range = panel.bin_range();
-            let mut tally = Tally::default();
+            let mut tally = GapTally::default();
             for &value in sample.values.iter() {
                 let outside = value < range.0 || value > range.1;
                 tally.add(gap(value, false).or(outside.then_some(Gap::Outside)));
@@ -92,28 +92,28 @@ pub(super) fn notes(figure: &Figure) -> Vec<String> {
             notes.extend(tally.sentences(&format!("values of {name}"), "out"));
         }
     } else {
-        let all = series.into_iter().fold(Tally::default(), |all, (_, tally)| all.merge(tally));
+        let all = series.into_iter().fold(GapTally::default(), |all, (_, tally)| all.merge(tally));
         notes.extend(all.sentences("values", "out"));
     }
     notes
 }
 
-fn of_series(series: &Series, panel: &Panel) -> Tally {
-    let mut tally = Tally::default();
+fn of_series(series: &Series, panel: &Panel) -> GapTally {
+    let mut tally = GapTally::default();
     (0..series.y.len()).for_each(|i| tally.add(series.gap(i, &panel.x, &panel.y)));
     tally
 }
 
 /// The numbers of a trace of the plotly crate become null where they are not finite.
-fn of_trace(trace: &serde_json::Value) -> Tally {
-    let mut tally = Tally::default();
+fn of_trace(trace: &serde_json::Value) -> GapTally {
+    let mut tally = GapTally::default();
     for key in ["x", "y", "z"] {
         count_nulls(&trace[key], &mut tally);
     }
     tally
 }
 
-fn count_nulls(value: &serde_json::Value, tally: &mut Tally) {
+fn count_nulls(value: &serde_json::Value, tally: &mut GapTally) {
     let Some(items) = value.as_array() else { return };
     for item in items {
         if item.is_array() {

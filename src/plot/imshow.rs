@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::figure::Figure;
 use super::gaps::cell_gap;
-use super::panel::{Axis, Block, ColourAxis, Image, Mark, Node, Panel};
+use super::panel::{Axis, ColourAxis, Image, Mark, Node, Panel, PanelBlock};
 use crate::{Error, Result};
 
 /// Pixels that a row of facets may take.
@@ -41,7 +41,7 @@ pub fn imshow(image: &Tensor) -> Result<Figure> {
     let facets = image.rank() == 3;
     let panels: Vec<Panel> = images.into_iter().map(|image| picture(image, 400.0)).collect();
     let columns = panels.len().min(COLUMNS);
-    let mut block = Block { facets, bar: Some(0), ..Block::of(panels, columns) };
+    let mut block = PanelBlock { facets, bar: Some(0), ..PanelBlock::of(panels, columns) };
     if facets {
         fit_facets(&mut block);
     }
@@ -90,7 +90,7 @@ pub(crate) fn picture(image: Image, side: f64) -> Panel {
 }
 
 /// Makes image facets as large as a row of them allows.
-pub(super) fn fit_facets(block: &mut Block) {
+pub(super) fn fit_facets(block: &mut PanelBlock) {
     let columns = block.columns.max(1) as f64;
     let side = (ROW / columns - 16.0).clamp(48.0, 260.0);
     for item in &mut block.items {

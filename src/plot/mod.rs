@@ -90,6 +90,6 @@ pub use values::{IntoSeries, IntoValues, Named, Number};
 pub(crate) use film::Film;
 pub(crate) use imshow::{images, picture};
 pub(crate) use palette::{NEGATIVE, POSITIVE, SERIES};
-pub(crate) use panel::{Block, ColourAxis, Image, Mark, Node, Panel, Series, Style};
-pub(crate) use space::{Place, Space};
+pub(crate) use panel::{ColourAxis, Image, Mark, Node, Panel, PanelBlock, Series, Style};
+pub(crate) use space::{Space, SpacePoint};
 pub(crate) use values::check as check_numbers;

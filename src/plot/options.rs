@@ -15,13 +15,15 @@ use crate::{Error, Result};
 const NAMED: &str = "used on an image, or along x where points stand at 0, 1, 2, …";
 
 impl Figure {
-    /// The title of every x axis.
+    /// The title of every x axis; by default as the chart says, else none.
+    #[must_use]
     pub fn x_title(self, title: impl Into<String>) -> Self {
         let title = title.into();
         self.panels(|panel| panel.x.title = Some(title.clone()))
     }
 
-    /// The title of every y axis.
+    /// The title of every y axis; by default as the chart says, else none.
+    #[must_use]
     pub fn y_title(self, title: impl Into<String>) -> Self {
         let title = title.into();
         self.panels(|panel| panel.y.title = Some(title.clone()))
@@ -144,19 +146,22 @@ impl Figure {
     }
 
     /// The same scale on both axes of every panel: one unit is as long along x as along y.
+    /// By default each axis has its own.
+    #[must_use]
     pub fn equal_axes(self) -> Self {
         self.panels(|panel| panel.equal = true)
     }
 
     /// The line y = x, dashed, on axes that cover the same range (unless
     /// [`x_range`](Self::x_range) or [`y_range`](Self::y_range) says otherwise): for what was
-    /// predicted against what was measured. With [`equal_axes`](Self::equal_axes) it rises at 45°.
+    /// predicted against what was measured; none by default. With [`equal_axes`](Self::equal_axes) it rises at 45°.
     ///
     /// ```
     /// use eigenlens::plot::scatter;
     /// scatter([0.1, 0.5, 0.9], [0.2, 0.4, 1.0])?.equal_axes().diagonal().show();
     /// # Ok::<(), eigenlens::Error>(())
     /// ```
+    #[must_use]
     pub fn diagonal(self) -> Self {
         self.panels(|panel| {
             let charted = panel.series().next().is_some();
@@ -165,6 +170,7 @@ impl Figure {
     }
 
     /// A title above the legend. Without one, names that are bare numbers have "series" there.
+    #[must_use]
     pub fn legend_title(self, title: impl Into<String>) -> Self {
         let title = title.into();
         self.panels(|panel| panel.legend_title = Some(title.clone()))
@@ -229,18 +235,22 @@ impl Figure {
         Ok(())
     }
 
-    /// The x axis above the panels: for matrices that are read from the top left.
+    /// The x axis above the panels: for matrices that are read from the top left. By default it is
+    /// below.
+    #[must_use]
     pub fn axis_on_top(self) -> Self {
         self.panels(|panel| panel.x.on_top = true)
     }
 
-    /// No numbers or labels along the axes: for pictures.
+    /// No numbers or labels along the axes: for pictures. By default there are some.
+    #[must_use]
     pub fn hide_ticks(self) -> Self {
         self.panels(|panel| (panel.x.hide_ticks, panel.y.hide_ticks) = (true, true))
     }
 
     /// The plotting area of every panel, each side at least 20. Panels shrink if the figure would be
-    /// wider than 900; [`width`](Self::width) lifts that limit.
+    /// wider than 900; [`width`](Self::width) lifts that limit. By default the chart says it.
+    #[must_use]
     pub fn panel_size(self, width: u32, height: u32) -> Self {
         let size = (f64::from(width.max(20)), f64::from(height.max(20)));
         self.panels(|panel| panel.size = size)
@@ -274,8 +284,10 @@ impl Figure {
         Ok(self)
     }
 
-    /// The value in the middle of the colour scale, which then reaches equally far to both sides.
+    /// The value in the middle of the colour scale, which then reaches equally far to both sides; none
+    /// by default.
     /// Unless a [`scale`](Self::scale) is chosen it is [`Scale::RdBu`]. NaN takes the midpoint away.
+    #[must_use]
     pub fn midpoint(mut self, middle: f64) -> Self {
         for colour in &mut self.colours {
             colour.midpoint = Some(middle).filter(|m| m.is_finite());
@@ -283,7 +295,8 @@ impl Figure {
         self
     }
 
-    /// The colour scale.
+    /// The colour scale; [`Scale::Viridis`] by default, or [`Scale::RdBu`] with a midpoint.
+    #[must_use]
     pub fn scale(mut self, scale: Scale) -> Self {
         for colour in &mut self.colours {
             colour.scale = Some(scale);
@@ -307,7 +320,8 @@ impl Figure {
         Ok(self)
     }
 
-    /// A title above the colour bar.
+    /// A title above the colour bar; none by default.
+    #[must_use]
     pub fn color_title(mut self, title: impl Into<String>) -> Self {
         let title = title.into();
         for colour in &mut self.colours {
@@ -316,7 +330,8 @@ impl Figure {
         self
     }
 
-    /// No colour bar.
+    /// No colour bar; by default there is one.
+    #[must_use]
     pub fn hide_color_bar(mut self) -> Self {
         for colour in &mut self.colours {
             colour.bar = false;

@@ -164,12 +164,12 @@ impl Series {
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
     Panel(Box<Panel>),
-    Block(Block),
+    Block(PanelBlock),
 }
 
 /// Nodes in rows of `columns`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Block {
+pub(crate) struct PanelBlock {
     pub(crate) title: Option<String>,
     pub(crate) items: Vec<Node>,
     pub(crate) columns: usize,
@@ -181,7 +181,7 @@ pub(crate) struct Block {
     pub(crate) least: Vec<[f64; 3]>,
 }
 
-impl Block {
+impl PanelBlock {
     pub(crate) fn of(panels: Vec<Panel>, columns: usize) -> Self {
         let items = panels.into_iter().map(|p| Node::Panel(Box::new(p))).collect();
         Self { items, columns, ..Self::default() }
@@ -206,7 +206,7 @@ impl Block {
         }
     }
 
-    pub(crate) fn each_block_mut(&mut self, visit: &mut impl FnMut(&mut Block)) {
+    pub(crate) fn each_block_mut(&mut self, visit: &mut impl FnMut(&mut PanelBlock)) {
         visit(self);
         for item in &mut self.items {
             if let Node::Block(block) = item {

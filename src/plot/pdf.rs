@@ -9,7 +9,7 @@ use std::io::Write as _;
 use flate2::{Compression, write::ZlibEncoder};
 
 use super::raster::colour;
-use super::vector::{Anchor, Path, Raster, Shape, Step, Still, Text};
+use super::vector::{Anchor, Path, PathStep, Raster, Shape, Still, Text};
 
 /// Text on paper, which is white.
 const INK: &str = "#333333";
@@ -107,7 +107,7 @@ pub(super) fn document(still: &Still) -> Vec<u8> {
     let first_image = 7;
     let names: String =
         (0..images.len()).map(|i| format!("/I{i} {} 0 R ", first_image + i)).collect();
-    let mut file = File::default();
+    let mut file = PdfFile::default();
     file.object("<< /Type /Catalog /Pages 2 0 R >>");
     file.object("<< /Type /Pages /Kids [3 0 R] /Count 1 >>");
     file.object(&format!(
@@ -138,9 +138,9 @@ fn path(out: &mut String, path: &Path) {
     }
     for step in &path.steps {
         let _ = match step {
-            Step::Move(x, y) => writeln!(out, "{x:.1} {y:.1} m"),
-            Step::Line(x, y) => writeln!(out, "{x:.1} {y:.1} l"),
-            Step::Close => writeln!(out, "h"),
+            PathStep::Move(x, y) => writeln!(out, "{x:.1} {y:.1} m"),
+            PathStep::Line(x, y) => writeln!(out, "{x:.1} {y:.1} l"),
+            PathStep::Close => writeln!(out, "h"),
         };
     }
     out.push_str(match (&path.fill, &path.stroke) {
@@ -247,12 +247,12 @@ fn text(out: &mut String, text: &Text) {
 
 /// The bytes of a PDF, and where its objects begin.
 #[derive(Debug, Default)]
-struct File {
+struct PdfFile {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
-impl File {
+impl PdfFile {
     fn begin(&mut self) {
         if self.bytes.is_empty() {
             self.bytes.extend(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n");

@@ -12,7 +12,7 @@ use super::panel::{Image, Mark, Panel, Series, Style};
 use super::pixels::{BLANK, raster, shades};
 use super::space::{Space, project, reach};
 use super::ticks::{self, Orientation, Ticks};
-use super::vector::{Anchor, Raster, Shape, Step, Still, Text};
+use super::vector::{Anchor, PathStep, Raster, Shape, Still, Text};
 
 /// Curves are reduced to about this many points.
 const POINTS: usize = 1_000;
@@ -127,16 +127,16 @@ fn axes(out: &mut Still, placed: &Placed, h: Ruler, v: Ruler) {
         let mut lines = Vec::new();
         for (value, _) in across.iter().filter(|_| panel.x.labels.is_none()) {
             let x = h.at(*value);
-            lines.extend([Step::Move(x, r.y), Step::Line(x, r.y + r.h)]);
+            lines.extend([PathStep::Move(x, r.y), PathStep::Line(x, r.y + r.h)]);
         }
         for (value, _) in &up {
             let y = v.at(*value);
-            lines.extend([Step::Move(r.x, y), Step::Line(r.x + r.w, y)]);
+            lines.extend([PathStep::Move(r.x, y), PathStep::Line(r.x + r.w, y)]);
         }
         out.stroke(lines, GRID, 1.0, &[]);
         if !panel.y.log && v.low.min(v.high) <= 0.0 && v.low.max(v.high) >= 0.0 {
             let y = v.at(0.0);
-            out.stroke(vec![Step::Move(r.x, y), Step::Line(r.x + r.w, y)], AXIS, 1.0, &[]);
+            out.stroke(vec![PathStep::Move(r.x, y), PathStep::Line(r.x + r.w, y)], AXIS, 1.0, &[]);
         }
     }
     let edge = if panel.x.on_top { r.y - 6.0 } else { r.y + r.h + 16.0 };
@@ -214,8 +214,12 @@ fn series(
                     None => (h.at(x) + shift, h.at(x) + shift + slot),
                 };
                 let y = v.at(y);
-                steps.extend([Step::Move(left, base), Step::Line(left, y), Step::Line(right, y)]);
-                steps.extend([Step::Line(right, base), Step::Close]);
+                steps.extend([
+                    PathStep::Move(left, base),
+                    PathStep::Line(left, y),
+                    PathStep::Line(right, y),
+                ]);
+                steps.extend([PathStep::Line(right, base), PathStep::Close]);
             }
             out.fill(steps, look.ink);
         }
@@ -252,10 +256,10 @@ fn runs(points: impl Iterator<Item = (usize, (f64, f64))>) -> Vec<Vec<(f64, f64)
     runs
 }
 
-fn joined(points: &[(f64, f64)]) -> Vec<Step> {
+fn joined(points: &[(f64, f64)]) -> Vec<PathStep> {
     let step = |(i, &(x, y)): (usize, &(f64, f64))| match i {
-        0 => Step::Move(x, y),
-        _ => Step::Line(x, y),
+        0 => PathStep::Move(x, y),
+        _ => PathStep::Line(x, y),
     };
     points.iter().enumerate().map(step).collect()
 }
@@ -278,7 +282,7 @@ fn symbols(out: &mut Still, look: Look, places: Vec<(f64, f64)>, radius: f64) {
         let at: Vec<(f64, f64)> =
             corners.iter().map(|(dx, dy)| (x + radius * dx, y + radius * dy)).collect();
         steps.extend(joined(&at));
-        steps.push(Step::Close);
+        steps.push(PathStep::Close);
     }
     out.fill(steps, look.ink);
 }
@@ -333,8 +337,8 @@ fn space(out: &mut Still, panel: &Panel, space: &Space, r: Rect) {
     for (x, y) in space.path(&space.places).into_iter().map(at) {
         let seen = x.is_finite() && y.is_finite();
         match (seen, down) {
-            (true, false) => steps.push(Step::Move(x, y)),
-            (true, true) => steps.push(Step::Line(x, y)),
+            (true, false) => steps.push(PathStep::Move(x, y)),
+            (true, true) => steps.push(PathStep::Line(x, y)),
             (false, _) => {}
         }
         down = seen;

@@ -19,7 +19,7 @@ const SCENE: &str = "#8a8a8a";
 const CORNERS: usize = 48;
 
 /// A place in three dimensions.
-pub(crate) type Place = [f64; 3];
+pub(crate) type SpacePoint = [f64; 3];
 
 /// Things of one colour in three dimensions.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub(crate) struct Space {
     /// Empty for no place in the legend.
     pub(crate) name: String,
     pub(crate) style: SpaceStyle,
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<SpacePoint>,
     pub(crate) ink: &'static str,
     /// Pixels across lines; tips are wider.
     pub(crate) width: f64,
@@ -44,7 +44,12 @@ pub(crate) enum SpaceStyle {
 }
 
 impl Space {
-    pub(crate) fn arrows(name: &str, places: Vec<Place>, ink: &'static str, width: f64) -> Self {
+    pub(crate) fn arrows(
+        name: &str,
+        places: Vec<SpacePoint>,
+        ink: &'static str,
+        width: f64,
+    ) -> Self {
         let (name, style) = (name.to_owned(), SpaceStyle::Arrows);
         Self { name, style, places, ink, width, moves: None }
     }
@@ -52,7 +57,7 @@ impl Space {
     /// Circles of latitude and longitude of the unit sphere.
     pub(crate) fn sphere() -> Self {
         let mut places = Vec::new();
-        let mut circle = |place: &dyn Fn(f64) -> Place| {
+        let mut circle = |place: &dyn Fn(f64) -> SpacePoint| {
             places.extend((0..=CORNERS).map(|i| place(TAU * i as f64 / CORNERS as f64)));
             places.push([f64::NAN; 3]);
         };
@@ -69,7 +74,7 @@ impl Space {
     }
 
     /// The equator and the edge that the eye sees: a sphere in few pixels.
-    pub(crate) fn outline() -> Vec<Place> {
+    pub(crate) fn outline() -> Vec<SpacePoint> {
         let (sa, ca) = AZIMUTH.to_radians().sin_cos();
         let (se, ce) = ELEVATION.to_radians().sin_cos();
         let (right, up) = ([-sa, ca, 0.0], [-se * ca, -se * sa, ce]);
@@ -81,7 +86,7 @@ impl Space {
     }
 
     /// Lines from place to place; one that is not finite breaks them.
-    pub(crate) fn path(&self, places: &[Place]) -> Vec<Place> {
+    pub(crate) fn path(&self, places: &[SpacePoint]) -> Vec<SpacePoint> {
         match self.style {
             SpaceStyle::Line => places.to_vec(),
             SpaceStyle::Arrows => {
@@ -91,7 +96,7 @@ impl Space {
     }
 
     /// Where dots stand.
-    pub(crate) fn tips<'a>(&self, places: &'a [Place]) -> &'a [Place] {
+    pub(crate) fn tips<'a>(&self, places: &'a [SpacePoint]) -> &'a [SpacePoint] {
         if self.style == SpaceStyle::Arrows { places } else { &[] }
     }
 
@@ -128,7 +133,7 @@ impl Space {
     }
 
     /// Plotly's coordinates of `places`.
-    pub(crate) fn coordinates(&self, places: &[Place], flat: bool) -> Value {
+    pub(crate) fn coordinates(&self, places: &[SpacePoint], flat: bool) -> Value {
         let path = self.path(places);
         if flat {
             let seen: Vec<(f64, f64)> = path.into_iter().map(project).collect();
@@ -146,7 +151,7 @@ fn r(value: f64) -> Value {
 }
 
 /// Where a place is seen, right and up.
-pub(crate) fn project([x, y, z]: Place) -> (f64, f64) {
+pub(crate) fn project([x, y, z]: SpacePoint) -> (f64, f64) {
     let (sa, ca) = AZIMUTH.to_radians().sin_cos();
     let (se, ce) = ELEVATION.to_radians().sin_cos();
     (ca * y - sa * x, ce * z - se * (ca * x + sa * y))
@@ -171,7 +176,7 @@ pub(crate) fn scene() -> Value {
 
 /// Makes a scene as large as its places, the same scale along all axes. One without places is left
 /// to plotly.
-pub(crate) fn fit(scene: &mut Value, places: &[Place]) {
+pub(crate) fn fit(scene: &mut Value, places: &[SpacePoint]) {
     let spans = [0, 1, 2].map(|axis| extent(places.iter().map(|place| place[axis])));
     let [Some(x), Some(y), Some(z)] = spans else { return };
     let longest = [x, y, z].iter().fold(0.0, |most: f64, (low, high)| most.max(high - low));
@@ -188,7 +193,7 @@ pub(crate) fn fit(scene: &mut Value, places: &[Place]) {
 }
 
 /// How far the places of some marks reach from the middle, as they are seen.
-pub(crate) fn reach<'a>(places: impl Iterator<Item = &'a Place>) -> f64 {
+pub(crate) fn reach<'a>(places: impl Iterator<Item = &'a SpacePoint>) -> f64 {
     let seen = places.map(|place| project(*place)).filter(|(x, y)| x.is_finite() && y.is_finite());
     seen.fold(1.0, |most: f64, (x, y)| most.max(x.abs()).max(y.abs())) * 1.06
 }

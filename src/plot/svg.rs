@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::palette::TEXT;
 use super::raster::colour;
-use super::vector::{Anchor, Path, Raster, Shape, Step, Still, Text};
+use super::vector::{Anchor, Path, PathStep, Raster, Shape, Still, Text};
 use crate::png::png;
 use crate::text::{base64, escape};
 
@@ -48,9 +48,9 @@ fn path(out: &mut String, path: &Path) {
     out.push_str("<path d=\"");
     for step in &path.steps {
         let _ = match step {
-            Step::Move(x, y) => write!(out, "M{} {}", number(*x), number(*y)),
-            Step::Line(x, y) => write!(out, "L{} {}", number(*x), number(*y)),
-            Step::Close => write!(out, "z"),
+            PathStep::Move(x, y) => write!(out, "M{} {}", number(*x), number(*y)),
+            PathStep::Line(x, y) => write!(out, "L{} {}", number(*x), number(*y)),
+            PathStep::Close => write!(out, "z"),
         };
     }
     out.push('"');

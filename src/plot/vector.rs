@@ -23,7 +23,7 @@ pub(super) enum Shape {
 /// Straight strokes, closed areas, or both.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Path {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PathStep>,
     /// `#rrggbb` or `rgba(r,g,b,a)`.
     pub(super) fill: Option<String>,
     pub(super) stroke: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct Path {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Move(f64, f64),
     Line(f64, f64),
     Close,
@@ -74,13 +74,13 @@ pub(super) struct Raster {
 
 impl Still {
     /// Draws straight strokes of one colour.
-    pub(super) fn stroke(&mut self, steps: Vec<Step>, ink: &str, width: f64, dash: &[f64]) {
+    pub(super) fn stroke(&mut self, steps: Vec<PathStep>, ink: &str, width: f64, dash: &[f64]) {
         let (stroke, dash) = (Some(ink.to_owned()), dash.to_vec());
         self.path(Path { steps, stroke, width, dash, ..Path::default() });
     }
 
     /// Fills closed areas with one colour.
-    pub(super) fn fill(&mut self, steps: Vec<Step>, ink: &str) {
+    pub(super) fn fill(&mut self, steps: Vec<PathStep>, ink: &str) {
         self.path(Path { steps, fill: Some(ink.to_owned()), ..Path::default() });
     }
 
@@ -91,7 +91,8 @@ impl Still {
         across: f64,
         ink: &str,
     ) {
-        let steps = places.flat_map(|(x, y)| [Step::Move(x, y), Step::Line(x, y)]).collect();
+        let steps =
+            places.flat_map(|(x, y)| [PathStep::Move(x, y), PathStep::Line(x, y)]).collect();
         let stroke = Some(ink.to_owned());
         self.path(Path { steps, stroke, width: across, round: true, ..Path::default() });
     }

@@ -29,7 +29,9 @@ pub(crate) fn interruptible_by<T: Send + 'static>(
     let worker = std::thread::Builder::new()
         .name(what.to_owned())
         .spawn(move || drop(result.send(work())))
-        .map_err(|reason| Error::invalid("the number of threads", "one more", reason))?;
+        .map_err(|reason| {
+            Error::invalid("the number of threads", "one more", &reason).caused_by(reason)
+        })?;
     loop {
         match finished.recv_timeout(POLL_INTERVAL) {
             Ok(result) => return result,

@@ -24,7 +24,7 @@ pub struct Architecture {
     /// Whether the lengths of the decoder's columns weigh in.
     pub rescale: Rescale,
     /// How f comes from h.
-    pub activation: Activation,
+    pub activation: SaeActivation,
     /// Whether it reads one place of the model and predicts another.
     pub transcoder: bool,
 }
@@ -37,25 +37,25 @@ impl Architecture {
             centred: true,
             encoder: Encoder::Linear,
             rescale: Rescale::None,
-            activation: Activation::Relu,
+            activation: SaeActivation::Relu,
             transcoder: false,
         }
     }
 
     /// The k largest of `E(x − b) + e`, and of those the positive ones.
     pub fn top_k(k: usize) -> Self {
-        Self { activation: Activation::TopK { k, relu: true }, ..Self::standard() }
+        Self { activation: SaeActivation::TopK { k, relu: true }, ..Self::standard() }
     }
 
     /// The k largest of `E(x − b) + e` as they are, also where they are negative: the bilinear
     /// `-scope` autoencoders.
     pub fn signed_top_k(k: usize) -> Self {
-        Self { activation: Activation::TopK { k, relu: false }, ..Self::standard() }
+        Self { activation: SaeActivation::TopK { k, relu: false }, ..Self::standard() }
     }
 
     /// What of `E(x − b) + e` lies above each feature's threshold.
     pub fn jump_relu() -> Self {
-        Self { activation: Activation::JumpRelu, ..Self::standard() }
+        Self { activation: SaeActivation::JumpRelu, ..Self::standard() }
     }
 }
 
@@ -106,7 +106,7 @@ pub enum Rescale {
 
 /// How a code comes from h.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Activation {
+pub enum SaeActivation {
     /// `max(h, 0)`.
     Relu,
     /// h where it is above its feature's threshold and above 0.

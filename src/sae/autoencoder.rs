@@ -10,7 +10,7 @@ use super::origin::Origin;
 use super::record::CENTRED;
 use super::{Architecture, Encoder, Gate, Normalization, Rescale, SaeWeights, TrainingRecord};
 use crate::check::check_finite;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::model::HookPoint;
 use crate::{Error, Result};
 
@@ -108,14 +108,17 @@ impl Sae {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// The same autoencoder, for activations at `point`.
+    /// The same autoencoder, for activations at `point`; by default the point that its files name.
+    #[must_use]
     pub fn at(&self, point: HookPoint) -> Self {
         let mut inner = SaeData::clone(&self.0);
         inner.origin.point = Some(point);
         Self(Arc::new(inner))
     }
 
-    /// The same autoencoder, with what is known of how the activations it was trained on were made.
+    /// The same autoencoder, with what is known of how the activations it was trained on were made; by
+    /// default what its files say.
+    #[must_use]
     pub fn with_training_record(&self, training: TrainingRecord) -> Self {
         let mut inner = SaeData::clone(&self.0);
         inner.origin.training = training;
@@ -254,12 +257,9 @@ impl Sae {
     pub fn encoder_bias(&self) -> Option<&Tensor> {
         self.0.weights.encoder_bias.as_ref()
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Sae);
 
 impl fmt::Display for Sae {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

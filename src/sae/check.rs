@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::Sae;
 use crate::Result;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 
 /// How many times further than usual is far.
 const FAR: f64 = 5.0;
@@ -231,12 +231,9 @@ impl Check {
         }
         warnings
     }
-
-    /// Shows the figures as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Check);
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Sparse activations of features.
 
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,6 +117,7 @@ impl Codes {
     /// assert_eq!(doubled.row(0).collect::<Vec<_>>(), [(3, 4.0)]);
     /// # Ok::<(), eigenlens::Error>(())
     /// ```
+    #[must_use]
     pub fn map(&self, change: impl Fn(u32, f32) -> Option<f32>) -> Self {
         let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
         for row in 0..self.rows() {
@@ -193,12 +194,7 @@ impl Codes {
     }
 }
 
-impl Codes {
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
-}
+show_as_text!(Codes);
 
 impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Activation, Architecture, Encoder, Gate, Rescale, Sae, SaeWeights};
+use super::{Architecture, Encoder, Gate, Rescale, Sae, SaeActivation, SaeWeights};
 use crate::{Error, Result};
 
 impl Sae {
@@ -63,7 +63,7 @@ impl Sae {
             let expected = "one whose file holds a threshold beside k";
             return Err(Error::invalid("the autoencoder", expected, self.architecture()));
         }
-        let activation = Activation::JumpRelu;
+        let activation = SaeActivation::JumpRelu;
         let architecture = Architecture { activation, ..self.architecture().clone() };
         let own = Self::new(architecture, self.weights().clone())?;
         Ok(own.with_origin(self.origin().clone()))
@@ -88,25 +88,25 @@ mod tests {
         let mut normal = |shape: &[usize]| rng.normal(shape, &Device::Cpu).unwrap();
         let x = normal(&[9, 5]);
         for (activation, rescale, encoder) in [
-            (Activation::Relu, Rescale::None, Encoder::Linear),
-            (Activation::Relu, Rescale::None, Encoder::Glu),
-            (Activation::JumpRelu, Rescale::None, Encoder::Linear),
-            (Activation::JumpRelu, Rescale::Undone, Encoder::Linear),
-            (Activation::TopK { k: 3, relu: true }, Rescale::Kept, Encoder::Linear),
-            (Activation::Gated, Rescale::None, Encoder::Linear),
+            (SaeActivation::Relu, Rescale::None, Encoder::Linear),
+            (SaeActivation::Relu, Rescale::None, Encoder::Glu),
+            (SaeActivation::JumpRelu, Rescale::None, Encoder::Linear),
+            (SaeActivation::JumpRelu, Rescale::Undone, Encoder::Linear),
+            (SaeActivation::TopK { k: 3, relu: true }, Rescale::Kept, Encoder::Linear),
+            (SaeActivation::Gated, Rescale::None, Encoder::Linear),
         ] {
             let architecture =
                 Architecture { activation, rescale, encoder, ..Architecture::standard() };
             let rows = 8 * encoder.maps();
             let mut weights = SaeWeights::new(normal(&[rows, 5]), normal(&[5, 8]), normal(&[5]));
             match activation {
-                Activation::Gated => {
+                SaeActivation::Gated => {
                     let [bias, log_gains, magnitude] = [(); 3].map(|()| normal(&[8]));
                     weights.gate = Some(Gate { bias, log_gains, magnitude });
                 }
                 _ => weights.encoder_bias = Some(normal(&[rows])),
             }
-            weights.thresholds = (activation == Activation::JumpRelu).then(|| normal(&[8]));
+            weights.thresholds = (activation == SaeActivation::JumpRelu).then(|| normal(&[8]));
             let sae = Sae::new(architecture, weights).unwrap();
             let folded = sae.fold_w_dec_norm().unwrap();
             close(&sae.reconstruct(&x).unwrap(), &folded.reconstruct(&x).unwrap());

@@ -52,13 +52,13 @@ mod tile_scan;
 mod top_k;
 mod weights;
 
-pub use architecture::{Activation, Architecture, Encoder, Normalization, Rescale};
+pub use architecture::{Architecture, Encoder, Normalization, Rescale, SaeActivation};
 pub use autoencoder::Sae;
 pub use check::{Check, OutlierRows};
 pub use codes::Codes;
 pub use family::Family;
 pub use fit::SaeOptions;
-pub(crate) use fit::SmallFit;
+pub(crate) use fit::{Batch, FitPlace, FitSource, SmallFit, Widths};
 pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;
 pub use kind::objective::Objective;

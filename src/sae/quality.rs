@@ -5,7 +5,7 @@ use std::fmt;
 use super::Sae;
 use crate::Result;
 use crate::data::text::Tokens;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::model::{Decoder, Hooks};
 
 /// A model's loss with and without an autoencoder in its place, in nats a token.
@@ -29,12 +29,9 @@ impl PatchedLoss {
     pub fn recovered(&self) -> f64 {
         (self.ablated - self.patched) / (self.ablated - self.clean)
     }
-
-    /// Shows the losses as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(PatchedLoss);
 
 impl fmt::Display for PatchedLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -67,9 +67,10 @@ pub enum ExcludedTokens {
 }
 
 impl TrainingRecord {
-    /// What is true of a fit on windows of `length` tokens from anywhere in a text.
-    pub(super) fn of_fit(model: &Decoder, length: usize, skipped: &[u32]) -> Self {
-        let dtype = match model.dtype() {
+    /// What is true of a fit on windows of `length` tokens from anywhere in a text, by a model in
+    /// `dtype`.
+    pub(crate) fn of_fit(dtype: DType, length: usize, skipped: &[u32]) -> Self {
+        let dtype = match dtype {
             DType::F16 => "float16",
             DType::BF16 => "bfloat16",
             DType::F64 => "float64",

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
 use super::{Family, Normalization};
 use crate::display::{ShownColumn, ShownTable};
+use crate::error::SharedCause;
 use crate::{Error, Result};
 
 /// Releases whose models were processed for training, and SAELens's name for how.
@@ -65,11 +66,11 @@ struct Release {
     family: String,
     k: Option<usize>,
     normalize_activations: Option<String>,
-    entries: Vec<Row>,
+    entries: Vec<ListedSae>,
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct ListedSae {
     id: String,
     path: Option<String>,
     hook: Option<String>,
@@ -78,21 +79,24 @@ struct Row {
 }
 
 fn releases() -> Result<&'static [Release]> {
-    static RELEASES: OnceLock<Result<Vec<Release>, String>> = OnceLock::new();
+    static RELEASES: OnceLock<Result<Vec<Release>, SharedCause>> = OnceLock::new();
     let releases = RELEASES.get_or_init(|| {
         let packed: &[u8] = include_bytes!("../../assets/sae/registry.json.gz");
         let mut text = String::new();
-        GzDecoder::new(packed).read_to_string(&mut text).map_err(|reason| reason.to_string())?;
-        serde_json::from_str(&text).map_err(|reason| reason.to_string())
+        GzDecoder::new(packed)
+            .read_to_string(&mut text)
+            .map_err(|reason| Arc::new(reason) as SharedCause)?;
+        serde_json::from_str(&text).map_err(|reason| Arc::new(reason) as SharedCause)
     });
     releases.as_deref().map_err(|reason| {
         let path = std::path::Path::new("eigenlens/registry.json.gz");
-        Error::format(path, "the list of published autoencoders", reason.clone())
+        Error::format(path, "the list of published autoencoders", reason.to_string())
+            .caused_by(Arc::clone(reason))
     })
 }
 
 impl Release {
-    fn entry(&self, row: &Row) -> Result<Entry> {
+    fn entry(&self, row: &ListedSae) -> Result<Entry> {
         Ok(Entry {
             release: self.release.clone(),
             id: row.id.clone(),
@@ -164,6 +168,7 @@ impl Registry {
 
     /// Those in whose release, id, model, hook point or family every word of `words` occurs, in
     /// either case.
+    #[must_use]
     pub fn search(&self, words: &str) -> Self {
         let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
         let fits = |entry: &&Entry| {

@@ -39,7 +39,7 @@ pub(super) fn members(path: &Path, bytes: &Bytes) -> Result<Vec<(String, Bytes)>
     let mut rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).ok_or_else(cut)?;
     let mut found = Vec::new();
     for _ in 0..count {
-        let (entry, after) = Entry::read(rest).ok_or_else(cut)?;
+        let (entry, after) = ZipEntry::read(rest).ok_or_else(cut)?;
         rest = after;
         let damaged = |what: &str| broken(&format!("its member `{}` {what}", entry.name));
         let start = entry.start(bytes).ok_or_else(|| damaged("outside the file"))?;
@@ -104,7 +104,7 @@ fn directory(bytes: &[u8], end: usize) -> Option<(u64, u64)> {
     record.starts_with(&END_64).then_some((u64_at(record, 32)?, u64_at(record, 48)?))
 }
 
-struct Entry {
+struct ZipEntry {
     name: String,
     method: u64,
     sum: u32,
@@ -113,7 +113,7 @@ struct Entry {
     offset: u64,
 }
 
-impl Entry {
+impl ZipEntry {
     /// The first entry of a directory, and what follows it.
     fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         if !bytes.starts_with(&MEMBER) {

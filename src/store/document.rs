@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
+use super::by_name::by_name;
 use super::parse_json;
 use crate::{Error, Result};
 
@@ -95,9 +96,9 @@ impl Document {
             names_of(&path, &mut names);
             ignored.push(names);
         };
-        let fields = serde_ignored::Deserializer::new(&self.fields, &mut note);
+        let fields = serde_ignored::Deserializer::new(by_name(&self.fields), &mut note);
         let read = serde_path_to_error::deserialize(fields);
-        let read = read.map_err(|reason| self.refused::<T>(&reason))?;
+        let read = read.map_err(|reason| self.refused::<T>(reason))?;
         self.unknown = in_both(&self.unknown, &ignored);
         Ok(read)
     }
@@ -161,7 +162,7 @@ impl Document {
 
     fn refused<T: DeserializeOwned>(
         &self,
-        reason: &serde_path_to_error::Error<serde_json::Error>,
+        reason: serde_path_to_error::Error<serde_json::Error>,
     ) -> Error {
         let mut names: FieldPath = reason
             .path()
@@ -176,18 +177,18 @@ impl Document {
         let Some(missing) = text.strip_prefix("missing field `") else {
             let found = find(&self.fields, &names).map(shortened).unwrap_or_default();
             let expected = format!("{} in `{}`", expectation(&text), names.join("."));
-            return Error::format(&self.path, expected, found);
+            return Error::format(&self.path, expected, found).caused_by(reason.into_inner());
         };
         names.push(missing.trim_end_matches('`').to_owned());
         // What should be there is what null is not.
         let mut filled = self.fields.clone();
         let filled = put_null(&mut filled, &names)
-            .then(|| serde_path_to_error::deserialize::<_, T>(&filled).err())
+            .then(|| serde_path_to_error::deserialize::<_, T>(by_name(&filled)).err())
             .flatten()
             .map(|reason| reason.into_inner().to_string())
             .filter(|text| text.contains(EXPECTED));
         let kind = filled.map_or("a value".to_owned(), |text| expectation(&text));
-        self.missing(&names.join("."), &kind)
+        self.missing(&names.join("."), &kind).caused_by(reason.into_inner())
     }
 }
 
@@ -403,6 +404,7 @@ mod tests {
             (json!({"width": 1.5}), "expected a size in `width`, found 1.5"),
             (json!({"width": -3}), "expected a size in `width`, found -3"),
             (json!({"metadata": 3}), "expected an object in `metadata`, found 3"),
+            (json!({"metadata": [1, true]}), "expected an object in `metadata`, found [1,true]"),
             (json!({"metadata": {}}), "expected the field `metadata.depth`, a size, found no such"),
             (
                 json!({"metadata": {"depth": 1, "flat": 0}}),

@@ -6,6 +6,7 @@
 
 mod archive;
 mod blob;
+mod by_name;
 mod document;
 mod npz;
 pub(crate) mod pickle;

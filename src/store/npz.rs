@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::archive::members;
-use super::raw::{Kind, Layout, Raw};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ fn array(bytes: &Bytes) -> Result<Raw, String> {
         let found = data.len();
         return Err(format!("{found} bytes for shape {shape:?} of {kind:?}"));
     }
-    let layout = if columns { Layout::Columns } else { Layout::Rows };
+    let layout = if columns { EntryOrder::Columns } else { EntryOrder::Rows };
     Ok(Raw { kind, shape, layout, bytes: data.into() })
 }
 
@@ -94,20 +94,20 @@ fn sizes(tuple: &str) -> Option<Vec<usize>> {
 }
 
 /// The type that a `descr` names.
-fn kind(descr: &str) -> Result<Kind, String> {
+fn kind(descr: &str) -> Result<NumberType, String> {
     if let Some(big) = descr.strip_prefix('>') {
         return Err(format!("big-endian numbers, {big}"));
     }
     Ok(match descr.trim_start_matches(['<', '|', '=']) {
-        "f8" => Kind::F64,
-        "f4" => Kind::F32,
-        "f2" => Kind::F16,
-        "i8" => Kind::I64,
-        "i4" => Kind::I32,
-        "i2" => Kind::I16,
-        "i1" => Kind::I8,
-        "u1" => Kind::U8,
-        "b1" => Kind::Bool,
+        "f8" => NumberType::F64,
+        "f4" => NumberType::F32,
+        "f2" => NumberType::F16,
+        "i8" => NumberType::I64,
+        "i4" => NumberType::I32,
+        "i2" => NumberType::I16,
+        "i1" => NumberType::I8,
+        "u1" => NumberType::U8,
+        "b1" => NumberType::Bool,
         "O" => return Err("Python objects, which would have to be executed".to_owned()),
         other => return Err(format!("entries of type {other:.20}")),
     })
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn shapes_and_orders_are_read() {
         let rows = one("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }  \n").unwrap();
-        assert_eq!((&*rows["w"].shape, &rows["w"].layout), (&[2, 3][..], &Layout::Rows));
+        assert_eq!((&*rows["w"].shape, &rows["w"].layout), (&[2, 3][..], &EntryOrder::Rows));
         let columns = one(r#"{"descr": "<f4", "fortran_order": True, "shape": (6,)}"#).unwrap();
-        assert_eq!((&*columns["w"].shape, &columns["w"].layout), (&[6][..], &Layout::Columns));
+        assert_eq!((&*columns["w"].shape, &columns["w"].layout), (&[6][..], &EntryOrder::Columns));
         assert_eq!(columns["w"].bytes.len(), 24);
     }
 

@@ -12,7 +12,7 @@ pub(crate) type Id = usize;
 
 /// A value; what it holds of others it holds by their places, as a pickle may share them.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum PickleValue {
     None,
     Bool(bool),
     Int(i64),
@@ -30,12 +30,12 @@ pub(crate) enum Value {
     /// Numbers beside the pickle: type, key and count.
     Storage(String, String, usize),
     /// A tensor in a storage.
-    Tensor(Place),
+    Tensor(TensorPlace),
 }
 
 /// Where a tensor lies in its storage, in entries.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct TensorPlace {
     pub(crate) storage: Id,
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
@@ -45,13 +45,15 @@ pub(crate) struct Place {
 /// The values of a pickle.
 #[derive(Debug)]
 pub(crate) struct Pickle {
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     root: Id,
 }
 
 /// What is wrong with a pickle.
 #[derive(Debug)]
-pub(crate) struct Reason(String);
+pub(crate) struct Reason(pub(super) String);
+
+impl std::error::Error for Reason {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,9 +61,9 @@ impl fmt::Display for Reason {
     }
 }
 
-type Result<T> = std::result::Result<T, Reason>;
+pub(super) type PickleResult<T> = std::result::Result<T, Reason>;
 
-fn fail<T>(reason: impl Into<String>) -> Result<T> {
+pub(super) fn fail<T>(reason: impl Into<String>) -> PickleResult<T> {
     Err(Reason(reason.into()))
 }
 
@@ -70,12 +72,12 @@ impl Pickle {
     ///
     /// # Errors
     /// Bytes that are cut short or no pickle; a call of a function.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> PickleResult<Self> {
         Ok(Self::parse_first(bytes)?.0)
     }
 
     /// [`Pickle::parse`] of the first of several pickles in a row, and the bytes after it.
-    pub(crate) fn parse_first(bytes: &[u8]) -> Result<(Self, &[u8])> {
+    pub(crate) fn parse_first(bytes: &[u8]) -> PickleResult<(Self, &[u8])> {
         let mut machine = Machine { rest: bytes, ..Machine::default() };
         while machine.step()? {}
         let root = machine.pop()?;
@@ -86,7 +88,7 @@ impl Pickle {
     /// The classes of all storages, by their keys.
     pub(crate) fn storages(&self) -> HashMap<&str, &str> {
         let storages = self.values.iter().filter_map(|value| match value {
-            Value::Storage(class, key, _) => Some((key.as_str(), class.as_str())),
+            PickleValue::Storage(class, key, _) => Some((key.as_str(), class.as_str())),
             _ => None,
         });
         storages.collect()
@@ -98,22 +100,22 @@ impl Pickle {
     }
 
     /// The value at a place.
-    pub(crate) fn value(&self, id: Id) -> &Value {
-        self.values.get(id).unwrap_or(&Value::None)
+    pub(crate) fn value(&self, id: Id) -> &PickleValue {
+        self.values.get(id).unwrap_or(&PickleValue::None)
     }
 
     /// Keys that are texts, and their values, of a dictionary or of an object's fields.
     pub(crate) fn fields(&self, id: Id) -> Vec<(&str, Id)> {
         let pairs = match self.value(id) {
-            Value::Dict(pairs) => pairs,
-            Value::Object(_, fields) => match self.value(*fields) {
-                Value::Dict(pairs) => pairs,
+            PickleValue::Dict(pairs) => pairs,
+            PickleValue::Object(_, fields) => match self.value(*fields) {
+                PickleValue::Dict(pairs) => pairs,
                 _ => return Vec::new(),
             },
             _ => return Vec::new(),
         };
         let text = |key: Id| match self.value(key) {
-            Value::Text(text) => Some(text.as_str()),
+            PickleValue::Text(text) => Some(text.as_str()),
             _ => None,
         };
         pairs.iter().filter_map(|(key, value)| Some((text(*key)?, *value))).collect()
@@ -128,7 +130,7 @@ impl Pickle {
 #[derive(Default)]
 struct Machine<'a> {
     rest: &'a [u8],
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     stack: Vec<Id>,
     /// The stack's heights at the marks.
     marks: Vec<usize>,
@@ -136,7 +138,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    fn take(&mut self, count: usize) -> PickleResult<&'a [u8]> {
         match self.rest.split_at_checked(count) {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -146,24 +148,24 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    fn array<const N: usize>(&mut self) -> PickleResult<[u8; N]> {
         let taken = self.take(N)?;
         taken.try_into().or_else(|_| fail("a pickle that is cut short"))
     }
 
-    fn byte(&mut self) -> Result<usize> {
+    fn byte(&mut self) -> PickleResult<usize> {
         Ok(self.array::<1>()?[0].into())
     }
 
-    fn u32(&mut self) -> Result<usize> {
+    fn u32(&mut self) -> PickleResult<usize> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
     }
 
-    fn u64(&mut self) -> Result<usize> {
+    fn u64(&mut self) -> PickleResult<usize> {
         Ok(usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX))
     }
 
-    fn line(&mut self) -> Result<&'a str> {
+    fn line(&mut self) -> PickleResult<&'a str> {
         let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
             return fail("a pickle that is cut short");
         };
@@ -171,57 +173,57 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(&line[..end]).or_else(|_| fail("a text that is not UTF-8"))
     }
 
-    fn text(&mut self, length: usize) -> Result<()> {
+    fn text(&mut self, length: usize) -> PickleResult<()> {
         let text = self.take(length)?;
-        self.push(Value::Text(String::from_utf8_lossy(text).into_owned()));
+        self.push(PickleValue::Text(String::from_utf8_lossy(text).into_owned()));
         Ok(())
     }
 
-    fn push(&mut self, value: Value) {
+    fn push(&mut self, value: PickleValue) {
         self.stack.push(self.values.len());
         self.values.push(value);
     }
 
-    fn pop(&mut self) -> Result<Id> {
+    fn pop(&mut self) -> PickleResult<Id> {
         match self.stack.pop() {
             Some(id) if self.marks.last().is_none_or(|mark| *mark <= self.stack.len()) => Ok(id),
             _ => fail("a pickle that takes more values than it makes"),
         }
     }
 
-    fn top(&self) -> Result<Id> {
+    fn top(&self) -> PickleResult<Id> {
         self.stack.last().copied().map_or_else(|| fail("a pickle without a value"), Ok)
     }
 
     /// What lies above the last mark.
-    fn popped(&mut self) -> Result<Vec<Id>> {
+    fn popped(&mut self) -> PickleResult<Vec<Id>> {
         match self.marks.pop() {
             Some(mark) if mark <= self.stack.len() => Ok(self.stack.split_off(mark)),
             _ => fail("a pickle that takes more values than it makes"),
         }
     }
 
-    fn tuple(&mut self, count: usize) -> Result<()> {
-        let mut items: Vec<Id> = (0..count).map(|_| self.pop()).collect::<Result<_>>()?;
+    fn tuple(&mut self, count: usize) -> PickleResult<()> {
+        let mut items: Vec<Id> = (0..count).map(|_| self.pop()).collect::<PickleResult<_>>()?;
         items.reverse();
-        self.push(Value::Tuple(items));
+        self.push(PickleValue::Tuple(items));
         Ok(())
     }
 
-    fn append(&mut self, items: Vec<Id>) -> Result<()> {
+    fn append(&mut self, items: Vec<Id>) -> PickleResult<()> {
         let top = self.top()?;
         match &mut self.values[top] {
-            Value::List(list) => list.extend(items),
+            PickleValue::List(list) => list.extend(items),
             other => return fail(format!("items for {}, which is no list", name_of(other))),
         }
         Ok(())
     }
 
-    fn set(&mut self, items: &[Id]) -> Result<()> {
+    fn set(&mut self, items: &[Id]) -> PickleResult<()> {
         let top = self.top()?;
         let pairs = items.as_chunks::<2>().0.iter().map(|[key, value]| (*key, *value));
         match &mut self.values[top] {
-            Value::Dict(dict) => dict.extend(pairs),
+            PickleValue::Dict(dict) => dict.extend(pairs),
             other => {
                 return fail(format!("entries for {}, which is no dictionary", name_of(other)));
             }
@@ -229,13 +231,13 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, key: u64) -> Result<()> {
+    fn remember(&mut self, key: u64) -> PickleResult<()> {
         let top = self.top()?;
         self.memo.insert(key, top);
         Ok(())
     }
 
-    fn recall(&mut self, key: u64) -> Result<()> {
+    fn recall(&mut self, key: u64) -> PickleResult<()> {
         match self.memo.get(&key) {
             Some(id) => self.stack.push(*id),
             None => return fail("a pickle that recalls a value it did not keep"),
@@ -243,12 +245,12 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn number<T: std::str::FromStr>(line: &str) -> Result<T> {
+    fn number<T: std::str::FromStr>(line: &str) -> PickleResult<T> {
         line.trim_end_matches('L').parse().or_else(|_| fail(format!("`{line:.20}` for a number")))
     }
 
     /// One step; false at the end.
-    fn step(&mut self) -> Result<bool> {
+    fn step(&mut self) -> PickleResult<bool> {
         let code = self.byte()? as u8;
         match code {
             b'.' => return Ok(false),
@@ -258,51 +260,51 @@ impl<'a> Machine<'a> {
             b'0' => drop(self.pop()?),
             b'1' => drop(self.popped()?),
             b'2' => self.stack.push(self.top()?),
-            b'N' => self.push(Value::None),
-            0x88 => self.push(Value::Bool(true)),
-            0x89 => self.push(Value::Bool(false)),
+            b'N' => self.push(PickleValue::None),
+            0x88 => self.push(PickleValue::Bool(true)),
+            0x89 => self.push(PickleValue::Bool(false)),
             b'I' => match self.line()? {
-                "00" => self.push(Value::Bool(false)),
-                "01" => self.push(Value::Bool(true)),
-                line => self.push(Value::Int(Self::number(line)?)),
+                "00" => self.push(PickleValue::Bool(false)),
+                "01" => self.push(PickleValue::Bool(true)),
+                line => self.push(PickleValue::Int(Self::number(line)?)),
             },
             b'L' => {
                 let number = Self::number(self.line()?)?;
-                self.push(Value::Int(number));
+                self.push(PickleValue::Int(number));
             }
             b'J' => {
                 let number = i32::from_le_bytes(self.array()?);
-                self.push(Value::Int(number.into()));
+                self.push(PickleValue::Int(number.into()));
             }
             b'K' => {
                 let number = self.byte()?;
-                self.push(Value::Int(number as i64));
+                self.push(PickleValue::Int(number as i64));
             }
             b'M' => {
                 let number = u16::from_le_bytes(self.array()?);
-                self.push(Value::Int(number.into()));
+                self.push(PickleValue::Int(number.into()));
             }
             0x8a => {
                 let length = self.byte()?;
                 let number = long(self.take(length)?)?;
-                self.push(Value::Int(number));
+                self.push(PickleValue::Int(number));
             }
             0x8b => {
                 let length = self.u32()?;
                 let number = long(self.take(length)?)?;
-                self.push(Value::Int(number));
+                self.push(PickleValue::Int(number));
             }
             b'F' => {
                 let number = Self::number(self.line()?)?;
-                self.push(Value::Float(number));
+                self.push(PickleValue::Float(number));
             }
             b'G' => {
                 let number = f64::from_be_bytes(self.array()?);
-                self.push(Value::Float(number));
+                self.push(PickleValue::Float(number));
             }
             b'S' | b'V' => {
                 let line = self.line()?.trim_matches(['\'', '"']).to_owned();
-                self.push(Value::Text(line));
+                self.push(PickleValue::Text(line));
             }
             b'X' | b'T' => {
                 let length = self.u32()?;
@@ -323,12 +325,12 @@ impl<'a> Machine<'a> {
                     _ => self.u64()?,
                 };
                 self.take(length)?;
-                self.push(Value::Bytes);
+                self.push(PickleValue::Bytes);
             }
-            b']' | 0x8f => self.push(Value::List(Vec::new())),
+            b']' | 0x8f => self.push(PickleValue::List(Vec::new())),
             b'l' | 0x91 => {
                 let items = self.popped()?;
-                self.push(Value::List(items));
+                self.push(PickleValue::List(items));
             }
             b'a' => {
                 let item = self.pop()?;
@@ -338,16 +340,16 @@ impl<'a> Machine<'a> {
                 let items = self.popped()?;
                 self.append(items)?;
             }
-            b')' => self.push(Value::Tuple(Vec::new())),
+            b')' => self.push(PickleValue::Tuple(Vec::new())),
             b't' => {
                 let items = self.popped()?;
-                self.push(Value::Tuple(items));
+                self.push(PickleValue::Tuple(items));
             }
             0x85..=0x87 => self.tuple(usize::from(code - 0x84))?,
-            b'}' => self.push(Value::Dict(Vec::new())),
+            b'}' => self.push(PickleValue::Dict(Vec::new())),
             b'd' => {
                 let items = self.popped()?;
-                self.push(Value::Dict(Vec::new()));
+                self.push(PickleValue::Dict(Vec::new()));
                 self.set(&items)?;
             }
             b's' => {
@@ -360,15 +362,17 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global(format!("{module}.{name}")));
+                self.push(PickleValue::Global(format!("{module}.{name}")));
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let global = match (&self.values[module], &self.values[name]) {
-                    (Value::Text(module), Value::Text(name)) => format!("{module}.{name}"),
+                    (PickleValue::Text(module), PickleValue::Text(name)) => {
+                        format!("{module}.{name}")
+                    }
                     _ => return fail("a class without a name"),
                 };
-                self.push(Value::Global(global));
+                self.push(PickleValue::Global(global));
             }
             b'R' => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
@@ -419,27 +423,27 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn object(&mut self, class: Id) -> Result<()> {
-        let Value::Global(class) = &self.values[class] else {
+    fn object(&mut self, class: Id) -> PickleResult<()> {
+        let PickleValue::Global(class) = &self.values[class] else {
             return fail("an object without a class");
         };
         let class = class.clone();
         let fields = self.values.len();
-        self.values.push(Value::None);
-        self.push(Value::Object(class, fields));
+        self.values.push(PickleValue::None);
+        self.push(PickleValue::Object(class, fields));
         Ok(())
     }
 
     /// Gives an object its fields. What else has a state beside its content does not need it.
-    fn build(&mut self) -> Result<()> {
+    fn build(&mut self) -> PickleResult<()> {
         let state = self.pop()?;
         let top = self.top()?;
         // With slots, the state is a pair, and the second the fields.
         let fields = match &self.values[state] {
-            Value::Tuple(pair) if pair.len() == 2 => pair[1],
+            PickleValue::Tuple(pair) if pair.len() == 2 => pair[1],
             _ => state,
         };
-        if let Value::Object(_, own) = &mut self.values[top] {
+        if let PickleValue::Object(_, own) = &mut self.values[top] {
             *own = fields;
         }
         Ok(())
@@ -447,33 +451,33 @@ impl<'a> Machine<'a> {
 
     fn items(&self, id: Id) -> &[Id] {
         match &self.values[id] {
-            Value::Tuple(items) | Value::List(items) => items,
+            PickleValue::Tuple(items) | PickleValue::List(items) => items,
             _ => &[],
         }
     }
 
     fn sizes(&self, id: Id) -> Option<Vec<usize>> {
         let size = |id: &Id| match self.values[*id] {
-            Value::Int(size) => usize::try_from(size).ok(),
+            PickleValue::Int(size) => usize::try_from(size).ok(),
             _ => None,
         };
         self.items(id).iter().map(size).collect()
     }
 
     /// The few functions that put data together; any other is refused.
-    fn call(&mut self, function: Id, arguments: Id) -> Result<Value> {
-        let Value::Global(function) = &self.values[function] else {
+    fn call(&mut self, function: Id, arguments: Id) -> PickleResult<PickleValue> {
+        let PickleValue::Global(function) = &self.values[function] else {
             return fail("a call of what is no function");
         };
         let items = self.items(arguments);
         match function.as_str() {
-            "collections.OrderedDict" if items.is_empty() => Ok(Value::Dict(Vec::new())),
+            "collections.OrderedDict" if items.is_empty() => Ok(PickleValue::Dict(Vec::new())),
             "collections.OrderedDict" => {
                 let pairs = self.items(items[0]).iter().map(|pair| match self.items(*pair) {
                     &[key, value] => Ok((key, value)),
                     _ => fail("an ordered dictionary of something else than pairs"),
                 });
-                Ok(Value::Dict(pairs.collect::<Result<_>>()?))
+                Ok(PickleValue::Dict(pairs.collect::<PickleResult<_>>()?))
             }
             "torch._utils._rebuild_tensor_v2" => {
                 let place = match *items {
@@ -484,20 +488,20 @@ impl<'a> Machine<'a> {
                 };
                 place.map_or_else(
                     || fail("a tensor that does not say where it is"),
-                    |place| Ok(Value::Tensor(place)),
+                    |place| Ok(PickleValue::Tensor(place)),
                 )
             }
             "torch._utils._rebuild_parameter" => match items.first().map(|id| &self.values[*id]) {
-                Some(Value::Tensor(place)) => Ok(Value::Tensor(place.clone())),
+                Some(PickleValue::Tensor(place)) => Ok(PickleValue::Tensor(place.clone())),
                 _ => fail("a parameter without a tensor"),
             },
-            "torch.device" | "torch.Size" => Ok(Value::Tuple(items.to_vec())),
+            "torch.device" | "torch.Size" => Ok(PickleValue::Tuple(items.to_vec())),
             "copyreg._reconstructor" | "copy_reg._reconstructor" => {
                 match items.first().map(|id| &self.values[*id]) {
-                    Some(Value::Global(class)) => {
+                    Some(PickleValue::Global(class)) => {
                         let class = class.clone();
-                        self.values.push(Value::None);
-                        Ok(Value::Object(class, self.values.len() - 1))
+                        self.values.push(PickleValue::None);
+                        Ok(PickleValue::Object(class, self.values.len() - 1))
                     }
                     _ => fail("an object without a class"),
                 }
@@ -508,47 +512,58 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn place(&self, storage: Id, offset: Id, shape: Id, steps: Id) -> Option<Place> {
-        let Value::Int(offset) = self.values[offset] else { return None };
+    fn place(&self, storage: Id, offset: Id, shape: Id, steps: Id) -> Option<TensorPlace> {
+        let PickleValue::Int(offset) = self.values[offset] else { return None };
         let (shape, steps) = (self.sizes(shape)?, self.sizes(steps)?);
         let sound =
-            matches!(self.values[storage], Value::Storage(..)) && shape.len() == steps.len();
-        sound.then_some(Place { storage, offset: usize::try_from(offset).ok()?, shape, steps })
+            matches!(self.values[storage], PickleValue::Storage(..)) && shape.len() == steps.len();
+        sound.then_some(TensorPlace {
+            storage,
+            offset: usize::try_from(offset).ok()?,
+            shape,
+            steps,
+        })
     }
 
     /// The numbers that a persistent identity `("storage", class, key, place, count)` names; files of
     /// PyTorch before 1.6 have a view at its end, which is none since 0.4.
-    fn storage(&self, id: Id) -> Result<Value> {
+    fn storage(&self, id: Id) -> PickleResult<PickleValue> {
         let value = |id: &Id| &self.values[*id];
         match self.items(id).iter().map(value).collect::<Vec<_>>()[..] {
-            [Value::Text(word), Value::Global(class), Value::Text(key), _, Value::Int(count)]
-            | [
-                Value::Text(word),
-                Value::Global(class),
-                Value::Text(key),
+            [
+                PickleValue::Text(word),
+                PickleValue::Global(class),
+                PickleValue::Text(key),
                 _,
-                Value::Int(count),
-                Value::None,
+                PickleValue::Int(count),
+            ]
+            | [
+                PickleValue::Text(word),
+                PickleValue::Global(class),
+                PickleValue::Text(key),
+                _,
+                PickleValue::Int(count),
+                PickleValue::None,
             ] if word == "storage" => {
                 let Ok(count) = usize::try_from(*count) else {
                     return fail("a storage of a negative size");
                 };
-                Ok(Value::Storage(class.clone(), key.clone(), count))
+                Ok(PickleValue::Storage(class.clone(), key.clone(), count))
             }
             _ => fail("a reference to something else than a tensor's numbers"),
         }
     }
 }
 
-fn name_of(value: &Value) -> String {
+fn name_of(value: &PickleValue) -> String {
     match value {
-        Value::Global(name) | Value::Object(name, _) => format!("{name:.80}"),
+        PickleValue::Global(name) | PickleValue::Object(name, _) => format!("{name:.80}"),
         other => format!("{other:?}").chars().take(40).collect(),
     }
 }
 
 /// A little-endian integer in two's complement.
-fn long(bytes: &[u8]) -> Result<i64> {
+fn long(bytes: &[u8]) -> PickleResult<i64> {
     if bytes.len() > 8 {
         return fail("an integer of more than 64 bits");
     }
@@ -572,23 +587,32 @@ mod tests {
         let bytes = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xfe\xff\xff\xffG@\x0c\x00\x00\x00\x00\x00\x00\x88NeX\x01\x00\x00\x00bq\x03X\x01\x00\x00\x00xq\x04C\x01y\x86q\x05X\x01\x00\x00\x00lq\x06\x8a\x06\x00\x00\x00\x00\x00\x01u.";
         let pickle = Pickle::parse(bytes).unwrap();
         let root = pickle.root();
-        let Value::List(list) = pickle.value(pickle.field(root, "a").unwrap()) else { panic!() };
+        let PickleValue::List(list) = pickle.value(pickle.field(root, "a").unwrap()) else {
+            panic!()
+        };
         let list: Vec<_> = list.iter().map(|id| pickle.value(*id).clone()).collect();
-        let expected =
-            [Value::Int(1), Value::Int(-2), Value::Float(3.5), Value::Bool(true), Value::None];
+        let expected = [
+            PickleValue::Int(1),
+            PickleValue::Int(-2),
+            PickleValue::Float(3.5),
+            PickleValue::Bool(true),
+            PickleValue::None,
+        ];
         assert_eq!(list, expected);
-        assert_eq!(*pickle.value(pickle.field(root, "l").unwrap()), Value::Int(1 << 40));
-        let Value::Tuple(pair) = pickle.value(pickle.field(root, "b").unwrap()) else { panic!() };
-        assert_eq!(*pickle.value(pair[0]), Value::Text("x".to_owned()));
+        assert_eq!(*pickle.value(pickle.field(root, "l").unwrap()), PickleValue::Int(1 << 40));
+        let PickleValue::Tuple(pair) = pickle.value(pickle.field(root, "b").unwrap()) else {
+            panic!()
+        };
+        assert_eq!(*pickle.value(pair[0]), PickleValue::Text("x".to_owned()));
     }
 
     #[test]
     fn an_object_of_an_unknown_class_is_its_fields() {
         let bytes = b"\x80\x02cmod\nCfg\n)\x81}(X\x01\x00\x00\x00dK\x07ub.";
         let pickle = Pickle::parse(bytes).unwrap();
-        let Value::Object(class, _) = pickle.value(pickle.root()) else { panic!() };
+        let PickleValue::Object(class, _) = pickle.value(pickle.root()) else { panic!() };
         assert_eq!(class, "mod.Cfg");
-        assert_eq!(*pickle.value(pickle.field(pickle.root(), "d").unwrap()), Value::Int(7));
+        assert_eq!(*pickle.value(pickle.field(pickle.root(), "d").unwrap()), PickleValue::Int(7));
     }
 
     #[test]

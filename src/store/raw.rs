@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// The type of a stored number, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum NumberType {
     F64,
     F32,
     F16,
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Other(&'static str, usize),
 }
 
-impl Kind {
+impl NumberType {
     /// Bytes of a number.
     pub(crate) fn size(self) -> usize {
         match self {
@@ -49,7 +49,7 @@ impl Kind {
 
 /// The order in which a tensor's entries lie in its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum EntryOrder {
     /// The last index runs fastest.
     Rows,
     /// The first index runs fastest: Fortran's order.
@@ -61,9 +61,9 @@ pub(crate) enum Layout {
 /// A tensor as a file stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
-    pub(crate) kind: Kind,
+    pub(crate) kind: NumberType,
     pub(crate) shape: Vec<usize>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: EntryOrder,
     /// At least as many bytes as shape and layout reach.
     pub(crate) bytes: Blob,
 }
@@ -80,12 +80,12 @@ impl Raw {
         let bytes = self.bytes.read().ok()?;
         let bytes = bytes.get(..count.checked_mul(self.kind.size())?)?;
         Some(match self.kind {
-            Kind::I64 => numbers(bytes, i64::from_le_bytes),
-            Kind::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
-            Kind::U32 => numbers(bytes, |b| u32::from_le_bytes(b).into()),
-            Kind::I16 => numbers(bytes, |b| i16::from_le_bytes(b).into()),
-            Kind::I8 => numbers(bytes, |b| i8::from_le_bytes(b).into()),
-            Kind::U8 => numbers(bytes, |[b]: [u8; 1]| b.into()),
+            NumberType::I64 => numbers(bytes, i64::from_le_bytes),
+            NumberType::I32 => numbers(bytes, |b| i32::from_le_bytes(b).into()),
+            NumberType::U32 => numbers(bytes, |b| u32::from_le_bytes(b).into()),
+            NumberType::I16 => numbers(bytes, |b| i16::from_le_bytes(b).into()),
+            NumberType::I8 => numbers(bytes, |b| i8::from_le_bytes(b).into()),
+            NumberType::U8 => numbers(bytes, |[b]: [u8; 1]| b.into()),
             _ => return None,
         })
     }
@@ -107,7 +107,7 @@ impl Raw {
         };
         let count = Self::count(&self.shape).unwrap_or(usize::MAX);
         let reach = match &self.layout {
-            Layout::Steps(steps) => reach(&self.shape, steps),
+            EntryOrder::Steps(steps) => reach(&self.shape, steps),
             _ => Some(count),
         };
         let bytes = reach
@@ -117,25 +117,25 @@ impl Raw {
             .ok_or_else(|| Error::format(path, format!("all of `{name}`"), "fewer bytes"))?;
         let bytes = &*bytes.read().map_err(Error::io("read", path))?;
         let flat = match (self.kind, wide) {
-            (Kind::F32, _) => flat(numbers(bytes, f32::from_le_bytes))?,
-            (Kind::F64, _) => flat(numbers(bytes, f64::from_le_bytes))?,
-            (Kind::F16, true) => flat(numbers(bytes, |b| f16::from_le_bytes(b).to_f32()))?,
-            (Kind::BF16, true) => flat(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32()))?,
-            (Kind::F16, false) => flat(numbers(bytes, f16::from_le_bytes))?,
-            (Kind::BF16, false) => flat(numbers(bytes, bf16::from_le_bytes))?,
-            (Kind::I64, false) => flat(numbers(bytes, i64::from_le_bytes))?,
-            (Kind::U32, false) => flat(numbers(bytes, u32::from_le_bytes))?,
-            (Kind::U8, false) => flat(bytes.to_vec())?,
+            (NumberType::F32, _) => flat(numbers(bytes, f32::from_le_bytes))?,
+            (NumberType::F64, _) => flat(numbers(bytes, f64::from_le_bytes))?,
+            (NumberType::F16, true) => flat(numbers(bytes, |b| f16::from_le_bytes(b).to_f32()))?,
+            (NumberType::BF16, true) => flat(numbers(bytes, |b| bf16::from_le_bytes(b).to_f32()))?,
+            (NumberType::F16, false) => flat(numbers(bytes, f16::from_le_bytes))?,
+            (NumberType::BF16, false) => flat(numbers(bytes, bf16::from_le_bytes))?,
+            (NumberType::I64, false) => flat(numbers(bytes, i64::from_le_bytes))?,
+            (NumberType::U32, false) => flat(numbers(bytes, u32::from_le_bytes))?,
+            (NumberType::U8, false) => flat(bytes.to_vec())?,
             _ => return Err(not_float()),
         };
         let tensor = match &self.layout {
-            Layout::Rows => flat.reshape(&*self.shape)?,
-            Layout::Columns => {
+            EntryOrder::Rows => flat.reshape(&*self.shape)?,
+            EntryOrder::Columns => {
                 let turned: Vec<usize> = self.shape.iter().rev().copied().collect();
                 let axes: Vec<usize> = (0..turned.len()).rev().collect();
                 flat.reshape(turned)?.permute(axes)?.contiguous()?
             }
-            Layout::Steps(steps) => {
+            EntryOrder::Steps(steps) => {
                 let places = places(&self.shape, steps, count);
                 let places = Tensor::new(places, &Device::Cpu)?;
                 flat.index_select(&places, 0)?.reshape(&*self.shape)?
@@ -183,9 +183,9 @@ fn places(shape: &[usize], steps: &[usize], count: usize) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn raw(layout: Layout, shape: &[usize]) -> Raw {
+    fn raw(layout: EntryOrder, shape: &[usize]) -> Raw {
         let bytes: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
-        Raw { kind: Kind::F32, shape: shape.to_vec(), layout, bytes: bytes.into() }
+        Raw { kind: NumberType::F32, shape: shape.to_vec(), layout, bytes: bytes.into() }
     }
 
     fn values(raw: &Raw) -> Result<Vec<Vec<f32>>> {
@@ -194,15 +194,15 @@ mod tests {
 
     #[test]
     fn entries_come_in_the_order_that_the_layout_says() {
-        let rows = values(&raw(Layout::Rows, &[2, 3])).unwrap();
+        let rows = values(&raw(EntryOrder::Rows, &[2, 3])).unwrap();
         assert_eq!(rows, [[0., 1., 2.], [3., 4., 5.]]);
-        let columns = values(&raw(Layout::Columns, &[2, 3])).unwrap();
+        let columns = values(&raw(EntryOrder::Columns, &[2, 3])).unwrap();
         assert_eq!(columns, [[0., 2., 4.], [1., 3., 5.]]);
-        let steps = values(&raw(Layout::Steps(vec![1, 2]), &[2, 3])).unwrap();
+        let steps = values(&raw(EntryOrder::Steps(vec![1, 2]), &[2, 3])).unwrap();
         assert_eq!(steps, columns);
-        let every_other = values(&raw(Layout::Steps(vec![3, 2]), &[2, 2])).unwrap();
+        let every_other = values(&raw(EntryOrder::Steps(vec![3, 2]), &[2, 2])).unwrap();
         assert_eq!(every_other, [[0., 2.], [3., 5.]]);
-        let far = values(&raw(Layout::Steps(vec![4, 2]), &[2, 2])).unwrap_err().to_string();
+        let far = values(&raw(EntryOrder::Steps(vec![4, 2]), &[2, 2])).unwrap_err().to_string();
         assert!(far.contains("all of `x`"), "{far}");
     }
 }

@@ -9,28 +9,28 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use super::Blob;
-use super::raw::{Kind, Layout, Raw};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, LOOKED_AT, mistaken};
 use crate::{Error, Result};
 
 /// The names of the format's types.
-const KINDS: [(&str, Kind); 16] = [
-    ("F64", Kind::F64),
-    ("F32", Kind::F32),
-    ("F16", Kind::F16),
-    ("BF16", Kind::BF16),
-    ("I64", Kind::I64),
-    ("I32", Kind::I32),
-    ("I16", Kind::I16),
-    ("I8", Kind::I8),
-    ("U8", Kind::U8),
-    ("BOOL", Kind::Bool),
-    ("U64", Kind::Other("U64", 8)),
-    ("U32", Kind::U32),
-    ("U16", Kind::Other("U16", 2)),
-    ("F8_E5M2", Kind::Other("F8_E5M2", 1)),
-    ("F8_E4M3", Kind::Other("F8_E4M3", 1)),
-    ("F8_E8M0", Kind::Other("F8_E8M0", 1)),
+const KINDS: [(&str, NumberType); 16] = [
+    ("F64", NumberType::F64),
+    ("F32", NumberType::F32),
+    ("F16", NumberType::F16),
+    ("BF16", NumberType::BF16),
+    ("I64", NumberType::I64),
+    ("I32", NumberType::I32),
+    ("I16", NumberType::I16),
+    ("I8", NumberType::I8),
+    ("U8", NumberType::U8),
+    ("BOOL", NumberType::Bool),
+    ("U64", NumberType::Other("U64", 8)),
+    ("U32", NumberType::U32),
+    ("U16", NumberType::Other("U16", 2)),
+    ("F8_E5M2", NumberType::Other("F8_E5M2", 1)),
+    ("F8_E4M3", NumberType::Other("F8_E4M3", 1)),
+    ("F8_E8M0", NumberType::Other("F8_E8M0", 1)),
 ];
 
 /// The tensors of a file with these bytes.
@@ -57,13 +57,15 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
         let found = format!("a header of {length} bytes in {left}: truncated or incomplete");
         return Err(broken(found));
     }
-    let header: Header = serde_json::from_slice(&read(8..8 + length)?)
-        .map_err(|reason| broken(format!("a header that cannot be read: {reason}")))?;
+    let header: SafetensorsHeader =
+        serde_json::from_slice(&read(8..8 + length)?).map_err(|reason| {
+            broken(format!("a header that cannot be read: {reason}")).caused_by(reason)
+        })?;
     let start = 8 + length;
     let data = bytes.len() - start;
     let mut tensors = BTreeMap::new();
     let mut ranges = Vec::with_capacity(header.0.len());
-    for (name, Entry { dtype, shape, data_offsets: (from, to) }) in header.0 {
+    for (name, TensorEntry { dtype, shape, data_offsets: (from, to) }) in header.0 {
         let kind = KINDS.iter().find(|(own, _)| *own == dtype).map(|(_, kind)| *kind);
         let kind = kind.ok_or_else(|| {
             wrong(format!("`{name}` of a known dtype"), format!("dtype `{dtype}`"))
@@ -79,7 +81,7 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
         }
         ranges.push((from, to, name.clone()));
         let bytes = bytes.slice(start + from..start + to);
-        let raw = Raw { kind, shape, layout: Layout::Rows, bytes };
+        let raw = Raw { kind, shape, layout: EntryOrder::Rows, bytes };
         if tensors.insert(name.clone(), raw).is_some() {
             return Err(wrong("one tensor a name".to_owned(), format!("`{name}` twice")));
         }
@@ -94,7 +96,7 @@ pub(super) fn parse(path: &Path, bytes: &Blob) -> Result<BTreeMap<String, Raw>> 
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct TensorEntry {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (usize, usize),
@@ -102,19 +104,22 @@ struct Entry {
 
 /// Names and entries, in the header's order. A map would keep the last of equal names and say
 /// nothing.
-struct Header(Vec<(String, Entry)>);
+struct SafetensorsHeader(Vec<(String, TensorEntry)>);
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for SafetensorsHeader {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Names;
         impl<'de> Visitor<'de> for Names {
-            type Value = Header;
+            type Value = SafetensorsHeader;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with an entry a tensor")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<SafetensorsHeader, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -123,7 +128,7 @@ impl<'de> Deserialize<'de> for Header {
                         entries.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(entries))
+                Ok(SafetensorsHeader(entries))
             }
         }
         deserializer.deserialize_map(Names)
@@ -153,7 +158,7 @@ mod tests {
             "b": {"dtype": "BF16", "shape": [1, 1], "data_offsets": [0, 2]}}"#;
         let tensors = parse(Path::new("some"), &file(header, 10)).unwrap();
         assert_eq!(tensors["a"].bytes.read().unwrap(), (2..10).collect::<Vec<u8>>());
-        assert_eq!((tensors["b"].kind, &*tensors["b"].shape), (Kind::BF16, &[1, 1][..]));
+        assert_eq!((tensors["b"].kind, &*tensors["b"].shape), (NumberType::BF16, &[1, 1][..]));
     }
 
     #[test]

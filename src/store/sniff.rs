@@ -43,7 +43,10 @@ pub(crate) fn parse_json(path: &Path, text: &[u8], expected: &str) -> Result<Val
         Ok(value) => {
             message(&value).map_or(Ok(value), |words| Err(Error::format(path, expected, words)))
         }
-        Err(reason) => Err(mistaken(path, text, Format::Json, expected, reason.to_string())),
+        Err(reason) => {
+            let error = mistaken(path, text, Format::Json, expected, reason.to_string());
+            Err(error.caused_by(reason))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::raw::{Kind, Raw};
+use super::raw::{NumberType, Raw};
 use super::{Blob, safetensors};
 use crate::check::check_finite;
 use crate::progress::safe_point;
@@ -109,7 +109,7 @@ impl Tensors {
     /// are read here.
     pub(crate) fn other_than_float(&self, name: &str) -> Option<String> {
         match self.tensors.get(name)?.kind {
-            Kind::F64 | Kind::F32 | Kind::F16 | Kind::BF16 => None,
+            NumberType::F64 | NumberType::F32 | NumberType::F16 | NumberType::BF16 => None,
             kind => Some(kind.name()),
         }
     }

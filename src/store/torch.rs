@@ -8,24 +8,24 @@ use bytes::Bytes;
 use candle_core::Device;
 
 use super::archive::members;
-use super::pickle::{Id, Pickle, Value};
-use super::raw::{Kind, Layout, Raw};
+use super::pickle::{Id, Pickle, PickleResult, PickleValue, Reason, fail};
+use super::raw::{EntryOrder, NumberType, Raw};
 use super::sniff::{Format, mistaken};
 use super::tensors::Tensors;
 use crate::{Error, Result};
 
 /// The names of PyTorch's storages.
-const KINDS: [(&str, Kind); 10] = [
-    ("DoubleStorage", Kind::F64),
-    ("FloatStorage", Kind::F32),
-    ("HalfStorage", Kind::F16),
-    ("BFloat16Storage", Kind::BF16),
-    ("LongStorage", Kind::I64),
-    ("IntStorage", Kind::I32),
-    ("ShortStorage", Kind::I16),
-    ("CharStorage", Kind::I8),
-    ("ByteStorage", Kind::U8),
-    ("BoolStorage", Kind::Bool),
+const KINDS: [(&str, NumberType); 10] = [
+    ("DoubleStorage", NumberType::F64),
+    ("FloatStorage", NumberType::F32),
+    ("HalfStorage", NumberType::F16),
+    ("BFloat16Storage", NumberType::BF16),
+    ("LongStorage", NumberType::I64),
+    ("IntStorage", NumberType::I32),
+    ("ShortStorage", NumberType::I16),
+    ("CharStorage", NumberType::I8),
+    ("ByteStorage", NumberType::U8),
+    ("BoolStorage", NumberType::Bool),
 ];
 
 /// What a file of `torch.save` before PyTorch 1.6 begins with: the pickle of a number.
@@ -47,7 +47,8 @@ pub(crate) struct Loaded {
 pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
     let broken = |found: String| Error::format(path, "a file of torch.save", found);
     if bytes.starts_with(LEGACY) {
-        let (pickle, storages) = legacy(bytes).map_err(broken)?;
+        let (pickle, storages) =
+            legacy(bytes).map_err(|reason| broken(reason.to_string()).caused_by(reason))?;
         return Ok(Loaded { path: path.to_owned(), pickle, storages });
     }
     if !bytes.starts_with(b"PK") {
@@ -82,39 +83,42 @@ pub(crate) fn read(path: &Path, bytes: &Bytes) -> Result<Loaded> {
         let found = "an archive without data.pkl";
         mistaken(path, bytes, Format::Pickle, "a file of torch.save", found)
     })?;
-    let pickle = Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()))?;
+    let pickle =
+        Pickle::parse(&pickle).map_err(|reason| broken(reason.to_string()).caused_by(reason))?;
     Ok(Loaded { path: path.to_owned(), pickle, storages })
 }
 
 /// The pickle and the numbers of a file from before PyTorch 1.6: the pickles of a number that marks
 /// the format, of its version, of the machine, of what was saved and of the keys of its storages, then
 /// each storage's count and numbers.
-fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>), String> {
-    let next = |rest| Pickle::parse_first(rest).map_err(|reason| reason.to_string());
+fn legacy(bytes: &Bytes) -> PickleResult<(Pickle, HashMap<String, Bytes>)> {
+    let next = Pickle::parse_first;
     let (_, rest) = next(&bytes[LEGACY.len()..])?;
     let (machine, rest) = next(rest)?;
     let little = machine.field(machine.root(), "little_endian").map(|id| machine.value(id));
-    if little == Some(&Value::Bool(false)) {
-        return Err("big-endian numbers".to_owned());
+    if little == Some(&PickleValue::Bool(false)) {
+        return fail("big-endian numbers");
     }
     let (pickle, rest) = next(rest)?;
     let (keys, rest) = next(rest)?;
-    let Value::List(list) = keys.value(keys.root()) else {
-        return Err("no list of storages after the pickle".to_owned());
+    let PickleValue::List(list) = keys.value(keys.root()) else {
+        return fail("no list of storages after the pickle");
     };
     let sizes = pickle.storages();
     let (mut storages, mut at) = (HashMap::new(), bytes.len() - rest.len());
     for id in list {
-        let Value::Text(key) = keys.value(*id) else {
-            return Err("a storage without a key".to_owned());
+        let PickleValue::Text(key) = keys.value(*id) else {
+            return fail("a storage without a key");
         };
-        let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(Kind::size);
-        let size = size.ok_or_else(|| format!("numbers of an unknown type under {key:.40}"))?;
+        let size = sizes.get(key.as_str()).and_then(|class| kind_of(class)).map(NumberType::size);
+        let size =
+            size.ok_or_else(|| Reason(format!("numbers of an unknown type under {key:.40}")))?;
         let count = bytes.get(at..).and_then(|rest| rest.first_chunk());
         let count = count.and_then(|count| usize::try_from(i64::from_le_bytes(*count)).ok());
         let end = count.and_then(|count| (at + 8).checked_add(count.checked_mul(size)?));
         let end = end.filter(|end| *end <= bytes.len());
-        let end = end.ok_or_else(|| format!("numbers under {key:.40} that are cut short"))?;
+        let end =
+            end.ok_or_else(|| Reason(format!("numbers under {key:.40} that are cut short")))?;
         storages.insert(key.clone(), bytes.slice(at + 8..end));
         at = end;
     }
@@ -122,7 +126,7 @@ fn legacy(bytes: &Bytes) -> std::result::Result<(Pickle, HashMap<String, Bytes>)
 }
 
 /// The type of the numbers in a storage of a class such as `torch.FloatStorage`.
-fn kind_of(class: &str) -> Option<Kind> {
+fn kind_of(class: &str) -> Option<NumberType> {
     let short = class.rsplit('.').next().unwrap_or(class);
     KINDS.iter().find(|(own, _)| *own == short).map(|(_, kind)| *kind)
 }
@@ -141,7 +145,7 @@ impl Loaded {
     pub(crate) fn tensors(&self, id: Id, device: &Device) -> Result<Tensors> {
         let mut tensors = BTreeMap::new();
         for (name, value) in self.pickle.fields(id) {
-            if let Value::Tensor(_) = self.pickle.value(value) {
+            if let PickleValue::Tensor(_) = self.pickle.value(value) {
                 tensors.insert(name.to_owned(), self.raw(name, value)?);
             }
         }
@@ -151,10 +155,10 @@ impl Loaded {
     fn raw(&self, name: &str, id: Id) -> Result<Raw> {
         let wrong =
             |found: String| Error::format(&self.path, format!("the tensor `{name}`"), found);
-        let Value::Tensor(place) = self.pickle.value(id) else {
+        let PickleValue::Tensor(place) = self.pickle.value(id) else {
             return Err(wrong("no tensor".to_owned()));
         };
-        let Value::Storage(class, key, count) = self.pickle.value(place.storage) else {
+        let PickleValue::Storage(class, key, count) = self.pickle.value(place.storage) else {
             return Err(wrong("no storage".to_owned()));
         };
         let kind = kind_of(class).ok_or_else(|| wrong(format!("numbers of type {class:.40}")))?;
@@ -171,8 +175,8 @@ impl Loaded {
             return Err(Error::format(&self.path, expected, format!("{:?}", place.shape)));
         }
         let layout = match rows(&place.shape) == place.steps {
-            true => Layout::Rows,
-            false => Layout::Steps(place.steps.clone()),
+            true => EntryOrder::Rows,
+            false => EntryOrder::Steps(place.steps.clone()),
         };
         Ok(Raw { kind, shape: place.shape.clone(), layout, bytes: bytes.slice(start..).into() })
     }

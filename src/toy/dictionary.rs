@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::check::check_not_negative;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::sae::{Codes, Objective, Sae};
 use crate::{Error, Result};
 
@@ -109,12 +109,9 @@ impl Dictionary {
     pub fn decode(&self, codes: &Codes) -> Result<Tensor> {
         self.sae.decode(codes)
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Dictionary);
 
 impl fmt::Display for Dictionary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

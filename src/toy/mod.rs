@@ -30,6 +30,8 @@ mod baselines;
 mod correlation;
 mod dictionary;
 mod grid;
+mod grid_fit;
+mod grid_options;
 mod metrics;
 mod phase;
 mod report;
@@ -40,7 +42,8 @@ mod tests;
 
 pub use baselines::{IcaOptions, ica, pca, random_dictionary};
 pub use dictionary::{Dictionary, Sparsity};
-pub use grid::{DictionaryGrid, GridOptions};
+pub use grid::DictionaryGrid;
+pub use grid_options::GridOptions;
 pub use metrics::{Quality, best_cosines, mmcs, mmcs_unsigned, recovered};
 pub use phase::PhaseDiagram;
 pub use report::GridReport;

@@ -4,10 +4,11 @@ use std::fmt;
 
 use candle_core::{Device, Tensor};
 
-use super::grid::{DictionaryGrid, GridOptions};
+use super::grid::DictionaryGrid;
+use super::grid_options::GridOptions;
 use super::metrics::mmcs;
 use super::superposition::Superposition;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::progress::OnStop;
 use crate::{Error, Result};
 
@@ -99,12 +100,9 @@ impl PhaseDiagram {
         };
         self.names.iter().enumerate().map(curve).collect()
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(PhaseDiagram);
 
 impl fmt::Display for PhaseDiagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::correlation::{random_correlation, root};
 use super::streams::{CORRELATION, DIRECTIONS};
 use crate::check::check_sizes;
-use crate::display::MimeBundle;
+use crate::display::show_as_text;
 use crate::linalg::matmul;
 use crate::progress::interrupted;
 use crate::random::Rng;
@@ -258,12 +258,9 @@ impl Superposition {
         });
         Ok(Tensor::from_vec(x, (codes.rows(), dims), &Device::Cpu)?)
     }
-
-    /// Shows what it is as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Superposition);
 
 impl fmt::Display for Superposition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -331,12 +328,9 @@ impl Samples {
             x: self.x.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?,
         })
     }
-
-    /// Shows what they are as the value of a cell.
-    pub fn evcxr_display(&self) {
-        MimeBundle::text(self.to_string()).show_as_result();
-    }
 }
+
+show_as_text!(Samples);
 
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

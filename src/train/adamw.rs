@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::checkpoint::TakeTensor;
 use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
-use crate::linalg::wide;
+use crate::linalg::with_avx2_if_present;
 use crate::{Error, Result};
 
 /// Parameters a task of the parallel update: long enough to outweigh handing it out.
@@ -159,7 +159,7 @@ impl Optimizer for AdamW {
         {
             match moments {
                 Moments::Host { mean, square } => {
-                    let fused = Fused { update, moments: RefCell::new((mean, square)) };
+                    let fused = AdamWOp { update, moments: RefCell::new((mean, square)) };
                     parameter.inplace_op2(&gradient.contiguous()?, &fused)?;
                 }
                 Moments::Tensors { mean, square } => {
@@ -228,12 +228,12 @@ impl AdamStep {
     }
 }
 
-struct Fused<'a> {
+struct AdamWOp<'a> {
     update: AdamStep,
     moments: RefCell<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
 }
 
-impl InplaceOp2 for Fused<'_> {
+impl InplaceOp2 for AdamWOp<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -262,7 +262,7 @@ impl InplaceOp2 for Fused<'_> {
             .zip(gradients[gradient_from..gradient_to].par_chunks(CHUNK))
             .zip(mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK)))
             .for_each(|((parameters, gradients), (mean, square))| {
-                wide(|| update.apply(parameters, gradients, mean, square));
+                with_avx2_if_present(|| update.apply(parameters, gradients, mean, square));
             });
         Ok(())
     }

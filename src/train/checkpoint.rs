@@ -55,8 +55,9 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
             other => other.map_err(Error::io("read", &path))?,
         };
-        let state: State = serde_json::from_slice(&text)
-            .map_err(|reason| Error::format(&path, "the state of a fit", reason.to_string()))?;
+        let state: State = serde_json::from_slice(&text).map_err(|reason| {
+            Error::format(&path, "the state of a fit", reason.to_string()).caused_by(reason)
+        })?;
         if self.settings != state.settings {
             let (asked, saved) = difference(&self.settings, &state.settings)
                 .unwrap_or_else(|| (self.settings.clone(), state.settings.clone()));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::{D, DType, Tensor, Var};
 
-use crate::bilinear::image::{ImageModel, Samples};
+use crate::bilinear::image::{ImageModel, LabelledImages};
 use crate::bilinear::{interactions, symmetrise};
 use crate::check::check_all_finite;
 use crate::display::show_as_text;
@@ -142,7 +142,7 @@ impl CpdModel {
     ///
     /// # Errors
     /// Images or labels that do not fit.
-    pub fn accuracy(&self, samples: impl Into<Samples>) -> Result<f64> {
+    pub fn accuracy(&self, samples: impl Into<LabelledImages>) -> Result<f64> {
         let samples = samples.into();
         accuracy(&self.logits(&samples.images)?, &samples.labels)
     }

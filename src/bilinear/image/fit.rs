@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Tensor, Var};
 
-use super::step::Step;
-use super::{ImageModel, Samples};
+use super::step::ImageStep;
+use super::{ImageModel, LabelledImages};
 use crate::check::check_finite;
 use crate::data::Augmentation;
 use crate::progress::OnStop;
@@ -55,7 +55,7 @@ impl Default for FitOptions {
 
 impl FitOptions {
     /// These options with `augment` applied to each batch of training images,
-    /// `[n, 1, height, width]`.
+    /// `[n, 1, height, width]`; none by default.
     ///
     /// ```
     /// use eigenlens::bilinear::image::FitOptions;
@@ -63,6 +63,7 @@ impl FitOptions {
     /// let options = FitOptions::default().augment(Augmentation::noise(0.4));
     /// assert!(options.augment.is_some());
     /// ```
+    #[must_use]
     pub fn augment(self, augment: Augmentation) -> Self {
         Self { augment: Some(augment), ..self }
     }
@@ -84,8 +85,8 @@ impl ImageModel {
     /// that cannot be written; [`Error::Stopped`] when Stop is pressed.
     pub fn fit(
         &self,
-        train: impl Into<Samples>,
-        test: impl Into<Samples>,
+        train: impl Into<LabelledImages>,
+        test: impl Into<LabelledImages>,
         options: FitOptions,
     ) -> Result<History> {
         let train = self.checked("training", train.into())?;
@@ -123,7 +124,7 @@ impl ImageModel {
             test,
             options: &options,
             trained: Trained::new(parameters, &OptimizerKind::AdamW(settings))?,
-            by_hand: Step::new(self, options.batch)?,
+            by_hand: ImageStep::new(self, options.batch)?,
             rng: Rng::seed(options.seed),
             order: Vec::new(),
             loss_sum: 0.0,
@@ -134,7 +135,7 @@ impl ImageModel {
     }
 
     /// Images as finite `[n, pixels]`, and labels that fit them.
-    fn checked(&self, which: &str, samples: Samples) -> Result<Samples> {
+    fn checked(&self, which: &str, samples: LabelledImages) -> Result<LabelledImages> {
         let images = self.flatten(&samples.images)?;
         check_finite(&format!("the {which} images"), &images)?;
         let (count, labels) = (images.dim(0)?, &samples.labels);
@@ -143,19 +144,19 @@ impl ImageModel {
             return Err(Error::shape(format!("the {which} labels"), expected, labels.dims()));
         }
         check_labels(labels, self.config.classes)?;
-        Ok(Samples { images, labels: labels.to_dtype(DType::U32)? })
+        Ok(LabelledImages { images, labels: labels.to_dtype(DType::U32)? })
     }
 }
 
 /// A model in training, and the sums of the running epoch.
 struct ImageFit<'a> {
     model: &'a ImageModel,
-    train: Samples,
-    test: Samples,
+    train: LabelledImages,
+    test: LabelledImages,
     options: &'a FitOptions,
     trained: Trained,
     /// The step without a graph, where there is one.
-    by_hand: Option<Step>,
+    by_hand: Option<ImageStep>,
     /// Draws the order of images and the augmentation.
     rng: Rng,
     /// Training images in the order of this epoch.
@@ -256,13 +257,13 @@ mod tests {
     };
 
     /// Images with one bright row, which is their class.
-    fn rows(n: usize) -> Samples {
+    fn rows(n: usize) -> LabelledImages {
         let labels: Vec<u32> = (0..n as u32).map(|i| i % 3).collect();
         let labels = Tensor::new(labels, &Device::Cpu).unwrap();
         let bright = Tensor::eye(3, DType::F32, &Device::Cpu).unwrap();
         let bright = bright.index_select(&labels, 0).unwrap().reshape((n, 1, 3, 1)).unwrap();
         let noise = Rng::seed(8).uniform(0., 0.3, (n, 1, 3, 4), &Device::Cpu).unwrap();
-        Samples { images: noise.broadcast_add(&bright).unwrap(), labels }
+        LabelledImages { images: noise.broadcast_add(&bright).unwrap(), labels }
     }
 
     fn options() -> FitOptions {
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn bad_input_is_refused_by_name() {
         let model = ImageModel::new(SMALL, 0, &Device::Cpu).unwrap();
-        let message = |train: Samples, options: FitOptions| {
+        let message = |train: LabelledImages, options: FitOptions| {
             model.fit(train, rows(9), options).unwrap_err().to_string()
         };
         assert!(message(rows(20), FitOptions { epochs: 0, ..options() }).contains("epochs"));
@@ -347,7 +348,7 @@ mod tests {
         assert!(message(rows(20), FitOptions { batch: 21, ..options() }).contains("and 20"));
         let nan = (rows(20).images.zeros_like().unwrap() / 0.0).unwrap();
         let labels = rows(20).labels;
-        let with = |images: &Tensor, labels: &Tensor| Samples::from((images, labels));
+        let with = |images: &Tensor, labels: &Tensor| LabelledImages::from((images, labels));
         assert!(message(with(&nan, &labels), options()).contains("NaN"));
         let short = message(with(&rows(20).images, &rows(19).labels), options());
         assert!(short.contains("[20], one an image"), "{short}");

@@ -39,4 +39,4 @@ mod store;
 
 pub use fit::FitOptions;
 pub use model::{ImageConfig, ImageModel};
-pub use samples::Samples;
+pub use samples::LabelledImages;

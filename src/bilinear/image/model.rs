@@ -5,7 +5,7 @@ use std::fmt;
 use candle_core::{D, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-use super::Samples;
+use super::LabelledImages;
 use crate::bilinear::{interactions, symmetrise};
 use crate::check::check_sizes;
 use crate::display::show_as_text;
@@ -206,7 +206,7 @@ impl ImageModel {
     ///
     /// # Errors
     /// Images or labels that do not fit the model.
-    pub fn accuracy(&self, samples: impl Into<Samples>) -> Result<f64> {
+    pub fn accuracy(&self, samples: impl Into<LabelledImages>) -> Result<f64> {
         let samples = samples.into();
         accuracy(&self.logits(&samples.images)?, &samples.labels)
     }

@@ -19,7 +19,7 @@ use crate::train::{cross_entropy, gradients};
 const CHUNK: usize = 1 << 15;
 
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct ImageStep {
     model: ImageModel,
     buffers: Buffers,
     gradients: Vec<Tensor>,
@@ -92,7 +92,7 @@ impl Buffers {
     }
 }
 
-impl Step {
+impl ImageStep {
     /// A step for batches of about `rows` images, or `None` where candle's backward pass has to do.
     pub(super) fn new(model: &ImageModel, rows: usize) -> Result<Option<Self>> {
         let (config, embed) = (model.config(), &model.embed);
@@ -130,7 +130,7 @@ impl Step {
         Ok(())
     }
 
-    /// Loss and logits of a batch; leaves the gradients in [`Step::gradients`].
+    /// Loss and logits of a batch; leaves the gradients in [`ImageStep::gradients`].
     pub(super) fn run(&mut self, images: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
         let rows = images.dim(0)?;
         self.reserve(rows)?;
@@ -292,7 +292,7 @@ mod tests {
             };
             let model = ImageModel::new(config, 1, &Device::Cpu).unwrap();
             let parameters: Vec<Var> = model.named().into_iter().map(|(_, var)| var).collect();
-            let mut step = Step::new(&model, 9).unwrap().unwrap();
+            let mut step = ImageStep::new(&model, 9).unwrap().unwrap();
             for rows in [9, 4, 9] {
                 let images = Rng::seed(rows as u64).normal((rows, 12), &Device::Cpu).unwrap();
                 let labels: Vec<u32> = (0..rows as u32).map(|i| i % 3).collect();
@@ -315,7 +315,7 @@ mod tests {
     fn gathered_rows_are_the_selected_ones() {
         let config = ImageConfig { height: 2, width: 3, d_hidden: 4, ..ImageConfig::default() };
         let model = ImageModel::new(config, 0, &Device::Cpu).unwrap();
-        let mut step = Step::new(&model, 2).unwrap().unwrap();
+        let mut step = ImageStep::new(&model, 2).unwrap().unwrap();
         let images = Rng::seed(0).normal((7, 6), &Device::Cpu).unwrap();
         for rows in [[4u32, 0].as_slice(), &[6, 6, 1], &[3]] {
             let expected = images.index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0);
@@ -329,9 +329,11 @@ mod tests {
         let config = ImageConfig { height: 2, width: 2, d_hidden: 3, ..ImageConfig::default() };
         let biased = ImageConfig { bias: true, ..config };
         assert!(
-            Step::new(&ImageModel::new(biased, 0, &Device::Cpu).unwrap(), 2).unwrap().is_none()
+            ImageStep::new(&ImageModel::new(biased, 0, &Device::Cpu).unwrap(), 2)
+                .unwrap()
+                .is_none()
         );
         let wide = ImageModel::new(config, 0, &Device::Cpu).unwrap().widened();
-        assert!(Step::new(&wide, 2).unwrap().is_none());
+        assert!(ImageStep::new(&wide, 2).unwrap().is_none());
     }
 }

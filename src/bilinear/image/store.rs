@@ -41,9 +41,11 @@ impl ImageModel {
         let text = fs::read(&config_path).map_err(Error::io("read", &config_path))?;
         let config: ImageConfig = serde_json::from_slice(&text).map_err(|reason| {
             Error::format(&config_path, "the sizes of an image model", reason.to_string())
+                .caused_by(reason)
         })?;
         config.check().map_err(|reason| {
             Error::format(&config_path, "the sizes of an image model", reason.to_string())
+                .caused_by(reason)
         })?;
         let mut weights = Tensors::open(&weights_path, device)?;
         let mut take = |name: &str, shape: &[usize]| -> Result<Var> {
@@ -72,6 +74,8 @@ impl ImageModel {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     fn model() -> ImageModel {
@@ -119,6 +123,10 @@ mod tests {
         assert!(message().contains("also `layers.0.left.bias`"), "{}", message());
         fs::write(path.join(CONFIG), "{").unwrap();
         assert!(message().contains("sizes of an image model"), "{}", message());
+        fs::write(path.join(CONFIG), config.replace("\"d_hidden\": 4", "\"d_hidden\": 0")).unwrap();
+        let error = ImageModel::load(path, &Device::Cpu).unwrap_err();
+        let source = error.source().unwrap();
+        assert!(source.is::<Error>() && error.to_string().ends_with(&source.to_string()));
     }
 
     #[test]

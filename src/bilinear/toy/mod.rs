@@ -23,4 +23,4 @@ mod model;
 mod operation;
 
 pub use model::{ToyConfig, ToyFit, ToyModel};
-pub use operation::{Gate, Operation};
+pub use operation::{LogicGate, Operation};

@@ -9,22 +9,22 @@ use crate::{Error, Result};
 
 /// A logic gate of two inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum LogicGate {
     /// 1 where both inputs are 1.
     And,
     /// 1 where at least one input is 1.
     Or,
     /// 1 where exactly one input is 1.
     Xor,
-    /// Not [`Gate::And`].
+    /// Not [`LogicGate::And`].
     Nand,
-    /// Not [`Gate::Or`].
+    /// Not [`LogicGate::Or`].
     Nor,
-    /// Not [`Gate::Xor`].
+    /// Not [`LogicGate::Xor`].
     Xnor,
 }
 
-impl Gate {
+impl LogicGate {
     const ALL: [(Self, &'static str); 6] = [
         (Self::And, "and"),
         (Self::Or, "or"),
@@ -61,7 +61,7 @@ impl Gate {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
-    terms: Vec<(Gate, f64)>,
+    terms: Vec<(LogicGate, f64)>,
 }
 
 impl Operation {
@@ -69,7 +69,7 @@ impl Operation {
     ///
     /// # Errors
     /// No term, or a weight that is not finite.
-    pub fn new(terms: &[(Gate, f64)]) -> Result<Self> {
+    pub fn new(terms: &[(LogicGate, f64)]) -> Result<Self> {
         if terms.is_empty() {
             return Err(Error::invalid("an operation", "a sum of at least one gate", "none"));
         }
@@ -121,7 +121,7 @@ impl FromStr for Operation {
         for term in text.split('_') {
             let letters = term.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(term.len());
             let (name, weight) = term.split_at(letters);
-            let gate = Gate::ALL.iter().find(|(_, own)| name.eq_ignore_ascii_case(own));
+            let gate = LogicGate::ALL.iter().find(|(_, own)| name.eq_ignore_ascii_case(own));
             let (gate, _) = gate.ok_or_else(wrong)?;
             let weight = match weight {
                 "" => 1.0,
@@ -177,7 +177,7 @@ mod tests {
             assert!(message.contains("or1_nand0.5"), "{message}");
         }
         assert!("andinf".parse::<Operation>().is_err());
-        assert!(Operation::new(&[(Gate::And, f64::NAN)]).is_err());
+        assert!(Operation::new(&[(LogicGate::And, f64::NAN)]).is_err());
         assert!(Operation::new(&[]).is_err());
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Forms {
     /// `[features, h]`.
     weights: Tensor,
     /// The maps on the host.
-    host: Option<Host>,
+    host: Option<HostMaps>,
     /// The last vectors that all forms were multiplied with, and their [`Forms::maps`].
     same: RefCell<Option<(Vec<f32>, Tensor)>>,
 }
@@ -38,7 +38,7 @@ impl Forms {
         let both = Tensor::cat(&[&tracer.left, &tracer.right], 0)?;
         let swapped = (Tensor::cat(&[&tracer.right, &tracer.left], 0)? * 0.5)?;
         let host = match both.device() {
-            Device::Cpu => Some(Host::new(&both, &swapped)?),
+            Device::Cpu => Some(HostMaps::new(&both, &swapped)?),
             _ => None,
         };
         Ok(Self { both, swapped, weights, host, same: RefCell::new(None) })
@@ -79,7 +79,7 @@ impl Forms {
         let gram = ((own + (&cross * cross.t()?)?)? * 0.5)?;
         let size = gram.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
         let forms = symmetric_forms(&gram, &self.weights, BLOCK)?;
-        let lengths = wide(&self.weights)?.sqr()?.sum(D::Minus1)?.to_vec1::<f64>()?;
+        let lengths = f64_on_host(&self.weights)?.sqr()?.sum(D::Minus1)?.to_vec1::<f64>()?;
         let lost = 8.0 * f64::from(f32::EPSILON) * f64::from(size);
         Ok(forms.iter().zip(lengths).map(|(form, length)| form.max(0.0) + lost * length).collect())
     }
@@ -100,7 +100,7 @@ fn symmetric_forms(symmetric: &Tensor, rows: &Tensor, block: usize) -> Result<Ve
         let times = Tensor::from_iter(times, rows.device())?.unsqueeze(1)?;
         let so_far = rows.narrow(1, 0, end)?.contiguous()?;
         let through = matmul(&so_far, &columns.broadcast_mul(&times)?)?;
-        let products = (wide(&through)? * wide(&so_far.narrow(1, start, own)?)?)?;
+        let products = (f64_on_host(&through)? * f64_on_host(&so_far.narrow(1, start, own)?)?)?;
         let sums = products.sum(D::Minus1)?.to_vec1::<f64>()?;
         forms.iter_mut().zip(sums).for_each(|(form, sum)| *form += sum);
     }
@@ -108,7 +108,7 @@ fn symmetric_forms(symmetric: &Tensor, rows: &Tensor, block: usize) -> Result<Ve
 }
 
 /// In f64 on the host.
-fn wide(tensor: &Tensor) -> Result<Tensor> {
+fn f64_on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
@@ -118,14 +118,14 @@ const ROWS: usize = 96;
 const ELSEWHERE: usize = 8_192;
 
 /// The maps on the host, laid out for the many products that they take part in.
-struct Host {
+struct HostMaps {
     /// `½ [R; L]`, as rows.
     swapped: Packed,
     /// `[L; R]`, as columns, with zeros where `swapped` has them.
     both: Packed,
 }
 
-impl Host {
+impl HostMaps {
     fn new(both: &Tensor, swapped: &Tensor) -> Result<Self> {
         let ((double, d), kernel) = (both.dims2()?, TileKernel::best());
         let packed = |rows: &Tensor, depth: usize| {
@@ -145,7 +145,7 @@ impl Host {
         vectors: &[f32],
     ) -> Vec<f32> {
         let (d, double) = (self.both.rows(), self.swapped.rows());
-        let (h, wide, width) = (double / 2, self.swapped.width(), self.both.width());
+        let (h, hidden_width, width) = (double / 2, self.swapped.width(), self.both.width());
         let mut products = vec![0f32; vectors.len()];
         let (all, threads) = (which.len() * block, rayon::current_num_threads());
         // Even shares, so that all threads end at about the same time.
@@ -154,19 +154,19 @@ impl Host {
         let chunks = products.par_chunks_mut(share * d).zip(vectors.par_chunks(share * d));
         chunks.enumerate().for_each(|(chunk, (products, vectors))| {
             let rows = vectors.len() / d;
-            let mut hidden = vec![0f32; rows * wide];
+            let mut hidden = vec![0f32; rows * hidden_width];
             self.swapped.multiply(vectors, &mut hidden);
-            for (row, hidden) in hidden.chunks_mut(wide).enumerate() {
+            for (row, hidden) in hidden.chunks_mut(hidden_width).enumerate() {
                 let feature = which[(chunk * share + row) / block];
                 let weights = &weights[feature * h..][..h];
                 for hidden in hidden[..double].chunks_mut(h) {
                     hidden.iter_mut().zip(weights).for_each(|(hidden, weight)| *hidden *= weight);
                 }
             }
-            let mut wide = vec![0f32; rows * width];
-            self.both.multiply(&hidden, &mut wide);
-            for (product, wide) in products.chunks_mut(d).zip(wide.chunks(width)) {
-                product.copy_from_slice(&wide[..d]);
+            let mut padded = vec![0f32; rows * width];
+            self.both.multiply(&hidden, &mut padded);
+            for (product, padded) in products.chunks_mut(d).zip(padded.chunks(width)) {
+                product.copy_from_slice(&padded[..d]);
             }
         });
         products

@@ -131,7 +131,8 @@ impl Tracer {
         Self::new(model, layer, &input, &output)
     }
 
-    /// The same with other output directions.
+    /// The same with other output directions; [`Directions::Encoder`] by default.
+    #[must_use]
     pub fn with_directions(self, directions: Directions) -> Self {
         Self { directions, ..self }
     }

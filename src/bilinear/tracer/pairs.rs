@@ -12,7 +12,7 @@ const TILE: usize = 512;
 const ROUNDING: f32 = 1.0001;
 
 /// Row, column and value of an entry.
-pub(super) type Entry = (usize, usize, f32);
+pub(super) type MatrixEntry = (usize, usize, f32);
 
 /// The `count` largest entries by magnitude of `Dᵀ S D`, from the largest down, of equal ones
 /// the first; `columns` are D, `[d, m]`, and `half` is S D.
@@ -25,7 +25,7 @@ pub(super) type Entry = (usize, usize, f32);
 ///
 /// so that with features in the order of g, tiles whose first entry cannot reach what is there need
 /// not be computed.
-pub(super) fn largest(columns: &Tensor, half: &Tensor, count: usize) -> Result<Vec<Entry>> {
+pub(super) fn largest(columns: &Tensor, half: &Tensor, count: usize) -> Result<Vec<MatrixEntry>> {
     let lengths = |matrix: &Tensor| matrix.sqr()?.sum(0)?.sqrt()?.to_vec1::<f32>();
     let bounds: Vec<f32> = lengths(columns)?
         .iter()
@@ -66,7 +66,7 @@ struct Best {
     count: usize,
     /// The magnitude of the last of `count` entries, 0 while there are fewer.
     bar: f32,
-    entries: Vec<Entry>,
+    entries: Vec<MatrixEntry>,
 }
 
 impl Best {
@@ -90,7 +90,7 @@ impl Best {
                 self.entries.push((column, row, value));
             }
         }
-        let order = |a: &Entry, b: &Entry| {
+        let order = |a: &MatrixEntry, b: &MatrixEntry| {
             b.2.abs().total_cmp(&a.2.abs()).then((a.0, a.1).cmp(&(b.0, b.1)))
         };
         if self.entries.len() >= self.count {

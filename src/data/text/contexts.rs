@@ -177,12 +177,12 @@ impl Contexts {
 /// The contexts in a Parquet file.
 fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
     let broken = |reason: ParquetError| {
-        Error::format(path, "a whole Parquet file of tokens", reason.to_string())
+        Error::format(path, "a whole Parquet file of tokens", reason.to_string()).caused_by(reason)
     };
     let start = bytes.slice(..bytes.len().min(LOOKED_AT));
     let reader = SerializedFileReader::new(bytes).map_err(|reason| {
         let expected = "a whole Parquet file of tokens";
-        mistaken(path, &start, Format::Parquet, expected, reason.to_string())
+        mistaken(path, &start, Format::Parquet, expected, reason.to_string()).caused_by(reason)
     })?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let place = schema
@@ -282,6 +282,8 @@ impl fmt::Display for Contexts {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     fn sample() -> Contexts {
@@ -314,6 +316,9 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         assert!(message().contains("a whole Parquet file"), "{}", message());
+        let error = Contexts::from_pretrained(folder.path().to_str().unwrap()).unwrap_err();
+        let source = error.source().unwrap();
+        assert!(source.is::<ParquetError>() && error.to_string().contains(&source.to_string()));
         let ragged = Rows { tokens: vec![1, 2, 3], starts: vec![0, 2] };
         let message = ragged.contexts(&path).unwrap_err().to_string();
         assert!(message.contains("1 tokens in row 1, 2 in the first"), "{message}");

@@ -122,6 +122,7 @@ pub(super) fn backend(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer
                 }
                 None => mistaken(path, bytes, Format::Json, expected, reason.to_string()),
             }
+            .caused_by(reason)
         })
     };
     let tokenizer = read(bytes)?;
@@ -224,9 +225,11 @@ fn gpt2(repository: &Repository, mut settings: Settings) -> Result<Tokenizer> {
         Error::format(&content.path, expected.to_owned(), found)
     };
     let ids: std::collections::HashMap<String, u32> = serde_json::from_slice(&vocab.bytes)
-        .map_err(|reason| wrong(&vocab, "tokens and their numbers", reason.to_string()))?;
+        .map_err(|reason| {
+            wrong(&vocab, "tokens and their numbers", reason.to_string()).caused_by(reason)
+        })?;
     let text = std::str::from_utf8(&merges.bytes)
-        .map_err(|reason| wrong(&merges, "UTF-8", reason.to_string()))?;
+        .map_err(|reason| wrong(&merges, "UTF-8", reason.to_string()).caused_by(reason))?;
     let mut pairs = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()) {
         let pair = line.split_once(' ');
@@ -237,7 +240,9 @@ fn gpt2(repository: &Repository, mut settings: Settings) -> Result<Tokenizer> {
     let model = BPE::builder()
         .vocab_and_merges(ids.into_iter().collect::<tokenizers::models::bpe::Vocab>(), pairs)
         .build()
-        .map_err(|reason| wrong(&merges, "pairs of tokens of vocab.json", reason.to_string()))?;
+        .map_err(|reason| {
+            wrong(&merges, "pairs of tokens of vocab.json", reason.to_string()).caused_by(reason)
+        })?;
     let mut backend = tokenizers::Tokenizer::new(model);
     let bytes = ByteLevel::new(settings.flag("add_prefix_space") == Some(true), true, true);
     backend.with_pre_tokenizer(Some(bytes));

@@ -57,13 +57,13 @@ impl Gguf {
             .vocab_and_merges(owned, merges)
             .ignore_merges(words.whole)
             .build()
-            .map_err(|reason| self.wrong("a tokenizer", reason.to_string()))?;
+            .map_err(|reason| self.wrong("a tokenizer", reason.to_string()).caused_by(reason))?;
         let mut tokenizer = tokenizers::Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(words.cut));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
-        tokenizer
-            .add_tokens(self.marked(&tokens)?)
-            .map_err(|reason| self.wrong("tokens to look for in texts", reason.to_string()))?;
+        tokenizer.add_tokens(self.marked(&tokens)?).map_err(|reason| {
+            self.wrong("tokens to look for in texts", reason.to_string()).caused_by(reason)
+        })?;
         if let Some(ends) = self.ends(&tokens, words.begins)? {
             tokenizer.with_post_processor(Some(ends));
         }
@@ -136,8 +136,9 @@ impl Gguf {
             "llama-bpe" => {
                 let pattern = SplitPattern::Regex(LLAMA_3.to_owned());
                 let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-                let split =
-                    split.map_err(|reason| self.wrong("a tokenizer", reason.to_string()))?;
+                let split = split.map_err(|reason| {
+                    self.wrong("a tokenizer", reason.to_string()).caused_by(reason)
+                })?;
                 let bytes = ByteLevel::new(false, true, false);
                 Ok(words(Sequence::new(vec![split.into(), bytes.into()]).into(), true))
             }

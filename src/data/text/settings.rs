@@ -317,6 +317,7 @@ impl Settings {
             }
             tokenizer.add_tokens([token]).map_err(|reason| {
                 Error::format(path, format!("a token {text:?} to add"), reason.to_string())
+                    .caused_by(reason)
             })?;
         }
         Ok(())
@@ -416,9 +417,9 @@ fn template(around: &[Option<(String, u32)>; 2]) -> Result<Option<TemplateProces
     let pair = [pieces("A", 0), pieces("B", 1)].concat();
     let value = json!({"type": "TemplateProcessing", "single": pieces("A", 0), "pair": pair,
                        "special_tokens": special});
-    serde_json::from_value(value)
-        .map(Some)
-        .map_err(|reason| Error::invalid("the tokens around a text", "ones for a template", reason))
+    serde_json::from_value(value).map(Some).map_err(|reason| {
+        Error::invalid("the tokens around a text", "ones for a template", &reason).caused_by(reason)
+    })
 }
 
 /// The tokens that a tokenizer puts before and after a text.

@@ -28,14 +28,14 @@ const MANY_TOKENS: usize = 1 << 18;
 /// Truncation and padding that a file asks for do not act: a text has the tokens it has.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Arc<Inner>,
+    inner: Arc<TokenizerData>,
     /// Ids below this are shown and decoded, with a sign where no token has them.
     rows: usize,
     ends: Ends,
     notes: Arc<[String]>,
 }
 
-struct Inner {
+struct TokenizerData {
     tokenizer: tokenizers::Tokenizer,
     /// The same, blind to special tokens in a text; made when it is first asked for.
     plain: OnceLock<tokenizers::Tokenizer>,
@@ -73,7 +73,7 @@ impl Tokenizer {
         let ends = ends.unwrap_or_else(|| Ends::by_name(&tokenizer, &before));
         let largest = tokenizer.get_vocab(true).into_values().max();
         let ids = largest.map_or(0, |largest| largest as usize + 1);
-        let inner = Inner {
+        let inner = TokenizerData {
             cuts_words: cuts_words(&tokenizer),
             tokenizer,
             plain: OnceLock::new(),
@@ -116,9 +116,9 @@ impl Tokenizer {
                 watch.count(line.len());
                 !watch.is_stopped()
             });
-            tokenizer
-                .train(&mut TrainerWrapper::from(trainer), lines)
-                .map_err(|reason| Error::invalid("the texts", "fit to learn from", reason))?;
+            tokenizer.train(&mut TrainerWrapper::from(trainer), lines).map_err(|reason| {
+                Error::invalid("the texts", "fit to learn from", &reason).caused_by(reason)
+            })?;
             Ok(Self::new(tokenizer))
         })
     }
@@ -343,7 +343,7 @@ impl Tokenizer {
     }
 }
 
-impl Inner {
+impl TokenizerData {
     fn decode(&self, tokens: &[u32], special: bool) -> Result<String> {
         let added = self.tokenizer.get_added_vocabulary();
         let mut text = String::new();
@@ -375,7 +375,9 @@ impl Inner {
         let Some(first) = run.first() else { return Ok(()) };
         let decode = |tokens: &[u32]| {
             let text = self.tokenizer.decode(tokens, false);
-            text.map_err(|reason| Error::invalid("the tokens", "ones with a text", reason))
+            text.map_err(|reason| {
+                Error::invalid("the tokens", "ones with a text", &reason).caused_by(reason)
+            })
         };
         if text.is_empty() || self.spelling.space.is_none() {
             text.push_str(&decode(run)?);
@@ -390,9 +392,9 @@ impl Inner {
 }
 
 fn encode_by(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer
-        .encode_fast(text, false)
-        .map_err(|reason| Error::invalid("the text", "one the tokenizer knows", reason))?;
+    let encoding = tokenizer.encode_fast(text, false).map_err(|reason| {
+        Error::invalid("the text", "one the tokenizer knows", &reason).caused_by(reason)
+    })?;
     Ok(encoding.get_ids().to_vec())
 }
 

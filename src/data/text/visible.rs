@@ -171,7 +171,7 @@ fn is_combining(letter: char) -> bool {
 }
 
 /// A part of a token within a text.
-enum Part {
+enum TokenPiece {
     Letter(char),
     /// A byte of no character.
     Byte(u8),
@@ -207,43 +207,43 @@ fn running(pieces: &[Piece]) -> Vec<String> {
 }
 
 /// The parts of a text by token.
-fn shared_out(bytes: &[u8], owners: &[usize], tokens: usize) -> Vec<Vec<Part>> {
-    let mut parts: Vec<Vec<Part>> = (0..tokens).map(|_| Vec::new()).collect();
+fn shared_out(bytes: &[u8], owners: &[usize], tokens: usize) -> Vec<Vec<TokenPiece>> {
+    let mut parts: Vec<Vec<TokenPiece>> = (0..tokens).map(|_| Vec::new()).collect();
     let mut at = 0;
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
             let end = at + letter.len_utf8();
-            parts[owners[at]].push(Part::Letter(letter));
+            parts[owners[at]].push(TokenPiece::Letter(letter));
             for later in at + 1..end {
                 if owners[later] != owners[later - 1] {
-                    parts[owners[later]].push(Part::Rest);
+                    parts[owners[later]].push(TokenPiece::Rest);
                 }
             }
             at = end;
         }
         for byte in chunk.invalid() {
-            parts[owners[at]].push(Part::Byte(*byte));
+            parts[owners[at]].push(TokenPiece::Byte(*byte));
             at += 1;
         }
     }
     parts
 }
 
-fn spell(parts: &[Part]) -> String {
+fn spell(parts: &[TokenPiece]) -> String {
     let mut text = String::new();
     for (at, part) in parts.iter().enumerate() {
         match part {
-            Part::Letter(' ') => {
+            TokenPiece::Letter(' ') => {
                 let next = parts.get(at + 1);
                 let before_word =
-                    matches!(next, Some(Part::Letter(letter)) if !letter.is_whitespace());
+                    matches!(next, Some(TokenPiece::Letter(letter)) if !letter.is_whitespace());
                 text.push(if before_word { ' ' } else { SPACE });
             }
-            Part::Letter(letter) => mark(*letter, &mut text),
-            Part::Byte(byte) => {
+            TokenPiece::Letter(letter) => mark(*letter, &mut text),
+            TokenPiece::Byte(byte) => {
                 let _ = write!(text, "<0x{byte:02X}>");
             }
-            Part::Rest => text.push(CONTINUES),
+            TokenPiece::Rest => text.push(CONTINUES),
         }
     }
     text

@@ -1,5 +1,6 @@
 //! Hubs, proxies and processes that do not behave.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::time::Instant;
 
@@ -16,7 +17,11 @@ fn soon(hub: Hub) -> Hub {
 fn a_hub_that_never_answers_is_given_up_in_words() {
     let server = Server::start();
     server.silence("/");
-    let error = server.impatient().file("owner/name", "config.json").unwrap_err().to_string();
+    let error = server.impatient().file("owner/name", "config.json").unwrap_err();
+    let words = error.source().unwrap();
+    assert!(words.is::<std::io::Error>() && error.to_string().ends_with(&words.to_string()));
+    assert!(matches!(words.source().unwrap().downcast_ref(), Some(ureq::Error::Timeout(_))));
+    let error = error.to_string();
     assert!(error.starts_with(&format!("could not fetch {}", server.hub.endpoint)), "{error}");
     assert!(error.contains("no answer for 150ms"), "{error}");
     for way in ["HF_HUB_OFFLINE=1", "HF_ENDPOINT", "HTTPS_PROXY"] {

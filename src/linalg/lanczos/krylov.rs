@@ -2,7 +2,7 @@
 
 use faer::Mat;
 
-use crate::linalg::{add_scaled, dot, squares, wide};
+use crate::linalg::{add_scaled, dot, squares, with_avx2_if_present};
 use crate::random::Rng;
 
 /// What is left of a product, as a share of its length, when it is rounding and no direction.
@@ -98,7 +98,7 @@ impl Krylov {
     /// `[rows of rest, m]`.
     fn take_out(&self, rest: &mut [f32], inner: &mut [f32]) {
         let known = self.basis.len() / self.d;
-        wide(|| {
+        with_avx2_if_present(|| {
             for (rest, inner) in rest.chunks_mut(self.d).zip(inner.chunks_mut(known)) {
                 let found: Vec<f32> =
                     self.basis.chunks(self.d).map(|vector| dot(vector, rest)).collect();

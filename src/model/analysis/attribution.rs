@@ -173,6 +173,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Attribution {
     /// The same with the heads and biases of each attention in one row.
+    #[must_use]
     pub fn by_component(&self) -> Self {
         let mut rows: Vec<AttributionRow> = Vec::new();
         for row in &self.rows {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Weights, var};
-use crate::model::parameters::{Parameters, Part};
+use crate::model::parameters::{ModelParameter, Parameters};
 use crate::model::{Activation, Config, Mlp, Norm};
 use crate::store::{Document, Size};
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ const ACTIVATIONS: [(&str, Activation); 3] =
 
 /// The rows of the embedding, as these files do not state the size of the vocabulary.
 pub(super) fn vocab(weights: &Weights) -> usize {
-    let embed = weights.shape(&Part::Embed.name(None));
+    let embed = weights.shape(&ModelParameter::Embed.name(None));
     embed.and_then(|shape| shape.first()).copied().unwrap_or_default()
 }
 

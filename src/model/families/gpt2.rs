@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::shared::{HiddenActivation, context};
 use super::{Weights, check_tied, var};
 use crate::Result;
-use crate::model::parameters::{Parameters, Part, Place};
+use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Mlp, Norm};
 use crate::store::{Document, Size};
 
@@ -74,31 +74,37 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
             None => prefix.to_owned(),
         };
         let name = match part {
-            Part::Embed => "wte.weight",
-            Part::Positions => "wpe.weight",
-            Part::Gain(Place::Ln1) => "ln_1.weight",
-            Part::Shift(Place::Ln1) => "ln_1.bias",
-            Part::Gain(Place::Ln2) => "ln_2.weight",
-            Part::Shift(Place::Ln2) => "ln_2.bias",
-            Part::Gain(Place::Final) => "ln_f.weight",
-            Part::Shift(Place::Final) => "ln_f.bias",
-            Part::Qkv => "attn.c_attn.weight",
-            Part::QkvBias => "attn.c_attn.bias",
-            Part::AttentionOut => "attn.c_proj.weight",
-            Part::AttentionOutBias => "attn.c_proj.bias",
-            Part::MlpIn => "mlp.c_fc.weight",
-            Part::MlpInBias => "mlp.c_fc.bias",
-            Part::MlpOut => "mlp.c_proj.weight",
-            Part::MlpOutBias => "mlp.c_proj.bias",
-            Part::Unembed => return var(&weights.take("lm_head.weight", shape)?),
-            Part::Gain(_) | Part::Shift(_) => unreachable!("GPT-2 has no norms of outputs"),
+            ModelParameter::Embed => "wte.weight",
+            ModelParameter::Positions => "wpe.weight",
+            ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
+            ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
+            ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
+            ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
+            ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
+            ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
+            ModelParameter::Qkv => "attn.c_attn.weight",
+            ModelParameter::QkvBias => "attn.c_attn.bias",
+            ModelParameter::AttentionOut => "attn.c_proj.weight",
+            ModelParameter::AttentionOutBias => "attn.c_proj.bias",
+            ModelParameter::MlpIn => "mlp.c_fc.weight",
+            ModelParameter::MlpInBias => "mlp.c_fc.bias",
+            ModelParameter::MlpOut => "mlp.c_proj.weight",
+            ModelParameter::MlpOutBias => "mlp.c_proj.bias",
+            ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
+            ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
+                unreachable!("GPT-2 has no norms of outputs")
+            }
         };
         let name = format!("{own}{name}");
         match (part, shape) {
             // Stored [inputs, outputs].
-            (Part::Qkv | Part::AttentionOut | Part::MlpIn | Part::MlpOut, [outputs, inputs]) => {
-                var(&weights.take(&name, &[*inputs, *outputs])?.t()?)
-            }
+            (
+                ModelParameter::Qkv
+                | ModelParameter::AttentionOut
+                | ModelParameter::MlpIn
+                | ModelParameter::MlpOut,
+                [outputs, inputs],
+            ) => var(&weights.take(&name, &[*inputs, *outputs])?.t()?),
             _ => var(&weights.take(&name, shape)?),
         }
     })?;

@@ -7,7 +7,7 @@ use super::rotary::rotary;
 use super::shared::{HiddenActivation, context};
 use super::{Weights, check_tied, var};
 use crate::Result;
-use crate::model::parameters::{Parameters, Part, Place};
+use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Mlp, Norm, Position};
 use crate::store::{Document, Size};
 
@@ -70,29 +70,29 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
             None => "gpt_neox.".to_owned(),
         };
         let name = match part {
-            Part::Embed => "embed_in.weight",
-            Part::Gain(Place::Ln1) => "input_layernorm.weight",
-            Part::Shift(Place::Ln1) => "input_layernorm.bias",
-            Part::Gain(Place::Ln2) => "post_attention_layernorm.weight",
-            Part::Shift(Place::Ln2) => "post_attention_layernorm.bias",
-            Part::Gain(Place::Final) => "final_layer_norm.weight",
-            Part::Shift(Place::Final) => "final_layer_norm.bias",
-            Part::Qkv => "attention.query_key_value.weight",
-            Part::QkvBias => "attention.query_key_value.bias",
-            Part::AttentionOut => "attention.dense.weight",
-            Part::AttentionOutBias => "attention.dense.bias",
-            Part::MlpIn => "mlp.dense_h_to_4h.weight",
-            Part::MlpInBias => "mlp.dense_h_to_4h.bias",
-            Part::MlpOut => "mlp.dense_4h_to_h.weight",
-            Part::MlpOutBias => "mlp.dense_4h_to_h.bias",
-            Part::Unembed => return var(&weights.take("embed_out.weight", shape)?),
-            Part::Positions | Part::Gain(_) | Part::Shift(_) => {
+            ModelParameter::Embed => "embed_in.weight",
+            ModelParameter::Gain(NormPlace::Ln1) => "input_layernorm.weight",
+            ModelParameter::Shift(NormPlace::Ln1) => "input_layernorm.bias",
+            ModelParameter::Gain(NormPlace::Ln2) => "post_attention_layernorm.weight",
+            ModelParameter::Shift(NormPlace::Ln2) => "post_attention_layernorm.bias",
+            ModelParameter::Gain(NormPlace::Final) => "final_layer_norm.weight",
+            ModelParameter::Shift(NormPlace::Final) => "final_layer_norm.bias",
+            ModelParameter::Qkv => "attention.query_key_value.weight",
+            ModelParameter::QkvBias => "attention.query_key_value.bias",
+            ModelParameter::AttentionOut => "attention.dense.weight",
+            ModelParameter::AttentionOutBias => "attention.dense.bias",
+            ModelParameter::MlpIn => "mlp.dense_h_to_4h.weight",
+            ModelParameter::MlpInBias => "mlp.dense_h_to_4h.bias",
+            ModelParameter::MlpOut => "mlp.dense_4h_to_h.weight",
+            ModelParameter::MlpOutBias => "mlp.dense_4h_to_h.bias",
+            ModelParameter::Unembed => return var(&weights.take("embed_out.weight", shape)?),
+            ModelParameter::Positions | ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
                 unreachable!("GPT-NeoX has neither learned positions nor norms of outputs")
             }
         };
         let tensor = weights.take(&format!("{own}{name}"), shape)?;
         match part {
-            Part::Qkv | Part::QkvBias => var(&apart(&tensor, config)?),
+            ModelParameter::Qkv | ModelParameter::QkvBias => var(&apart(&tensor, config)?),
             _ => var(&tensor),
         }
     })?;

@@ -4,7 +4,7 @@
 //! of the usual trainers and converters. A field whose value can change a number is in none of them:
 //! it is applied where a family is read, or refused.
 
-use super::Family;
+use super::ModelFamily;
 
 /// Fields of every family: names of things, training, generation, and how other programs run.
 const COMMON: [&str; 143] = [
@@ -175,11 +175,11 @@ const GPT2: [&str; 9] = [
 const LLAMA: [&str; 1] = ["is_llama_config"];
 
 /// Whether a model's logits are the same whatever the field says.
-pub(super) fn changes_nothing(family: Family, name: &str) -> bool {
+pub(super) fn changes_nothing(family: ModelFamily, name: &str) -> bool {
     let own: &[&str] = match family {
-        Family::Gpt2 => &GPT2,
-        Family::Llama(_) => &LLAMA,
-        Family::Bilinear | Family::GptNeox | Family::Gemma2 => &[],
+        ModelFamily::Gpt2 => &GPT2,
+        ModelFamily::Llama(_) => &LLAMA,
+        ModelFamily::Bilinear | ModelFamily::GptNeox | ModelFamily::Gemma2 => &[],
     };
     // transformers keeps for itself what begins with an underscore, and dropouts act in training.
     name.starts_with('_')

@@ -7,14 +7,14 @@ use super::rotary::rotary;
 use super::shared::{HiddenActivation, context, windows};
 use super::{Weights, check_tied, var};
 use crate::model::origin::ModelOrigin;
-use crate::model::parameters::{Parameters, Part, Place};
+use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Decoder, Mlp, Norm, Position, Rotary};
 use crate::store::{Document, Size, nullable};
 use crate::{Error, Result};
 
 /// A member of the family: they differ in what `config.json` leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LlamaMember {
     Llama,
     Mistral,
     Qwen2,
@@ -80,20 +80,20 @@ struct Qwen2Window {
     max_window_layers: Option<Size>,
 }
 
-pub(super) fn config(document: &mut Document, kind: Kind) -> Result<Config> {
+pub(super) fn config(document: &mut Document, kind: LlamaMember) -> Result<Config> {
     let config: LlamaConfig = document.read()?;
     let HiddenAct { hidden_act } = document.read()?;
     let (Size(layers), Size(heads)) = (config.num_hidden_layers, config.num_attention_heads);
     let (Size(d_model), Size(d_hidden)) = (config.hidden_size, config.intermediate_size);
     let (kv_heads, d_head) = config.grouping();
     let windows = match kind {
-        Kind::Llama => windows(document, layers, None, |_| false)?,
-        Kind::Mistral => {
+        LlamaMember::Llama => windows(document, layers, None, |_| false)?,
+        LlamaMember::Mistral => {
             let MistralWindow { sliding_window } = document.read()?;
             let window = sliding_window.map_or(Some(4096), |window| window.map(usize::from));
             windows(document, layers, window, |_| true)?
         }
-        Kind::Qwen2 => {
+        LlamaMember::Qwen2 => {
             let fields: Qwen2Window = document.read()?;
             let slides = fields.use_sliding_window.unwrap_or(false);
             let window = fields.sliding_window.map(usize::from).filter(|_| slides);
@@ -102,14 +102,14 @@ pub(super) fn config(document: &mut Document, kind: Kind) -> Result<Config> {
         }
     };
     let biases = match kind {
-        Kind::Llama => document.read()?,
-        Kind::Mistral | Kind::Qwen2 => LlamaBiases::default(),
+        LlamaMember::Llama => document.read()?,
+        LlamaMember::Mistral | LlamaMember::Qwen2 => LlamaBiases::default(),
     };
     let bias = biases.attention_bias.unwrap_or(false);
     let default_context = match kind {
-        Kind::Llama => 2048,
-        Kind::Mistral => 131_072,
-        Kind::Qwen2 => 32_768,
+        LlamaMember::Llama => 2048,
+        LlamaMember::Mistral => 131_072,
+        LlamaMember::Qwen2 => 32_768,
     };
     Ok(Config {
         kv_heads,
@@ -118,7 +118,7 @@ pub(super) fn config(document: &mut Document, kind: Kind) -> Result<Config> {
         vocab: config.vocab_size.into(),
         norm: Norm::RmsGain { eps: config.rms_norm_eps.unwrap_or(1e-6) },
         position: Position::Rotary(config.whole_rotary(document)?),
-        qkv_bias: bias || kind == Kind::Qwen2,
+        qkv_bias: bias || kind == LlamaMember::Qwen2,
         attention_bias: bias,
         windows,
         mlp: Mlp::Gated(Some(hidden_act.unwrap_or(HiddenActivation::Silu).into())),
@@ -211,33 +211,33 @@ pub(super) fn parameters(
             Ok(Tensor::cat(&all, 0)?)
         };
         let one = match part {
-            Part::Qkv | Part::QkvBias => {
+            ModelParameter::Qkv | ModelParameter::QkvBias => {
                 return var(&rows(&[
                     ("self_attn.q_proj", q),
                     ("self_attn.k_proj", kv),
                     ("self_attn.v_proj", kv),
                 ])?);
             }
-            Part::MlpIn | Part::MlpInBias if gated => {
+            ModelParameter::MlpIn | ModelParameter::MlpInBias if gated => {
                 return var(&rows(&[("mlp.gate_proj", h), ("mlp.up_proj", h)])?);
             }
-            Part::MlpIn => "mlp.up_proj.weight",
-            Part::MlpInBias => "mlp.up_proj.bias",
-            Part::MlpOut => "mlp.down_proj.weight",
-            Part::MlpOutBias => "mlp.down_proj.bias",
-            Part::AttentionOut => "self_attn.o_proj.weight",
-            Part::AttentionOutBias => "self_attn.o_proj.bias",
-            Part::Gain(Place::Ln1) => "input_layernorm.weight",
-            Part::Gain(Place::Ln1Post) => "post_attention_layernorm.weight",
-            Part::Gain(Place::Ln2) => before_mlp,
-            Part::Gain(Place::Ln2Post) => "post_feedforward_layernorm.weight",
-            Part::Gain(Place::Final) => "model.norm.weight",
-            Part::Embed => "model.embed_tokens.weight",
-            Part::Unembed => "lm_head.weight",
-            Part::Positions => "model.embed_positions.weight",
-            Part::Shift(Place::Ln1) => "input_layernorm.bias",
-            Part::Shift(Place::Ln2) => "post_attention_layernorm.bias",
-            Part::Shift(_) => "model.norm.bias",
+            ModelParameter::MlpIn => "mlp.up_proj.weight",
+            ModelParameter::MlpInBias => "mlp.up_proj.bias",
+            ModelParameter::MlpOut => "mlp.down_proj.weight",
+            ModelParameter::MlpOutBias => "mlp.down_proj.bias",
+            ModelParameter::AttentionOut => "self_attn.o_proj.weight",
+            ModelParameter::AttentionOutBias => "self_attn.o_proj.bias",
+            ModelParameter::Gain(NormPlace::Ln1) => "input_layernorm.weight",
+            ModelParameter::Gain(NormPlace::Ln1Post) => "post_attention_layernorm.weight",
+            ModelParameter::Gain(NormPlace::Ln2) => before_mlp,
+            ModelParameter::Gain(NormPlace::Ln2Post) => "post_feedforward_layernorm.weight",
+            ModelParameter::Gain(NormPlace::Final) => "model.norm.weight",
+            ModelParameter::Embed => "model.embed_tokens.weight",
+            ModelParameter::Unembed => "lm_head.weight",
+            ModelParameter::Positions => "model.embed_positions.weight",
+            ModelParameter::Shift(NormPlace::Ln1) => "input_layernorm.bias",
+            ModelParameter::Shift(NormPlace::Ln2) => "post_attention_layernorm.bias",
+            ModelParameter::Shift(_) => "model.norm.bias",
         };
         var(&take(&format!("{own}{one}"), shape)?)
     })

@@ -39,25 +39,25 @@ const LOADER: &str = "`DecoderLoader::new().allow_unknown_fields().load(…)`";
 
 /// A layout of checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+enum ModelFamily {
     Bilinear,
     Gpt2,
     GptNeox,
-    Llama(llama::Kind),
+    Llama(llama::LlamaMember),
     Gemma2,
 }
 
 /// `model_type`, `architectures`, and the family.
-const FAMILIES: [(&str, &str, Family); 6] = [
-    ("gpt2", "GPT2LMHeadModel", Family::Gpt2),
-    ("gpt_neox", "GPTNeoXForCausalLM", Family::GptNeox),
-    ("llama", "LlamaForCausalLM", Family::Llama(llama::Kind::Llama)),
-    ("mistral", "MistralForCausalLM", Family::Llama(llama::Kind::Mistral)),
-    ("qwen2", "Qwen2ForCausalLM", Family::Llama(llama::Kind::Qwen2)),
-    ("gemma2", "Gemma2ForCausalLM", Family::Gemma2),
+const FAMILIES: [(&str, &str, ModelFamily); 6] = [
+    ("gpt2", "GPT2LMHeadModel", ModelFamily::Gpt2),
+    ("gpt_neox", "GPTNeoXForCausalLM", ModelFamily::GptNeox),
+    ("llama", "LlamaForCausalLM", ModelFamily::Llama(llama::LlamaMember::Llama)),
+    ("mistral", "MistralForCausalLM", ModelFamily::Llama(llama::LlamaMember::Mistral)),
+    ("qwen2", "Qwen2ForCausalLM", ModelFamily::Llama(llama::LlamaMember::Qwen2)),
+    ("gemma2", "Gemma2ForCausalLM", ModelFamily::Gemma2),
 ];
 
-impl Family {
+impl ModelFamily {
     fn of(document: &Document) -> Result<Self> {
         // Only the bilinear transformers say whether they are.
         if document.get("bilinear").is_some() {
@@ -130,7 +130,7 @@ pub(super) fn load(
     let content = repository.read(CONFIG).map_err(|reason| without_config(repository, reason))?;
     let mut document = Document::parse(&content.path, &content.bytes)?;
     // All that can be told from these few bytes is told before weights are fetched.
-    let family = Family::of(&document)?;
+    let family = ModelFamily::of(&document)?;
     shared::check_precision(&mut document)?;
     let tokenizer_name = document.get("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
     let mut config = family.config(&mut document)?;
@@ -138,11 +138,12 @@ pub(super) fn load(
     let ignored = document.finish(|name| changes_nothing(family, name), unknown, LOADER)?;
     notes.extend(ignored_note(CONFIG, &ignored));
     let mut weights = Weights::open(repository, device, dtype)?;
-    if family == Family::Bilinear {
+    if family == ModelFamily::Bilinear {
         config.vocab = bilinear::vocab(&weights);
     }
     config.check().map_err(|reason| {
         Error::format(&content.path, "the sizes of a transformer", reason.to_string())
+            .caused_by(reason)
     })?;
     let parameters = family.parameters(&config, &mut weights)?;
     let source = weights.source().clone();

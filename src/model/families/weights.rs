@@ -13,11 +13,11 @@ use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
 
 /// Where weights are looked for, in this order: a file, or the index of several.
-const PLACES: [(&str, Layout); 4] = [
-    ("model.safetensors", Layout::Whole),
-    ("model.safetensors.index.json", Layout::Split),
-    ("pytorch_model.bin", Layout::Whole),
-    ("pytorch_model.bin.index.json", Layout::Split),
+const PLACES: [(&str, CheckpointLayout); 4] = [
+    ("model.safetensors", CheckpointLayout::Whole),
+    ("model.safetensors.index.json", CheckpointLayout::Split),
+    ("pytorch_model.bin", CheckpointLayout::Whole),
+    ("pytorch_model.bin.index.json", CheckpointLayout::Split),
 ];
 
 /// Fields under which training programs put the weights in a file of `torch.save`.
@@ -36,7 +36,7 @@ const QUANTISED: [(&str, &str); 8] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+enum CheckpointLayout {
     Whole,
     Split,
 }
@@ -78,8 +78,8 @@ impl Weights {
                 }
             };
             let weights = match layout {
-                Layout::Whole => Self::whole(content, device, dtype)?,
-                Layout::Split => Self::split(repository, name, content, device, dtype)?,
+                CheckpointLayout::Whole => Self::whole(content, device, dtype)?,
+                CheckpointLayout::Split => Self::split(repository, name, content, device, dtype)?,
             };
             weights.check_plain()?;
             return Ok(weights);

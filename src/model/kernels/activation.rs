@@ -17,7 +17,7 @@ const TANH: (f64, f64) = (0.797_884_560_802_865_4, 0.044_715);
 pub(in crate::model) struct Act(pub(in crate::model) Activation);
 
 /// `act(left) ∘ right` for rows `[…, left | right]`; `left ∘ right` without an activation.
-pub(in crate::model) struct Gate(pub(in crate::model) Option<Activation>);
+pub(in crate::model) struct GatedActivation(pub(in crate::model) Option<Activation>);
 
 impl Activation {
     /// Writes `act(x)` to `out`.
@@ -113,7 +113,7 @@ impl Kernel for Act {
     }
 }
 
-impl Kernel for Gate {
+impl Kernel for GatedActivation {
     const NAME: &'static str = "gate";
 
     fn shape(&self, dims: &[usize]) -> Shape {

@@ -5,7 +5,7 @@ mod attention;
 mod cap;
 mod norm;
 
-pub(super) use activation::{Act, Gate};
+pub(super) use activation::{Act, GatedActivation};
 pub(super) use attention::Attention;
 pub(super) use cap::Cap;
 pub(super) use norm::RowNorm;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::step::{HostStep, Outcome};
 use super::sums::BatchSums;
 use super::weights::SmallWeights;
-use crate::linalg::{Operand, ProductInto, squares, wide};
+use crate::linalg::{Operand, ProductInto, squares, with_avx2_if_present};
 use crate::sae::kind::extras::PerFeature;
 use crate::sae::kind::rule::TrainedEntry;
 use crate::sae::kind::training::SaeKind;
@@ -68,7 +68,9 @@ impl Dense {
                 let mut sums = ColumnSums::new(m);
                 let rows = slopes.chunks_mut(m).zip(auxiliary.chunks(m)).zip(h.chunks(m));
                 for ((pulls, auxiliary), h) in rows {
-                    wide(|| sums.add(rule.cut(m), h, [factor, lambda], pulls, auxiliary));
+                    with_avx2_if_present(|| {
+                        sums.add(rule.cut(m), h, [factor, lambda], pulls, auxiliary)
+                    });
                 }
                 sums.sums()
             })
@@ -94,7 +96,7 @@ fn write<K: SaeKind, E: TrainedEntry>(
     let (n, m) = (step.batch.rows, step.shape.m);
     values.resize(n * m, 0.0);
     values.par_chunks_mut(m).zip(step.h.par_chunks(m)).for_each(|(values, h)| {
-        wide(|| {
+        with_avx2_if_present(|| {
             let (rule, values, h) = (rule.cut(m), &mut values[..m], &h[..m]);
             (0..m).for_each(|at| values[at] = value(rule, at, h[at]));
         });
@@ -105,7 +107,9 @@ fn write<K: SaeKind, E: TrainedEntry>(
 fn penalised<E: TrainedEntry>(codes: &[f32], m: usize, rule: &E) -> f64 {
     let rows = codes.par_chunks(m);
     let sums: Vec<f64> = rows
-        .map(|row| wide(|| row.iter().map(|value| f64::from(rule.penalised(*value))).sum()))
+        .map(|row| {
+            with_avx2_if_present(|| row.iter().map(|value| f64::from(rule.penalised(*value))).sum())
+        })
         .collect();
     sums.iter().sum()
 }
@@ -118,7 +122,8 @@ fn reconstruct<K: SaeKind>(codes: &[f32], step: &HostStep<'_, K>, errors: &mut V
     rows.for_each(|(row, error)| step.bias_less_target(row, error));
     let decoder = Operand::new(&step.weights.decoder.values, m, out);
     ProductInto::NN.adding().write_slice(errors, Operand::new(codes, n, m), decoder, true);
-    let sums: Vec<f64> = errors.par_chunks(out).map(|row| wide(|| squares(row))).collect();
+    let sums: Vec<f64> =
+        errors.par_chunks(out).map(|row| with_avx2_if_present(|| squares(row))).collect();
     sums.iter().sum()
 }
 
@@ -129,7 +134,7 @@ fn weigh<K: SaeKind>(errors: &mut [f32], step: &HostStep<'_, K>) -> Option<f64> 
     let rows = errors.par_chunks_mut(step.shape.widths.output).zip(weights);
     let sums: Vec<f64> = rows
         .map(|(row, weight)| {
-            let square = wide(|| squares(row));
+            let square = with_avx2_if_present(|| squares(row));
             row.iter_mut().for_each(|error| *error *= weight);
             f64::from(*weight) * square
         })

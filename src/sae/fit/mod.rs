@@ -29,6 +29,10 @@ use self::engine::Engine;
 use self::metrics::{HistoryRow, Metrics};
 use self::setup::Units;
 use self::shape::FitShape;
+pub(crate) use self::shape::Widths;
+pub(crate) use self::source::FitSource;
+pub(crate) use self::step::Batch;
+
 use self::source::ActivationSource;
 use self::step::StepSettings;
 use super::record::model_name;
@@ -91,38 +95,46 @@ impl Sae {
         options: &SaeOptions,
     ) -> Result<(Self, History)> {
         options.check()?;
-        let rescaled = options.recipe(1).lambda().is_some();
-        let source = ActivationSource::new(model, point, text, options, rescaled)?;
+        let source = ActivationSource::new(model, point, text, options, options.is_rescaled())?;
+        let settings = format!("at {point} of {:?}", model.config());
+        let origin = Origin {
+            point: Some(point),
+            hook_out: options.target.map(|target| target.to_string()),
+            model: model_name(model),
+            training: TrainingRecord::of_fit(model.dtype(), options.length, &options.skip_tokens),
+            ..Origin::default()
+        };
+        Self::fit_from(source, options, FitPlace { origin, settings, device: model.device() })
+    }
+
+    /// [`Sae::fit`] of the activations that `source` hands out.
+    pub(crate) fn fit_from(
+        source: impl FitSource,
+        options: &SaeOptions,
+        place: FitPlace<'_>,
+    ) -> Result<(Self, History)> {
         let recipe = options.recipe(source.widths().input);
         let shape = FitShape::new(options, &recipe, source.widths())?;
         let metrics = Metrics::new(shape.m, shape.widths.output);
         let start = shape.start(&source, options.seed)?;
         let lambda = recipe.lambda().unwrap_or(0.0);
-        let engine = engine(&recipe, shape, start, model.device())?;
+        let engine = engine(&recipe, shape, start, place.device)?;
         let mut fit = SaeFit { options, source, lambda, engine, metrics };
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked =
                 SaeOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
-            Checkpoint::new(folder, format!("{asked:?} at {point} of {:?}", model.config()))
+            Checkpoint::new(folder, format!("{asked:?} {}", place.settings))
         });
         let run = FitLoop {
             warmup: options.warmup,
             report: options.report,
             checkpoint,
-            device: model.device().clone(),
+            device: place.device.clone(),
             ..FitLoop::new("training features", options.steps, options.learning_rate)
         };
         run.run(&mut fit, &mut history)?;
-        let sae = fit.finish(model.device())?;
-        let training = TrainingRecord::of_fit(model, options.length, &options.skip_tokens);
-        let sae = sae.with_origin(Origin {
-            point: Some(point),
-            hook_out: options.target.map(|target| target.to_string()),
-            model: model_name(model),
-            training,
-            ..Origin::default()
-        });
+        let sae = fit.finish(place.device)?.with_origin(place.origin);
         if !history.interrupted {
             return Ok((sae, history));
         }
@@ -132,17 +144,27 @@ impl Sae {
     }
 }
 
+/// What a fit has to know beside its options and activations.
+#[derive(Debug)]
+pub(crate) struct FitPlace<'a> {
+    /// What the autoencoder is said to belong to.
+    pub(crate) origin: Origin,
+    /// Beside the options, what a checkpoint must be of.
+    pub(crate) settings: String,
+    pub(crate) device: &'a Device,
+}
+
 /// An autoencoder in training.
-struct SaeFit<'a> {
+struct SaeFit<'a, S> {
     options: &'a SaeOptions,
-    source: ActivationSource<'a>,
+    source: S,
     /// λ, 0 without a penalty.
     lambda: f64,
     engine: Box<dyn Engine>,
     metrics: Metrics,
 }
 
-impl SaeFit<'_> {
+impl<S: FitSource> SaeFit<'_, S> {
     /// The autoencoder of the weights as they are now.
     fn finish(&self, device: &Device) -> Result<Sae> {
         let [input, output] = self.source.scales();
@@ -151,7 +173,7 @@ impl SaeFit<'_> {
     }
 }
 
-impl Fit for SaeFit<'_> {
+impl<S: FitSource> Fit for SaeFit<'_, S> {
     fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
         let dead = self.metrics.dead(step, self.options.dead_after);
         let settings = StepSettings {

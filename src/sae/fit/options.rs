@@ -88,7 +88,7 @@ impl Default for SaeOptions {
 
 impl SaeOptions {
     /// Fails for options that no fit can have.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_sizes(&[
             ("the expansion", self.expansion),
             ("k", self.k),
@@ -106,6 +106,12 @@ impl SaeOptions {
         check_not_negative("the learning rate", self.learning_rate)?;
         check_not_negative("the weight of the auxiliary loss", self.auxiliary)?;
         self.recipe(1).check()
+    }
+
+    /// Whether activations are divided by `√(mean ‖x‖²/d)`, because their size decides what a penalty
+    /// weighs.
+    pub(crate) fn is_rescaled(&self) -> bool {
+        self.recipe(1).lambda().is_some()
     }
 
     /// What decides on the kind that is trained, of activations of `width` dimensions.

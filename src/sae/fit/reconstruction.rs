@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::step::Batch;
-use crate::linalg::{add_scaled, dot, squares, wide};
+use crate::linalg::{add_scaled, dot, squares, with_avx2_if_present};
 use crate::sae::kind::rule::{CodeEntry, CodeRows};
 
 /// CodeRows that are summed at a time, so that results do not depend on the number of threads.
@@ -73,7 +73,8 @@ impl Reconstruction {
             .map(|(at, (row, errors))| {
                 let weight = batch.weight(at);
                 start(at, &mut errors[..out]);
-                let [all, last] = wide(|| through(row, errors, dictionary, weight * factor));
+                let [all, last] =
+                    with_avx2_if_present(|| through(row, errors, dictionary, weight * factor));
                 [f64::from(weight) * all, last]
             })
             .collect();
@@ -178,7 +179,7 @@ pub(super) fn weighed_sum(
 ) -> Vec<f64> {
     let sum = |(block, rows): (usize, &[f32])| {
         let mut sum = vec![0f64; width];
-        wide(|| {
+        with_avx2_if_present(|| {
             for (at, row) in rows.chunks(width).enumerate() {
                 let weight = weight(block * ROWS_PER_SUM + at);
                 sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * f64::from(*x));

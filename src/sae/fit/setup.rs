@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::shape::{FitShape, Widths};
-use super::source::ActivationSource;
+use super::source::FitSource;
 use super::weights::{KindWeights, SmallWeights, WeightArray};
 use crate::Result;
 use crate::linalg::unit_rows;
@@ -15,7 +15,7 @@ use crate::sae::{Architecture, Sae, SaeWeights};
 impl FitShape {
     /// The first numbers of a fit: a decoder of random directions, an encoder that is its transpose (a
     /// transcoder's is drawn too), and the mean for a bias.
-    pub(super) fn start(&self, source: &ActivationSource<'_>, seed: u64) -> Result<FirstNumbers> {
+    pub(super) fn start(&self, source: &dyn FitSource, seed: u64) -> Result<FirstNumbers> {
         let (Widths { input: d, output }, m) = (self.widths, self.m);
         let mut rng = Rng::stream(seed, 0);
         let rows = |matrix: &Tensor| -> Result<Vec<f32>> {

@@ -6,9 +6,9 @@ use crate::{Error, Result};
 
 /// Widths of what is read and of what is predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Widths {
-    pub(super) input: usize,
-    pub(super) output: usize,
+pub(crate) struct Widths {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
 }
 
 /// What the two engines have in common, whatever the kind.

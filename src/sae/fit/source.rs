@@ -13,6 +13,25 @@ use crate::{Error, Result};
 /// Windows of text that go through the model at a time.
 const WINDOWS: usize = 16;
 
+/// Where a fit gets its activations from: those of each step, in a random order that depends on the
+/// step's number alone.
+pub(crate) trait FitSource {
+    /// Widths of what is read and what is predicted.
+    fn widths(&self) -> Widths;
+
+    /// What the activations read and predicted were divided by.
+    fn scales(&self) -> [f32; 2];
+
+    /// Means of what is read and what is predicted.
+    fn means(&self) -> [Vec<f32>; 2];
+
+    /// The activations of the next step.
+    fn next(&mut self) -> Result<Batch<'_>>;
+
+    /// Goes on where a fit stands after its first `steps` steps.
+    fn skip(&mut self, steps: usize) -> Result<()>;
+}
+
 /// A buffer of activations on the host, all of which are fresh and in random order after each
 /// filling. Each is handed out once.
 pub(super) struct ActivationSource<'a> {
@@ -88,8 +107,29 @@ impl<'a> ActivationSource<'a> {
         Ok(())
     }
 
-    /// Goes on where a fit stands after its first `steps` steps.
-    pub(super) fn skip(&mut self, steps: usize) -> Result<()> {
+    fn input(&self) -> &Column {
+        &self.columns[0]
+    }
+
+    fn output(&self) -> &Column {
+        &self.columns[self.columns.len() - 1]
+    }
+}
+
+impl FitSource for ActivationSource<'_> {
+    fn widths(&self) -> Widths {
+        Widths { input: self.input().width, output: self.output().width }
+    }
+
+    fn scales(&self) -> [f32; 2] {
+        [self.input().scale, self.output().scale]
+    }
+
+    fn means(&self) -> [Vec<f32>; 2] {
+        [self.input().mean(), self.output().mean()]
+    }
+
+    fn skip(&mut self, steps: usize) -> Result<()> {
         let per_fill = self.options.buffer.div_ceil(self.options.batch);
         if steps >= per_fill {
             self.fills = steps / per_fill;
@@ -99,8 +139,7 @@ impl<'a> ActivationSource<'a> {
         Ok(())
     }
 
-    /// The activations of the next step.
-    pub(super) fn next(&mut self) -> Result<Batch<'_>> {
+    fn next(&mut self) -> Result<Batch<'_>> {
         if self.next == self.options.buffer {
             self.fill()?;
         }
@@ -111,29 +150,6 @@ impl<'a> ActivationSource<'a> {
         let [x, target] = [self.input(), self.output()];
         let (x, target) = (&x.values[part(x)], &target.values[part(target)]);
         Ok(Batch { rows, x, target, weights: None })
-    }
-
-    fn input(&self) -> &Column {
-        &self.columns[0]
-    }
-
-    fn output(&self) -> &Column {
-        &self.columns[self.columns.len() - 1]
-    }
-
-    /// Widths of what is read and what is predicted.
-    pub(super) fn widths(&self) -> Widths {
-        Widths { input: self.input().width, output: self.output().width }
-    }
-
-    /// What the activations read and predicted were divided by.
-    pub(super) fn scales(&self) -> [f32; 2] {
-        [self.input().scale, self.output().scale]
-    }
-
-    /// Means of what is read and what is predicted.
-    pub(super) fn means(&self) -> [Vec<f32>; 2] {
-        [self.input().mean(), self.output().mean()]
     }
 }
 

@@ -6,14 +6,14 @@ use crate::sae::kind::training::SaeKind;
 
 /// Some activations and what is to be made of them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Batch<'a> {
-    pub(super) rows: usize,
+pub(crate) struct Batch<'a> {
+    pub(crate) rows: usize,
     /// What is read, `[rows, d]`.
-    pub(super) x: &'a [f32],
+    pub(crate) x: &'a [f32],
     /// What is predicted, `[rows, d_out]`.
-    pub(super) target: &'a [f32],
+    pub(crate) target: &'a [f32],
     /// What each row's squared errors are multiplied by; none for 1.
-    pub(super) weights: Option<&'a [f32]>,
+    pub(crate) weights: Option<&'a [f32]>,
 }
 
 impl Batch<'_> {

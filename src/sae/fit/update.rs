@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::reconstruction::Reconstruction;
 use super::shape::Widths;
 use super::weights::{KindWeights, Parameter, SmallWeights};
-use crate::linalg::{dot, wide};
+use crate::linalg::{dot, with_avx2_if_present};
 use crate::sae::kind::training::SaeKind;
 use crate::train::AdamStep;
 
@@ -74,7 +74,9 @@ impl<K: SaeKind> StepGradients<'_, K> {
         adam: AdamStep,
     ) {
         tasks.into_par_iter().for_each(|(at, (encoder, decoder))| {
-            wide(|| self.apply_task(at * FEATURES_PER_TASK, encoder, decoder, adam));
+            with_avx2_if_present(|| {
+                self.apply_task(at * FEATURES_PER_TASK, encoder, decoder, adam)
+            });
         });
     }
 

@@ -5,14 +5,14 @@ use serde::Deserialize;
 use super::loader::companion;
 use super::place::number_in;
 use super::{
-    Architecture, Draft, Place, Request, SaeWeights, check_size, input_first, output_first,
+    Architecture, Draft, Request, SaePlace, SaeWeights, check_size, input_first, output_first,
 };
 use crate::model::HookPoint;
-use crate::store::pickle::Value;
+use crate::store::pickle::PickleValue;
 use crate::store::{Loaded, Size, Tensors};
 use crate::{Error, Result};
 
-fn open<'a>(place: &'a Place, request: &Request) -> Result<(&'a str, Loaded, Tensors)> {
+fn open<'a>(place: &'a SaePlace, request: &Request) -> Result<(&'a str, Loaded, Tensors)> {
     let file = place.file.as_deref().ok_or_else(|| {
         Error::format(&place.path(), "a file of torch.save for this family", "a folder")
     })?;
@@ -27,7 +27,7 @@ fn plain() -> Architecture {
 }
 
 /// `encoder_linear.weight` `[m, d]`, `decoder_linear.weight` `[d, m]`, and biases.
-pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_goodfire(place: &SaePlace, request: &Request) -> Result<Draft> {
     let (file, _, tensors) = open(place, request)?;
     let mut tensors = tensors.rename(|name| Some(name.replace("_linear.", ".")));
     let weights = output_first(&mut tensors, "decoder.bias")?;
@@ -36,7 +36,7 @@ pub(super) fn read_goodfire(place: &Place, request: &Request) -> Result<Draft> {
 }
 
 /// `encoder.weight` `[m, d]`, `decoder.weight` `[d, m]`, and biases.
-pub(super) fn read_deepseek(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_deepseek(place: &SaePlace, request: &Request) -> Result<Draft> {
     let (file, _, mut tensors) = open(place, request)?;
     let weights = output_first(&mut tensors, "decoder.bias")?;
     tensors.finish("only the tensors of a DeepSeek-R1 autoencoder")?;
@@ -58,7 +58,7 @@ fn named(draft: Draft, file: &str, start: &str, ends: &[&str]) -> Draft {
 
 /// `W_enc` `[m, d]`, `W_dec` `[d, m]`: SAELens's names, the other way round. k is in no file: the
 /// list of published autoencoders has it, or the user gives it.
-pub(super) fn read_qwen(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_qwen(place: &SaePlace, request: &Request) -> Result<Draft> {
     let (file, _, mut tensors) = open(place, request)?;
     let [m, d] = tensors.matrix("W_enc")?;
     let k = request.k.ok_or_else(|| {
@@ -98,7 +98,7 @@ struct AttentionOutConfig {
 }
 
 /// `{name}.pt` with `W_enc` `[d, m]`, `W_dec` `[m, d]`, and `{name}_cfg.json`.
-pub(super) fn read_attention_out(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_attention_out(place: &SaePlace, request: &Request) -> Result<Draft> {
     let (file, _, mut tensors) = open(place, request)?;
     let weights = input_first(&mut tensors)?;
     tensors.finish("only the tensors of an autoencoder")?;
@@ -115,7 +115,7 @@ pub(super) fn read_attention_out(place: &Place, request: &Request) -> Result<Dra
 
 /// `{"cfg": …, "state_dict": {…}}` with `W_enc` `[d, m]`, `W_dec` `[m, d]` in one pickle; the
 /// configuration is an object of a class that need not be known.
-pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_mistral(place: &SaePlace, request: &Request) -> Result<Draft> {
     let (_, loaded, _) = open(place, request)?;
     let pickle = loaded.pickle();
     let root = pickle.root();
@@ -129,7 +129,7 @@ pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
     let (mut hook, mut model) = (None, None);
     if let Some(cfg) = pickle.field(root, "cfg") {
         for (name, found) in [("d_in", d), ("d_sae", m)] {
-            if let Some(Value::Int(said)) = pickle.field(cfg, name).map(|id| pickle.value(id))
+            if let Some(PickleValue::Int(said)) = pickle.field(cfg, name).map(|id| pickle.value(id))
                 && *said != found as i64
             {
                 let expected = format!("`{name}` {found}, as `W_enc` has it");
@@ -137,13 +137,13 @@ pub(super) fn read_mistral(place: &Place, request: &Request) -> Result<Draft> {
             }
         }
         let text = |name: &str| match pickle.field(cfg, name).map(|id| pickle.value(id)) {
-            Some(Value::Text(text)) => Some(text.clone()),
+            Some(PickleValue::Text(text)) => Some(text.clone()),
             _ => None,
         };
         hook = text("hook_name").or_else(|| text("hook_point"));
         // The layer stands beside it, or in its place: `blocks.{layer}.hook_resid_post`.
         let layer = pickle.field(cfg, "hook_point_layer").map(|id| pickle.value(id));
-        if let (Some(hook), Some(Value::Int(layer))) = (&mut hook, layer) {
+        if let (Some(hook), Some(PickleValue::Int(layer))) = (&mut hook, layer) {
             *hook = hook.replace("{layer}", &layer.to_string());
         }
         model = text("model_name");

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Architecture, Draft, LOADER, Place, Point, Request, SaeWeights, check_size, checked_k,
+    Architecture, Draft, LOADER, Point, Request, SaePlace, SaeWeights, check_size, checked_k,
     input_first, output_first,
 };
 use crate::model::HookPoint;
-use crate::sae::{Activation, Gate, PositionSlice, TrainingRecord};
+use crate::sae::{Gate, PositionSlice, SaeActivation, TrainingRecord};
 use crate::store::{Document, Size, Tensors};
 use crate::{Error, Result};
 
@@ -109,7 +109,7 @@ const HARMLESS: [&str; 40] = [
     "wandb_entity",
 ];
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document(CONFIG)?;
     let DictionaryLearningConfig { trainer, buffer } = document.read()?;
     let loaded = place.torch(FILE)?;
@@ -171,7 +171,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
                 log_gains: tensors.take("r_mag", &[m])?,
                 magnitude: tensors.take("mag_bias", &[m])?,
             });
-            (Architecture { activation: Activation::Gated, ..Architecture::standard() }, weights)
+            (Architecture { activation: SaeActivation::Gated, ..Architecture::standard() }, weights)
         }
         other => {
             return Err(document.wrong("trainer.dict_class", "a class that is known here", other));

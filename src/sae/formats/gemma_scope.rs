@@ -23,7 +23,7 @@
 use serde::Deserialize;
 
 use super::place::{is_size, number_in};
-use super::{Architecture, Draft, Place, Request, SaeWeights, check_size, ignored, turned};
+use super::{Architecture, Draft, Request, SaePlace, SaeWeights, check_size, ignored, turned};
 use crate::model::HookPoint;
 use crate::store::{Size, Tensors};
 use crate::{Error, Result};
@@ -82,7 +82,7 @@ enum Site {
     Transcoder,
 }
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let file = place.file.as_deref().unwrap_or(ARRAYS);
     let mut tensors = place.arrays(file, &request.device)?;
     let mut draft = jump_relu(&mut tensors)?;
@@ -142,7 +142,7 @@ fn site(name: &str) -> Option<Site> {
     }
 }
 
-pub(super) fn read_2(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_2(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut tensors = place.tensors(PARAMETERS, &request.device)?;
     let mut draft = jump_relu(&mut tensors)?;
     let (d, out) = (draft.weights.encoder.dims()[1], draft.weights.decoder.dims()[0]);

@@ -7,7 +7,7 @@
 
 use super::llamascopium::HARMLESS;
 use super::{
-    Architecture, Draft, Place, Request, check_expansion, check_size, ignored, output_first,
+    Architecture, Draft, Request, SaePlace, check_expansion, check_size, ignored, output_first,
 };
 use crate::Result;
 use crate::sae::Normalization;
@@ -101,7 +101,7 @@ enum OnlyDatasetWise {
     DatasetWise,
 }
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document("hyperparams.json")?;
     let mut tensors = place.tensors("checkpoints/final.safetensors", &request.device)?;
     let mut weights = output_first(&mut tensors, "decoder.bias")?;
@@ -142,7 +142,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     })
 }
 
-pub(super) fn read_r1(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_r1(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
     let mut weights = output_first(&mut tensors, "decoder.bias")?;

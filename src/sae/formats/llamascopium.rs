@@ -8,10 +8,10 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::{
-    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k,
+    Architecture, Draft, Request, SaePlace, SaeWeights, check_expansion, check_size, checked_k,
     ignored, turned,
 };
-use crate::sae::{Activation, Encoder, Normalization, Rescale};
+use crate::sae::{Encoder, Normalization, Rescale, SaeActivation};
 use crate::store::{Off, Size};
 use crate::{Error, Result};
 
@@ -102,7 +102,7 @@ pub(super) const HARMLESS: [&str; 16] = [
     "geometric_median_max_iter",
 ];
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document("config.json")?;
     let mut tensors = place.tensors("sae_weights.safetensors", &request.device)?;
     let [d, m] = tensors.matrix("W_E")?;
@@ -110,11 +110,11 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     check_size(&document, ("d_model", config.d_model), d, "W_E")?;
     check_expansion(&document, config.expansion_factor, (d, m), "W_E")?;
     let activation = match config.act_fn {
-        LlamascopiumActivation::Relu => Activation::Relu,
-        LlamascopiumActivation::JumpRelu => Activation::JumpRelu,
+        LlamascopiumActivation::Relu => SaeActivation::Relu,
+        LlamascopiumActivation::JumpRelu => SaeActivation::JumpRelu,
         LlamascopiumActivation::TopK => {
             let LlamascopiumTopK { top_k } = document.read()?;
-            Activation::TopK { k: checked_k(&document, "top_k", top_k, m)?, relu: true }
+            SaeActivation::TopK { k: checked_k(&document, "top_k", top_k, m)?, relu: true }
         }
     };
     let glu = config.use_glu_encoder.unwrap_or_default();
@@ -153,7 +153,7 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     };
     let mut weights = SaeWeights::new(Tensor::cat(&encoder, 0)?, decoder, b_dec);
     weights.encoder_bias = Some(Tensor::cat(&bias, 0)?);
-    if activation == Activation::JumpRelu {
+    if activation == SaeActivation::JumpRelu {
         let logarithms = tensors.take("activation_function.log_jumprelu_threshold", &[m])?;
         weights.thresholds = Some(logarithms.exp()?);
     }

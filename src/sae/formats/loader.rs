@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use super::place::Place;
+use super::place::SaePlace;
 use super::{Draft, Request, read};
 use crate::home::expand_home;
 use crate::hub::Repository;
@@ -37,18 +37,23 @@ impl SaeLoader {
         Self::default()
     }
 
-    /// Reads the files as those of `family`, whatever they look like.
+    /// Reads the files as those of `family`, whatever they look like. By default they are recognised
+    /// by what is in them.
+    #[must_use]
     pub fn family(self, family: Family) -> Self {
         Self { family: Some(family), ..self }
     }
 
-    /// How many features a code keeps, where no file says it.
+    /// How many features a code keeps, where no file says it; by default as the list of known
+    /// autoencoders says.
+    #[must_use]
     pub fn k(self, k: usize) -> Self {
         Self { k: Some(k), ..self }
     }
 
     /// What activations are multiplied by before encoding, and divided by after decoding, where no
-    /// file says it.
+    /// file says it; by default as the list of known autoencoders says.
+    #[must_use]
     pub fn scale(self, scale: f64) -> Self {
         Self { scale: Some(scale), ..self }
     }
@@ -70,7 +75,7 @@ impl SaeLoader {
     pub fn load(&self, path: impl AsRef<Path>, device: &Device) -> Result<Sae> {
         let path = &*expand_home(path.as_ref());
         if path.exists() {
-            return self.read(&Place::local(path), device);
+            return self.read(&SaePlace::local(path), device);
         }
         let name = path.to_string_lossy();
         let parts: Vec<&str> = name.split('/').collect();
@@ -79,7 +84,7 @@ impl SaeLoader {
                 if !owner.is_empty() && owner != "." && owner != ".." =>
             {
                 let repository = Repository::find(&format!("{owner}/{repository}"))?;
-                let found = self.read(&Place::within(repository, &rest.join("/")), device);
+                let found = self.read(&SaePlace::within(repository, &rest.join("/")), device);
                 found.map_err(|reason| match reason {
                     Error::NotFound { what, hint } => {
                         let here = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -110,7 +115,11 @@ impl SaeLoader {
         if let Some(entry) = registry::find(release, id)? {
             let loader = Self { family: self.family.or(Some(entry.family)), ..self.clone() };
             let repository = Repository::find(&entry.repository)?;
-            return loader.read_as(&Place::within(repository, &entry.path), Some(&entry), device);
+            return loader.read_as(
+                &SaePlace::within(repository, &entry.path),
+                Some(&entry),
+                device,
+            );
         }
         self.from_repository(&Repository::find(release)?, id, device)
     }
@@ -125,10 +134,10 @@ impl SaeLoader {
         id: &str,
         device: &Device,
     ) -> Result<Sae> {
-        self.read(&Place::within(repository.clone(), id), device)
+        self.read(&SaePlace::within(repository.clone(), id), device)
     }
 
-    fn read(&self, place: &Place, device: &Device) -> Result<Sae> {
+    fn read(&self, place: &SaePlace, device: &Device) -> Result<Sae> {
         let name = place.repository.name();
         let path = format!("{}{}", place.folder, place.file.as_deref().unwrap_or_default());
         let entry = registry::published(name, path.trim_end_matches('/'))?;
@@ -136,7 +145,7 @@ impl SaeLoader {
     }
 
     /// Reads an autoencoder. What no file says is taken from its `entry` in the registry.
-    fn read_as(&self, place: &Place, entry: Option<&Entry>, device: &Device) -> Result<Sae> {
+    fn read_as(&self, place: &SaePlace, entry: Option<&Entry>, device: &Device) -> Result<Sae> {
         let (family, place) = match self.family {
             Some(family) => (family, place.clone()),
             None => detect(place)?,
@@ -216,15 +225,15 @@ fn from_list(what: &str, value: impl std::fmt::Display, entry: &Entry) -> String
 }
 
 /// The family of the files at a place, and the place where its reader looks for them.
-fn detect(place: &Place) -> Result<(Family, Place)> {
+fn detect(place: &SaePlace) -> Result<(Family, SaePlace)> {
     match &place.file {
         Some(file) => detect_file(place, file),
         None => detect_folder(place).map(|family| (family, place.clone())),
     }
 }
 
-fn detect_file(place: &Place, file: &str) -> Result<(Family, Place)> {
-    let folder = Place { file: None, ..place.clone() };
+fn detect_file(place: &SaePlace, file: &str) -> Result<(Family, SaePlace)> {
+    let folder = SaePlace { file: None, ..place.clone() };
     if [
         "sae_weights.safetensors",
         "sae.safetensors",
@@ -239,7 +248,7 @@ fn detect_file(place: &Place, file: &str) -> Result<(Family, Place)> {
     }
     if file == "final.safetensors" && place.folder.ends_with("checkpoints/") {
         let above = place.folder.trim_end_matches("checkpoints/").to_owned();
-        return Ok((Family::LlamaScope, Place { folder: above, file: None, ..place.clone() }));
+        return Ok((Family::LlamaScope, SaePlace { folder: above, file: None, ..place.clone() }));
     }
     let family = if file.ends_with(".safetensors") {
         let tensors = place.tensors(file, &Device::Cpu)?;
@@ -281,7 +290,7 @@ pub(super) fn companion(file: &str) -> String {
 
 /// The cache is looked at first: what is complete there needs no network, and files of another
 /// family that the hub may have beside it change nothing.
-fn detect_folder(place: &Place) -> Result<Family> {
+fn detect_folder(place: &SaePlace) -> Result<Family> {
     if let Some((family, files)) = family_of(place, |name| Ok(place.has_here(name)))?
         && files.iter().all(|name| place.has_here(name))
     {
@@ -293,7 +302,7 @@ fn detect_folder(place: &Place) -> Result<Family> {
 
 /// The family of a folder of which `has` says what is in it, and the files that make it complete.
 fn family_of(
-    place: &Place,
+    place: &SaePlace,
     has: impl Fn(&str) -> Result<bool>,
 ) -> Result<Option<(Family, &'static [&'static str])>> {
     // In most families two files say together what they are; one alone says what is missing.
@@ -341,7 +350,7 @@ fn family_of(
     Ok(None)
 }
 
-fn unrecognised(place: &Place, names: &[&str]) -> Error {
+fn unrecognised(place: &SaePlace, names: &[&str]) -> Error {
     let path = place.path();
     let names = match (place.file.is_some(), std::fs::read_dir(&path)) {
         (false, Ok(entries)) => {
@@ -350,14 +359,14 @@ fn unrecognised(place: &Place, names: &[&str]) -> Error {
         }
         _ => names.iter().take(8).map(|name| (*name).to_owned()).collect::<Vec<_>>(),
     };
-    let found = match (names.is_empty(), place.document("config.json")) {
-        // Of the hub, the reason may be the network.
-        (true, Err(reason)) => format!("none of their files ({reason})"),
-        (true, Ok(_)) => "none of their files beside config.json".to_owned(),
-        (false, _) => names.join(", "),
-    };
     let expected = "an autoencoder of a family that is known here (SaeLoader::family names one)";
-    Error::format(&path, expected, found)
+    let error = |found: String| Error::format(&path, expected, found);
+    match (names.is_empty(), place.document("config.json")) {
+        // Of the hub, the reason may be the network.
+        (true, Err(reason)) => error(format!("none of their files ({reason})")).caused_by(reason),
+        (true, Ok(_)) => error("none of their files beside config.json".to_owned()),
+        (false, _) => error(names.join(", ")),
+    }
 }
 
 impl Sae {
@@ -432,7 +441,7 @@ mod tests {
             put_into_cache(cache.path(), "models--o--s", &in_folder);
             let on = |name| {
                 let repository = Repository::on(unreachable_hub(cache.path()), "o/s");
-                detect(&Place::within(repository, name))
+                detect(&SaePlace::within(repository, name))
             };
             assert_eq!(on("f").unwrap().0, family);
             // One file of two may be that of another family.

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::{
-    Architecture, Draft, Place, Request, SaeWeights, check_expansion, check_size, checked_k,
+    Architecture, Draft, Request, SaePlace, SaeWeights, check_expansion, check_size, checked_k,
     ignored,
 };
 use crate::Result;
@@ -53,7 +53,7 @@ const HARMLESS: [&str; 11] = [
     "num_workers",
 ];
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document("config.json")?;
     let tensors = place.tensors("model.safetensors", &request.device)?;
     let prefixed = tensors.names().any(|name| name.starts_with("autoencoder."));

@@ -28,7 +28,7 @@ pub(crate) use scope::folder_point;
 
 use candle_core::{Device, Tensor};
 
-use self::place::Place;
+use self::place::SaePlace;
 use super::origin::Note;
 use super::{Architecture, Family, Normalization, Origin, Sae, SaeWeights, TrainingRecord};
 use crate::model::HookPoint;
@@ -36,7 +36,7 @@ use crate::store::{Document, Size, Tensors, UnknownFields};
 use crate::{Error, Result};
 
 /// The autoencoder of a family in its place.
-fn read(family: Family, place: &Place, request: &Request) -> Result<Draft> {
+fn read(family: Family, place: &SaePlace, request: &Request) -> Result<Draft> {
     let read = match family {
         Family::Scope => scope::read,
         Family::SaeLens => saelens::read,
@@ -138,14 +138,16 @@ impl Draft {
         }
     }
 
-    fn finish(self, family: Family, place: &Place) -> Result<Sae> {
+    fn finish(self, family: Family, place: &SaePlace) -> Result<Sae> {
         let Self { architecture, weights, mut origin } = self;
         origin.family = Some(family);
         origin.source = place.source();
         let sae = Sae::new(architecture, weights);
         let sae = sae.map_err(|reason| match reason {
             Error::Format { .. } | Error::Io { .. } => reason,
-            other => Error::format(&place.path(), "an autoencoder", other.to_string()),
+            other => {
+                Error::format(&place.path(), "an autoencoder", other.to_string()).caused_by(other)
+            }
         })?;
         Ok(sae.with_origin(origin))
     }

@@ -4,18 +4,18 @@
 //! Where the activation is TopK the inputs are standardised; no file says so.
 
 use super::place::number_in;
-use super::{Architecture, Draft, Place, Point, Request, SaeWeights};
+use super::{Architecture, Draft, Point, Request, SaePlace, SaeWeights};
 use crate::model::HookPoint;
-use crate::sae::{Activation, Normalization};
+use crate::sae::{Normalization, SaeActivation};
 use crate::store::Loaded;
-use crate::store::pickle::{Id, Value};
+use crate::store::pickle::{Id, PickleValue};
 use crate::{Error, Result};
 
 /// Counters of the training, and entries that some versions repeat.
 const HARMLESS: [&str; 3] =
     ["stats_last_nonzero", "latents_activation_frequency", "latents_mean_square"];
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let Some(file) = &place.file else {
         let expected = "a file such as 8.pt for OpenAI's autoencoder of layer 8";
         return Err(Error::format(&place.path(), expected, "a folder"));
@@ -40,11 +40,11 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     })
 }
 
-fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Architecture> {
+fn architecture(place: &SaePlace, loaded: &Loaded, root: Id, m: usize) -> Result<Architecture> {
     let pickle = loaded.pickle();
     let wrong = |expected: String, found: String| Error::format(&place.path(), expected, found);
     let text = |id: Option<Id>| match id.map(|id| pickle.value(id)) {
-        Some(Value::Text(text)) => Some(text.as_str()),
+        Some(PickleValue::Text(text)) => Some(text.as_str()),
         _ => None,
     };
     let state = pickle.field(root, "activation_state_dict");
@@ -53,7 +53,9 @@ fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Ar
         Some("TopK") => {
             let k = state.and_then(|state| pickle.field(state, "k")).map(|k| pickle.value(k));
             let k = match k {
-                Some(Value::Int(k)) => usize::try_from(*k).ok().filter(|k| (1..=m).contains(k)),
+                Some(PickleValue::Int(k)) => {
+                    usize::try_from(*k).ok().filter(|k| (1..=m).contains(k))
+                }
                 Some(_) => None,
                 None => {
                     let expected = "`k` in `activation_state_dict`, for TopK".to_owned();
@@ -74,7 +76,7 @@ fn architecture(place: &Place, loaded: &Loaded, root: Id, m: usize) -> Result<Ar
             };
             Ok(Architecture {
                 normalization: Normalization::LayerNorm,
-                activation: Activation::TopK { k, relu },
+                activation: SaeActivation::TopK { k, relu },
                 ..Architecture::standard()
             })
         }

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// Where an autoencoder's files are.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct SaePlace {
     pub(super) repository: Repository,
     /// The folder within it: empty, or ending in a slash.
     pub(super) folder: String,
@@ -24,7 +24,7 @@ pub(super) struct Place {
     pub(super) source: Rc<OnceCell<Source>>,
 }
 
-impl Place {
+impl SaePlace {
     /// A folder or file of this machine.
     pub(super) fn local(path: &Path) -> Self {
         if path.is_file() {
@@ -72,7 +72,7 @@ impl Place {
         self.repository.has(&self.name(name))
     }
 
-    /// [`Place::has`], and an error if the hub cannot be asked.
+    /// [`SaePlace::has`], and an error if the hub cannot be asked.
     pub(super) fn has_surely(&self, name: &str) -> Result<bool> {
         self.repository.has_surely(&self.name(name))
     }

@@ -12,10 +12,10 @@ use super::saelens_fields::{
     NamedNormalization, SaeLensActivation, SaeLensConfig,
 };
 use super::saelens_record::SaeLensRecord;
-use super::{Architecture, Draft, LOADER, Place, Request, SaeWeights, turned};
+use super::{Architecture, Draft, LOADER, Request, SaePlace, SaeWeights, turned};
 use crate::sae::origin::Note;
 use crate::sae::record::CENTRED;
-use crate::sae::{Activation, Gate, Normalization, Rescale};
+use crate::sae::{Gate, Normalization, Rescale, SaeActivation};
 use crate::store::{Document, Size, Tensors, named_dtype};
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ struct Said {
     notes: Vec<Note>,
 }
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document(CONFIG)?;
     // The weights first: without them nothing else matters.
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
@@ -88,27 +88,27 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         return Err(Error::format(&path, expected, m.to_string()));
     }
     let decoder = tensors.take("W_dec", &[m, out])?;
-    let pursuit = matches!(architecture.activation, Activation::MatchingPursuit { .. });
+    let pursuit = matches!(architecture.activation, SaeActivation::MatchingPursuit { .. });
     let encoder = match pursuit {
         true => decoder.clone(),
         false => turned(&tensors.take("W_enc", &[d, m])?)?,
     };
     let mut weights = SaeWeights::new(encoder, turned(&decoder)?, tensors.take("b_dec", &[out])?);
     match architecture.activation {
-        Activation::Gated => {
+        SaeActivation::Gated => {
             weights.gate = Some(Gate {
                 bias: tensors.take("b_gate", &[m])?,
                 log_gains: tensors.take("r_mag", &[m])?,
                 magnitude: tensors.take("b_mag", &[m])?,
             });
         }
-        Activation::MatchingPursuit { .. } if !architecture.centred => {
+        SaeActivation::MatchingPursuit { .. } if !architecture.centred => {
             weights.bias = weights.bias.zeros_like()?;
         }
-        Activation::MatchingPursuit { .. } => {}
+        SaeActivation::MatchingPursuit { .. } => {}
         _ => weights.encoder_bias = Some(tensors.take("b_enc", &[m])?),
     }
-    if architecture.activation == Activation::JumpRelu {
+    if architecture.activation == SaeActivation::JumpRelu {
         weights.thresholds = Some(thresholds(&mut tensors, m)?);
     }
     if kind.contains("skip") {
@@ -231,14 +231,14 @@ fn architecture(document: &mut Document, said: &Said) -> Result<Architecture> {
         }
     };
     let activation = match kind.as_str() {
-        "standard" | "transcoder" | "skip_transcoder" => Activation::Relu,
-        "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder" => Activation::JumpRelu,
-        "topk" => Activation::TopK { k: k()?, relu: true },
-        "abstopk" => Activation::AbsTopK { k: k()? },
-        "gated" => Activation::Gated,
+        "standard" | "transcoder" | "skip_transcoder" => SaeActivation::Relu,
+        "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder" => SaeActivation::JumpRelu,
+        "topk" => SaeActivation::TopK { k: k()?, relu: true },
+        "abstopk" => SaeActivation::AbsTopK { k: k()? },
+        "gated" => SaeActivation::Gated,
         "matching_pursuit" => {
             let own: MatchingPursuitConfig = document.read()?;
-            Activation::MatchingPursuit {
+            SaeActivation::MatchingPursuit {
                 threshold: own.residual_threshold as f32,
                 steps: own.max_iterations.map_or(*d_sae, usize::from),
                 stop_on_repeat: own.stop_on_duplicate_support.unwrap_or(true),
@@ -256,7 +256,9 @@ fn architecture(document: &mut Document, said: &Said) -> Result<Architecture> {
         normalization: *normalization,
         centred: !transcoder && said.centred.unwrap_or(true),
         rescale: match activation {
-            Activation::TopK { .. } | Activation::AbsTopK { .. } if said.rescale => Rescale::Kept,
+            SaeActivation::TopK { .. } | SaeActivation::AbsTopK { .. } if said.rescale => {
+                Rescale::Kept
+            }
             _ => Rescale::None,
         },
         activation,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::saelens::{CONFIG, WEIGHTS};
 use super::turned;
 use crate::model::HookPoint;
-use crate::sae::{Activation, Encoder, Normalization, Rescale, Sae};
+use crate::sae::{Encoder, Normalization, Rescale, Sae, SaeActivation};
 use crate::store::{replace, save_exactly};
 use crate::{Error, Result};
 
@@ -45,7 +45,7 @@ impl Sae {
         ]);
         let m = self.features();
         match (architecture.activation, &weights.gate) {
-            (Activation::MatchingPursuit { .. }, _) => {}
+            (SaeActivation::MatchingPursuit { .. }, _) => {}
             (_, Some(gate)) => {
                 tensors.insert("W_enc", scaled(&turned(&weights.encoder)?, inner)?);
                 tensors.insert("b_gate", gate.bias.clone());
@@ -78,20 +78,20 @@ impl Sae {
         let own = self.architecture();
         let skip = self.weights().skip.is_some();
         let named = match (own.activation, own.transcoder, skip) {
-            (Activation::Relu, false, false) => Some("standard"),
-            (Activation::Relu, true, false) => Some("transcoder"),
-            (Activation::Relu, true, true) => Some("skip_transcoder"),
-            (Activation::JumpRelu, false, false) => Some("jumprelu"),
-            (Activation::JumpRelu, true, false) => Some("jumprelu_transcoder"),
-            (Activation::JumpRelu, true, true) => Some("jumprelu_skip_transcoder"),
-            (Activation::TopK { relu: true, .. }, false, false) => Some("topk"),
-            (Activation::AbsTopK { .. }, false, false) => Some("abstopk"),
-            (Activation::Gated, false, false) => Some("gated"),
-            (Activation::MatchingPursuit { .. }, false, false) => Some("matching_pursuit"),
+            (SaeActivation::Relu, false, false) => Some("standard"),
+            (SaeActivation::Relu, true, false) => Some("transcoder"),
+            (SaeActivation::Relu, true, true) => Some("skip_transcoder"),
+            (SaeActivation::JumpRelu, false, false) => Some("jumprelu"),
+            (SaeActivation::JumpRelu, true, false) => Some("jumprelu_transcoder"),
+            (SaeActivation::JumpRelu, true, true) => Some("jumprelu_skip_transcoder"),
+            (SaeActivation::TopK { relu: true, .. }, false, false) => Some("topk"),
+            (SaeActivation::AbsTopK { .. }, false, false) => Some("abstopk"),
+            (SaeActivation::Gated, false, false) => Some("gated"),
+            (SaeActivation::MatchingPursuit { .. }, false, false) => Some("matching_pursuit"),
             _ => None,
         };
         let selects =
-            matches!(own.activation, Activation::TopK { .. } | Activation::AbsTopK { .. });
+            matches!(own.activation, SaeActivation::TopK { .. } | SaeActivation::AbsTopK { .. });
         let sound = own.encoder == Encoder::Linear
             && match own.rescale {
                 Rescale::None => true,
@@ -147,7 +147,8 @@ impl Sae {
             config["k"] = json!(k);
             config["rescale_acts_by_decoder_norm"] = json!(own.rescale == Rescale::Kept);
         }
-        if let Activation::MatchingPursuit { threshold, steps, stop_on_repeat } = own.activation {
+        if let SaeActivation::MatchingPursuit { threshold, steps, stop_on_repeat } = own.activation
+        {
             config["residual_threshold"] = json!(threshold);
             config["max_iterations"] = json!(steps);
             config["stop_on_duplicate_support"] = json!(stop_on_repeat);

@@ -11,7 +11,7 @@ use candle_core::DType;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Architecture, Draft, Place, Point, Request, Sae, SaeWeights, checked_k, ignored};
+use super::{Architecture, Draft, Point, Request, Sae, SaePlace, SaeWeights, checked_k, ignored};
 use crate::model::HookPoint;
 use crate::sae::{Encoder, TrainingRecord};
 use crate::store::{MustBe, Off, Size, replace, save};
@@ -111,7 +111,7 @@ impl Sae {
     }
 }
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document(CONFIG)?;
     let config: ScopeConfig = document.read()?;
     let path = document.path().to_owned();

@@ -12,11 +12,11 @@ use super::place::number_in;
 use serde::Deserialize;
 
 use super::{
-    Architecture, Draft, Place, Request, SaeWeights, check_size, checked_k, ignored, turned,
+    Architecture, Draft, Request, SaePlace, SaeWeights, check_size, checked_k, ignored, turned,
 };
 use crate::Result;
 use crate::model::HookPoint;
-use crate::sae::Activation;
+use crate::sae::SaeActivation;
 use crate::store::{Off, Size};
 
 /// `cfg.json` of sparsify, and of `sae` before it, over all versions.
@@ -61,7 +61,7 @@ struct SparsifyUnsupported {
     gram_lookup: Option<Off>,
 }
 
-pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut document = place.document("cfg.json")?;
     let mut tensors = place.tensors("sae.safetensors", &request.device)?;
     let [m, d] = tensors.matrix("encoder.weight")?;
@@ -83,12 +83,12 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
     let k = checked_k(&document, "k", config.k, m)?;
     let signed = config.signed.unwrap_or_default();
     let activation = match config.activation.unwrap_or(SparsifyActivation::TopK) {
-        SparsifyActivation::TopK if signed => Activation::AbsTopK { k },
-        SparsifyActivation::TopK => Activation::TopK { k, relu: true },
+        SparsifyActivation::TopK if signed => SaeActivation::AbsTopK { k },
+        SparsifyActivation::TopK => SaeActivation::TopK { k, relu: true },
         SparsifyActivation::GroupMax if signed => {
             return Err(document.wrong("signed", "false, with groupmax", true));
         }
-        SparsifyActivation::GroupMax => Activation::GroupMax { k },
+        SparsifyActivation::GroupMax => SaeActivation::GroupMax { k },
     };
     let transcoder = config.transcode.unwrap_or_default();
     let skip = config.skip_connection.unwrap_or_default();
@@ -121,13 +121,13 @@ pub(super) fn read(place: &Place, request: &Request) -> Result<Draft> {
         return Ok(draft.nowhere("layers.5 or layers.5.mlp"));
     };
     let (point, out) = match (part, transcoder) {
-        (Part::Layer, false) => (HookPoint::ResidPost(layer), None),
-        (Part::Mlp, false) => (HookPoint::MlpOut(layer), None),
-        (Part::Attention, false) => (HookPoint::AttnOut(layer), None),
-        (Part::Layer, true) => (HookPoint::ResidPre(layer), Some("hook_resid_post")),
-        (Part::Mlp, true) => (HookPoint::MlpIn(layer), Some("hook_mlp_out")),
+        (ModulePart::Layer, false) => (HookPoint::ResidPost(layer), None),
+        (ModulePart::Mlp, false) => (HookPoint::MlpOut(layer), None),
+        (ModulePart::Attention, false) => (HookPoint::AttnOut(layer), None),
+        (ModulePart::Layer, true) => (HookPoint::ResidPre(layer), Some("hook_resid_post")),
+        (ModulePart::Mlp, true) => (HookPoint::MlpIn(layer), Some("hook_mlp_out")),
         // What an attention reads is a norm's result with gain, for which there is no point here.
-        (Part::Attention, true) => {
+        (ModulePart::Attention, true) => {
             let note = format!("it reads what the module `{name}` reads, and predicts its output");
             return Ok(draft.note_place(note));
         }
@@ -152,7 +152,7 @@ const HARMLESS: [&str; 9] = [
 
 /// A part of a model, as a module of transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ModulePart {
     Layer,
     Attention,
     Mlp,
@@ -160,13 +160,13 @@ enum Part {
 
 /// The layer and the part that the path of a module names: `layers.5`, `h.5.attn` or
 /// `gpt_neox.layers.5.mlp`, and nothing around it.
-fn module(name: &str) -> Option<(usize, Part)> {
+fn module(name: &str) -> Option<(usize, ModulePart)> {
     let starts = ["model.layers.", "gpt_neox.layers.", "transformer.h.", "layers.", "h."];
     let rest = starts.iter().find_map(|start| name.strip_prefix(start))?;
     let (layer, part) = match rest.split_once('.') {
-        None => (rest, Part::Layer),
-        Some((layer, "mlp")) => (layer, Part::Mlp),
-        Some((layer, "attn" | "attention" | "self_attn")) => (layer, Part::Attention),
+        None => (rest, ModulePart::Layer),
+        Some((layer, "mlp")) => (layer, ModulePart::Mlp),
+        Some((layer, "attn" | "attention" | "self_attn")) => (layer, ModulePart::Attention),
         Some(_) => return None,
     };
     Some((number_in(layer, "", "")?, part))

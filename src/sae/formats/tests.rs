@@ -12,7 +12,7 @@ use crate::data::text::Tokens;
 use crate::model::{Config, Decoder, HookPoint};
 use crate::random::Rng;
 use crate::sae::{
-    Activation, ExcludedTokens, Family, Note, PositionSlice, Sae, SaeLoader, SaeOptions,
+    ExcludedTokens, Family, Note, PositionSlice, Sae, SaeActivation, SaeLoader, SaeOptions,
     TrainingRecord,
 };
 use crate::store::{save_exactly, zipped};
@@ -100,7 +100,7 @@ fn a_config_of_saelens_first_releases_loads() {
         }),
     );
     let sae = load(folder.path()).unwrap();
-    assert_eq!(sae.architecture().activation, Activation::Relu);
+    assert_eq!(sae.architecture().activation, SaeActivation::Relu);
     assert!(sae.architecture().centred);
     assert_eq!(sae.point().unwrap(), HookPoint::ResidPre(0));
     assert_eq!(sae.origin().training.context_size, Some(128));
@@ -140,6 +140,33 @@ fn fields_that_are_off_pass_and_unknown_ones_are_named_together() {
     // What is known and cannot be done stays refused.
     saelens(path, json!({"activation_fn": "tanh-relu"}));
     assert!(loader.load(path, &Device::Cpu).unwrap_err().to_string().contains("tanh-relu"));
+}
+
+#[test]
+fn a_list_in_the_place_of_an_object_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let refused = |path: &Path, found: &str| {
+        let message = load(path).unwrap_err().to_string();
+        assert!(message.contains(&format!("expected an object in {found}")), "{message}");
+    };
+    saelens(path, json!({"activation_fn": "topk", "activation_fn_kwargs": [16]}));
+    refused(path, "`activation_fn_kwargs`, found [16]");
+    saelens(path, json!({"metadata": [true]}));
+    refused(path, "`metadata`, found [true]");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("ae.pt"), b"").unwrap();
+    for (config, found) in [
+        (json!({"trainer": [16]}), "`trainer`, found [16]"),
+        (
+            json!({"trainer": {"dict_class": "AutoEncoder"}, "buffer": [128]}),
+            "`buffer`, found [128]",
+        ),
+    ] {
+        fs::write(path.join("config.json"), config.to_string()).unwrap();
+        refused(path, found);
+    }
 }
 
 #[test]
@@ -278,7 +305,6 @@ fn a_record_survives_saving_whole() {
     sae.save(folder.path().join("again")).unwrap();
     assert_eq!(load(&folder.path().join("again")).unwrap().origin().training, record);
     // Nothing known: nothing said.
-    load(folder.path()).unwrap().with_training_record(TrainingRecord::default());
     let unknown = sae.with_training_record(TrainingRecord::default());
     unknown.save(folder.path().join("unknown")).unwrap();
     let text = fs::read_to_string(folder.path().join("unknown/cfg.json")).unwrap();
@@ -292,7 +318,7 @@ fn signed_codes_of_sparsify_keep_their_signs() {
     for off in [json!({}), json!({"signed": false}), json!({"signed": null})] {
         sparsify(path, off);
         let sae = load(path).unwrap();
-        assert_eq!(sae.architecture().activation, Activation::TopK { k: 3, relu: true });
+        assert_eq!(sae.architecture().activation, SaeActivation::TopK { k: 3, relu: true });
     }
     let pre = load(path).unwrap().hidden_pre(&x()).unwrap().to_vec2::<f32>().unwrap();
     sparsify(path, json!({"signed": true}));

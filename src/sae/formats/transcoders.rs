@@ -1,7 +1,7 @@
 //! Transcoders in single safetensors files: Hanna's, and a layer of a cross-layer transcoder.
 
 use super::place::number_in;
-use super::{Architecture, Draft, Place, Request, SaeWeights, turned};
+use super::{Architecture, Draft, Request, SaePlace, SaeWeights, turned};
 use crate::model::HookPoint;
 use crate::{Error, Result};
 
@@ -10,7 +10,7 @@ fn plain() -> Architecture {
     Architecture { centred: false, transcoder: true, ..Architecture::standard() }
 }
 
-fn file(place: &Place) -> Result<&str> {
+fn file(place: &SaePlace) -> Result<&str> {
     place.file.as_deref().ok_or_else(|| {
         let expected = "a file for a transcoder of this family, such as layer_6.safetensors";
         Error::format(&place.path(), expected, "a folder")
@@ -25,7 +25,7 @@ fn at_mlp(draft: Draft, layer: usize, file: &str) -> Draft {
 }
 
 /// `layer_{n}.safetensors`: `W_enc` `[m, d]` with the output first, `W_dec` `[m, d]` not.
-pub(super) fn read_hanna(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_hanna(place: &SaePlace, request: &Request) -> Result<Draft> {
     let file = file(place)?;
     let mut tensors = place.tensors(file, &request.device)?;
     let [m, d] = tensors.matrix("W_enc")?;
@@ -48,7 +48,7 @@ pub(super) fn read_hanna(place: &Place, request: &Request) -> Result<Draft> {
 
 /// `W_enc_{n}.safetensors` with `W_enc_{n}` `[m, d]` and biases, `W_dec_{n}.safetensors` with
 /// `W_dec_{n}` `[m, layers, d]`, a decoder for each later layer. What comes out is their sum.
-pub(super) fn read_cross_layer(place: &Place, request: &Request) -> Result<Draft> {
+pub(super) fn read_cross_layer(place: &SaePlace, request: &Request) -> Result<Draft> {
     let file = file(place)?;
     let layer = number_in(file, "W_enc_", ".safetensors").ok_or_else(|| {
         Error::format(&place.path(), "a file called W_enc_{layer}.safetensors", file)

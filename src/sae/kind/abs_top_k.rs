@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::ranked::RankedCode;
 use crate::Result;
-use crate::sae::Activation;
+use crate::sae::SaeActivation;
 
 /// The k largest in magnitude, with their signs.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +35,8 @@ impl RankedCode for AbsTopK {
         f32::NAN
     }
 
-    fn activation(self) -> Activation {
-        Activation::AbsTopK { k: self.k }
+    fn activation(self) -> SaeActivation {
+        SaeActivation::AbsTopK { k: self.k }
     }
 }
 

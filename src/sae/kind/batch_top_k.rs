@@ -14,7 +14,7 @@ use super::top_k::TopK;
 use super::training::{DeviceCodes, Learned, Masks, SaeKind};
 use crate::Result;
 use crate::sae::order::Bar;
-use crate::sae::{Activation, SaeWeights};
+use crate::sae::{SaeActivation, SaeWeights};
 
 /// Batch-top-k in training.
 #[derive(Debug, Clone, Copy)]
@@ -101,10 +101,10 @@ impl SaeKind for BatchTopK {
         _extras: NoExtras,
         learned: &Learned<'_>,
         weights: &mut SaeWeights,
-    ) -> Result<Activation> {
+    ) -> Result<SaeActivation> {
         let threshold = learned.threshold as f32;
         weights.thresholds = Some(Tensor::full(threshold, learned.features, learned.device)?);
-        Ok(Activation::JumpRelu)
+        Ok(SaeActivation::JumpRelu)
     }
 }
 

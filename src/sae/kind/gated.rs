@@ -14,7 +14,7 @@ use crate::Result;
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::{HostGate, SaeData};
 use crate::sae::order::{keep_if, positive};
-use crate::sae::{Activation, Gate, Rescale, SaeWeights};
+use crate::sae::{Gate, Rescale, SaeActivation, SaeWeights};
 
 /// An open feature's `h exp(r) + c`, where it is above 0.
 #[derive(Debug, Clone, Copy)]
@@ -204,10 +204,10 @@ impl SaeKind for GatedWithL1 {
         extras: GateWeights<Tensor>,
         learned: &Learned<'_>,
         weights: &mut SaeWeights,
-    ) -> Result<Activation> {
+    ) -> Result<SaeActivation> {
         let GateWeights { gate_bias, gains: log_gains, magnitude } = extras;
         let [bias, magnitude] = [gate_bias, magnitude].map(|own| learned.scaled(own));
         weights.gate = Some(Gate { bias: bias?, log_gains, magnitude: magnitude? });
-        Ok(Activation::Gated)
+        Ok(SaeActivation::Gated)
     }
 }

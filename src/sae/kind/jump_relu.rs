@@ -19,7 +19,7 @@ use super::training::{DeviceCodes, Learned, Masks, SaeKind, positive_mask};
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::SaeData;
 use crate::sae::order::{exceeds, keep_if, positive};
-use crate::sae::{Activation, Rescale, SaeWeights};
+use crate::sae::{Rescale, SaeActivation, SaeWeights};
 use crate::{Error, Result};
 
 /// h where it is above its feature's threshold and above 0.
@@ -263,9 +263,9 @@ impl<S: SparsityMeasure> SaeKind for TrainedJumpRelu<S> {
         extras: ThresholdWeights<Tensor>,
         learned: &Learned<'_>,
         weights: &mut SaeWeights,
-    ) -> Result<Activation> {
+    ) -> Result<SaeActivation> {
         weights.thresholds = Some((extras.thresholds.exp()? * learned.scale)?);
-        Ok(Activation::JumpRelu)
+        Ok(SaeActivation::JumpRelu)
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::batch_top_k::BatchTopK;
 use super::extras::NoExtras;
 use super::training::{DeviceCodes, Learned, Masks, SaeKind};
-use crate::sae::{Activation, SaeWeights};
+use crate::sae::{SaeActivation, SaeWeights};
 use crate::{Error, Result};
 
 /// Nested dictionaries of one batch-top-k.
@@ -68,7 +68,7 @@ impl SaeKind for Matryoshka {
         extras: NoExtras,
         learned: &Learned<'_>,
         weights: &mut SaeWeights,
-    ) -> Result<Activation> {
+    ) -> Result<SaeActivation> {
         self.whole.finish(extras, learned, weights)
     }
 }

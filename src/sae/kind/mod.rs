@@ -2,10 +2,10 @@
 //!
 //! A kind states how a code comes from `h = E (x − b) + e`, for encoding ([`code::Code`]), and, if it
 //! can be trained, what weights it has beyond those of all kinds, what it penalises, the gradient
-//! through its code, and which [`Activation`] comes of it ([`training::SaeKind`]). What encodes (rows,
+//! through its code, and which [`SaeActivation`] comes of it ([`training::SaeKind`]). What encodes (rows,
 //! tiles, screens, devices) and the two engines that train know no kind: they ask for these traits,
 //! and `with_code` below and `with_kind` in [`objective`] are the only places where all are listed. A new
-//! kind is a file here, a variant of [`Activation`] or [`Objective`](objective::Objective), and a line
+//! kind is a file here, a variant of [`SaeActivation`] or [`Objective`](objective::Objective), and a line
 //! in one of the two.
 //!
 //! # Rules that all kinds share
@@ -62,40 +62,40 @@ use self::relu::Relu;
 use self::top_k::TopK;
 use super::autoencoder::SaeData;
 use super::codes::CodesPart;
-use super::{Activation, Rescale, SaeWeights};
+use super::{Rescale, SaeActivation, SaeWeights};
 use crate::Result;
 
 pub(crate) use self::ranked::Revival;
 
-/// Evaluates `$then` with `$code` as the [`Code`] of an [`Activation`].
+/// Evaluates `$then` with `$code` as the [`Code`] of an [`SaeActivation`].
 macro_rules! with_code {
     ($activation:expr, $code:ident => $then:expr) => {
         match $activation {
-            Activation::Relu => {
+            SaeActivation::Relu => {
                 let $code = Relu;
                 $then
             }
-            Activation::JumpRelu => {
+            SaeActivation::JumpRelu => {
                 let $code = JumpRelu;
                 $then
             }
-            Activation::TopK { k, relu } => {
+            SaeActivation::TopK { k, relu } => {
                 let $code = TopK { k, relu };
                 $then
             }
-            Activation::AbsTopK { k } => {
+            SaeActivation::AbsTopK { k } => {
                 let $code = AbsTopK { k };
                 $then
             }
-            Activation::GroupMax { k } => {
+            SaeActivation::GroupMax { k } => {
                 let $code = GroupMax { k };
                 $then
             }
-            Activation::Gated => {
+            SaeActivation::Gated => {
                 let $code = Gated;
                 $then
             }
-            Activation::MatchingPursuit { threshold, steps, stop_on_repeat } => {
+            SaeActivation::MatchingPursuit { threshold, steps, stop_on_repeat } => {
                 let $code = MatchingPursuit { threshold, steps, stop_on_repeat };
                 $then
             }
@@ -103,7 +103,7 @@ macro_rules! with_code {
     };
 }
 
-impl Activation {
+impl SaeActivation {
     /// How many features are kept at most, where that is fixed.
     pub fn k(self) -> Option<usize> {
         with_code!(self, code => code.k())
@@ -135,7 +135,7 @@ impl Activation {
     }
 }
 
-impl fmt::Display for Activation {
+impl fmt::Display for SaeActivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         with_code!(*self, code => code.fmt(f))
     }

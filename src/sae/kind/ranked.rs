@@ -17,7 +17,7 @@ use crate::sae::autoencoder::SaeData;
 use crate::sae::codes::CodesPart;
 use crate::sae::order::{TopEntries, exceeds, largest};
 use crate::sae::top_k::top_k;
-use crate::sae::{Activation, Rescale, SaeWeights};
+use crate::sae::{Rescale, SaeActivation, SaeWeights};
 use crate::{Error, Result};
 
 /// An activation function by which the features of the k largest scores are kept.
@@ -45,7 +45,7 @@ pub(crate) trait RankedCode: Copy + fmt::Display + Send + Sync + 'static {
     }
 
     /// It, as an architecture has it.
-    fn activation(self) -> Activation;
+    fn activation(self) -> SaeActivation;
 }
 
 /// The code of a [`RankedCode`] with lengths of columns.
@@ -325,7 +325,7 @@ impl<C: RankedCode> SaeKind for TrainedRanked<C> {
         _extras: NoExtras,
         _learned: &Learned<'_>,
         _weights: &mut SaeWeights,
-    ) -> Result<Activation> {
+    ) -> Result<SaeActivation> {
         Ok(self.code.activation())
     }
 }

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::check::check_not_negative;
 use crate::sae::autoencoder::SaeData;
 use crate::sae::order::{keep_if, positive};
-use crate::sae::{Activation, Rescale, SaeWeights};
+use crate::sae::{Rescale, SaeActivation, SaeWeights};
 
 /// `max(h, 0)`.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ impl SaeKind for ReluWithL1 {
         _extras: NoExtras,
         _learned: &Learned<'_>,
         _weights: &mut SaeWeights,
-    ) -> Result<Activation> {
-        Ok(Activation::Relu)
+    ) -> Result<SaeActivation> {
+        Ok(SaeActivation::Relu)
     }
 }

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::ranked::RankedCode;
 use crate::Result;
-use crate::sae::Activation;
+use crate::sae::SaeActivation;
 
 /// The k largest; with `relu` only the positive ones of them.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +42,8 @@ impl RankedCode for TopK {
         transcoder
     }
 
-    fn activation(self) -> Activation {
-        Activation::TopK { k: self.k, relu: self.relu }
+    fn activation(self) -> SaeActivation {
+        SaeActivation::TopK { k: self.k, relu: self.relu }
     }
 }
 

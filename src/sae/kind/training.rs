@@ -10,7 +10,7 @@ use super::extras::ExtraWeights;
 use super::rule::{Auxiliary, TrainingRule};
 
 use crate::Result;
-use crate::sae::{Activation, SaeWeights};
+use crate::sae::{SaeActivation, SaeWeights};
 
 /// The weights of [`SaeKind::Extras`], each a T.
 pub(crate) type ExtrasOf<K, T> = <<K as SaeKind>::Extras as ExtraWeights>::Of<T>;
@@ -85,7 +85,7 @@ pub(crate) trait SaeKind: Clone + Send + Sync + 'static {
         extras: ExtrasOf<Self, Tensor>,
         learned: &Learned<'_>,
         weights: &mut SaeWeights,
-    ) -> Result<Activation>;
+    ) -> Result<SaeActivation>;
 }
 
 /// What an autoencoder is finished with.

@@ -14,10 +14,10 @@ pub(super) fn architectures(k: usize) -> Vec<Architecture> {
         Architecture::jump_relu(),
         Architecture::top_k(k),
         Architecture::signed_top_k(k),
-        with(Activation::AbsTopK { k }),
-        with(Activation::GroupMax { k }),
-        with(Activation::Gated),
-        with(Activation::MatchingPursuit { threshold: 0.3, steps: 7, stop_on_repeat: true }),
+        with(SaeActivation::AbsTopK { k }),
+        with(SaeActivation::GroupMax { k }),
+        with(SaeActivation::Gated),
+        with(SaeActivation::MatchingPursuit { threshold: 0.3, steps: 7, stop_on_repeat: true }),
     ];
     for rescale in [Rescale::Kept, Rescale::Undone] {
         all.push(Architecture { rescale, ..Architecture::top_k(k) });
@@ -37,7 +37,7 @@ pub(super) fn architectures(k: usize) -> Vec<Architecture> {
         all.push(Architecture { normalization, centred: false, ..base.clone() });
     }
     let transcoder = Architecture { transcoder: true, centred: false, ..base.clone() };
-    all.push(Architecture { activation: Activation::JumpRelu, ..transcoder.clone() });
+    all.push(Architecture { activation: SaeActivation::JumpRelu, ..transcoder.clone() });
     all.push(transcoder);
     all
 }
@@ -49,17 +49,17 @@ pub(super) fn random(architecture: &Architecture, sizes: [usize; 3], skip: bool,
     let rows = m * architecture.encoder.maps();
     let mut weights = SaeWeights::new(normal(&[rows, d]), normal(&[out, m]), normal(&[out]));
     match architecture.activation {
-        Activation::Gated => {
+        SaeActivation::Gated => {
             let [bias, log_gains, magnitude] = [(); 3].map(|()| normal(&[m]));
             weights.gate = Some(Gate { bias, log_gains, magnitude });
         }
-        Activation::MatchingPursuit { .. } => {
+        SaeActivation::MatchingPursuit { .. } => {
             // Columns of length one, or the pursuit diverges.
             let lengths = weights.decoder.sqr().unwrap().sum_keepdim(0).unwrap().sqrt().unwrap();
             weights.decoder = weights.decoder.broadcast_div(&lengths).unwrap();
             weights.encoder = weights.decoder.t().unwrap().contiguous().unwrap();
         }
-        Activation::JumpRelu => {
+        SaeActivation::JumpRelu => {
             weights.encoder_bias = Some(normal(&[rows]));
             weights.thresholds = Some(normal(&[m]));
         }
@@ -111,32 +111,32 @@ fn plain(sae: &Sae, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     };
     let mut f = vec![0.0; m];
     match own.activation {
-        Activation::Relu => (0..m).for_each(|i| f[i] = h(i).max(0.0)),
-        Activation::JumpRelu => {
+        SaeActivation::Relu => (0..m).for_each(|i| f[i] = h(i).max(0.0)),
+        SaeActivation::JumpRelu => {
             let thresholds = wide(weights.thresholds.as_ref().unwrap());
             let above = |i: &usize| weighed(*i) > thresholds[*i] && h(*i) > 0.0;
             (0..m).filter(above).for_each(|i| f[i] = kept(i));
         }
-        Activation::TopK { k, relu } => best(k, &weighed)
+        SaeActivation::TopK { k, relu } => best(k, &weighed)
             .into_iter()
             .for_each(|i| f[i] = if relu { kept(i).max(0.0) } else { kept(i) }),
-        Activation::AbsTopK { k } => {
+        SaeActivation::AbsTopK { k } => {
             best(k, &|i| weighed(i).abs()).into_iter().for_each(|i| f[i] = kept(i));
         }
-        Activation::GroupMax { k } => {
+        SaeActivation::GroupMax { k } => {
             for group in 0..k {
                 let members = group * m / k..(group + 1) * m / k;
                 let i = members.max_by(|a, b| h(*a).total_cmp(&h(*b))).unwrap();
                 f[i] = h(i).max(0.0);
             }
         }
-        Activation::Gated => {
+        SaeActivation::Gated => {
             let gate = weights.gate.as_ref().unwrap();
             let [g, r, c] = [&gate.bias, &gate.log_gains, &gate.magnitude].map(wide);
             let open = |i: &usize| h(*i) + g[*i] > 0.0;
             (0..m).filter(open).for_each(|i| f[i] = (h(i) * r[i].exp() + c[i]).max(0.0));
         }
-        Activation::MatchingPursuit { threshold, steps, .. } => {
+        SaeActivation::MatchingPursuit { threshold, steps, .. } => {
             let mut rest: Vec<f64> = (0..d).map(y).collect();
             for _ in 0..steps {
                 if rest.iter().map(|x| x * x).sum::<f64>().sqrt() < f64::from(threshold) {

@@ -68,7 +68,7 @@ fn codes_from_tiles_are_those_of_all_activations_ties_included() {
 fn codes_from_tiles_are_the_largest_in_f64() {
     for (seed, [d, m, count, k]) in TILED.into_iter().enumerate() {
         for (scale, relu) in [(1.0, false), (1e-18, true), (1e15, false)] {
-            let activation = Activation::TopK { k, relu };
+            let activation = SaeActivation::TopK { k, relu };
             let architecture = Architecture { activation, ..Architecture::standard() };
             let sae = random(&architecture, [d, m, d], false, seed as u64);
             let x = Rng::seed(seed as u64 + 70).normal((count, d), &Device::Cpu).unwrap();
@@ -107,7 +107,7 @@ fn what_a_screen_chooses_is_what_tiles_choose_bit_for_bit() {
             .enumerate()
     {
         for relu in [false, true] {
-            let activation = Activation::TopK { k, relu };
+            let activation = SaeActivation::TopK { k, relu };
             let architecture = Architecture { activation, ..Architecture::standard() };
             let mut sae = random(&architecture, [d, m, d], false, seed as u64);
             for case in 0..5 {

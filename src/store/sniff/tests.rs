@@ -1,3 +1,9 @@
+use std::error::Error as _;
+
+use candle_core::Device;
+use serde::Deserialize;
+
+use super::super::{Document, Size, Tensors, pickle, read_torch, zipped};
 use super::*;
 
 const POINTER: &[u8] =
@@ -164,4 +170,41 @@ fn a_configuration_with_a_field_called_error_is_no_message() {
     let message = parse(r#"{"error": "Repository not found"}"#).unwrap_err().to_string();
     assert!(message.contains("the message of a server, \"Repository"), "{message}");
     assert!(parse("{").unwrap_err().to_string().contains("EOF"));
+}
+
+#[test]
+fn what_a_parser_found_is_the_source() {
+    let path = Path::new("cfg.json");
+    for text in [&b"{"[..], POINTER] {
+        let error = parse_json(path, text, "a configuration").unwrap_err();
+        let source = error.source().unwrap();
+        assert!(source.is::<serde_json::Error>());
+        assert_eq!(error.to_string().contains(&source.to_string()), text != POINTER, "{error}");
+    }
+    let error = Document::parse(path, b"{\"k\": 1.5}").unwrap().read::<Fields>().unwrap_err();
+    assert!(error.to_string().ends_with("expected a size in `k`, found 1.5"), "{error}");
+    assert!(error.source().unwrap().is::<serde_json::Error>());
+    let error = Document::parse(path, b"{}").unwrap().read::<Fields>().unwrap_err();
+    assert!(error.to_string().contains("the field `k`, a size"), "{error}");
+    assert!(error.source().unwrap().is::<serde_json::Error>());
+}
+
+#[derive(Debug, Deserialize)]
+struct Fields {
+    #[expect(dead_code, reason = "it is never there")]
+    k: Size,
+}
+
+#[test]
+fn what_is_wrong_with_a_header_or_a_pickle_is_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    std::fs::write(&path, [&3u64.to_le_bytes()[..], b"[1]"].concat()).unwrap();
+    let error = Tensors::open(&path, &Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("a header that cannot be read: invalid type"), "{error}");
+    assert!(error.source().unwrap().is::<serde_json::Error>());
+    let bytes = zipped(&[("archive/data.pkl", b"\xff")]);
+    let error = read_torch(Path::new("w.pt"), &bytes.into()).unwrap_err();
+    let source = error.source().unwrap();
+    assert!(source.is::<pickle::Reason>() && error.to_string().ends_with(&source.to_string()));
 }

@@ -1,3 +1,5 @@
+use std::error::Error as _;
+
 use serde_json::{Value, json as value};
 
 use super::*;
@@ -95,7 +97,10 @@ fn bad_files_and_tokens_are_named() {
     let path = folder.path().join("tokenizer.json");
     assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("could not read"));
     std::fs::write(&path, "{\"model\": ").unwrap();
-    assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("a tokenizer"));
+    let error = Tokenizer::from_file(&path).unwrap_err();
+    assert!(error.to_string().contains("a tokenizer"), "{error}");
+    let source = error.source().unwrap();
+    assert!(source.is::<serde_json::Error>() && error.to_string().ends_with(&source.to_string()));
     let tokenizer = Tokenizer::train([TEXT], 256).unwrap();
     assert!(tokenizer.decode(&[256]).unwrap_err().to_string().contains("below 256"));
     assert!(tokenizer.token(256).unwrap_err().to_string().contains("below 256"));
@@ -443,6 +448,11 @@ fn two_files_of_gpt2_make_its_tokenizer() {
     std::fs::write(folder.path().join("merges.txt"), "a\n").unwrap();
     let message = Tokenizer::from_file(folder.path()).unwrap_err().to_string();
     assert!(message.contains("merges.txt") && message.contains("\"a\""), "{message}");
+    std::fs::write(folder.path().join("merges.txt"), b"\xff").unwrap();
+    let error = Tokenizer::from_file(folder.path()).unwrap_err();
+    let source = error.source().unwrap();
+    assert!(source.is::<std::str::Utf8Error>(), "{error}");
+    assert!(error.to_string().ends_with(&format!("expected UTF-8, found {source}")), "{error}");
 }
 
 #[test]

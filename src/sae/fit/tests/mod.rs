@@ -19,7 +19,7 @@ use crate::model::Config;
 use crate::random::Rng;
 use crate::sae::kind::objective::KindVisitor;
 use crate::sae::kind::training::SaeKind;
-use crate::sae::{Activation, Check, Objective};
+use crate::sae::{Check, Objective, SaeActivation};
 use crate::train::tests::assert_resumes;
 
 /// The weights of a kind, of the numbers that they have in the order of a checkpoint.
@@ -136,11 +136,11 @@ fn every_kind_explains_more_as_it_learns_and_does_so_afterwards() {
         let square = |row: &Vec<f32>| row.iter().map(|x| x * x).sum::<f32>();
         assert!(decoder.iter().all(|row| (square(row) - 1.0).abs() < 1e-5));
         let expected = match options.objective {
-            Objective::Standard { .. } => Activation::Relu,
-            Objective::TopK => Activation::TopK { k: 3, relu: options.relu },
-            Objective::Gated { .. } => Activation::Gated,
-            Objective::AbsTopK => Activation::AbsTopK { k: 3 },
-            _ => Activation::JumpRelu,
+            Objective::Standard { .. } => SaeActivation::Relu,
+            Objective::TopK => SaeActivation::TopK { k: 3, relu: options.relu },
+            Objective::Gated { .. } => SaeActivation::Gated,
+            Objective::AbsTopK => SaeActivation::AbsTopK { k: 3 },
+            _ => SaeActivation::JumpRelu,
         };
         assert_eq!(sae.architecture().activation, expected);
         assert_eq!(sae.architecture().transcoder, options.target.is_some());

@@ -7,11 +7,11 @@ use candle_core::{DType, Device, Tensor};
 use super::*;
 use crate::random::Rng;
 use crate::sae::codes::CodesPart;
-use crate::sae::{Activation, Architecture, Codes, Rescale, Sae, SaeWeights};
+use crate::sae::{Architecture, Codes, Rescale, Sae, SaeActivation, SaeWeights};
 
 /// An autoencoder of whole numbers, whose products every device sums without rounding; many are
 /// equal.
-fn sae(activation: Activation, rescale: Rescale, m: usize, device: &Device) -> Sae {
+fn sae(activation: SaeActivation, rescale: Rescale, m: usize, device: &Device) -> Sae {
     let mut rng = Rng::seed(6);
     let mut whole = |shape: &[usize]| {
         let numbers = (rng.normal(shape, &Device::Cpu).unwrap() * 2.0).unwrap();
@@ -24,11 +24,11 @@ fn sae(activation: Activation, rescale: Rescale, m: usize, device: &Device) -> S
     Sae::new(architecture, SaeWeights::new(encoder, decoder, whole(&[6]))).unwrap()
 }
 
-fn kinds() -> Vec<(Activation, Rescale)> {
+fn kinds() -> Vec<(SaeActivation, Rescale)> {
     let activations = [
-        Activation::TopK { k: 30, relu: true },
-        Activation::TopK { k: 30, relu: false },
-        Activation::AbsTopK { k: 30 },
+        SaeActivation::TopK { k: 30, relu: true },
+        SaeActivation::TopK { k: 30, relu: false },
+        SaeActivation::AbsTopK { k: 30 },
     ];
     let rescales = [Rescale::None, Rescale::Kept, Rescale::Undone];
     activations.iter().flat_map(|own| rescales.map(|rescale| (*own, rescale))).collect()
