@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::error::DataFusionError;
-use eigenlens::Error;
 use eigenlens::harvest::{Harvest, Store};
+use eigenlens::{Error, best_device};
 
 /// A share of the units of a harvest, as `2/8`: those whose number leaves 2 when divided by 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) fn run(store: &Path, part: Part) -> Result<String, String> {
     if units.is_empty() {
         return Ok("every unit of this part is done already".to_owned());
     }
-    let harvest = Harvest::reopen(store).map_err(|error| error.to_string())?;
+    let harvest = Harvest::reopen(store, &best_device()).map_err(|error| error.to_string())?;
     for unit in &units {
         let commit = harvest.harvest_unit(*unit).map_err(|error| error.to_string())?;
         println!("unit {unit}: {} tokens in {:.1} s", commit.tokens, commit.seconds);
@@ -100,7 +100,7 @@ fn open(store: &Path) -> Result<Arc<Harvest>, Error> {
     }
     // The one before goes first, as two models may not fit.
     *open = None;
-    let harvest = Arc::new(Harvest::reopen(store)?);
+    let harvest = Arc::new(Harvest::reopen(store, &best_device())?);
     *open = Some((store.to_owned(), Arc::clone(&harvest)));
     Ok(harvest)
 }

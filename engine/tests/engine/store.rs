@@ -29,7 +29,9 @@ pub(crate) fn begin(
         write_text(&text, units * contexts);
     }
     let model = Decoder::from_pretrained("eigenlens/classics", &Device::Cpu).unwrap();
-    let sae = Sae::from_pretrained("eigenlens/classics-scope", "1-mlp-out-x8-k16", &Device::Cpu);
+    let sae = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../assets/language/classics-scope/1-mlp-out-x8-k16");
+    let sae = Sae::load(sae, &Device::Cpu).unwrap();
     let text = Contexts::from_pretrained(text.to_str().unwrap()).unwrap();
     let options = HarvestOptions {
         points: vec![HookPoint::ResidPost(1)],
@@ -39,7 +41,7 @@ pub(crate) fn begin(
         ..HarvestOptions::default()
     };
     let store = folder.join(name);
-    let harvest = Harvest::new(&store, &model, &[sae.unwrap()], &text, &options).unwrap();
+    let harvest = Harvest::new(&store, &model, &[sae], &text, &options).unwrap();
     assert_eq!(harvest.units(), units);
     (store, harvest)
 }
