@@ -52,6 +52,9 @@
 //! bilinear MLP. It computes from the weights alone how strongly each pair of input features drives
 //! an output feature, and the eigenvectors of that.
 //!
+//! [`Store`](harvest::Store) keeps what a model and its autoencoders make of a text, in a folder:
+//! statistics and examples of each feature, codes, and activations in random order for training.
+//!
 //! [`Visualizer`](features::Visualizer) shows features: the texts that activate them most, with
 //! each token coloured by its activation, and the tokens that they promote.
 //!
@@ -74,6 +77,7 @@
 //! | [`data`] | digits, tokens and texts, tables |
 //! | [`model`] | language models with hooks, generation, training, analysis |
 //! | [`sae`] | sparse autoencoders: read, train, check, intervene |
+//! | [`harvest`] | stores: activations, codes and statistics of one pass over a text, asked many times |
 //! | [`bilinear`], [`toy`], [`geometry`], [`features`] | the analyses: interaction matrices, dictionaries, reducibility, texts of features |
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |

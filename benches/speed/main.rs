@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
-//!                              smollm2, training, geometry, dictionaries
+//!                              smollm2, training, geometry, dictionaries, store
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -29,6 +29,7 @@ mod peak;
 mod pytorch;
 mod report;
 mod smollm2;
+mod store;
 mod tracer;
 mod trained;
 mod training;
@@ -44,7 +45,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -54,6 +55,7 @@ const PARTS: [Part; 9] = [
     ("training", training::rows),
     ("geometry", geometry::rows),
     ("dictionaries", dictionaries::rows),
+    ("store", store::rows),
 ];
 
 /// The folder of the project.

@@ -209,6 +209,7 @@ impl Table {
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text);
         let wrong = |reason: csv::Error| {
             Error::format(path, "UTF-8 lines of as many cells as the first", reason.to_string())
+                .caused_by(reason)
         };
         let names: Vec<String> = reader.headers().map_err(wrong)?.iter().map(Into::into).collect();
         if names.is_empty() {

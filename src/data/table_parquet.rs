@@ -60,8 +60,8 @@ impl Table {
     }
 
     fn write_parquet(&self, path: &Path) -> parquet::errors::Result<()> {
-        let columns: Vec<(&str, Column<'_>)> =
-            self.columns().map(|(name, cells)| (name, Column::of(cells))).collect();
+        let columns: Vec<(&str, WrittenColumn<'_>)> =
+            self.columns().map(|(name, cells)| (name, WrittenColumn::of(cells))).collect();
         let fields: parquet::errors::Result<Vec<TypePtr>> =
             columns.iter().map(|(name, column)| column.field(name)).collect();
         let schema = Type::group_type_builder("schema").with_fields(fields?).build()?;
@@ -72,15 +72,15 @@ impl Table {
         for (_, column) in columns {
             let Some(mut writer) = group.next_column()? else { break };
             match column {
-                Column::Integers(values) => {
+                WrittenColumn::Integers(values) => {
                     writer.typed::<Int64Type>().write_batch(&values, None, None)?;
                 }
-                Column::Numbers(values) => {
+                WrittenColumn::Numbers(values) => {
                     let defined: Vec<i16> = values.iter().map(|x| i16::from(!x.is_nan())).collect();
                     let known: Vec<f64> = values.into_iter().filter(|x| !x.is_nan()).collect();
                     writer.typed::<DoubleType>().write_batch(&known, Some(&defined), None)?;
                 }
-                Column::Texts(cells) => {
+                WrittenColumn::Texts(cells) => {
                     let texts: Vec<ByteArray> =
                         cells.iter().map(|cell| cell.to_string().into_bytes().into()).collect();
                     writer.typed::<ByteArrayType>().write_batch(&texts, None, None)?;
@@ -94,13 +94,13 @@ impl Table {
 }
 
 /// A column as it is written.
-enum Column<'a> {
+enum WrittenColumn<'a> {
     Integers(Vec<i64>),
     Numbers(Vec<f64>),
     Texts(&'a [Cell]),
 }
 
-impl<'a> Column<'a> {
+impl<'a> WrittenColumn<'a> {
     fn of(cells: &'a [Cell]) -> Self {
         let number = |cell: &Cell| match cell {
             Cell::Number(value) => Some(*value),

@@ -3,9 +3,11 @@
 use std::ops::ControlFlow;
 
 use super::commit::StoredFile;
-use super::place::Place;
+use super::folder::StoreFolder;
 use super::run::RunSae;
-use super::table_file::{Column, ColumnType, ROWS_PER_GROUP, TableReader, TableWriter, Values};
+use super::table_file::{
+    ColumnType, ROWS_PER_GROUP, TableColumn, TableReader, TableWriter, Values,
+};
 use crate::Result;
 use crate::sae::Codes;
 
@@ -23,15 +25,15 @@ pub(super) struct CodeRows {
 }
 
 impl CodeRows {
-    pub(super) fn new(place: &Place) -> Result<Self> {
+    pub(super) fn new(place: &StoreFolder) -> Result<Self> {
         use ColumnType::{F32, I32, I64, Text};
         let columns = vec![
-            Column::new("sae", Text),
-            Column::new("layer", I32),
-            Column::new("context", I64),
-            Column::new("position", I32),
-            Column::new("feature", I32),
-            Column::new("value", F32),
+            TableColumn::new("sae", Text),
+            TableColumn::new("layer", I32),
+            TableColumn::new("context", I64),
+            TableColumn::new("position", I32),
+            TableColumn::new("feature", I32),
+            TableColumn::new("value", F32),
         ];
         Ok(Self {
             writer: TableWriter::new(place, columns, &["context", "position", "feature"])?,
@@ -99,7 +101,7 @@ impl CodeRows {
 
 /// An entry of the codes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct CodeEntry {
+pub(super) struct StoredCode {
     pub(super) context: u64,
     pub(super) position: u32,
     pub(super) feature: u32,
@@ -113,7 +115,7 @@ pub(super) struct CodeEntry {
 pub(super) fn for_each_entry<B>(
     table: &TableReader,
     wanted: impl Fn(u32) -> bool,
-    mut take: impl FnMut(CodeEntry) -> ControlFlow<B>,
+    mut take: impl FnMut(StoredCode) -> ControlFlow<B>,
 ) -> Result<Option<B>> {
     for group in 0..table.groups() {
         let features = table.i32(group, "feature")?;
@@ -126,7 +128,7 @@ pub(super) fn for_each_entry<B>(
             let feature = *feature as u32;
             if wanted(feature) {
                 let (context, position) = (contexts[at] as u64, positions[at] as u32);
-                let entry = CodeEntry { context, position, feature, value: values[at] };
+                let entry = StoredCode { context, position, feature, value: values[at] };
                 if let ControlFlow::Break(end) = take(entry) {
                     return Ok(Some(end));
                 }

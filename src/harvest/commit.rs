@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::place::{Place, WrittenFile};
+use super::folder::{StoreFolder, WrittenFile};
 use crate::store::parse_json;
 use crate::{Error, Result};
 
@@ -62,16 +62,16 @@ impl Commit {
     ///
     /// # Errors
     /// If there is a record that cannot be read.
-    pub(super) fn find(place: &Place, unit: usize) -> Result<Option<Self>> {
+    pub(super) fn find(place: &StoreFolder, unit: usize) -> Result<Option<Self>> {
         let name = Self::name(unit);
         let Some(text) = place.read(&name)? else {
             return Ok(None);
         };
         let path = place.path(&name);
         let value = parse_json(&path, &text, "the record of a unit")?;
-        serde_json::from_value(value)
-            .map(Some)
-            .map_err(|reason| Error::format(&path, "the record of a unit", reason.to_string()))
+        serde_json::from_value(value).map(Some).map_err(|reason| {
+            Error::format(&path, "the record of a unit", reason.to_string()).caused_by(reason)
+        })
     }
 
     /// Puts the record. Returns the one that counts: of two processes that did one unit, it is that of
@@ -79,7 +79,7 @@ impl Commit {
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub(super) fn put(self, place: &Place) -> Result<Self> {
+    pub(super) fn put(self, place: &StoreFolder) -> Result<Self> {
         let text = serde_json::to_vec_pretty(&self).map_err(|reason| {
             Error::io("write", &place.path(&Self::name(self.unit)))(reason.into())
         })?;

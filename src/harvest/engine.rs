@@ -29,18 +29,18 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The engine's process, once there is one.
-static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
+static ENGINE: Mutex<Option<QueryEngine>> = Mutex::new(None);
 
 #[derive(Debug)]
-struct Engine {
+struct QueryEngine {
     child: Child,
     requests: ChildStdin,
-    replies: Receiver<Reply>,
+    replies: Receiver<QueryReply>,
     sent: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Request<'a> {
+struct QueryRequest<'a> {
     id: u64,
     #[serde(flatten)]
     task: Task<'a>,
@@ -60,7 +60,7 @@ enum Task<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Reply {
+struct QueryReply {
     id: Option<u64>,
     path: Option<PathBuf>,
     error: Option<String>,
@@ -97,7 +97,7 @@ impl Store {
         let path = self.path().canonicalize().map_err(Error::io("read", self.path()))?;
         let mut engine = match slot.take() {
             Some(engine) => engine,
-            None => Engine::start()?,
+            None => QueryEngine::start()?,
         };
         let task = Task::Ask { store: &path, sql: query, on: self.scheduler() };
         // An engine that is gone is not put back: the next query starts another.
@@ -110,7 +110,7 @@ impl Store {
     }
 }
 
-impl Engine {
+impl QueryEngine {
     fn start() -> Result<Self> {
         let program = find_program()?;
         let child = Command::new(&program)
@@ -143,12 +143,12 @@ impl Engine {
             match self.replies.recv_timeout(LOOK) {
                 Ok(reply) if reply.id == Some(id) => {
                     return Ok(match (stopped_at, reply) {
-                        (Some(_), Reply { path, .. }) => {
+                        (Some(_), QueryReply { path, .. }) => {
                             path.map(std::fs::remove_file);
                             Err(stopped())
                         }
-                        (None, Reply { path: Some(path), .. }) => Ok(path),
-                        (None, Reply { error, .. }) => {
+                        (None, QueryReply { path: Some(path), .. }) => Ok(path),
+                        (None, QueryReply { error, .. }) => {
                             let reason = error.unwrap_or_else(|| "no answer came".to_owned());
                             Err(Error::Query { reason })
                         }
@@ -171,14 +171,14 @@ impl Engine {
     fn send(&mut self, task: Task<'_>) -> Result<u64> {
         self.sent += 1;
         let id = self.sent;
-        let line = serde_json::to_string(&Request { id, task }).map_err(std::io::Error::from);
+        let line = serde_json::to_string(&QueryRequest { id, task }).map_err(std::io::Error::from);
         let sent = line.and_then(|line| writeln!(self.requests, "{line}"));
         sent.and_then(|()| self.requests.flush()).map_err(|_| gone())?;
         Ok(id)
     }
 }
 
-impl Drop for Engine {
+impl Drop for QueryEngine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -2,10 +2,10 @@
 
 use super::Histogram;
 use super::commit::StoredFile;
+use super::folder::StoreFolder;
 use super::histogram::BINS;
-use super::place::Place;
 use super::run::RunSae;
-use super::table_file::{Column, ColumnType, TableReader, TableWriter, Values};
+use super::table_file::{ColumnType, TableColumn, TableReader, TableWriter, Values};
 use super::tally::{FeatureSums, Peak, Tally};
 use crate::{Error, Result};
 
@@ -15,26 +15,31 @@ use crate::{Error, Result};
 /// If the store cannot be written.
 pub(super) fn write_tally(
     tally: &Tally,
-    place: &Place,
+    place: &StoreFolder,
     unit: usize,
     sae: &RunSae,
 ) -> Result<[StoredFile; 2]> {
     Ok([write_statistics(tally, place, unit, sae)?, write_examples(tally, place, unit, sae)?])
 }
 
-fn write_statistics(tally: &Tally, place: &Place, unit: usize, sae: &RunSae) -> Result<StoredFile> {
+fn write_statistics(
+    tally: &Tally,
+    place: &StoreFolder,
+    unit: usize,
+    sae: &RunSae,
+) -> Result<StoredFile> {
     use ColumnType::{F32, F64, I32, I32List, I64, Text};
     let columns = vec![
-        Column::new("sae", Text),
-        Column::new("layer", I32),
-        Column::new("feature", I32),
-        Column::new("count", I64),
-        Column::new("contexts", I64),
-        Column::new("sum", F64),
-        Column::new("sum_squares", F64),
-        Column::new("max", F32),
-        Column::new("edge", F32),
-        Column::new("histogram", I32List(BINS)),
+        TableColumn::new("sae", Text),
+        TableColumn::new("layer", I32),
+        TableColumn::new("feature", I32),
+        TableColumn::new("count", I64),
+        TableColumn::new("contexts", I64),
+        TableColumn::new("sum", F64),
+        TableColumn::new("sum_squares", F64),
+        TableColumn::new("max", F32),
+        TableColumn::new("edge", F32),
+        TableColumn::new("histogram", I32List(BINS)),
     ];
     let own = &tally.features;
     let features: Vec<i32> = (0..own.len() as i32).collect();
@@ -64,16 +69,21 @@ fn write_statistics(tally: &Tally, place: &Place, unit: usize, sae: &RunSae) -> 
     Ok(StoredFile::new("statistics", &sae.key, own.len() as u64, written))
 }
 
-fn write_examples(tally: &Tally, place: &Place, unit: usize, sae: &RunSae) -> Result<StoredFile> {
+fn write_examples(
+    tally: &Tally,
+    place: &StoreFolder,
+    unit: usize,
+    sae: &RunSae,
+) -> Result<StoredFile> {
     use ColumnType::{F32, I32, I64, Text};
     let columns = vec![
-        Column::new("sae", Text),
-        Column::new("layer", I32),
-        Column::new("feature", I32),
-        Column::new("rank", I32),
-        Column::new("context", I64),
-        Column::new("position", I32),
-        Column::new("value", F32),
+        TableColumn::new("sae", Text),
+        TableColumn::new("layer", I32),
+        TableColumn::new("feature", I32),
+        TableColumn::new("rank", I32),
+        TableColumn::new("context", I64),
+        TableColumn::new("position", I32),
+        TableColumn::new("value", F32),
     ];
     let rows: Vec<(usize, usize, Peak)> = (0..)
         .zip(&tally.best)
@@ -105,7 +115,11 @@ fn write_examples(tally: &Tally, place: &Place, unit: usize, sae: &RunSae) -> Re
 ///
 /// # Errors
 /// If the file cannot be read or is of another autoencoder.
-pub(super) fn merge_statistics(place: &Place, file: &StoredFile, tally: &mut Tally) -> Result<()> {
+pub(super) fn merge_statistics(
+    place: &StoreFolder,
+    file: &StoredFile,
+    tally: &mut Tally,
+) -> Result<()> {
     let path = place.path(&file.path);
     let table = TableReader::open(&path)?;
     for group in 0..table.groups() {
@@ -139,7 +153,7 @@ pub(super) fn merge_statistics(place: &Place, file: &StoredFile, tally: &mut Tal
 /// # Errors
 /// If the file cannot be read.
 pub(super) fn for_each_peak(
-    place: &Place,
+    place: &StoreFolder,
     file: &StoredFile,
     mut take: impl FnMut(usize, Peak),
 ) -> Result<()> {
@@ -160,7 +174,11 @@ pub(super) fn for_each_peak(
 ///
 /// # Errors
 /// If the file cannot be read or is of another autoencoder.
-pub(super) fn merge_examples(place: &Place, file: &StoredFile, tally: &mut Tally) -> Result<()> {
+pub(super) fn merge_examples(
+    place: &StoreFolder,
+    file: &StoredFile,
+    tally: &mut Tally,
+) -> Result<()> {
     let features = tally.best.len();
     let mut all_known = true;
     for_each_peak(place, file, |feature, peak| match feature < features {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Tensor};
 
 use super::Store;
-use super::code_rows::{CodeEntry, for_each_entry};
+use super::code_rows::{StoredCode, for_each_entry};
 use super::commit::{Commit, StoredFile};
 use super::feature_files::for_each_peak;
 use super::options::first_repeated;
@@ -61,8 +61,8 @@ impl Store {
     /// here, its codes are read.
     ///
     /// # Errors
-    /// If there is no such autoencoder or feature, if a file cannot be read, or if more are asked for
-    /// than are certain and the codes were not kept.
+    /// If there is no such autoencoder or feature, if a file cannot be read, if more are asked for than
+    /// are certain and the codes were not kept, or [`Error::Interrupted`] when Stop is pressed.
     pub fn examples(&self, sae: &str, feature: usize, count: usize) -> Result<StoredExamples> {
         let own = self.run().sae(sae)?;
         check_feature(own, feature)?;
@@ -70,6 +70,7 @@ impl Store {
         let keep = self.run().examples;
         let mut units: Vec<(&Commit, Vec<Peak>)> = Vec::new();
         for unit in self.units() {
+            safe_point("the search of examples")?;
             let mut peaks = Vec::new();
             if let Some(file) = unit.file("examples", sae) {
                 for_each_peak(self.place(), file, |other, peak| {
@@ -120,7 +121,7 @@ impl Store {
             &table,
             |own| own == feature,
             |entry| {
-                let CodeEntry { context, position, value, .. } = entry;
+                let StoredCode { context, position, value, .. } = entry;
                 let new = Peak { context, position, value };
                 match &mut peak {
                     Some(old) if old.context == context => {
@@ -204,7 +205,7 @@ impl Store {
         &self,
         sae: &RunSae,
         features: &[usize],
-        mut take: impl FnMut(CodeEntry),
+        mut take: impl FnMut(StoredCode),
     ) -> Result<()> {
         if features.is_empty() {
             return Err(Error::invalid("the features", "at least one", "none"));

@@ -5,9 +5,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::folder::{StoreFolder, in_hexadecimal};
 use super::native;
 use super::options::Keep;
-use super::place::{Place, in_hexadecimal};
 use crate::data::text::Contexts;
 use crate::model::{Decoder, HookPoint};
 use crate::provenance::Source;
@@ -125,14 +125,14 @@ impl Run {
     ///
     /// # Errors
     /// If there is none, or if it cannot be read.
-    pub(super) fn open(place: &Place) -> Result<Self> {
+    pub(super) fn open(place: &StoreFolder) -> Result<Self> {
         Self::find(place)?.ok_or_else(|| Error::NotFound {
             what: format!("a store in {}", place.root().display()),
             hint: format!("It has no {FILE}: `Store::harvest` makes one."),
         })
     }
 
-    pub(super) fn find(place: &Place) -> Result<Option<Self>> {
+    pub(super) fn find(place: &StoreFolder) -> Result<Option<Self>> {
         let Some(text) = place.read(FILE)? else {
             return Ok(None);
         };
@@ -142,8 +142,9 @@ impl Run {
             let found = format!("format {}, of another version of eigenlens", value["format"]);
             return Err(Error::format(&path, format!("a store of format {FORMAT}"), found));
         }
-        let run: Self = serde_json::from_value(value)
-            .map_err(|reason| Error::format(&path, "the record of a store", reason.to_string()))?;
+        let run: Self = serde_json::from_value(value).map_err(|reason| {
+            Error::format(&path, "the record of a store", reason.to_string()).caused_by(reason)
+        })?;
         if run.identity != run.computed_identity() {
             let expected = "the record as it was written (it was changed by hand or damaged)";
             return Err(Error::format(&path, expected, "another identity"));
@@ -155,7 +156,7 @@ impl Run {
     ///
     /// # Errors
     /// If the folder holds something else, or cannot be written.
-    pub(super) fn put(mut self, place: &Place) -> Result<Self> {
+    pub(super) fn put(mut self, place: &StoreFolder) -> Result<Self> {
         self.format = FORMAT;
         self.eigenlens = env!("CARGO_PKG_VERSION").to_owned();
         self.identity = self.computed_identity();

@@ -12,8 +12,8 @@ use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
 
 use super::commit::StoredFile;
+use super::folder::StoreFolder;
 use super::native;
-use super::place::Place;
 use crate::{Error, Result};
 
 /// Where the numbers of a shard begin is a multiple of this, so that it can be mapped.
@@ -107,7 +107,7 @@ impl ShardRows {
     /// If it cannot be written.
     pub(super) fn write(
         self,
-        place: &Place,
+        place: &StoreFolder,
         layout: &Layout,
         unit: usize,
         point: &str,
@@ -165,7 +165,7 @@ impl Shard {
     /// # Errors
     /// If the file is not there, is cut short, or is not what the store's records say.
     pub(super) fn open(
-        place: &Place,
+        place: &StoreFolder,
         stored: &StoredFile,
         piles: usize,
         width: usize,
@@ -230,13 +230,19 @@ impl Shard {
         (self.piles[pile + 1] - self.piles[pile]) as usize
     }
 
-    /// Appends the rows of a pile to `bytes`.
-    pub(super) fn read_pile(&self, pile: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        let old = bytes.len();
-        bytes.resize(old + self.rows_in(pile) * self.row_bytes, 0);
+    /// Bytes of the rows in a pile.
+    pub(super) fn bytes_in(&self, pile: usize) -> usize {
+        self.rows_in(pile) * self.row_bytes
+    }
+
+    /// Reads the rows of a pile.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn read_pile(&self, pile: usize, bytes: &mut [u8]) -> Result<()> {
         let offset = self.start + self.piles[pile] * self.row_bytes as u64;
         let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
-        read_at(&file, &self.path, &mut bytes[old..], offset)
+        read_at(&file, &self.path, bytes, offset)
     }
 }
 

@@ -4,7 +4,7 @@
 //! permutes each in memory, which together is a uniformly random permutation of all rows (Rao 1961).
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use candle_core::{DType, Tensor};
 
@@ -87,25 +87,25 @@ impl Shards {
         Ok(order.chunks(together).map(<[usize]>::to_vec).collect())
     }
 
-    fn read(&self, piles: &[usize]) -> Result<Block> {
-        let rows: usize = piles.iter().map(|pile| self.rows_in(*pile)).sum();
-        let size = rows * self.row_bytes();
-        let mut columns = Vec::new();
-        for point in &self.points {
-            let size = rows * point.width * self.dtype.size_in_bytes();
-            let mut bytes = Vec::new();
-            if bytes.try_reserve_exact(size).is_err() {
+    /// Reads some piles into the memory of a block that is not needed any more.
+    fn read(&self, piles: &[usize], mut columns: Vec<Vec<u8>>) -> Result<Block> {
+        columns.resize_with(self.points.len(), Vec::new);
+        for (point, bytes) in self.points.iter().zip(&mut columns) {
+            let parts =
+                piles.iter().flat_map(|pile| point.shards.iter().map(move |own| (*pile, own)));
+            let size = parts.clone().map(|(pile, shard)| shard.bytes_in(pile)).sum::<usize>();
+            if bytes.try_reserve_exact(size.saturating_sub(bytes.len())).is_err() {
                 return Err(Error::invalid("`memory`", "no more than there is", size));
             }
-            for pile in piles {
-                for shard in &point.shards {
-                    shard.read_pile(*pile, &mut bytes)?;
-                }
+            bytes.resize(size, 0);
+            let mut rest = &mut bytes[..];
+            for (pile, shard) in parts {
+                let (own, more) = rest.split_at_mut(shard.bytes_in(pile));
+                shard.read_pile(pile, own)?;
+                rest = more;
             }
-            columns.push(bytes);
         }
-        debug_assert_eq!(columns.iter().map(Vec::len).sum::<usize>(), size);
-        Ok(Block { columns, rows })
+        Ok(Block { columns, rows: piles.iter().map(|pile| self.rows_in(*pile)).sum() })
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) struct ShuffledRows {
     block: Block,
     order: Vec<u32>,
     next: usize,
-    coming: Receiver<Result<Block>>,
+    coming: ReadAhead,
 }
 
 impl ShuffledRows {
@@ -187,13 +187,13 @@ impl ShuffledRows {
     /// Goes to the next block.
     fn advance(&mut self) -> Result<()> {
         loop {
-            // The old one goes before the next comes: there are never three.
-            self.block = Block { columns: Vec::new(), rows: 0 };
+            // The old one's memory is that of the next but one: there are never three.
+            let done = std::mem::replace(&mut self.block, Block { columns: Vec::new(), rows: 0 });
             self.order.clear();
             self.next = 0;
-            match self.coming.recv() {
-                Ok(block) => self.block = block?,
-                Err(_) => {
+            match self.coming.next(done) {
+                Some(block) => self.block = block?,
+                None => {
                     self.epoch += 1;
                     self.block_number = usize::MAX;
                     let blocks = self.shards.blocks(self.seed, self.epoch, self.memory)?;
@@ -242,13 +242,34 @@ impl ShuffledRows {
     }
 }
 
-/// Reads blocks on a thread, each when the one before is taken.
-fn read_ahead(shards: &Arc<Shards>, blocks: Vec<Vec<usize>>) -> Receiver<Result<Block>> {
-    let (send, receive) = sync_channel(0);
+/// Blocks that a thread reads, each while the one before is in use.
+#[derive(Debug)]
+struct ReadAhead {
+    coming: Receiver<Result<Block>>,
+    done: Sender<Block>,
+}
+
+impl ReadAhead {
+    /// The next block, in exchange for the one that is done; none after the last.
+    fn next(&self, done: Block) -> Option<Result<Block>> {
+        // Nobody takes it after the last block.
+        let _ = self.done.send(done);
+        self.coming.recv().ok()
+    }
+}
+
+fn read_ahead(shards: &Arc<Shards>, blocks: Vec<Vec<usize>>) -> ReadAhead {
+    let (send, coming) = sync_channel(0);
+    let (done, spare) = channel::<Block>();
     let shards = Arc::clone(shards);
     std::thread::spawn(move || {
-        for block in blocks {
-            let block = shards.read(&block);
+        for (number, block) in blocks.into_iter().enumerate() {
+            // The first is exchanged for nothing, and the second is read while it is in use.
+            let columns = match number {
+                0 => Vec::new(),
+                _ => spare.recv().map_or_else(|_| Vec::new(), |block| block.columns),
+            };
+            let block = shards.read(&block, columns);
             let failed = block.is_err();
             // No one waits any more: the reader was dropped.
             if send.send(block).is_err() || failed {
@@ -256,7 +277,7 @@ fn read_ahead(shards: &Arc<Shards>, blocks: Vec<Vec<usize>>) -> Receiver<Result<
             }
         }
     });
-    receive
+    ReadAhead { coming, done }
 }
 
 /// The activations at a hook point in a uniformly random order, as tensors `[batch, width]` in the type

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::commit::{Commit, StoredFile};
 use super::feature_files::{merge_examples, merge_statistics};
-use super::place::{Place, sum_of_file};
+use super::folder::{StoreFolder, sum_of_file};
 use super::run::{Run, RunSae};
 use super::shard::Shard;
 use super::shuffled::{Shards, ShardsOfPoint, ShuffleOptions, Shuffled};
@@ -16,7 +16,7 @@ use super::unit::dtype_of;
 use super::{FeatureTable, Statistics};
 use crate::display::show_as_text;
 use crate::model::HookPoint;
-use crate::progress::Progress;
+use crate::progress::{Progress, safe_point};
 use crate::{Error, Result};
 
 /// What a model and autoencoders made of a text, in a folder: activations in safetensors files, codes,
@@ -32,7 +32,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct StoreData {
-    place: Place,
+    place: StoreFolder,
     run: Run,
     units: Vec<Commit>,
 }
@@ -57,12 +57,14 @@ impl Store {
     /// The store in a folder.
     ///
     /// # Errors
-    /// If there is none, or if a record in it cannot be read.
+    /// If there is none, if a record in it cannot be read, or [`Error::Interrupted`] when Stop is
+    /// pressed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let place = Place::new(path.as_ref());
+        let place = StoreFolder::new(path.as_ref());
         let run = Run::open(&place)?;
         let mut units = Vec::new();
         for unit in 0..run.units {
+            safe_point("opening the store")?;
             units.extend(Commit::find(&place, unit)?);
         }
         Ok(Self { data: Arc::new(StoreData { place, run, units }), scheduler: None })
@@ -115,7 +117,7 @@ impl Store {
         self.scheduler.as_deref()
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &StoreFolder {
         &self.data.place
     }
 
@@ -200,7 +202,8 @@ impl Store {
     /// activate it most, over all units that are done.
     ///
     /// # Errors
-    /// If there is no such autoencoder or no unit, or if a file cannot be read.
+    /// If there is no such autoencoder or no unit, if a file cannot be read, or
+    /// [`Error::Interrupted`] when Stop is pressed.
     pub fn table(&self, sae: &str) -> Result<FeatureTable> {
         let own = self.run().sae(sae)?;
         let tally = self.tally(own)?;
@@ -215,9 +218,11 @@ impl Store {
         self.check_not_empty()?;
         let mut tally = Tally::new(sae.features, self.run().examples);
         for file in self.files("statistics", &sae.key) {
+            safe_point("the table of features")?;
             merge_statistics(&self.data.place, file, &mut tally)?;
         }
         for file in self.files("examples", &sae.key) {
+            safe_point("the table of features")?;
             merge_examples(&self.data.place, file, &mut tally)?;
         }
         Ok(tally)

@@ -17,7 +17,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
-use super::place::{NewFile, Place, WrittenFile};
+use super::folder::{NewFile, StoreFolder, WrittenFile};
 use crate::{Error, Result};
 
 /// Rows that are written or read in one call.
@@ -44,12 +44,12 @@ pub(super) enum ColumnType {
 
 /// A column by its name.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
+pub(super) struct TableColumn {
     name: String,
     holds: ColumnType,
 }
 
-impl Column {
+impl TableColumn {
     pub(super) fn new(name: impl Into<String>, holds: ColumnType) -> Self {
         Self { name: name.into(), holds }
     }
@@ -101,7 +101,7 @@ pub(super) enum Values<'a> {
 /// Writes a file of columns, group after group of rows.
 pub(super) struct TableWriter {
     writer: SerializedFileWriter<NewFile>,
-    columns: Vec<Column>,
+    columns: Vec<TableColumn>,
     /// The folder of the store.
     root: PathBuf,
 }
@@ -111,7 +111,11 @@ impl TableWriter {
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub(super) fn new(place: &Place, columns: Vec<Column>, order: &[&str]) -> Result<Self> {
+    pub(super) fn new(
+        place: &StoreFolder,
+        columns: Vec<TableColumn>,
+        order: &[&str],
+    ) -> Result<Self> {
         let root = place.root().to_owned();
         let file = place.begin()?;
         let writer = open(file, &columns, order).map_err(failed(&root))?;
@@ -195,10 +199,10 @@ impl TableWriter {
 
 fn open(
     file: NewFile,
-    columns: &[Column],
+    columns: &[TableColumn],
     order: &[&str],
 ) -> parquet::errors::Result<SerializedFileWriter<NewFile>> {
-    let fields: String = columns.iter().map(Column::schema).collect();
+    let fields: String = columns.iter().map(TableColumn::schema).collect();
     let schema = Arc::new(parse_message_type(&format!("message schema {{ {fields} }}"))?);
     let place = |name: &&str| columns.iter().position(|column| column.name == **name);
     let sorting = order.iter().filter_map(place).map(|place| SortingColumn {
@@ -311,5 +315,8 @@ impl TableReader {
 }
 
 fn broken(path: &Path) -> impl Fn(ParquetError) -> Error + '_ {
-    move |reason| Error::format(path, "a whole Parquet file of a store", reason.to_string())
+    move |reason| {
+        let expected = "a whole Parquet file of a store";
+        Error::format(path, expected, reason.to_string()).caused_by(reason)
+    }
 }

@@ -3,9 +3,9 @@
 use candle_core::{DType, Tensor};
 
 use super::commit::StoredFile;
-use super::place::Place;
+use super::folder::StoreFolder;
 use super::run::Run;
-use super::table_file::{Column, ColumnType, ROWS_PER_GROUP, TableWriter, Values};
+use super::table_file::{ColumnType, ROWS_PER_GROUP, TableColumn, TableWriter, Values};
 use crate::Result;
 
 /// The columns of the table `tokens`, filled batch after batch.
@@ -75,23 +75,25 @@ impl TokenRows {
     /// If the store cannot be written.
     pub(super) fn write(
         self,
-        place: &Place,
+        place: &StoreFolder,
         run: &Run,
         unit: usize,
         first_context: usize,
     ) -> Result<StoredFile> {
         use ColumnType::{Bool, F32, I32, I64, OptionalF32};
         let mut columns = vec![
-            Column::new("context", I64),
-            Column::new("position", I32),
-            Column::new("token", I32),
-            Column::new("kept", Bool),
-            Column::new("loss", OptionalF32),
+            TableColumn::new("context", I64),
+            TableColumn::new("position", I32),
+            TableColumn::new("token", I32),
+            TableColumn::new("kept", Bool),
+            TableColumn::new("loss", OptionalF32),
         ];
-        columns.extend(run.points.iter().map(|own| Column::new(format!("norm.{}", own.name), F32)));
+        columns.extend(
+            run.points.iter().map(|own| TableColumn::new(format!("norm.{}", own.name), F32)),
+        );
         for sae in &run.saes {
-            columns.push(Column::new(format!("error.{}", sae.key), OptionalF32));
-            columns.push(Column::new(format!("l0.{}", sae.key), I32));
+            columns.push(TableColumn::new(format!("error.{}", sae.key), OptionalF32));
+            columns.push(TableColumn::new(format!("l0.{}", sae.key), I32));
         }
         let mut writer = TableWriter::new(place, columns, &["context", "position"])?;
         let (rows, length) = (self.tokens.len(), run.dataset.length);

@@ -5,9 +5,9 @@ use candle_core::{DType, Tensor};
 use super::code_rows::CodeRows;
 use super::commit::StoredFile;
 use super::feature_files::write_tally;
+use super::folder::StoreFolder;
 use super::native;
 use super::piles::{Draw, is_kept, pile};
-use super::place::Place;
 use super::run::Run;
 use super::shard::{Layout, ShardRows};
 use super::tally::Tally;
@@ -36,7 +36,7 @@ pub(super) struct BatchCodes {
 
 /// A unit that is being filled, batch after batch.
 pub(super) struct Unit<'a> {
-    place: &'a Place,
+    place: &'a StoreFolder,
     run: &'a Run,
     number: usize,
     first_context: usize,
@@ -53,7 +53,7 @@ impl<'a> Unit<'a> {
     /// # Errors
     /// If the store cannot be written, or if the unit does not fit into memory.
     pub(super) fn new(
-        place: &'a Place,
+        place: &'a StoreFolder,
         run: &'a Run,
         number: usize,
         tokens: &[u32],

@@ -6,9 +6,9 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 
 use super::commit::Commit;
+use super::folder::{FolderLock, StoreFolder};
 use super::options::HarvestOptions;
 use super::piles::{Draw, draw};
-use super::place::{Place, PlaceLock};
 use super::plan::{HarvestedSae, captured, plan};
 use super::run::Run;
 use super::store::Store;
@@ -44,8 +44,8 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug)]
 pub struct Harvest {
-    place: Place,
-    lock: PlaceLock,
+    place: StoreFolder,
+    lock: FolderLock,
     run: Run,
     model: Decoder,
     saes: Vec<HarvestedSae>,
@@ -82,7 +82,7 @@ impl Harvest {
         piles: Option<usize>,
     ) -> Result<Self> {
         options.check()?;
-        let place = Place::new(path);
+        let place = StoreFolder::new(path);
         let saes: Vec<HarvestedSae> = saes.iter().map(HarvestedSae::new).collect::<Result<_>>()?;
         let mut run = plan(model, &saes, contexts, options, Run::find(&place)?.as_ref())?;
         run.piles = piles.unwrap_or(run.piles);
@@ -100,7 +100,7 @@ impl Harvest {
     /// If there is no store, if one of them was made in memory and has no name, if it is not found, or
     /// if it is not what it was.
     pub fn reopen(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let run = Run::open(&Place::new(path.as_ref()))?;
+        let run = Run::open(&StoreFolder::new(path.as_ref()))?;
         let model = Decoder::from_pretrained(named(&run.sources.model, "the model")?, device)?;
         let contexts = Contexts::from_pretrained(named(&run.sources.dataset, "the text")?)?;
         let saes = run.sources.saes.iter().zip(&run.saes);

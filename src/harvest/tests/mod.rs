@@ -113,8 +113,8 @@ fn a_store_holds_what_the_model_gives() {
     let tokens = tensors.any("row").unwrap().to_vec1::<u32>().unwrap();
     let expected = all_rows(&model(), POINT);
     for (row, token) in rows.iter().zip(tokens) {
-        let own = expected[3 * 7 * 6 + token as usize].clone();
-        assert!(close(&[row.clone()], &[own]), "token {token}");
+        let own = &expected[3 * 7 * 6 + token as usize];
+        assert!(close(std::slice::from_ref(row), std::slice::from_ref(own)), "token {token}");
     }
 }
 

@@ -46,7 +46,7 @@ fn every_row_is_at_every_place_equally_often() {
     let folder = tempfile::tempdir().unwrap();
     let mut counts = vec![0f64; ROWS * ROWS];
     for seed in 0..SEEDS {
-        let shards = numbered(folder.path(), ROWS, 32, 3, seed);
+        let shards = numbered(folder.path(), ROWS, ROWS, 3, seed);
         for (place, row) in order(shards, seed, 1 << 10, 0, ROWS).into_iter().enumerate() {
             counts[row as usize * ROWS + place] += 1.0;
         }

@@ -15,19 +15,19 @@ const LOCK: &str = ".lock";
 
 /// A folder in which harvests write and of which stores read.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct StoreFolder {
     root: PathBuf,
 }
 
-/// Shares the folder with other harvests while it lives, and keeps [`Place::alone`] out.
+/// Shares the folder with other harvests while it lives, and keeps [`StoreFolder::alone`] out.
 #[derive(Debug)]
-pub(super) struct PlaceLock {
+pub(super) struct FolderLock {
     _file: File,
     /// Whether no other harvest was running when this one began.
     pub(super) is_first: bool,
 }
 
-impl Place {
+impl StoreFolder {
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
@@ -145,19 +145,19 @@ impl Place {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub(super) fn share(&self) -> Result<PlaceLock> {
+    pub(super) fn share(&self) -> Result<FolderLock> {
         let (_, file) = self.lock_file()?;
         let is_first = file.try_lock().is_ok();
         // A file system without locks has no harvests that share a folder safely with `tidy`.
         let _ = file.lock_shared();
-        Ok(PlaceLock { _file: file, is_first })
+        Ok(FolderLock { _file: file, is_first })
     }
 
     /// Keeps harvests out.
     ///
     /// # Errors
     /// If a harvest is running, or if the folder cannot be written.
-    pub(super) fn alone(&self) -> Result<PlaceLock> {
+    pub(super) fn alone(&self) -> Result<FolderLock> {
         let (path, file) = self.lock_file()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -165,7 +165,7 @@ impl Place {
                     "a store into which no process is harvesting (wait until it is done)";
                 Err(Error::format(&path, expected, "that one is"))
             }
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(PlaceLock { _file: file, is_first: true }),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(FolderLock { _file: file, is_first: true }),
         }
     }
 
