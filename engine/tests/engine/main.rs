@@ -1,0 +1,15 @@
+//! The engine as a process, over stores that the tests harvest.
+
+#![allow(clippy::unwrap_used)]
+
+mod brute;
+mod by_feature;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod commands;
+mod manifests;
+mod process;
+mod python;
+mod queries;
+mod serve;
+mod store;
