@@ -33,11 +33,12 @@ pub(crate) async fn run(store: &Path, scheduler: &str) -> Result<String, String>
     let plan =
         HarvestExec::of_units(&store, &missing).map_err(|error| error.message().into_owned())?;
     let session = context.copied_config();
+    let (settings, codec) = (session.ballista_config(), codec::Codec::default());
     let job = execute_physical_plan::<PhysicalPlanNode>(
         endpoint,
-        &session.ballista_config(),
+        &settings,
         plan,
-        &codec::Codec::default(),
+        &codec,
         context.session_id(),
         session,
     );
