@@ -111,6 +111,7 @@ impl Cli {
                 Ok(())
             }
             Command::Check { store } => {
+                by_feature::check(&store)?;
                 print(open(&store)?.check().map_err(|error| error.to_string()))
             }
             Command::Tidy { store } => {
