@@ -1,7 +1,5 @@
 //! The table `codes`: one row per feature that is active at a token.
 
-use std::ops::ControlFlow;
-
 use super::commit::StoredFile;
 use super::folder::StoreFolder;
 use super::run::RunSae;
@@ -108,15 +106,15 @@ pub(super) struct StoredCode {
     pub(super) value: f32,
 }
 
-/// Goes over the entries of a file whose feature is `wanted`, in order, until `take` breaks.
+/// Calls `take` with the entries of a file whose feature is `wanted`, in the order of the text.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub(super) fn for_each_entry<B>(
+pub(super) fn for_each_entry(
     table: &TableReader,
     wanted: impl Fn(u32) -> bool,
-    mut take: impl FnMut(StoredCode) -> ControlFlow<B>,
-) -> Result<Option<B>> {
+    mut take: impl FnMut(StoredCode),
+) -> Result<()> {
     for group in 0..table.groups() {
         let features = table.i32(group, "feature")?;
         if !features.iter().any(|feature| wanted(*feature as u32)) {
@@ -128,12 +126,9 @@ pub(super) fn for_each_entry<B>(
             let feature = *feature as u32;
             if wanted(feature) {
                 let (context, position) = (contexts[at] as u64, positions[at] as u32);
-                let entry = StoredCode { context, position, feature, value: values[at] };
-                if let ControlFlow::Break(end) = take(entry) {
-                    return Ok(Some(end));
-                }
+                take(StoredCode { context, position, feature, value: values[at] });
             }
         }
     }
-    Ok(None)
+    Ok(())
 }

@@ -11,7 +11,10 @@ use super::unit::dtype_of;
 use super::{Run, Store};
 use crate::device::best_device;
 use crate::model::HookPoint;
-use crate::sae::{Batch, FitPlace, FitSource, Origin, Sae, SaeOptions, TrainingRecord, Widths};
+use crate::sae::{
+    Batch, FitPlace, FitSource, Origin, Sae, SaeOptions, TrainingRecord, Widths, mean_row,
+    root_mean_square,
+};
 use crate::train::History;
 use crate::{Error, Result};
 
@@ -174,18 +177,13 @@ impl StoredColumn {
     /// cannot be.
     fn take_means(&mut self, rescaled: bool) -> std::result::Result<(), f32> {
         if rescaled {
-            let square = self.values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-            self.scale = (square / self.values.len() as f64).sqrt() as f32;
+            self.scale = root_mean_square(&self.values);
             if !self.scale.is_normal() {
                 return Err(self.scale);
             }
         }
-        let mut sums = vec![0f64; self.width];
-        for row in self.values.chunks(self.width) {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x / self.scale));
-        }
-        let rows = (self.values.len() / self.width) as f64;
-        self.mean = sums.into_iter().map(|sum| (sum / rows) as f32).collect();
+        self.values.iter_mut().for_each(|x| *x /= self.scale);
+        self.mean = mean_row(&self.values, self.width);
         Ok(())
     }
 }

@@ -130,17 +130,11 @@ pub(super) fn plan(
 /// Every hook point that is needed, once.
 pub(super) fn captured(saes: &[HarvestedSae], points: &[HookPoint]) -> Vec<HookPoint> {
     let mut all = points.to_vec();
-    for sae in saes {
-        all.extend([Some(sae.point), sae.target].into_iter().flatten());
-    }
-    let mut seen: Vec<HookPoint> = Vec::new();
-    all.retain(|point| {
-        let new = !seen.contains(point);
-        if new {
-            seen.push(*point);
+    for point in saes.iter().flat_map(|sae| [Some(sae.point), sae.target]).flatten() {
+        if !all.contains(&point) {
+            all.push(point);
         }
-        new
-    });
+    }
     all
 }
 
@@ -202,7 +196,8 @@ fn probe(
         return Err(Error::invalid("the contexts' tokens", expected, largest));
     }
     let first = Tensor::new(&contexts.as_slice()[..1], model.device())?;
-    let cache = model.activations(&first, &captured(saes, points))?;
+    let captured = captured(saes, points);
+    let cache = model.activations(&first, &captured)?;
     let width = |point: HookPoint| -> Result<usize> {
         if let HookPoint::Scores(_) | HookPoint::Pattern(_) = point {
             let expected = "one with a vector per token: attention has one per pair of tokens";
@@ -219,7 +214,7 @@ fn probe(
     }
     Ok(Probed {
         widths: points.iter().map(|point| width(*point)).collect::<Result<_>>()?,
-        dtype: cache.get(captured(saes, points)[0])?.dtype(),
+        dtype: cache.get(captured[0])?.dtype(),
     })
 }
 

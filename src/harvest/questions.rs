@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::ControlFlow;
 
 use candle_core::{Device, Tensor};
 
@@ -137,7 +136,6 @@ impl Store {
                             .for_each(&mut take);
                     }
                 }
-                ControlFlow::<()>::Continue(())
             },
         )?;
         peak.filter(|old| old.value > 0.0).into_iter().for_each(take);
@@ -224,10 +222,7 @@ impl Store {
         for file in self.files("codes", &sae.key) {
             safe_point("the search of the codes")?;
             let table = TableReader::open(&self.place().path(&file.path))?;
-            for_each_entry(&table, is_wanted, |entry| {
-                take(entry);
-                ControlFlow::<()>::Continue(())
-            })?;
+            for_each_entry(&table, is_wanted, &mut take)?;
         }
         Ok(())
     }

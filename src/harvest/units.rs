@@ -50,6 +50,8 @@ pub struct Harvest {
     model: Decoder,
     saes: Vec<HarvestedSae>,
     points: Vec<HookPoint>,
+    /// Every hook point that a forward pass captures, once.
+    captured: Vec<HookPoint>,
     contexts: Contexts,
     batch: usize,
 }
@@ -89,8 +91,10 @@ impl Harvest {
         place.create()?;
         let lock = place.share()?;
         let run = run.put(&place)?;
+        let captured = captured(&saes, &options.points);
         let (model, contexts, points) = (model.clone(), contexts.clone(), options.points.clone());
-        Ok(Self { place, lock, run, model, saes, points, contexts, batch: options.batch })
+        let batch = options.batch;
+        Ok(Self { place, lock, run, model, saes, points, captured, contexts, batch })
     }
 
     /// The harvest that a store was begun with, in another process: model, text and autoencoders are
@@ -226,13 +230,13 @@ impl Harvest {
 
     /// One forward pass, and what the autoencoders make of it.
     fn output(&self, tokens: &Tensor) -> Result<BatchOutput> {
-        let captured = captured(&self.saes, &self.points);
+        let captured = &self.captured;
         let (cache, losses) = match self.run.loss {
             true => {
-                let (cache, losses) = self.model.activations_with_loss(tokens, &captured)?;
+                let (cache, losses) = self.model.activations_with_loss(tokens, captured)?;
                 (cache, Some(losses))
             }
-            false => (self.model.activations(tokens, &captured)?, None),
+            false => (self.model.activations(tokens, captured)?, None),
         };
         let rows = |point: HookPoint| -> Result<Tensor> {
             Ok(cache.get(point)?.flatten(0, 1)?.flatten_from(1)?)

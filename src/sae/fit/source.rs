@@ -179,8 +179,7 @@ impl Column {
 
     /// Divides by `√(mean ‖x‖²/d)`, now and at every filling.
     fn rescale(&mut self) -> Result<()> {
-        let square = self.values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-        let scale = (square / self.values.len() as f64).sqrt() as f32;
+        let scale = root_mean_square(&self.values);
         if !scale.is_normal() {
             let what = format!("the root mean square of the activations at {}", self.point);
             return Err(Error::invalid(what, "a finite number above 0", scale));
@@ -191,13 +190,24 @@ impl Column {
     }
 
     fn mean(&self) -> Vec<f32> {
-        let mut sums = vec![0f64; self.width];
-        for row in self.values.chunks(self.width) {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-        }
-        let rows = (self.values.len() / self.width) as f64;
-        sums.into_iter().map(|sum| (sum / rows) as f32).collect()
+        mean_row(&self.values, self.width)
     }
+}
+
+/// `√(mean x²)` over all values, which is `√(mean ‖x‖²/d)` of rows.
+pub(crate) fn root_mean_square(values: &[f32]) -> f32 {
+    let square = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    (square / values.len() as f64).sqrt() as f32
+}
+
+/// The mean of rows of `width` values.
+pub(crate) fn mean_row(values: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0f64; width];
+    for row in values.chunks(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    let rows = (values.len() / width) as f64;
+    sums.into_iter().map(|sum| (sum / rows) as f32).collect()
 }
 
 #[cfg(test)]
