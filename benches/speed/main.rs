@@ -10,8 +10,10 @@
 //! Prints a table, a row a computation. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`,
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook; smollm2 needs
-//!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`.
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; smollm2 needs
+//!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`; store needs DuckDB and
+//!   Polars there;
+//! - `EIGENLENS_ENGINE`: the query engine, for its rows of store.
 //!
 //! The rows of tracer on trained weights need `eigenlens fetch corpus`: the first time, a model is
 //! trained on it for four minutes.

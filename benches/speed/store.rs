@@ -1,12 +1,14 @@
 //! Harvests beside what they cannot do without, and questions to a store.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use eigenlens::prelude::*;
 
 use crate::language::{config, random_sae, random_tokens};
 use crate::report::{Row, Spread};
-use crate::{Result, median};
+use crate::{Result, median, root};
 
 /// Turns of each measurement.
 const TURNS: usize = 5;
@@ -138,12 +140,34 @@ fn asking() -> Result<Vec<Row>> {
     let table = time(&|| store.table("sae").map(drop))?;
     let examples = time(&|| store.examples("sae", 17, 20).map(drop))?;
     let occurrences = time(&|| store.occurrences("sae", &[17]).map(drop))?;
-    Ok(vec![
+    let mut rows = vec![
         Row::new("codes of a store", &size, bytes as f64 / entries as f64, "bytes/entry"),
         Row::new("table of all features", &size, table, "s"),
         Row::new("20 examples of a feature", &size, examples, "s"),
         Row::new("all occurrences of a feature", size, occurrences, "s"),
-    ])
+    ];
+    rows.extend(engines(store.path())?);
+    Ok(rows)
+}
+
+/// Queries to the store by its engine, DuckDB and Polars, if there are such.
+fn engines(store: &Path) -> Result<Vec<Row>> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let (Some(python), Some(engine)) = (named("EIGENLENS_BENCH_PYTHON"), named("EIGENLENS_ENGINE"))
+    else {
+        println!(
+            "without query engines: set EIGENLENS_ENGINE to eigenlens-engine and \
+             EIGENLENS_BENCH_PYTHON to a Python that has environment/requirements-engine.txt"
+        );
+        return Ok(Vec::new());
+    };
+    let script = root().join("benches/query_engines.py");
+    let output = Command::new(python).arg(script).args([engine.as_os_str(), store.as_os_str()]);
+    let output = { output }.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("benches/query_engines.py ended with {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn contexts(count: usize, vocab: usize) -> Result<Contexts> {

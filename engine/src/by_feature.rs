@@ -27,7 +27,7 @@ use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::store::{Files, SortedCopy};
+use crate::store::{Files, SortedCopy, is_in_bucket};
 use crate::{session, tables};
 
 /// Features of a folder.
@@ -39,8 +39,14 @@ const ENTRIES_PER_ROW_GROUP: usize = 1 << 18;
 /// Makes the sorted copy of every autoencoder of a store. Returns a line about each.
 ///
 /// # Errors
-/// If the folder is not a store, keeps no codes, or cannot be written.
+/// If the folder is not a store or is a bucket, keeps no codes, or cannot be written.
 pub(crate) async fn build(store: &Path, memory: usize) -> Result<Vec<String>, String> {
+    if is_in_bucket(store) {
+        return Err(format!(
+            "{} is in a bucket: sorted copies are made in folders only (copy the store to one)",
+            store.display()
+        ));
+    }
     let files = Files::open(store)?;
     let keys = files.keys("codes");
     if keys.is_empty() {

@@ -64,7 +64,15 @@ pub(crate) fn run(store: &Path, part: Part) -> Result<String, String> {
         let commit = harvest.harvest_unit(*unit).map_err(|error| error.to_string())?;
         println!("unit {unit}: {} tokens in {:.1} s", commit.tokens, commit.seconds);
     }
-    Ok(format!("{} units are done", units.len()))
+    Ok(done(units.len()))
+}
+
+/// A number of units in words.
+pub(crate) fn done(units: usize) -> String {
+    match units {
+        1 => "1 unit is done".to_owned(),
+        units => format!("{units} units are done"),
+    }
 }
 
 /// The harvest of the store that this process is at work on: models are loaded once.

@@ -6,7 +6,7 @@
 //! along. The library speaks with it over a pipe (`protocol`).
 //!
 //! - `session` is the session of every query, with our functions (`aggregate`);
-//! - `store` reads the records of a store, and `tables` registers its files;
+//! - `store` reads the records of a store, `tables` registers its files, `objects` finds buckets;
 //! - `query` and `errors` go from SQL to rows or to words, `results` from rows to a file;
 //! - `serve` answers the library, `cli` a person;
 //! - `by_feature` makes the sorted copy;
@@ -21,6 +21,8 @@ mod errors;
 mod folders;
 mod harvest;
 mod memory;
+#[cfg(feature = "s3")]
+mod objects;
 mod protocol;
 mod query;
 mod results;

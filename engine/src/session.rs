@@ -78,12 +78,20 @@ pub(crate) fn default_memory() -> usize {
 pub(crate) fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>> {
     let spill = folders::spill()?;
     sweep(&spill);
-    RuntimeEnvBuilder::new()
+    builder()
         .with_memory_pool(Arc::new(FairSpillPool::new(bytes)))
         .with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill])),
         )
         .build_arc()
+}
+
+/// What every runtime here begins with.
+pub(crate) fn builder() -> RuntimeEnvBuilder {
+    let builder = RuntimeEnvBuilder::new();
+    #[cfg(feature = "s3")]
+    let builder = builder.with_object_store_registry(Arc::new(crate::objects::Objects::default()));
+    builder
 }
 
 /// The same with memory of its own: what was opened stays open.

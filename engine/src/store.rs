@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Where sorted copies are in a store.
 const BY_FEATURE: &str = "by_feature";
 
+/// Begins the path of a store that is in a bucket.
+pub(crate) const S3: &str = "s3://";
+
 /// The record of a copy of the codes that is sorted by feature.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SortedCopy {
@@ -27,6 +30,9 @@ impl SortedCopy {
 
     /// The copy of an autoencoder's codes, if there is one.
     fn find(store: &Path, key: &str) -> Result<Option<Self>, String> {
+        if is_in_bucket(store) {
+            return Ok(None);
+        }
         let path = Self::path(store, key);
         let unreadable =
             |error: &dyn std::error::Error| format!("could not read {}: {error}", path.display());
@@ -113,17 +119,23 @@ pub(crate) struct RunRow {
     pub(crate) created: Option<SystemTime>,
 }
 
-/// The stores beside a store, itself among them, in the order of their names. Folders of another
-/// version of the library are left out.
+/// The stores beside a store, itself among them, in the order of their names; of a store in a bucket,
+/// itself. Folders of another version of the library are left out.
 pub(crate) fn runs(store: &Path) -> Vec<RunRow> {
     let parent = store.parent().unwrap_or(store);
+    let beside = match is_in_bucket(store) {
+        true => vec![store.to_owned()],
+        false => {
+            fs::read_dir(parent).into_iter().flatten().flatten().map(|own| own.path()).collect()
+        }
+    };
     let mut rows = Vec::new();
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let Ok(store) = Store::open(entry.path()) else { continue };
+    for path in beside {
+        let Ok(store) = Store::open(&path) else { continue };
         let files = store.units().iter().flat_map(|commit| &commit.files);
-        let record = fs::metadata(entry.path().join("run.json"));
+        let record = fs::metadata(path.join("run.json"));
         rows.push(RunRow {
-            name: entry.file_name().to_string_lossy().into_owned(),
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             run: store.run().clone(),
             tokens: store.tokens(),
             done: store.units().len(),
@@ -140,6 +152,14 @@ pub(crate) fn runs(store: &Path) -> Vec<RunRow> {
 /// # Errors
 /// If there is none.
 pub(crate) fn absolute(store: &Path) -> Result<PathBuf, String> {
+    if is_in_bucket(store) {
+        return Ok(store.to_owned());
+    }
     let path = store.canonicalize();
     path.map_err(|error| format!("there is no store in {}: {error}", store.display()))
+}
+
+/// Whether the store is at `s3://bucket/prefix`.
+pub(crate) fn is_in_bucket(store: &Path) -> bool {
+    store.as_os_str().as_encoded_bytes().starts_with(S3.as_bytes())
 }

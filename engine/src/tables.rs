@@ -15,7 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 
-use crate::store::{self, Files, RunRow};
+use crate::store::{self, Files, RunRow, S3};
 
 /// Registers every table of a store under its name.
 ///
@@ -46,8 +46,12 @@ pub(crate) async fn listing(context: &SessionContext, paths: Vec<PathBuf>) -> Re
 
 /// The address of a file, in whose name a star is a star.
 fn url(path: &Path) -> Result<ListingTableUrl> {
-    let mut address = String::from("file://");
-    for byte in path.as_os_str().as_encoded_bytes() {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let (mut address, rest) = match bytes.strip_prefix(S3.as_bytes()) {
+        Some(rest) => (S3.to_owned(), rest),
+        None => ("file://".to_owned(), bytes),
+    };
+    for byte in rest {
         match byte {
             b'/' | b'-' | b'_' | b'.' => address.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => address.push(char::from(*byte)),

@@ -1,8 +1,11 @@
 //! What says that a unit of work is done.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::folder::{StoreFolder, WrittenFile};
+use super::files::WrittenFile;
+use super::folder::StoreFolder;
 use crate::store::parse_json;
 use crate::{Error, Result};
 
@@ -56,6 +59,20 @@ impl StoredFile {
 impl Commit {
     fn name(unit: usize) -> String {
         format!("{FOLDER}/{unit:06}.json")
+    }
+
+    /// The units that are done.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(super) fn done(place: &StoreFolder) -> Result<BTreeSet<usize>> {
+        let names = place.names(FOLDER)?;
+        let number = |name: &String| -> Option<usize> {
+            let number =
+                name.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix(".json")?.parse();
+            number.ok().filter(|unit| *name == Self::name(*unit))
+        };
+        Ok(names.iter().filter_map(number).collect())
     }
 
     /// The record of a unit, if it is done.

@@ -94,7 +94,7 @@ impl Store {
     /// - [`Error::Interrupted`] when Stop is pressed.
     pub fn sql(&self, query: &str) -> Result<Table> {
         let mut slot = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.path().canonicalize().map_err(Error::io("read", self.path()))?;
+        let path = self.place().address()?;
         let mut engine = match slot.take() {
             Some(engine) => engine,
             None => QueryEngine::start()?,

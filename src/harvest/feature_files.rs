@@ -111,17 +111,51 @@ fn write_examples(
     Ok(StoredFile::new("examples", &sae.key, rows.len() as u64, written))
 }
 
-/// Adds the `statistics` of a unit to `tally`.
-///
-/// # Errors
-/// If the file cannot be read or is of another autoencoder.
-pub(super) fn merge_statistics(
-    place: &StoreFolder,
-    file: &StoredFile,
-    tally: &mut Tally,
-) -> Result<()> {
-    let path = place.path(&file.path);
-    let table = TableReader::open(&path)?;
+/// What a unit knows of its features.
+#[derive(Debug)]
+pub(super) struct UnitTally {
+    features: Vec<(usize, FeatureSums)>,
+    peaks: Vec<(usize, Peak)>,
+}
+
+impl UnitTally {
+    /// Reads both tables of a unit, whose autoencoder has `features` features.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is of another autoencoder.
+    pub(super) fn read(
+        place: &StoreFolder,
+        statistics: &StoredFile,
+        examples: &StoredFile,
+        features: usize,
+    ) -> Result<Self> {
+        let own = Self {
+            features: read_statistics(place, statistics)?,
+            peaks: read_peaks(place, examples)?,
+        };
+        let beyond = |file: &StoredFile| {
+            let expected = "features of the store's autoencoder";
+            Error::format(&place.path(&file.path), expected, "one beyond its last")
+        };
+        if own.features.iter().any(|(feature, _)| *feature >= features) {
+            return Err(beyond(statistics));
+        }
+        if own.peaks.iter().any(|(feature, _)| *feature >= features) {
+            return Err(beyond(examples));
+        }
+        Ok(own)
+    }
+
+    /// Adds it to what other units know.
+    pub(super) fn merge_into(&self, tally: &mut Tally) {
+        self.features.iter().for_each(|(feature, sums)| tally.features[*feature].merge(sums));
+        self.peaks.iter().for_each(|(feature, peak)| tally.insert(*feature, *peak));
+    }
+}
+
+fn read_statistics(place: &StoreFolder, file: &StoredFile) -> Result<Vec<(usize, FeatureSums)>> {
+    let table = TableReader::open(place, &file.path)?;
+    let mut all = Vec::with_capacity(file.rows as usize);
     for group in 0..table.groups() {
         let features = table.i32(group, "feature")?;
         let (counts, contexts) = (table.i64(group, "count")?, table.i64(group, "contexts")?);
@@ -129,9 +163,10 @@ pub(super) fn merge_statistics(
         let (max, edges) = (table.f32(group, "max")?, table.f32(group, "edge")?);
         let bins = table.i32(group, "histogram")?;
         if bins.len() != features.len() * BINS {
-            return Err(Error::format(&path, format!("histograms of {BINS} bins"), "others"));
+            let expected = format!("histograms of {BINS} bins");
+            return Err(Error::format(&place.path(&file.path), expected, "others"));
         }
-        for (at, feature) in features.iter().enumerate() {
+        all.extend(features.iter().enumerate().map(|(at, feature)| {
             let count = |bin: usize| bins[at * BINS + bin].max(0) as u32;
             let sums = FeatureSums {
                 count: counts[at] as u64,
@@ -141,53 +176,28 @@ pub(super) fn merge_statistics(
                 max: max[at],
                 histogram: Histogram { edge: edges[at], counts: std::array::from_fn(count) },
             };
-            tally.features.get_mut(*feature as usize).ok_or_else(|| beyond(&path))?.merge(&sums);
-        }
+            (*feature as usize, sums)
+        }));
     }
-    Ok(())
+    Ok(all)
 }
 
-/// Calls `take` with each feature and peak in the `examples` of a unit, in the order of features and,
-/// of each, the best first.
+/// The features and peaks in the `examples` of a unit, in the order of features and, of each, the best
+/// first.
 ///
 /// # Errors
 /// If the file cannot be read.
-pub(super) fn for_each_peak(
-    place: &StoreFolder,
-    file: &StoredFile,
-    mut take: impl FnMut(usize, Peak),
-) -> Result<()> {
-    let table = TableReader::open(&place.path(&file.path))?;
+pub(super) fn read_peaks(place: &StoreFolder, file: &StoredFile) -> Result<Vec<(usize, Peak)>> {
+    let table = TableReader::open(place, &file.path)?;
+    let mut all = Vec::with_capacity(file.rows as usize);
     for group in 0..table.groups() {
         let features = table.i32(group, "feature")?;
         let (contexts, positions) = (table.i64(group, "context")?, table.i32(group, "position")?);
         let values = table.f32(group, "value")?;
-        for (at, feature) in features.iter().enumerate() {
+        all.extend(features.iter().enumerate().map(|(at, feature)| {
             let (context, position) = (contexts[at] as u64, positions[at] as u32);
-            take(*feature as usize, Peak { context, position, value: values[at] });
-        }
+            (*feature as usize, Peak { context, position, value: values[at] })
+        }));
     }
-    Ok(())
-}
-
-/// Adds the `examples` of a unit to `tally`.
-///
-/// # Errors
-/// If the file cannot be read or is of another autoencoder.
-pub(super) fn merge_examples(
-    place: &StoreFolder,
-    file: &StoredFile,
-    tally: &mut Tally,
-) -> Result<()> {
-    let features = tally.best.len();
-    let mut all_known = true;
-    for_each_peak(place, file, |feature, peak| match feature < features {
-        true => tally.insert(feature, peak),
-        false => all_known = false,
-    })?;
-    all_known.then_some(()).ok_or_else(|| beyond(&place.path(&file.path)))
-}
-
-fn beyond(path: &std::path::Path) -> Error {
-    Error::format(path, "features of the store's autoencoder", "one beyond its last")
+    Ok(all)
 }

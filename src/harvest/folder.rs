@@ -1,53 +1,110 @@
-//! The folder of a store: files that get their name when they are whole, and records that are put once.
+//! The place of a store: files that get their name when they are whole, and records that are put once.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use super::disk::Disk;
+use super::files::{NewFile, OpenFile, StoredContent, in_hexadecimal};
+use crate::progress::safe_point;
 use crate::{Error, Result};
 
 /// Begins the names of files that are being written.
-const PART: &str = ".part-";
-const LOCK: &str = ".lock";
+pub(super) const PART: &str = ".part-";
+/// Begins the path of a store that is in a bucket.
+const S3: &str = "s3://";
+/// Bytes of one read when a whole file is read.
+const PIECE: usize = 4 << 20;
 
-/// A folder in which harvests write and of which stores read.
+/// What holds the files of a store, whose names have parts that are separated by `/`. Errors are the
+/// system's: [`StoreFolder`] says which file they are about.
+pub(super) trait StoreFiles: fmt::Debug + Send + Sync {
+    /// Makes the place, if it is not there.
+    fn create(&self) -> io::Result<()>;
+    /// The folder in which files are written before they are kept.
+    fn scratch(&self) -> &Path;
+    /// Puts a file in its place, whole.
+    fn keep(&self, written: NamedTempFile, name: &str) -> io::Result<()>;
+    /// Puts a record that must not be there yet. Returns false if there is one.
+    fn put_new(&self, name: &str, content: &[u8]) -> io::Result<bool>;
+    /// The content of a file; nothing if there is none.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// A file of which a part is read.
+    fn open(&self, name: &str) -> io::Result<Box<dyn StoredContent>>;
+    /// A file of which most is read, in small pieces.
+    fn open_whole(&self, name: &str) -> io::Result<Box<dyn StoredContent>>;
+    /// The names of the files in a folder and those below it, sorted; all if it is empty.
+    fn names(&self, under: &str) -> io::Result<Vec<String>>;
+    /// The names of the files that no harvest is about to name in a record.
+    fn settled_names(&self) -> io::Result<Vec<String>>;
+    /// Removes a file, if it is there.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Joins the harvests, and waits while the place is being tidied.
+    fn share(&self) -> io::Result<FolderLock>;
+    /// Keeps harvests out; nothing if there are some.
+    fn alone(&self) -> io::Result<Option<FolderLock>>;
+    /// How many files are best read at a time.
+    fn readers(&self) -> usize;
+}
+
+/// A place in which harvests write and of which stores read: a folder, or a prefix in a bucket.
 #[derive(Debug, Clone)]
 pub(super) struct StoreFolder {
     root: PathBuf,
+    files: Arc<dyn StoreFiles>,
 }
 
-/// Shares the folder with other harvests while it lives, and keeps [`StoreFolder::alone`] out.
+/// Shares the place with other harvests while it lives, and keeps [`StoreFolder::alone`] out.
 #[derive(Debug)]
 pub(super) struct FolderLock {
-    _file: File,
+    pub(super) _file: Option<File>,
     /// Whether no other harvest was running when this one began.
     pub(super) is_first: bool,
 }
 
 impl StoreFolder {
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+    /// # Errors
+    /// If the path is `s3://…` and has no bucket, or if this build reads none.
+    pub(super) fn new(root: &Path) -> Result<Self> {
+        let files: Arc<dyn StoreFiles> = match place_in_bucket(root) {
+            None => Arc::new(Disk { root: root.to_owned() }),
+            Some(place) => in_bucket(place)?,
+        };
+        Ok(Self { root: root.to_owned(), files })
     }
 
-    /// The folder itself.
+    /// The place itself.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The path of the file `name`, whose parts are separated by `/`.
+    /// The path of the file `name`, for errors.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Makes the folder if there is none.
+    /// The path by which another process finds the place.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub(super) fn address(&self) -> Result<PathBuf> {
+        match place_in_bucket(&self.root) {
+            Some(_) => Ok(self.root.clone()),
+            None => self.root.canonicalize().map_err(Error::io("read", &self.root)),
+        }
+    }
+
+    /// Makes the place if there is none.
     ///
     /// # Errors
     /// If it cannot be made, or if there is a file of its name.
     pub(super) fn create(&self) -> Result<()> {
-        fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))
+        self.files.create().map_err(Error::io("create", &self.root))
     }
 
     /// Begins a file that has no name yet.
@@ -55,31 +112,22 @@ impl StoreFolder {
     /// # Errors
     /// If the folder cannot be written.
     pub(super) fn begin(&self) -> Result<NewFile> {
-        let part = tempfile::Builder::new().prefix(PART).tempfile_in(&self.root);
-        let part = part.map_err(Error::io("write", &self.root))?;
-        let hashed = Hashed { file: part, hash: Sha256::new(), bytes: 0 };
-        Ok(NewFile { root: self.root.clone(), writer: BufWriter::with_capacity(1 << 20, hashed) })
+        let scratch = self.files.scratch();
+        let part = tempfile::Builder::new().prefix(PART).tempfile_in(scratch);
+        Ok(NewFile::new(self.clone(), part.map_err(Error::io("write", scratch))?))
+    }
+
+    /// Puts a file that was written in its place.
+    pub(super) fn keep(&self, written: NamedTempFile, name: &str) -> io::Result<()> {
+        self.files.keep(written, name)
     }
 
     /// Writes a record that must not be there yet. Returns whether it was put; false if there is one.
     ///
     /// # Errors
-    /// If the folder cannot be written.
+    /// If the place cannot be written.
     pub(super) fn put_new(&self, name: &str, content: &[u8]) -> Result<bool> {
-        let path = self.path(name);
-        let put = || -> io::Result<bool> {
-            let folder = path.parent().unwrap_or(&self.root);
-            fs::create_dir_all(folder)?;
-            let mut part = tempfile::Builder::new().prefix(PART).tempfile_in(&self.root)?;
-            part.write_all(content)?;
-            part.as_file().sync_all()?;
-            match part.persist_noclobber(&path) {
-                Ok(_) => sync_folder(folder).map(|()| true),
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                Err(error) => Err(error.error),
-            }
-        };
-        put().map_err(Error::io("write", &path))
+        self.files.put_new(name, content).map_err(Error::io("write", &self.path(name)))
     }
 
     /// The content of a file; nothing if there is none.
@@ -87,187 +135,173 @@ impl StoreFolder {
     /// # Errors
     /// If it cannot be read.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.path(name);
-        match fs::read(&path) {
-            Err(error) if is_absent(&error) => Ok(None),
-            other => other.map(Some).map_err(Error::io("read", &path)),
-        }
+        self.files.read(name).map_err(Error::io("read", &self.path(name)))
     }
 
-    /// The names of all files, sorted, without those that are being written.
+    /// A file of which a part is read.
     ///
     /// # Errors
-    /// If a folder cannot be read.
-    pub(super) fn names(&self) -> Result<Vec<String>> {
-        self.all_names().map(|mut names| {
-            names.retain(|name| !name.starts_with(PART) && name != LOCK);
-            names
-        })
+    /// If there is none.
+    pub(super) fn open(&self, name: &str) -> Result<OpenFile> {
+        let path = self.path(name);
+        let content = self.files.open(name).map_err(Error::io("read", &path))?;
+        Ok(OpenFile::new(path, content))
     }
 
-    /// The names of files that a process did not finish.
-    pub(super) fn parts(&self) -> Result<Vec<String>> {
-        self.all_names().map(|mut names| {
-            names.retain(|name| name.starts_with(PART));
-            names
-        })
+    /// A file of which most is read, in small pieces.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn open_whole(&self, name: &str) -> Result<OpenFile> {
+        let path = self.path(name);
+        let content = self.files.open_whole(name).map_err(Error::io("read", &path))?;
+        Ok(OpenFile::new(path, content))
     }
 
-    fn all_names(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let mut folders = vec![String::new()];
-        while let Some(folder) = folders.pop() {
-            let path = self.path(&folder);
-            let entries = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-            for entry in entries.map_err(Error::io("read", &path))? {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                match entry.file_type().is_ok_and(|own| own.is_dir()) {
-                    true => folders.push(name),
-                    false => found.push(name),
-                }
-            }
-        }
-        found.sort_unstable();
-        Ok(found)
+    /// The names of the files in a folder and those below it, sorted, without those that are being
+    /// written; all if it is empty.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn names(&self, under: &str) -> Result<Vec<String>> {
+        self.files.names(under).map_err(Error::io("read", &self.path(under)))
+    }
+
+    /// The names of the files that no harvest is about to name in a record, with those that a process
+    /// did not finish. In a folder, [`StoreFolder::alone`] must be held.
+    ///
+    /// # Errors
+    /// If the place cannot be read.
+    pub(super) fn settled_names(&self) -> Result<Vec<String>> {
+        self.files.settled_names().map_err(Error::io("read", &self.root))
     }
 
     /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(Error::io("remove", &path)),
-        }
+        self.files.remove(name).map_err(Error::io("remove", &self.path(name)))
     }
 
-    /// Joins the harvests of this folder, and waits while it is being tidied.
+    /// Joins the harvests of this place, and waits while it is being tidied.
     ///
     /// # Errors
-    /// If the folder cannot be written.
+    /// If the place cannot be written.
     pub(super) fn share(&self) -> Result<FolderLock> {
-        let (_, file) = self.lock_file()?;
-        let is_first = file.try_lock().is_ok();
-        // A file system without locks has no harvests that share a folder safely with `tidy`.
-        let _ = file.lock_shared();
-        Ok(FolderLock { _file: file, is_first })
+        self.files.share().map_err(Error::io("write", &self.root))
     }
 
-    /// Keeps harvests out.
+    /// Keeps harvests out, where the place has locks.
     ///
     /// # Errors
-    /// If a harvest is running, or if the folder cannot be written.
+    /// If a harvest is running, or if the place cannot be written.
     pub(super) fn alone(&self) -> Result<FolderLock> {
-        let (path, file) = self.lock_file()?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let expected =
-                    "a store into which no process is harvesting (wait until it is done)";
-                Err(Error::format(&path, expected, "that one is"))
+        self.files.alone().map_err(Error::io("write", &self.root))?.ok_or_else(|| {
+            let expected = "a store into which no process is harvesting (wait until it is done)";
+            Error::format(&self.root, expected, "that one is")
+        })
+    }
+
+    /// How many files are read at a time.
+    pub(super) fn readers(&self) -> usize {
+        self.files.readers()
+    }
+
+    /// Calls `read` with every item, several at a time where that is faster, and returns what came of
+    /// them in their order.
+    ///
+    /// # Errors
+    /// The first.
+    pub(super) fn for_each<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        read: impl Fn(T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let readers = self.readers().min(items.len());
+        if readers < 2 {
+            return items.into_iter().map(read).collect();
+        }
+        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+        let work = || {
+            let mut done = Vec::new();
+            while failed.load(Ordering::Relaxed) == 0 {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { break };
+                let item = item.lock().ok().and_then(|mut item| item.take());
+                let Some(item) = item else { break };
+                let outcome = read(item);
+                failed.fetch_add(usize::from(outcome.is_err()), Ordering::Relaxed);
+                done.push((at, outcome));
             }
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(FolderLock { _file: file, is_first: true }),
+            done
+        };
+        let mut all: Vec<(usize, Result<R>)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..readers).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|own| own.join().unwrap_or_default()).collect()
+        });
+        all.sort_unstable_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// [`StoreFolder::for_each`] that listens to Stop.
+    ///
+    /// # Errors
+    /// The first, or [`Error::Interrupted`] when Stop is pressed.
+    pub(super) fn for_each_until_stop<T: Send, R: Send>(
+        &self,
+        what: &'static str,
+        items: impl IntoIterator<Item = T>,
+        read: impl Fn(T) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let (mut items, mut done) = (items.into_iter(), Vec::new());
+        loop {
+            let some: Vec<T> = items.by_ref().take(16 * self.readers()).collect();
+            if some.is_empty() {
+                return Ok(done);
+            }
+            safe_point(what)?;
+            done.extend(self.for_each(some, &read)?);
         }
     }
 
-    fn lock_file(&self) -> Result<(PathBuf, File)> {
-        let path = self.path(LOCK);
-        let open = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = open.map_err(Error::io("write", &path))?;
-        Ok((path, file))
-    }
-}
-
-/// What is known of a file that was written.
-#[derive(Debug, Clone)]
-pub(super) struct WrittenFile {
-    /// Its name in the store.
-    pub(super) name: String,
-    pub(super) bytes: u64,
-    pub(super) sha256: String,
-}
-
-/// A file that is being written.
-#[derive(Debug)]
-pub(super) struct NewFile {
-    root: PathBuf,
-    writer: BufWriter<Hashed>,
-}
-
-impl NewFile {
-    /// Ends the file and names it `<start>-<first 8 characters of its sum>.<extension>`, so that two
-    /// different files never have one name.
+    /// The SHA-256 sum of a file in hexadecimal, and its length.
     ///
     /// # Errors
-    /// If the disk is full or the folder cannot be written.
-    pub(super) fn finish(self, start: &str, extension: &str) -> Result<WrittenFile> {
-        let Self { root, writer } = self;
-        let whole = || -> io::Result<WrittenFile> {
-            let Hashed { file, hash, bytes } = writer.into_inner().map_err(|e| e.into_error())?;
-            file.as_file().sync_all()?;
-            let sha256 = in_hexadecimal(&hash.finalize());
-            let name = format!("{start}-{}.{extension}", &sha256[..8]);
-            let path = root.join(&name);
-            let folder = path.parent().unwrap_or(&root);
-            fs::create_dir_all(folder)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            sync_folder(folder)?;
-            Ok(WrittenFile { name, bytes, sha256 })
-        };
-        whole().map_err(Error::io("write", &root.join(start)))
-    }
-}
-
-impl Write for NewFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-#[derive(Debug)]
-struct Hashed {
-    file: NamedTempFile,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// The SHA-256 sum of a file in hexadecimal, and its length.
-pub(super) fn sum_of_file(path: &Path) -> Result<(String, u64)> {
-    let sum = || -> io::Result<(String, u64)> {
+    /// If it cannot be read.
+    pub(super) fn sum(&self, name: &str) -> Result<(String, u64)> {
+        let file = self.open(name)?;
+        let length = file.length()?;
         let mut hash = Sha256::new();
-        let bytes =
-            io::copy(&mut io::BufReader::with_capacity(1 << 20, File::open(path)?), &mut hash)?;
-        Ok((in_hexadecimal(&hash.finalize()), bytes))
-    };
-    sum().map_err(Error::io("read", path))
+        let mut piece = vec![0; PIECE.min(length as usize)];
+        let mut offset = 0;
+        while offset < length {
+            let count = PIECE.min((length - offset) as usize);
+            file.read_at(&mut piece[..count], offset)?;
+            hash.update(&piece[..count]);
+            offset += count as u64;
+        }
+        Ok((in_hexadecimal(&hash.finalize()), length))
+    }
 }
 
-pub(super) fn in_hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What comes after `s3://`, if that is how the path begins.
+fn place_in_bucket(root: &Path) -> Option<&str> {
+    root.to_str()?.strip_prefix(S3)
 }
 
-/// Whether a file is not there, or its folder is none.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+#[cfg(feature = "s3")]
+fn in_bucket(place: &str) -> Result<Arc<dyn StoreFiles>> {
+    Ok(Arc::new(super::bucket::Bucket::new(place)?))
 }
 
-/// Makes names that were given to files in a folder outlive a power cut.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+#[cfg(not(feature = "s3"))]
+fn in_bucket(place: &str) -> Result<Arc<dyn StoreFiles>> {
+    Err(Error::NotFound {
+        what: format!("a reader for {S3}{place}"),
+        hint: "This build has none: start the notebooks with `cargo lab --features s3`, or build with the \
+               feature `s3`."
+            .to_owned(),
+    })
 }

@@ -8,6 +8,11 @@
 //! [`Store::cooccurrence`] answer without the model, [`Store::shuffled`] and
 //! [`Sae::fit_stored`](crate::sae::Sae::fit_stored) read the activations in a uniformly random order.
 //!
+//! With the feature `s3` a store can be in a bucket: its path is `s3://bucket/prefix`, and credentials,
+//! region and endpoint are read from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+//! `AWS_REGION` and `AWS_ENDPOINT_URL`, or from the role of the machine. The server has to know
+//! conditional puts (`If-None-Match`), as Amazon's, Cloudflare's and MinIO's do.
+//!
 //! | in the folder | what it is |
 //! | --- | --- |
 //! | `run.json` | model, text, hook points, autoencoders and options: the identity of the store |
@@ -18,11 +23,15 @@
 //! | `statistics/<sae>/*.parquet` | per feature: `count`, `contexts`, `sum`, `sum_squares`, `max`, and a histogram of 32 bins up to `edge` |
 //! | `examples/<sae>/*.parquet` | per feature the best contexts of the unit: `rank`, `context`, `position`, `value` |
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod code_rows;
 mod commit;
+mod disk;
 mod engine;
 mod feature_files;
 mod feature_table;
+mod files;
 mod fit;
 mod folder;
 mod histogram;
@@ -43,6 +52,8 @@ mod token_rows;
 mod unit;
 mod units;
 
+#[cfg(feature = "s3")]
+pub use bucket::s3_bucket;
 pub use commit::{Commit, StoredFile};
 pub use feature_table::{FeatureTable, Statistics, load_tables, save_tables};
 pub use histogram::Histogram;

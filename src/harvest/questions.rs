@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use super::Store;
 use super::code_rows::{StoredCode, for_each_entry};
 use super::commit::{Commit, StoredFile};
-use super::feature_files::for_each_peak;
+use super::feature_files::read_peaks;
 use super::options::first_repeated;
 use super::run::RunSae;
 use super::table_file::TableReader;
@@ -67,19 +67,15 @@ impl Store {
         check_feature(own, feature)?;
         self.check_not_empty()?;
         let keep = self.run().examples;
-        let mut units: Vec<(&Commit, Vec<Peak>)> = Vec::new();
-        for unit in self.units() {
-            safe_point("the search of examples")?;
-            let mut peaks = Vec::new();
-            if let Some(file) = unit.file("examples", sae) {
-                for_each_peak(self.place(), file, |other, peak| {
-                    if other == feature {
-                        peaks.push(peak);
-                    }
-                })?;
-            }
-            units.push((unit, peaks));
-        }
+        let what = "the search of examples";
+        let units = self.place().for_each_until_stop(what, self.units(), |unit: &Commit| {
+            let mut peaks = match unit.file("examples", sae) {
+                Some(file) => read_peaks(self.place(), file)?,
+                None => Vec::new(),
+            };
+            peaks.retain(|(other, _)| *other == feature);
+            Ok((unit, peaks.into_iter().map(|(_, peak)| peak).collect::<Vec<Peak>>()))
+        })?;
         let mut best: Vec<Peak> = units.iter().flat_map(|(_, peaks)| peaks).copied().collect();
         best.sort_by(Peak::order);
         best.truncate(count);
@@ -114,7 +110,7 @@ impl Store {
 
     /// Calls `take` with the feature's largest activation above zero in each context of a file.
     fn peaks_of(&self, file: &StoredFile, feature: u32, mut take: impl FnMut(Peak)) -> Result<()> {
-        let table = TableReader::open(&self.place().path(&file.path))?;
+        let table = TableReader::open(self.place(), &file.path)?;
         let mut peak: Option<Peak> = None;
         for_each_entry(
             &table,
@@ -221,7 +217,7 @@ impl Store {
         let is_wanted = |feature: u32| wanted.get(feature as usize).copied().unwrap_or(false);
         for file in self.files("codes", &sae.key) {
             safe_point("the search of the codes")?;
-            let table = TableReader::open(&self.place().path(&file.path))?;
+            let table = TableReader::open(self.place(), &file.path)?;
             for_each_entry(&table, is_wanted, &mut take)?;
         }
         Ok(())

@@ -5,7 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::folder::{StoreFolder, in_hexadecimal};
+use super::files::in_hexadecimal;
+use super::folder::StoreFolder;
 use super::native;
 use super::options::Keep;
 use crate::data::text::Contexts;
@@ -161,7 +162,7 @@ impl Run {
         self.eigenlens = env!("CARGO_PKG_VERSION").to_owned();
         self.identity = self.computed_identity();
         if Self::find(place)?.is_none() {
-            let strangers = place.names()?.into_iter().find(|name| !name.starts_with('.'));
+            let strangers = place.names("")?.into_iter().find(|name| !name.starts_with('.'));
             if let Some(stranger) = strangers {
                 let expected = "an empty folder, a new one or a store";
                 return Err(Error::format(place.root(), expected, format!("`{stranger}` in it")));

@@ -3,10 +3,7 @@
 //! Its tensors are `piles`, u64 `[piles + 1]`: where each pile's rows begin; `activations`
 //! `[rows, width]`; and `row`, u32 `[rows]`: which token of the unit each row is of.
 
-use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use serde_json::{Value, json};
@@ -154,7 +151,9 @@ impl ShardRows {
 /// A shard of which piles are read.
 #[derive(Debug)]
 pub(super) struct Shard {
-    path: PathBuf,
+    place: StoreFolder,
+    /// Its name in the store.
+    name: String,
     row_bytes: usize,
     /// Where its activations begin in the file.
     start: u64,
@@ -171,16 +170,16 @@ impl Shard {
         width: usize,
         dtype: DType,
     ) -> Result<Self> {
-        let path = place.path(&stored.path);
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
-        let length = file.metadata().map_err(Error::io("read", &path))?.len();
+        let file = place.open(&stored.path)?;
+        let path = file.path();
+        let length = file.length()?;
         if length != stored.bytes {
             let expected = format!("{} bytes, as its unit's record says", stored.bytes);
-            return Err(Error::format(&path, expected, format!("{length}: truncated or changed")));
+            return Err(Error::format(path, expected, format!("{length}: truncated or changed")));
         }
-        let broken = || Error::format(&path, "a shard of activations", "another file");
+        let broken = || Error::format(path, "a shard of activations", "another file");
         let mut head = vec![0u8; FIRST_READ.min(length as usize)];
-        read_at(&file, &path, &mut head, 0)?;
+        file.read_at(&mut head, 0)?;
         let header_length = head.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
         let header_length = header_length.filter(|own| *own < length).ok_or_else(broken)? as usize;
         let needed = 8 + header_length + 8 * (piles + 1);
@@ -189,7 +188,7 @@ impl Shard {
         }
         if head.len() < needed {
             head.resize(needed, 0);
-            read_at(&file, &path, &mut head, 0)?;
+            file.read_at(&mut head, 0)?;
         }
         let header: Value =
             serde_json::from_slice(&head[8..8 + header_length]).map_err(|_| broken())?;
@@ -202,7 +201,7 @@ impl Shard {
         let begin = found["data_offsets"][0].as_u64();
         if !same || begin != Some(8 * (piles as u64 + 1)) {
             return Err(Error::format(
-                &path,
+                path,
                 format!("`activations` {expected}"),
                 found.to_string(),
             ));
@@ -210,19 +209,31 @@ impl Shard {
         let own = head[8 + header_length..needed].as_chunks().0;
         let own: Vec<u64> = own.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         if own.first() != Some(&0) || own.last() != Some(&stored.rows) || !own.is_sorted() {
-            return Err(Error::format(&path, "piles that rise from 0 to its rows", "others"));
+            return Err(Error::format(path, "piles that rise from 0 to its rows", "others"));
         }
         let row_bytes = width * dtype.size_in_bytes();
         if needed as u64 + stored.rows * row_bytes as u64 > length {
             return Err(broken());
         }
-        Ok(Self { path, row_bytes, start: needed as u64, piles: own })
+        let (place, name) = (place.clone(), stored.path.clone());
+        Ok(Self { place, name, row_bytes, start: needed as u64, piles: own })
     }
 
     /// A file of rows alone.
     #[cfg(test)]
-    pub(super) fn of_rows(path: PathBuf, row_bytes: usize, piles: Vec<u64>) -> Self {
-        Self { path, row_bytes, start: 0, piles }
+    pub(super) fn of_rows(
+        folder: &std::path::Path,
+        name: &str,
+        row_bytes: usize,
+        piles: Vec<u64>,
+    ) -> Self {
+        let place = StoreFolder::new(folder).unwrap();
+        Self { place, name: name.to_owned(), row_bytes, start: 0, piles }
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &StoreFolder {
+        &self.place
     }
 
     /// Number of rows in a pile.
@@ -241,11 +252,6 @@ impl Shard {
     /// If the file cannot be read.
     pub(super) fn read_pile(&self, pile: usize, bytes: &mut [u8]) -> Result<()> {
         let offset = self.start + self.piles[pile] * self.row_bytes as u64;
-        let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
-        read_at(&file, &self.path, bytes, offset)
+        self.place.open(&self.name)?.read_at(bytes, offset)
     }
-}
-
-fn read_at(file: &File, path: &Path, bytes: &mut [u8], offset: u64) -> Result<()> {
-    file.read_exact_at(bytes, offset).map_err(Error::io("read", path))
 }

@@ -99,10 +99,15 @@ impl Shards {
             }
             bytes.resize(size, 0);
             let mut rest = &mut bytes[..];
-            for (pile, shard) in parts {
-                let (own, more) = rest.split_at_mut(shard.bytes_in(pile));
-                shard.read_pile(pile, own)?;
-                rest = more;
+            let reads = parts.map(|(pile, shard)| {
+                let own;
+                (own, rest) = std::mem::take(&mut rest).split_at_mut(shard.bytes_in(pile));
+                (pile, shard, own)
+            });
+            if let Some(first) = point.shards.first() {
+                let read =
+                    |(pile, shard, own): (usize, &Shard, &mut [u8])| shard.read_pile(pile, own);
+                first.place().for_each(reads.collect(), read)?;
             }
         }
         Ok(Block { columns, rows: piles.iter().map(|pile| self.rows_in(*pile)).sum() })

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::commit::{Commit, StoredFile};
-use super::feature_files::{merge_examples, merge_statistics};
-use super::folder::{StoreFolder, sum_of_file};
+use super::feature_files::UnitTally;
+use super::folder::{PART, StoreFolder};
 use super::run::{Run, RunSae};
 use super::shard::Shard;
 use super::shuffled::{Shards, ShardsOfPoint, ShuffleOptions, Shuffled};
@@ -60,13 +60,12 @@ impl Store {
     /// If there is none, if a record in it cannot be read, or [`Error::Interrupted`] when Stop is
     /// pressed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let place = StoreFolder::new(path.as_ref());
+        let place = StoreFolder::new(path.as_ref())?;
         let run = Run::open(&place)?;
-        let mut units = Vec::new();
-        for unit in 0..run.units {
-            safe_point("opening the store")?;
-            units.extend(Commit::find(&place, unit)?);
-        }
+        let done = Commit::done(&place)?.into_iter().filter(|unit| *unit < run.units);
+        let read = |unit| Commit::find(&place, unit);
+        let units = place.for_each_until_stop("opening the store", done, read)?;
+        let units = units.into_iter().flatten().collect();
         Ok(Self { data: Arc::new(StoreData { place, run, units }), scheduler: None })
     }
 
@@ -165,7 +164,7 @@ impl Store {
 
     fn check_file(&self, file: &StoredFile) -> Result<()> {
         let path = self.data.place.path(&file.path);
-        let (sum, bytes) = sum_of_file(&path)?;
+        let (sum, bytes) = self.data.place.sum(&file.path)?;
         if bytes != file.bytes {
             let expected = format!("{} bytes, as its unit's record says", file.bytes);
             return Err(Error::format(&path, expected, format!("{bytes}: truncated or changed")));
@@ -178,7 +177,8 @@ impl Store {
     }
 
     /// Removes the files that no unit's record names: what was left of processes that ended in the
-    /// middle of a unit.
+    /// middle of a unit. In a bucket, which has no locks, those of the last 24 hours stay, because a
+    /// harvest may be about to name them.
     ///
     /// # Errors
     /// If a process is harvesting into the store, or if a file cannot be removed.
@@ -190,10 +190,10 @@ impl Store {
         let named: BTreeSet<&str> =
             now.data.units.iter().flat_map(|unit| &unit.files).map(|file| &*file.path).collect();
         let tables = ["tokens/", "codes/", "statistics/", "examples/", "activations/"];
-        let mut removed = place.parts()?;
-        let ours = |name: &String| tables.iter().any(|table| name.starts_with(table));
-        let stray = |name: &String| ours(name) && !named.contains(name.as_str());
-        removed.extend(place.names()?.into_iter().filter(stray));
+        let ours = |name: &str| tables.iter().any(|table| name.starts_with(table));
+        let stray = |name: &str| ours(name) && !named.contains(name) || name.starts_with(PART);
+        let mut removed = place.settled_names()?;
+        removed.retain(|name| stray(name));
         removed.iter().try_for_each(|name| place.remove(name))?;
         Ok(Tidied { removed })
     }
@@ -217,13 +217,15 @@ impl Store {
     pub(super) fn tally(&self, sae: &RunSae) -> Result<Tally> {
         self.check_not_empty()?;
         let mut tally = Tally::new(sae.features, self.run().examples);
-        for file in self.files("statistics", &sae.key) {
+        let place = &self.data.place;
+        let files: Vec<(&StoredFile, &StoredFile)> =
+            self.files("statistics", &sae.key).zip(self.files("examples", &sae.key)).collect();
+        for some in files.chunks(2 * place.readers()) {
             safe_point("the table of features")?;
-            merge_statistics(&self.data.place, file, &mut tally)?;
-        }
-        for file in self.files("examples", &sae.key) {
-            safe_point("the table of features")?;
-            merge_examples(&self.data.place, file, &mut tally)?;
+            let read =
+                |(statistics, examples)| UnitTally::read(place, statistics, examples, sae.features);
+            let units = place.for_each(some.to_vec(), read)?;
+            units.iter().for_each(|unit| unit.merge_into(&mut tally));
         }
         Ok(tally)
     }
@@ -266,9 +268,11 @@ impl Store {
         let of_point = |point: &HookPoint| -> Result<ShardsOfPoint> {
             let own = run.point(*point)?;
             let files = self.files("activations", &own.name);
-            let shards =
-                files.map(|file| Shard::open(&self.data.place, file, run.piles, own.width, dtype));
-            Ok(ShardsOfPoint { width: own.width, shards: shards.collect::<Result<_>>()? })
+            let place = &self.data.place;
+            let shards = place.for_each(files.collect(), |file| {
+                Shard::open(place, file, run.piles, own.width, dtype)
+            });
+            Ok(ShardsOfPoint { width: own.width, shards: shards? })
         };
         let points = points.iter().map(of_point).collect::<Result<_>>()?;
         Ok(Shards { points, dtype, piles: run.piles })

@@ -1,6 +1,5 @@
 //! Parquet files of plain columns, as any engine reads them.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +16,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
-use super::folder::{NewFile, StoreFolder, WrittenFile};
+use super::files::{NewFile, OpenFile, WrittenFile};
+use super::folder::StoreFolder;
 use crate::{Error, Result};
 
 /// Rows that are written or read in one call.
@@ -249,16 +249,17 @@ fn in_calls(
 /// Reads columns of a file, group by group.
 pub(super) struct TableReader {
     path: PathBuf,
-    reader: SerializedFileReader<File>,
+    reader: SerializedFileReader<OpenFile>,
 }
 
 impl TableReader {
     /// # Errors
     /// If there is no such file, or if it is not a whole Parquet file.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let reader = SerializedFileReader::new(file).map_err(broken(path))?;
-        Ok(Self { path: path.to_owned(), reader })
+    pub(super) fn open(place: &StoreFolder, name: &str) -> Result<Self> {
+        let file = place.open_whole(name)?;
+        let path = file.path().to_owned();
+        let reader = SerializedFileReader::new(file).map_err(broken(&path))?;
+        Ok(Self { path, reader })
     }
 
     /// Number of groups of rows.

@@ -84,7 +84,7 @@ impl Harvest {
         piles: Option<usize>,
     ) -> Result<Self> {
         options.check()?;
-        let place = StoreFolder::new(path);
+        let place = StoreFolder::new(path)?;
         let saes: Vec<HarvestedSae> = saes.iter().map(HarvestedSae::new).collect::<Result<_>>()?;
         let mut run = plan(model, &saes, contexts, options, Run::find(&place)?.as_ref())?;
         run.piles = piles.unwrap_or(run.piles);
@@ -104,7 +104,7 @@ impl Harvest {
     /// If there is no store, if one of them was made in memory and has no name, if it is not found, or
     /// if it is not what it was.
     pub fn reopen(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let run = Run::open(&StoreFolder::new(path.as_ref()))?;
+        let run = Run::open(&StoreFolder::new(path.as_ref())?)?;
         let model = Decoder::from_pretrained(named(&run.sources.model, "the model")?, device)?;
         let contexts = Contexts::from_pretrained(named(&run.sources.dataset, "the text")?)?;
         let saes = run.sources.saes.iter().zip(&run.saes);
@@ -144,15 +144,10 @@ impl Harvest {
     /// The units that are not done yet.
     ///
     /// # Errors
-    /// If the record of a unit cannot be read.
+    /// If the store cannot be read.
     pub fn missing(&self) -> Result<Vec<usize>> {
-        let mut missing = Vec::new();
-        for unit in 0..self.run.units {
-            if Commit::find(&self.place, unit)?.is_none() {
-                missing.push(unit);
-            }
-        }
-        Ok(missing)
+        let done = Commit::done(&self.place)?;
+        Ok((0..self.run.units).filter(|unit| !done.contains(unit)).collect())
     }
 
     /// Does a unit, unless it is done, and returns its record.

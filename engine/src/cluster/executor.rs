@@ -8,7 +8,7 @@ use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_
 use clap::Args;
 
 use super::{LOOPBACK, codec, config, state};
-use crate::folders;
+use crate::{folders, session};
 
 /// What `executor` is told.
 #[derive(Debug, Args)]
@@ -57,6 +57,7 @@ pub(crate) async fn run(args: ExecutorArgs) -> Result<(), String> {
     // Results of its queries, which are gone when it is.
     let work = tempfile::Builder::new().prefix("executor-").tempdir_in(work);
     let work = work.map_err(|error| format!("could not make a folder for results: {error}"))?;
+    let spill = work.path().to_owned();
     let config = ExecutorProcessConfig {
         bind_host: args.bind.to_string(),
         external_host: args.host,
@@ -70,6 +71,9 @@ pub(crate) async fn run(args: ExecutorArgs) -> Result<(), String> {
         executor_heartbeat_interval_seconds: args.heartbeat,
         memory_pool_size: args.memory,
         override_function_registry: Some(Arc::new(BallistaFunctionRegistry::from(&state))),
+        override_runtime_producer: Some(Arc::new(move |_| {
+            session::builder().with_temp_file_path(spill.clone()).build_arc()
+        })),
         override_config_producer: Some(Arc::new(super::config)),
         override_physical_codec: Some(Arc::new(codec::Codec::default())),
         ..ExecutorProcessConfig::default()

@@ -55,7 +55,7 @@ pub(crate) async fn run(store: &Path, scheduler: &str) -> Result<String, String>
     // The records count, not the job's own word.
     let left = harvest::missing(&store)?;
     match (left.len(), failure) {
-        (0, _) => Ok(format!("{} units are done", missing.len())),
+        (0, _) => Ok(harvest::done(missing.len())),
         (left, failure) => Err(format!(
             "{left} of {} units are missing after the job: {}; run the command again to do them",
             missing.len(),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use ballista_core::extension::{SessionConfigExt as _, SessionStateExt as _};
 use ballista_core::utils::default_session_builder;
 use datafusion::common::Result;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 
 use crate::query::Asked;
@@ -38,7 +38,9 @@ fn config() -> SessionConfig {
 
 /// The session of scheduler and executors: Ballista's with our functions.
 fn state(config: SessionConfig) -> Result<SessionState> {
-    let mut state = default_session_builder(config)?;
+    let state = default_session_builder(config)?;
+    let builder = SessionStateBuilder::new_from_existing(state);
+    let mut state = builder.with_runtime_env(session::builder().build_arc()?).build();
     session::register(&mut state);
     Ok(state)
 }

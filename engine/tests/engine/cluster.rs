@@ -10,7 +10,8 @@ use std::time::Duration;
 use eigenlens::harvest::Store;
 
 use crate::process::{self, Engine, printed, refused};
-use crate::{queries, store};
+use crate::queries;
+use crate::store::{self, sums};
 
 /// Longest wait for something that takes seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,15 +55,15 @@ impl Drop for Server {
 }
 
 /// A scheduler that soon notices what is lost, and executors of one task at a time.
-struct Cluster {
+pub(crate) struct Cluster {
     home: PathBuf,
-    address: String,
+    pub(crate) address: String,
     _scheduler: Server,
     executors: Vec<Server>,
 }
 
 impl Cluster {
-    fn start(folder: &Path, num_executors: usize) -> Self {
+    pub(crate) fn start(folder: &Path, num_executors: usize) -> Self {
         let home = folder.join("cluster");
         let mut command = process::command(&home);
         command.args(["scheduler", "--port", "0", "--timeout", "5", "--expire", "1"]);
@@ -80,16 +81,6 @@ impl Cluster {
         assert!(executor.line().starts_with("executor "));
         self.executors.push(executor);
     }
-}
-
-/// What identifies the files of a store.
-fn sums(store: &Path) -> Vec<(usize, String, String)> {
-    let store = Store::open(store).unwrap();
-    let of_unit = |unit: &eigenlens::harvest::Commit| {
-        let files = unit.files.iter();
-        files.map(|file| (unit.unit, file.table.clone(), file.sha256.clone())).collect::<Vec<_>>()
-    };
-    store.units().iter().flat_map(of_unit).collect()
 }
 
 fn num_done(store: &Path) -> usize {

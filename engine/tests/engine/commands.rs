@@ -16,7 +16,7 @@ fn parts_of_a_harvest_are_done_by_processes_and_are_the_same() {
     drop(harvest);
     let path = parts.to_str().unwrap();
     let said = printed(&home, &["harvest", path, "--part", "1/3"]);
-    assert!(said.contains("unit 1:") && said.ends_with("1 units are done\n"), "{said}");
+    assert!(said.contains("unit 1:") && said.ends_with("1 unit is done\n"), "{said}");
     let error = refused(&home, &["check", path]);
     assert!(error.contains("3 missing"), "{error}");
     printed(&home, &["harvest", path]);

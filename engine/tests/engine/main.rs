@@ -11,5 +11,7 @@ mod manifests;
 mod process;
 mod python;
 mod queries;
+#[cfg(feature = "s3")]
+mod s3;
 mod serve;
 mod store;

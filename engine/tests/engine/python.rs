@@ -1,4 +1,4 @@
-//! A Python with DuckDB and Polars.
+//! A Python with DuckDB, Polars and a server of S3's protocol.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,8 @@ pub(crate) fn python() -> Option<PathBuf> {
     let python = folder.join("bin/python");
     let succeeds =
         |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let has_all = || succeeds(Command::new(&python).args(["-c", "import duckdb, polars, yaml"]));
+    let has_all =
+        || succeeds(Command::new(&python).args(["-c", "import duckdb, moto.server, polars, yaml"]));
     if has_all() {
         return Some(python);
     }

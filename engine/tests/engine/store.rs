@@ -24,7 +24,14 @@ pub(crate) fn begin(
     units: usize,
     contexts: usize,
 ) -> (PathBuf, Harvest) {
-    let text = folder.join("text");
+    let store = folder.join(name);
+    let harvest = begin_at(&store, folder, units, contexts);
+    (store, harvest)
+}
+
+/// The same at any place, with the text in `folder`.
+pub(crate) fn begin_at(store: &Path, folder: &Path, units: usize, contexts: usize) -> Harvest {
+    let text = folder.join(format!("text-{}", units * contexts));
     if !text.exists() {
         write_text(&text, units * contexts);
     }
@@ -40,10 +47,9 @@ pub(crate) fn begin(
         keys: vec![KEY.to_owned()],
         ..HarvestOptions::default()
     };
-    let store = folder.join(name);
-    let harvest = Harvest::new(&store, &model, &[sae], &text, &options).unwrap();
+    let harvest = Harvest::new(store, &model, &[sae], &text, &options).unwrap();
     assert_eq!(harvest.units(), units);
-    (store, harvest)
+    harvest
 }
 
 /// A store of which every unit is done.
@@ -53,6 +59,16 @@ pub(crate) fn done(folder: &Path, units: usize, contexts: usize) -> PathBuf {
         harvest.harvest_unit(unit).unwrap();
     }
     store
+}
+
+/// What identifies the files of a store.
+pub(crate) fn sums(store: &Path) -> Vec<(usize, String, String)> {
+    let store = Store::open(store).unwrap();
+    let of_unit = |unit: &eigenlens::harvest::Commit| {
+        let files = unit.files.iter();
+        files.map(|file| (unit.unit, file.table.clone(), file.sha256.clone())).collect::<Vec<_>>()
+    };
+    store.units().iter().flat_map(of_unit).collect()
 }
 
 /// A data set of the first contexts of the shipped one.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// What set-up is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SetupArgs {
-    /// Features of the library, as `cuda`
+    /// Features of the library: `cuda`, `s3`
     #[arg(long, value_delimiter = ',')]
     pub(crate) features: Vec<String>,
     /// Install what the project's tests drive too

@@ -120,12 +120,13 @@ pub(crate) fn doctor() -> Result<()> {
 }
 
 fn build(report: &mut Report, state: &State, checkout: &Checkout, toolchain: &Toolchain) {
-    for features in [Vec::new(), vec!["cuda".to_owned()]] {
+    let single = super::setup::FEATURES.map(|feature| vec![feature.to_owned()]);
+    for features in std::iter::once(Vec::new()).chain(single) {
         let name = features.first().map_or("library".to_owned(), |f| format!("library ({f})"));
         let template = Template::of(state, checkout, toolchain, &features);
         let readiness = template.readiness(checkout);
         if !features.is_empty() && matches!(readiness, Ok(Readiness::Missing)) {
-            report.line(&name, "not built (cargo lab --features cuda)");
+            report.line(&name, &format!("not built (cargo lab --features {})", features[0]));
             continue;
         }
         report.check(&name, readiness, |readiness| match readiness {

@@ -107,13 +107,16 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<Setup> {
     Ok(Setup { checkout, python, jupyter, kernelspec })
 }
 
+/// What a build of the library can have.
+pub(crate) const FEATURES: [&str; 2] = ["cuda", "s3"];
+
 /// Features in one order, each once, so that the same set names the same build.
 pub(crate) fn features(asked: &[String]) -> Result<Vec<String>> {
     let mut features: Vec<String> = asked.to_vec();
     features.sort();
     features.dedup();
-    if let Some(unknown) = features.iter().find(|name| *name != "cuda") {
-        bail!("the library has no feature `{unknown}`; there is one: cuda");
+    if let Some(unknown) = features.iter().find(|name| !FEATURES.contains(&name.as_str())) {
+        bail!("the library has no feature `{unknown}`; there are: {}", FEATURES.join(", "));
     }
     Ok(features)
 }
@@ -165,6 +168,6 @@ mod tests {
     fn features_are_a_known_set() {
         assert_eq!(features(&["cuda".into(), "cuda".into()]).ok(), Some(vec!["cuda".to_owned()]));
         let error = features(&["metal".into()]).expect_err("no such feature");
-        assert!(error.to_string().contains("cuda"), "{error}");
+        assert!(error.to_string().contains("there are: cuda, s3"), "{error}");
     }
 }

@@ -23,9 +23,9 @@ fn numbered(
         for (row, place) in layout.places().iter().enumerate() {
             numbers[place.unwrap() as usize] = (first + row) as u32;
         }
-        let path = folder.join(format!("{first}"));
-        std::fs::write(&path, bytemuck::cast_slice::<u32, u8>(&numbers)).unwrap();
-        Shard::of_rows(path, 4, layout.piles)
+        let name = first.to_string();
+        std::fs::write(folder.join(&name), bytemuck::cast_slice::<u32, u8>(&numbers)).unwrap();
+        Shard::of_rows(folder, &name, 4, layout.piles)
     });
     let points = vec![ShardsOfPoint { width: 1, shards: shards.collect() }];
     Shards { points, dtype: DType::F32, piles }

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::Error;
+use crate::harvest::folder::StoreFolder;
 
 fn message<T: std::fmt::Debug>(result: crate::Result<T>) -> String {
     result.unwrap_err().to_string()
@@ -154,6 +155,26 @@ fn a_folder_of_something_else_is_refused_in_words() {
     assert!(error.contains("could not create") && error.contains("thesis.tex"), "{error}");
     let error = message(Store::open(strange.path()));
     assert!(error.contains("run.json") && error.contains("Store::harvest"), "{error}");
+}
+
+#[cfg(not(feature = "s3"))]
+#[test]
+fn a_build_that_reads_no_buckets_says_how_to_get_one() {
+    let error = message(Store::open("s3://bucket/run"));
+    assert!(error.contains("s3://bucket/run") && error.contains("--features s3"), "{error}");
+}
+
+#[test]
+fn many_files_are_read_in_their_order_and_the_first_error_counts() {
+    let place = StoreFolder::new(Path::new("nowhere")).unwrap();
+    let items: Vec<usize> = (0..500).collect();
+    let doubled = place.for_each(items.clone(), |item| Ok(2 * item)).unwrap();
+    assert!(doubled.into_iter().eq((0..500).map(|item| 2 * item)));
+    let failed = place.for_each(items, |item| match item {
+        100.. => Err(Error::invalid("the item", "below 100", item)),
+        item => Ok(item),
+    });
+    assert!(message(failed).contains("found 100"));
 }
 
 #[test]
