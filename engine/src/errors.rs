@@ -21,6 +21,9 @@ pub(crate) fn words(error: &DataFusionError, sql: &str, tables: &[String]) -> St
             ParserError::RecursionLimitExceeded => "the query is nested too deep".to_owned(),
         };
         (message, place) = split_place(&message);
+        if place.is_none() && message.ends_with("found: EOF") {
+            place = Some(end(sql));
+        }
     }
     // Where a library was built is no help.
     let mut text = message.split("\n\nbacktrace:").next().unwrap_or_default().trim().to_owned();
@@ -47,6 +50,12 @@ pub(crate) fn words(error: &DataFusionError, sql: &str, tables: &[String]) -> St
     text
 }
 
+/// The place behind the last character of a query.
+fn end(sql: &str) -> Place {
+    let sql = sql.trim_end();
+    (sql.lines().count().max(1), sql.lines().last().unwrap_or_default().chars().count() + 1)
+}
+
 /// The parser's words, and the place with which they end.
 fn split_place(message: &str) -> (String, Option<Place>) {
     let Some((words, place)) = message.rsplit_once(" at Line: ") else {
@@ -66,7 +75,11 @@ mod tests {
     async fn said(sql: &str) -> String {
         let context = context_over(&rows(10, 2, 3), 1, 10);
         let tables = crate::tables::describe(&context).await;
-        let error = async { context.sql(sql).await?.collect().await }.await.unwrap_err();
+        let error = async {
+            let plan = crate::grammar::plan(&context, sql).await?;
+            context.execute_logical_plan(plan).await?.collect().await
+        };
+        let error = error.await.unwrap_err();
         words(&error, sql, &tables)
     }
 
@@ -83,14 +96,20 @@ mod tests {
     async fn a_mistyped_table_or_function_gets_the_names_there_are() {
         let error = said("select * from cods").await;
         assert!(error.contains("cods") && error.contains("Tables: codes("), "{error}");
-        let error = said("select tpo(value, context, position, 3) from codes").await;
-        assert!(error.contains("Did you mean 'top'?"), "{error}");
+        let error = said("select histogam(value) from codes").await;
+        assert!(error.contains("Did you mean 'histogram'?"), "{error}");
     }
 
     #[tokio::test]
     async fn wrong_grammar_gets_its_place() {
-        let error = said("select from codes where").await;
-        assert!(error.contains("(line 1, column"), "{error}");
+        let error = said("select * from codes group order by feature").await;
+        assert!(error.contains("(line 1, column 21)"), "{error}");
+        assert!(!error.contains("ParserError") && !error.contains("at Line:"), "{error}");
+        let error = said("select *\nfrom codes where").await;
+        assert!(
+            error.contains("(line 2, column 17)\n  from codes where\n                  ^"),
+            "{error}"
+        );
         assert!(!error.contains("ParserError") && !error.contains("at Line:"), "{error}");
     }
 

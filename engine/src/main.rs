@@ -7,7 +7,7 @@
 //!
 //! - `session` is the session of every query, with our functions (`aggregate`);
 //! - `store` reads the records of a store, `tables` registers its files, `objects` finds buckets;
-//! - `query` and `errors` go from SQL to rows or to words, `results` from rows to a file;
+//! - `grammar`, `query` and `errors` go from SQL to a plan, to rows or to words, `results` from rows to a file;
 //! - `serve` answers the library, `cli` a person;
 //! - `by_feature` makes the sorted copy;
 //! - `cluster` sends queries and harvests to Apache Ballista.
@@ -19,6 +19,7 @@ mod cli;
 mod cluster;
 mod errors;
 mod folders;
+mod grammar;
 mod harvest;
 mod memory;
 #[cfg(feature = "s3")]

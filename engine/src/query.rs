@@ -10,7 +10,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::store::Files;
-use crate::{errors, tables};
+use crate::{errors, grammar, tables};
 
 /// A store that can be asked.
 pub(crate) struct Asked {
@@ -62,7 +62,7 @@ impl Asked {
 }
 
 async fn stream(context: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream> {
-    let plan = context.state().create_logical_plan(sql).await?;
+    let plan = grammar::plan(context, sql).await?;
     SQLOptions::new().with_allow_ddl(false).with_allow_statements(false).verify_plan(&plan)?;
     plan.apply(|node| match node {
         LogicalPlan::Dml(_) => plan_err!(

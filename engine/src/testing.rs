@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::grammar;
 use datafusion::arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::json::writer::{JsonArray, WriterBuilder};
@@ -70,7 +71,8 @@ pub(crate) fn context_over(rows: &[Row], num_partitions: usize, batch: usize) ->
 
 /// The cells of the answer, row by row.
 pub(crate) async fn cells(context: &SessionContext, sql: &str) -> Vec<Vec<Value>> {
-    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    let plan = grammar::plan(context, sql).await.unwrap();
+    let batches = context.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
     let mut rows = Vec::new();
     for batch in batches {
         let names = batch.schema();
@@ -90,6 +92,9 @@ pub(crate) async fn cells(context: &SessionContext, sql: &str) -> Vec<Vec<Value>
 
 /// The words in which a query fails.
 pub(crate) async fn failure(context: &SessionContext, sql: &str) -> String {
-    let answer = async { context.sql(sql).await?.collect().await };
+    let answer = async {
+        let plan = grammar::plan(context, sql).await?;
+        context.execute_logical_plan(plan).await?.collect().await
+    };
     answer.await.unwrap_err().to_string()
 }

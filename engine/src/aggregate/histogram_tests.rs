@@ -41,7 +41,7 @@ async fn it_counts_as_the_definition_over_any_partitions() {
 #[tokio::test]
 async fn nothing_counts_as_zeros() {
     let context = context_over(&rows(100, 3, 5), 2, 10);
-    let empty = serde_json::json!({ "edge": FIRST_EDGE, "counts": [0; BINS] });
+    let empty = serde_json::json!({ "edge": FIRST_EDGE, "counts": vec![0; BINS] });
     let found = cells(&context, "select histogram(value) from codes where context < 0").await;
     assert_eq!(found[0][0], empty);
     let found = cells(&context, "select histogram(-abs(value)) from codes").await;

@@ -4,12 +4,12 @@ use super::*;
 use crate::testing::{Row, cells, context_over, failure, rows};
 
 /// The best rows of each feature by definition: all sorted.
-fn by_sorting(rows: &[Row], k: usize) -> BTreeMap<i64, Vec<(f64, i64, i64)>> {
-    let mut best: BTreeMap<i64, Vec<(f64, i64, i64)>> = BTreeMap::new();
+fn by_sorting(rows: &[Row], k: usize) -> BTreeMap<i64, Vec<(f32, i64, i64)>> {
+    let mut best: BTreeMap<i64, Vec<(f32, i64, i64)>> = BTreeMap::new();
     for row in rows {
         let group = best.entry(row.feature).or_default();
         if let Some(value) = row.value.filter(|value| !value.is_nan()) {
-            group.push((f64::from(value), row.context, row.position));
+            group.push((value, row.context, row.position));
         }
     }
     for group in best.values_mut() {
@@ -17,6 +17,11 @@ fn by_sorting(rows: &[Row], k: usize) -> BTreeMap<i64, Vec<(f64, i64, i64)>> {
         group.truncate(k);
     }
     best
+}
+
+/// The number that a value was before it was text.
+fn single(value: &serde_json::Value) -> f32 {
+    value.as_f64().unwrap() as f32
 }
 
 #[tokio::test]
@@ -32,13 +37,13 @@ async fn it_is_what_sorting_finds_over_any_partitions() {
         let expected = by_sorting(&rows, k);
         assert_eq!(found.len(), expected.len());
         for row in found {
-            let best: Vec<(f64, i64, i64)> = row[1]
+            let best: Vec<(f32, i64, i64)> = row[1]
                 .as_array()
                 .unwrap()
                 .iter()
                 .map(|entry| {
                     let number = |name: &str| entry[name].as_i64().unwrap();
-                    (entry["value"].as_f64().unwrap(), number("context"), number("position"))
+                    (single(&entry["value"]), number("context"), number("position"))
                 })
                 .collect();
             assert_eq!(best, expected[&row[0].as_i64().unwrap()], "{partitions} partitions, k {k}");
@@ -56,7 +61,7 @@ async fn it_works_without_groups_over_windows_and_with_filters() {
     };
     let all = one("select top(value, context, position, 2) from codes").await;
     let best = one("select max(value) from codes where not isnan(value)").await;
-    assert_eq!((all.as_array().unwrap().len(), &all[0]["value"]), (2, &best));
+    assert_eq!((all.as_array().unwrap().len(), single(&all[0]["value"])), (2, single(&best)));
     let some = one("select top(value, context, position, 9) filter (where context < 2) from codes");
     let subset = one("select top(value, context, position, 9) from codes where context < 2").await;
     assert_eq!(some.await, subset);

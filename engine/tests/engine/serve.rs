@@ -73,8 +73,9 @@ fn a_query_that_is_stopped_leaves_the_others_and_no_file() {
     engine.send(&json!({ "id": "short", "store": store, "sql": "select 1" }));
     assert_eq!(engine.reply()["id"], "short", "queries do not wait for each other");
     // What interrupts a notebook's processes is no end of this one.
-    let interrupted = std::process::Command::new("kill").args(["-INT", &engine.id().to_string()]);
-    assert!({ interrupted }.status().unwrap().success());
+    let id = engine.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.unwrap().success());
     engine.send(&json!({ "id": 0, "cancel": "none of these" }));
     engine.send(&json!({ "id": 0, "cancel": "long" }));
     let reply = engine.reply();
