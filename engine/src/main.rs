@@ -8,6 +8,7 @@
 //! - `session` is the session of every query, with our functions (`aggregate`);
 //! - `store` reads the records of a store, `tables` registers its files, `objects` finds buckets;
 //! - `grammar`, `query` and `errors` go from SQL to a plan, to rows or to words, `results` from rows to a file;
+//! - `unnest` and `yielding` change plans: keys end at an `unnest`, and joins can be stopped;
 //! - `serve` answers the library, `cli` a person;
 //! - `by_feature` makes the sorted copy;
 //! - `cluster` sends queries and harvests to Apache Ballista.
@@ -33,6 +34,8 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod unnest;
+mod yielding;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 
-use crate::{aggregate, folders, memory};
+use crate::yielding::YieldingJoins;
+use crate::{aggregate, folders, memory, unnest};
 
 /// Share of the machine's free memory that a query may take, if it is not told.
 const SHARE_OF_FREE_MEMORY: f64 = 0.4;
@@ -50,6 +51,7 @@ pub(crate) fn session(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Sessio
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .build();
     register(&mut state);
     state
@@ -62,6 +64,7 @@ pub(crate) fn register(state: &mut SessionState) {
         // Registering cannot fail: nothing refuses to be replaced.
         let _ = state.register_udaf(function);
     }
+    let _ = state.register_udf(unnest::function());
 }
 
 /// A session for queries on this machine that may take `bytes` of memory before they spill.

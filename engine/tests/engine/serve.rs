@@ -95,13 +95,20 @@ fn a_query_beyond_its_memory_spills_or_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = store::done(folder.path(), 3, 8);
     let mut engine = Engine::start(&home(folder.path()));
-    // A product of two tables, sorted: 100 MB in memory, four of which are allowed.
+    // A product of two tables, sorted: 100 MB in memory, 48 of which are allowed.
     let sorted = "select sum(r), count(*) from (select row_number() over (order by a.value, b.loss, \
                   a.context) r from codes a join tokens b on a.position = b.position where \
                   a.feature < 300)";
     let rows = engine.ask(&store, sorted).unwrap();
-    let few = engine.ask_with(&store, sorted, json!({ "memory": 12 << 20 }));
-    assert_eq!(few.unwrap(), rows, "what spills is the same");
+    let few = json!({ "memory": 48 << 20 });
+    assert_eq!(
+        engine.ask_with(&store, sorted, few.clone()).unwrap(),
+        rows,
+        "what spills is the same"
+    );
+    let plan = engine.ask_with(&store, &format!("explain analyze {sorted}"), few).unwrap();
+    let spills = plan[0][1].as_str().unwrap().split("spill_count=").skip(1);
+    assert!(spills.into_iter().any(|own| !own.starts_with('0')), "{plan:?}");
     let all = "select array_agg(value), array_agg(context) from codes";
     let error = engine.ask_with(&store, all, json!({ "memory": 100_000 })).unwrap_err();
     assert!(error.contains("needs more memory than it may take"), "{error}");

@@ -80,7 +80,7 @@ fn write_text(folder: &Path, num_contexts: usize) {
     let schema = Schema::new(vec![Field::new("input_ids", rows.data_type().clone(), true)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(rows)]).unwrap();
     fs::create_dir_all(folder.join("data")).unwrap();
-    let file = File::create(folder.join("data/train.parquet")).unwrap();
+    let file = File::create(folder.join("data/train-00000-of-00001.parquet")).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
