@@ -78,7 +78,7 @@
 //! | [`model`] | language models with hooks, generation, training, analysis |
 //! | [`sae`] | sparse autoencoders: read, train, check, intervene |
 //! | [`harvest`] | stores: activations, codes and statistics of one pass over a text, asked many times |
-//! | [`bilinear`], [`toy`], [`geometry`], [`features`] | the analyses: interaction matrices, dictionaries, reducibility, texts of features |
+//! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features |
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |
 //!
@@ -105,6 +105,7 @@
 
 pub mod bilinear;
 mod check;
+pub mod cyclic;
 pub mod data;
 mod device;
 mod display;

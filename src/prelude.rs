@@ -4,6 +4,10 @@ pub use crate::bilinear::cpd::{CpdFit, CpdModel};
 pub use crate::bilinear::image::{FitOptions, ImageConfig, ImageModel};
 pub use crate::bilinear::toy::{ToyConfig, ToyFit, ToyModel};
 pub use crate::bilinear::tracer::{Directions, Statistic, Tracer};
+pub use crate::cyclic::{
+    CyclicTask, InterveneOptions, Interventions, Patch, PlaneSweep, PromptOptions, Role,
+    SweepOptions,
+};
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist, Table};
 pub use crate::features::{MaxOptions, Visualizer, max_activations};
@@ -11,8 +15,9 @@ pub use crate::figures::{
     plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_samples,
 };
 pub use crate::geometry::{
-    BestBand, Binning, Cloud, Colouring, Explanatory, Mixture, MixtureOptions, Reducibility,
-    Regression, Separability,
+    BestBand, Binning, Cloud, Colouring, Explanatory, FourierPower, Interval, Mixture,
+    MixtureOptions, OrderNull, Probe, ProbeOptions, Reducibility, Regression, Separability,
+    Subspace, Targets,
 };
 pub use crate::harvest::{HarvestOptions, Keep, ShuffleOptions, Store};
 pub use crate::linalg::pca;

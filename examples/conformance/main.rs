@@ -10,6 +10,8 @@
 
 mod autoencoders;
 mod bilinear;
+mod circles;
+mod explanations;
 mod geometry;
 mod language;
 mod models;
@@ -40,6 +42,11 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "models/*/*", run: models::sharded },
     Suite { pattern: "smollm2", run: smollm2::model },
     Suite { pattern: "multidim/simple_example", run: geometry::regression },
+    Suite { pattern: "multidim/confidence_interval", run: circles::intervals },
+    Suite { pattern: "multidim/problems", run: circles::problems },
+    Suite { pattern: "multidim/circle_probe", run: circles::probe },
+    Suite { pattern: "multidim/interventions", run: circles::interventions },
+    Suite { pattern: "multidim/deconstruction_*", run: explanations::deconstruction },
     Suite { pattern: "reducibility", run: geometry::reducibility },
 ];
 

@@ -103,6 +103,12 @@ impl Report {
         self.absolute = Some(tolerance);
     }
 
+    /// From here on the tolerance of all cases again.
+    pub(crate) fn standard(&mut self) {
+        self.absolute = None;
+        self.relative = None;
+    }
+
     /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
     pub(crate) fn relative(&mut self, tolerance: f64) {
         self.relative = Some(tolerance);

@@ -73,15 +73,32 @@ impl Explanatory {
         classes: usize,
     ) -> Result<Self> {
         let (name, class_of) = (name.into(), class_of.into_iter().collect::<Vec<_>>());
-        let mut values = vec![0.0; class_of.len() * classes];
-        for (row, &class) in class_of.iter().enumerate() {
-            if class >= classes {
-                let what = format!("a class of `{name}`");
-                return Err(Error::invalid(what, format!("below {classes}"), class));
-            }
-            values[row * classes + class] = 1.0;
+        if let Some(class) = class_of.iter().find(|class| **class >= classes) {
+            let what = format!("a class of `{name}`");
+            return Err(Error::invalid(what, format!("below {classes}"), class));
         }
-        Self::from_rows(name, values, class_of.len(), classes)
+        Self::one_hot_of_first(name, class_of, classes)
+    }
+
+    /// One indicator for each of the first `count` classes, and none for all others, which are then
+    /// one class in a regression.
+    ///
+    /// Engels et al. (2024) have eight for every input: right for a week, not for the twelve months
+    /// of a year. [`Explanatory::one_hot`] refuses such classes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without inputs or for a `count` of 0.
+    pub fn one_hot_of_first(
+        name: impl Into<String>,
+        class_of: impl IntoIterator<Item = usize>,
+        count: usize,
+    ) -> Result<Self> {
+        let class_of: Vec<usize> = class_of.into_iter().collect();
+        let mut values = vec![0.0; class_of.len() * count];
+        for (row, &class) in class_of.iter().enumerate().filter(|(_, class)| **class < count) {
+            values[row * count + class] = 1.0;
+        }
+        Self::from_rows(name.into(), values, class_of.len(), count)
     }
 
     /// `cos(2πv/period)` and `sin(2πv/period)`: of one input, of a sum or of a difference.
@@ -169,6 +186,8 @@ mod tests {
         let rows = |function: &Explanatory| function.columns().to_vec2::<f64>().unwrap();
         let hot = Explanatory::one_hot("a", [2, 0], 3).unwrap();
         assert_eq!(rows(&hot), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
+        let two = Explanatory::one_hot_of_first("a", [2, 0, 1], 2).unwrap();
+        assert_eq!(rows(&two), [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]);
         let circle = Explanatory::circle("a + b", [0.0, 3.0], 12.0).unwrap();
         assert!((rows(&circle)[1][1] - 1.0).abs() < 1e-15 && rows(&circle)[0] == [1.0, 0.0]);
         let both = Explanatory::join("all", &[hot, Explanatory::constant(2).unwrap()]).unwrap();

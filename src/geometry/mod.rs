@@ -20,6 +20,15 @@
 //! - [`Regression`]: which named functions of the inputs explain a representation, one after
 //!   another.
 //!
+//! Where the answer is a circle or a line of classes (section 4 of the same work):
+//!
+//! - [`Targets`] are places of classes, and a [`Probe`] reads them from principal components. It has
+//!   a [`Subspace`], is tested on rows and classes held out, and is compared with other orders of the
+//!   classes ([`NullDistribution`]), without which its R² says little. An [`InverseProbe`] explains
+//!   the activations by other functions first;
+//! - [`FourierPower`]: how often class means go around;
+//! - [`Interval`]: means with Student's t, or a bootstrap over groups.
+//!
 //! ```
 //! use eigenlens::prelude::*;
 //! # fn main() -> Result<()> {
@@ -39,24 +48,47 @@ mod band;
 mod best_band;
 mod datasets;
 mod explanatory;
+mod fourier;
+mod held_out;
 mod information;
+mod interval;
+mod inverse_probe;
 mod mixture;
 mod mixture_options;
+mod order_null;
 mod points;
 mod principal;
+mod probe;
+mod probe_orders;
+mod probe_parts;
 mod reducibility;
 mod regression;
+mod search;
 mod separability;
+mod student;
+mod subspace;
+mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use ascent::Ascent;
 pub use band::Band;
 pub use best_band::BestBand;
 pub use datasets::Cloud;
 pub use explanatory::Explanatory;
+pub use fourier::FourierPower;
+pub use held_out::{Folds, HeldOut};
 pub use information::{grassberger, mutual_information};
+pub use interval::Interval;
+pub use inverse_probe::{InverseProbe, InverseProbeOptions};
 pub use mixture::Mixture;
 pub use mixture_options::MixtureOptions;
+pub use order_null::{NullDistribution, OrderNull};
 pub use principal::Colouring;
+pub use probe::{Probe, ProbeOptions};
 pub use reducibility::Reducibility;
 pub use regression::{Regression, Step};
+pub use search::SearchEnd;
 pub use separability::{BinRange, Binning, Separability};
+pub use subspace::Subspace;
+pub use targets::Targets;

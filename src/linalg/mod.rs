@@ -55,7 +55,7 @@ pub(crate) use matrix::unit_rows;
 pub use memory::keep_freed_memory;
 pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
-pub use svd::{Svd, lstsq, pinv, svd};
+pub use svd::{RankCut, Svd, lstsq, pinv, pinv_with, svd};
 #[cfg(test)]
 pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]

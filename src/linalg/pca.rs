@@ -23,6 +23,8 @@ pub struct Pca {
     pub components: Tensor,
     /// Share of the variance of each component, from 0 to 1; all 0 if the points do not vary.
     pub explained: Vec<f64>,
+    /// Variance of each component, `σᵢ² / (n − 1)`; 0 for a single point.
+    pub variances: Vec<f64>,
     /// The mean of the points, `[d]`, f64; zeros if it was not subtracted.
     pub mean: Tensor,
 }
@@ -66,6 +68,7 @@ impl Pca {
         let values: Vec<f64> = parts.values.to_vec1()?;
         let total: f64 = values.iter().map(|value| value * value).sum();
         let share = |value: &f64| if total > 0.0 { value * value / total } else { 0.0 };
+        let variance = |value: &f64| value * value / (n.max(2) - 1) as f64;
         let components = parts.v.narrow(D::Minus1, 0, k)?.t()?.contiguous()?;
         let signs: Vec<f64> = components.to_vec2()?.into_iter().map(sign_of_largest).collect();
         let signs = Tensor::from_vec(signs, k, components.device())?;
@@ -74,6 +77,7 @@ impl Pca {
             scores: parts.u.narrow(D::Minus1, 0, k)?.broadcast_mul(&scales)?,
             components: components.broadcast_mul(&signs.unsqueeze(1)?)?,
             explained: values.iter().take(k).map(share).collect(),
+            variances: values.iter().take(k).map(variance).collect(),
             mean,
         })
     }
@@ -89,6 +93,20 @@ impl Pca {
         }
         let centred = x.to_dtype(DType::F64)?.broadcast_sub(&self.mean)?;
         super::matmul_nt(&centred, &self.components)
+    }
+
+    /// The points with these scores `[n, k]`, and nothing in other directions: `scores C + μ`,
+    /// `[n, d]`, f64.
+    ///
+    /// # Errors
+    /// Scores for another number of components.
+    pub fn restore(&self, scores: &Tensor) -> Result<Tensor> {
+        let k = self.components.dim(0)?;
+        if !matches!(scores.dims(), [_, width] if *width == k) {
+            return Err(Error::shape("the scores", format!("[n, {k}]"), scores.dims()));
+        }
+        let points = super::matmul(&scores.to_dtype(DType::F64)?, &self.components)?;
+        Ok(points.broadcast_add(&self.mean)?)
     }
 }
 
@@ -122,8 +140,11 @@ mod tests {
         for (n, d) in [(9, 4), (4, 9)] {
             let x = Rng::seed(3).normal((n, d), &Device::Cpu).unwrap();
             let found = pca(&x, 4).unwrap();
-            let rebuilt = found.scores.matmul(&found.components).unwrap();
-            let rebuilt = rebuilt.broadcast_add(&found.mean).unwrap();
+            let rebuilt = found.restore(&found.scores).unwrap();
+            let spread: f64 = found.variances.iter().sum();
+            let squares = x.broadcast_sub(&x.mean_keepdim(0).unwrap()).unwrap().sqr().unwrap();
+            let squares = squares.sum_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!((spread - f64::from(squares) / (n - 1) as f64).abs() < 1e-5);
             let gap = (rebuilt - x.to_dtype(DType::F64).unwrap()).unwrap();
             let gap = gap.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
             assert!(gap < 1e-12, "{gap}");
@@ -141,6 +162,7 @@ mod tests {
         let error = pca(&x, 3).unwrap_err().to_string();
         assert!(error.contains("`k` of pca") && error.contains("at most 2"), "{error}");
         assert!(pca(&x, 0).is_err());
+        assert!(pca(&x, 1).unwrap().restore(&x).unwrap_err().to_string().contains("[n, 1]"));
         assert!(pca(&x.flatten_all().unwrap(), 1).unwrap_err().to_string().contains("[n, d]"));
     }
 }

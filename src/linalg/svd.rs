@@ -8,6 +8,7 @@ use faer::{Mat, MatRef, Par, Spec};
 
 use super::MIN_INTERRUPTIBLE_SIZE;
 use super::matrix::{Home, column_signs, flip_columns, matrix, row_major};
+use crate::check::check_not_negative;
 use crate::progress::interruptible;
 use crate::{Error, Result};
 
@@ -27,6 +28,15 @@ struct Factors {
     u: Mat<f64>,
     values: Vec<f64>,
     v: Mat<f64>,
+}
+
+/// Which singular values count as zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RankCut {
+    /// Those up to this share of the largest one.
+    Relative(f64),
+    /// Those up to this number, whatever the size of the matrix: what is small is then lost.
+    Absolute(f64),
 }
 
 /// The thin singular value decomposition of `m`, `[rows, columns]`.
@@ -51,9 +61,27 @@ pub fn svd(m: &Tensor) -> Result<Svd> {
 /// # Errors
 /// As [`svd`].
 pub fn pinv(m: &Tensor) -> Result<Tensor> {
+    pseudoinverse(m, |factors| factors.rounding(m))
+}
+
+/// [`pinv`] with the rank cut by `cut` instead.
+///
+/// # Errors
+/// As [`svd`]; a cut that is negative or not finite.
+pub fn pinv_with(m: &Tensor, cut: RankCut) -> Result<Tensor> {
+    let (RankCut::Relative(size) | RankCut::Absolute(size)) = cut;
+    check_not_negative("the cut of the rank", size)?;
+    pseudoinverse(m, |factors| match cut {
+        RankCut::Relative(share) => share * factors.values.first().copied().unwrap_or(0.0),
+        RankCut::Absolute(size) => size,
+    })
+}
+
+/// The pseudoinverse of `m` without the singular values up to what `cut` says.
+fn pseudoinverse(m: &Tensor, cut: impl FnOnce(&Factors) -> f64) -> Result<Tensor> {
     let home = Home::of(m);
     let factors = factors("the matrix of pinv", m)?;
-    let scaled = factors.right_over_values(m);
+    let scaled = factors.right_over_values(cut(&factors));
     let inverse = &scaled * factors.u.transpose();
     home.tensor(row_major(inverse.as_ref()), &[inverse.nrows(), inverse.ncols()])
 }
@@ -73,20 +101,24 @@ pub fn lstsq(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let expected = format!("{} rows, as the matrix has", factors.u.nrows());
         return Err(Error::shape("the right-hand side of lstsq", expected, b.dims()));
     }
-    let x = factors.right_over_values(a) * (factors.u.transpose() * right);
+    let x = factors.right_over_values(factors.rounding(a)) * (factors.u.transpose() * right);
     let x = home.tensor(row_major(x.as_ref()), &[x.nrows(), x.ncols()])?;
     Ok(if b.rank() == 1 { x.squeeze(1)? } else { x })
 }
 
 impl Factors {
-    /// `V Σ⁺`.
-    fn right_over_values(&self, source: &Tensor) -> Mat<f64> {
+    /// The singular value up to which all are rounding, for a matrix of the dtype of `source`.
+    fn rounding(&self, source: &Tensor) -> f64 {
         let epsilon = match source.dtype() {
             candle_core::DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
         let size = self.u.nrows().max(self.v.nrows()) as f64;
-        let cut = size * epsilon * self.values.first().copied().unwrap_or(0.0);
+        size * epsilon * self.values.first().copied().unwrap_or(0.0)
+    }
+
+    /// `V Σ⁺`, with singular values up to `cut` as zero.
+    fn right_over_values(&self, cut: f64) -> Mat<f64> {
         let inverse: Vec<f64> =
             self.values.iter().map(|&value| if value > cut { 1.0 / value } else { 0.0 }).collect();
         let mut scaled = self.v.clone();
@@ -191,6 +223,20 @@ mod tests {
         let inverse = pinv(&a.matmul(&b).unwrap()).unwrap();
         let expected = (b.t().unwrap().matmul(&a.t().unwrap()).unwrap() / 225.0).unwrap();
         assert!(gap(&inverse, &expected) < 1e-7);
+    }
+
+    #[test]
+    fn the_rank_of_a_pseudoinverse_is_cut_where_one_says() {
+        let m = Tensor::new(&[[4f64, 0.], [0., 0.5]], &Device::Cpu).unwrap();
+        let of = |cut| pinv_with(&m, cut).unwrap().to_vec2::<f64>().unwrap();
+        for cut in [RankCut::Absolute(0.5), RankCut::Relative(0.125)] {
+            assert_eq!(of(cut), [[0.25, 0.], [0., 0.]], "{cut:?}: the cut itself is zero");
+        }
+        for cut in [RankCut::Absolute(0.49), RankCut::Relative(0.124)] {
+            assert_eq!(of(cut), [[0.25, 0.], [0., 2.]], "{cut:?}");
+        }
+        let message = pinv_with(&m, RankCut::Absolute(-1.)).unwrap_err().to_string();
+        assert!(message.contains("the cut of the rank"), "{message}");
     }
 
     #[test]

@@ -95,17 +95,8 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::run`]; a layer beyond; a stream of another shape; a hook before `layer`.
     pub fn run_from(&self, layer: usize, resid: &Tensor, hooks: &Hooks) -> Result<(Tensor, Cache)> {
+        let positions = self.check_stream(layer, resid)?;
         let config = self.config();
-        if layer > config.layers {
-            return Err(Error::invalid("the layer", format!("at most {}", config.layers), layer));
-        }
-        let positions = match *resid.dims() {
-            [_, positions, width] if width == config.d_model && resid.elem_count() > 0 => positions,
-            _ => {
-                let expected = format!("[batch, positions, {}]", config.d_model);
-                return Err(Error::shape("the residual stream", expected, resid.dims()));
-            }
-        };
         let before = |point: &HookPoint| point.layer().map_or(!point.is_final(), |own| own < layer);
         if let Some(point) = hooks.points().find(before) {
             let what = format!("the hook at {point}, which never fires here,");
@@ -117,6 +108,35 @@ impl Decoder {
         let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
         let stream = pass.blocks(resid, layer..config.layers, &place, None)?;
         Ok((pass.unembed(&stream)?, pass.cache))
+    }
+
+    /// [`Decoder::run_from`] without hooks and of the last position alone, `[batch, vocab]`: the
+    /// unembedding is the most expensive part of many small models.
+    pub(crate) fn last_logits_from(&self, layer: usize, resid: &Tensor) -> Result<Tensor> {
+        let positions = self.check_stream(layer, resid)?;
+        let hooks = Hooks::new();
+        let mut pass = self.pass(false, &hooks)?;
+        let place = Place::new(self, 0, positions)?;
+        let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
+        let stream = pass.blocks(resid, layer..self.config().layers, &place, None)?;
+        Ok(pass.unembed(&stream.narrow(1, positions - 1, 1)?.contiguous()?)?.squeeze(1)?)
+    }
+
+    /// The number of positions of a residual stream before `layer`.
+    fn check_stream(&self, layer: usize, resid: &Tensor) -> Result<usize> {
+        let config = self.config();
+        if layer > config.layers {
+            return Err(Error::invalid("the layer", format!("at most {}", config.layers), layer));
+        }
+        match *resid.dims() {
+            [_, positions, width] if width == config.d_model && resid.elem_count() > 0 => {
+                Ok(positions)
+            }
+            _ => {
+                let expected = format!("[batch, positions, {}]", config.d_model);
+                Err(Error::shape("the residual stream", expected, resid.dims()))
+            }
+        }
     }
 
     /// Logits `[…, vocab]` of a residual stream `[…, d_model]`: final norm, unembedding, bound.

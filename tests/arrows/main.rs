@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use imports::{Source, source};
 
 /// Modules of the library, each of which uses only those before it.
-const LIBRARY: [&str; 29] = [
+const LIBRARY: [&str; 30] = [
     // Ground floor.
     "error",
     "random",
@@ -44,6 +44,7 @@ const LIBRARY: [&str; 29] = [
     "bilinear",
     "toy",
     "geometry",
+    "cyclic",
     "features",
     // What is seen of it.
     "plot",

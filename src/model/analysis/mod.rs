@@ -4,6 +4,7 @@ mod attribution;
 mod gradient;
 mod lens;
 mod patch;
+mod patch_heads;
 
 use candle_core::Tensor;
 

@@ -16,8 +16,11 @@ const GROUP: usize = 8;
 /// A metric for each layer and position that an activation was exchanged at.
 #[derive(Debug, Clone)]
 pub struct Patching {
-    /// `[layers, positions]`, f64 on the CPU; NaN where Stop came first.
+    /// `[layers, positions]`, or `[layers, heads]` of [`Decoder::patch_heads`], f64 on the CPU; NaN
+    /// where Stop came first.
     pub values: Tensor,
+    /// The layer of the first row; 0 of [`Decoder::patch`].
+    pub first_layer: usize,
     /// The metric of the clean run, from which activations were taken.
     pub clean: f64,
     /// The metric of the corrupted run, into which they were put.
@@ -61,11 +64,7 @@ impl Decoder {
         kind: fn(usize) -> HookPoint,
         metric: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Patching> {
-        let (clean, corrupted) = (self.checked(clean)?, self.checked(corrupted)?);
-        if clean.dims() != corrupted.dims() {
-            let expected = format!("{:?}, as the clean ones", clean.dims());
-            return Err(Error::shape("the corrupted tokens", expected, corrupted.dims()));
-        }
+        let (clean, corrupted) = self.checked_pair(clean, corrupted)?;
         if matches!(kind(0), HookPoint::Scores(_) | HookPoint::Pattern(_)) {
             let expected = "one with a row for each position, to be patched by position";
             return Err(Error::invalid("the hook point", expected, kind(0)));
@@ -106,17 +105,26 @@ impl Decoder {
         let values = Tensor::from_vec(values, (layers, positions), &Device::Cpu)?;
         let kind = kind(0).to_string();
         let kind = kind.split_once('.').map_or(kind.as_str(), |(_, name)| name).to_owned();
-        let patching = Patching { values, clean, corrupted, interrupted, kind };
-        if !interrupted {
-            return Ok(patching);
+        Patching { values, first_layer: 0, clean, corrupted, interrupted, kind }.end()
+    }
+
+    /// The tokens of a clean and a corrupted text of one shape.
+    pub(super) fn checked_pair(
+        &self,
+        clean: &Tensor,
+        corrupted: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        let (clean, corrupted) = (self.checked(clean)?, self.checked(corrupted)?);
+        if clean.dims() != corrupted.dims() {
+            let expected = format!("{:?}, as the clean ones", clean.dims());
+            return Err(Error::shape("the corrupted tokens", expected, corrupted.dims()));
         }
-        let access = "`stopped::<eigenlens::model::Patching>()?` gives the places that were done.";
-        OnStop::EndCell.end("patching", patching, access)
+        Ok((clean, corrupted))
     }
 }
 
 /// The rows of `x` again and again.
-fn copies(x: &Tensor, count: usize) -> Result<Tensor> {
+pub(super) fn copies(x: &Tensor, count: usize) -> Result<Tensor> {
     Ok(Tensor::cat(&vec![x; count], 0)?)
 }
 
@@ -132,8 +140,17 @@ fn own_positions(dims: &[usize], batch: usize, start: usize, device: &Device) ->
 }
 
 impl Patching {
+    /// The result of a sweep, or what Stop makes of it.
+    pub(super) fn end(self) -> Result<Self> {
+        if !self.interrupted {
+            return Ok(self);
+        }
+        let access = "`stopped::<eigenlens::model::Patching>()?` gives the places that were done.";
+        OnStop::EndCell.end("patching", self, access)
+    }
+
     /// How much of the way from the corrupted to the clean metric each exchange goes:
-    /// `(value − corrupted) / (clean − corrupted)`, `[layers, positions]`.
+    /// `(value − corrupted) / (clean − corrupted)`, of the shape of the values.
     ///
     /// # Errors
     /// Runs whose metrics are equal.
@@ -159,7 +176,7 @@ impl fmt::Display for Patching {
         )?;
         let rows = self.values.to_dtype(DType::F64).and_then(|values| values.to_vec2::<f64>());
         for (layer, row) in rows.unwrap_or_default().iter().enumerate() {
-            write!(f, "{layer:>5}")?;
+            write!(f, "{:>5}", self.first_layer + layer)?;
             row.iter().try_for_each(|value| write!(f, " {value:9.3}"))?;
             writeln!(f)?;
         }
