@@ -103,6 +103,11 @@ impl Report {
         self.absolute = Some(tolerance);
     }
 
+    /// Ends what [`Report::absolute`] began.
+    pub(crate) fn by_size(&mut self) {
+        self.absolute = None;
+    }
+
     /// From here to the end of the case: `max |error| ≤ tolerance · max |reference|`.
     pub(crate) fn relative(&mut self, tolerance: f64) {
         self.relative = Some(tolerance);
