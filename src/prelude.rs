@@ -10,7 +10,10 @@ pub use crate::cyclic::{
 };
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist, Table};
-pub use crate::features::{MaxOptions, Visualizer, max_activations};
+pub use crate::features::{
+    CloudOptions, Clusters, FeatureCloud, GraphOptions, MaxOptions, Neighbours, PublishedCluster,
+    Search, SearchOptions, SpectralOptions, TokenClasses, Visualizer, max_activations,
+};
 pub use crate::figures::{
     plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_samples,
 };

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
-//!                              smollm2, training, geometry, dictionaries, store
+//!                              smollm2, training, geometry, dictionaries, store, clusters
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -19,6 +19,7 @@
 //! trained on it for four minutes.
 
 mod autoencoders;
+mod clusters;
 mod coding;
 mod curve;
 mod dictionaries;
@@ -47,7 +48,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -58,6 +59,7 @@ const PARTS: [Part; 10] = [
     ("geometry", geometry::rows),
     ("dictionaries", dictionaries::rows),
     ("store", store::rows),
+    ("clusters", clusters::rows),
 ];
 
 /// The folder of the project.

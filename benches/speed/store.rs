@@ -162,8 +162,9 @@ fn engines(store: &Path) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     };
     let script = root().join("benches/query_engines.py");
-    let output = Command::new(python).arg(script).args([engine.as_os_str(), store.as_os_str()]);
-    let output = { output }.stderr(Stdio::inherit()).output()?;
+    let mut command = Command::new(python);
+    command.arg(script).args([engine.as_os_str(), store.as_os_str()]).stderr(Stdio::inherit());
+    let output = command.output()?;
     if !output.status.success() {
         return Err(format!("benches/query_engines.py ended with {}", output.status).into());
     }

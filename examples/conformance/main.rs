@@ -12,6 +12,7 @@ mod autoencoders;
 mod bilinear;
 mod circles;
 mod explanations;
+mod features;
 mod geometry;
 mod language;
 mod models;
@@ -41,6 +42,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
     Suite { pattern: "smollm2", run: smollm2::model },
+    Suite { pattern: "multidim/clustering", run: features::clustering },
+    Suite { pattern: "multidim/cluster_activations", run: features::activations },
     Suite { pattern: "multidim/simple_example", run: geometry::regression },
     Suite { pattern: "multidim/confidence_interval", run: circles::intervals },
     Suite { pattern: "multidim/problems", run: circles::problems },

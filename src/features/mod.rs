@@ -4,6 +4,11 @@
 //! that activate it most, with how often and how strongly it is active. A [`Visualizer`] shows
 //! them.
 //!
+//! Features that belong together are found by their directions: [`Neighbours`] has the nearest of
+//! each, [`Clusters`] the groups, [`FeatureCloud`] what a group writes at each token, and
+//! [`Search`] ranks groups by how irreducible their clouds are. After Engels, Liao, Michaud, Gurnee
+//! and Tegmark, "Not All Language Model Features Are Linear" (2024), section 4.
+//!
 //! # Examples
 //!
 //! ```
@@ -19,11 +24,26 @@
 //! # }
 //! ```
 
+mod cloud;
+mod clusters;
 mod gallery;
 mod maximal;
+mod neighbours;
+mod pairs;
+mod search;
 mod visualizer;
 
 pub use crate::harvest::{FeatureTable, Histogram, Statistics, load_tables, save_tables};
+pub use cloud::{
+    CloudLabels, CloudOptions, CloudPlane, CloudReducibility, FeatureCloud, Filing, TokenClasses,
+    TokenWindow,
+};
+pub use clusters::{
+    Centring, Clusters, GraphOptions, PublishedCheck, PublishedCluster, SpectralOptions,
+    SpectralReport, Stability, angular_affinity, cosines, mean_pairwise_cosine, singular_values,
+};
 pub use gallery::{Example, FeatureView, Gallery};
 pub use maximal::{MaxOptions, max_activations};
+pub use neighbours::Neighbours;
+pub use search::{LeftOut, Search, SearchOptions, SearchRow};
 pub use visualizer::Visualizer;

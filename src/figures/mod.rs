@@ -9,13 +9,16 @@
 //! | [`plot_directions`], [`plot_samples`] | vectors in three dimensions, and samples of them |
 //! | [`plot_recovery`] | atoms that approach them over training, an animation |
 //!
-//! [`Reducibility`](crate::geometry::Reducibility) and [`Regression`](crate::geometry::Regression)
-//! have a method `plot`.
+//! [`Reducibility`](crate::geometry::Reducibility), [`Regression`](crate::geometry::Regression),
+//! [`FeatureCloud`](crate::features::FeatureCloud), [`Search`](crate::features::Search) and
+//! [`Stability`](crate::features::Stability) have a method `plot`.
 
+mod cloud;
 mod directions;
 mod explanation;
 mod reducibility;
 mod residuals;
+mod search;
 mod spectrum;
 #[cfg(test)]
 mod tests;

@@ -22,21 +22,22 @@ impl Probe {
         let targets = self.targets();
         let (classes, class_of) = (targets.classes(), targets.class_of());
         let orders = null.orders(classes, targets.is_circular())?;
-        let numbers: Vec<Vec<f64>> = targets.of_class().to_vec2()?;
+        // A row per target, a number per class.
+        let numbers: Vec<Vec<f64>> = targets.of_class().t()?.to_vec2()?;
         let basis: Vec<Vec<f64>> = span.to_vec2()?;
         // Sums of the basis over the rows of each class, and how many these are.
-        let mut sums = vec![vec![0.0; basis[0].len()]; classes];
+        let mut sums = vec![vec![0.0; classes]; basis[0].len()];
         let mut counts = vec![0.0; classes];
         for (row, &class) in basis.iter().zip(class_of) {
-            sums[class].iter_mut().zip(row).for_each(|(sum, own)| *sum += own);
+            sums.iter_mut().zip(row).for_each(|(sums, own)| sums[class] += own);
             counts[class] += 1.0;
         }
         let score = |order: &[usize]| {
             let (mut explained, mut all) = (0.0, 0.0);
-            for column in 0..numbers[0].len() {
-                let at = |class: usize| numbers[order[class]][column];
-                for component in 0..basis[0].len() {
-                    let sum = (0..classes).map(|class| sums[class][component] * at(class));
+            for target in &numbers {
+                let at = |class: usize| target[order[class]];
+                for sums in &sums {
+                    let sum = sums.iter().enumerate().map(|(class, sum)| sum * at(class));
                     explained += sum.sum::<f64>().powi(2);
                 }
                 let moment = |power: i32| -> f64 {

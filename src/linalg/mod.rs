@@ -28,6 +28,7 @@
 #[cfg(target_arch = "x86_64")]
 mod coarse;
 mod eigen;
+mod eigenvectors;
 mod fused;
 mod host;
 pub(crate) mod lanczos;
@@ -45,6 +46,7 @@ mod tile;
 pub(crate) use coarse::{Coarse, CoarsePacked, less};
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
+pub(crate) use eigenvectors::{TopEigenvectors, top_eigenvectors};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
 pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present};

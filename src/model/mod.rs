@@ -32,6 +32,7 @@
 
 mod analysis;
 mod attend;
+mod centred;
 mod checkpoint;
 mod config;
 mod decoder;

@@ -16,6 +16,8 @@ pub(super) struct ModelOrigin {
     pub(super) tokenizer_name: Option<String>,
     /// The GGUF file it was loaded from, which has a tokenizer in it.
     pub(super) gguf: Option<Gguf>,
+    /// Whether the weights that write to the stream were centred.
+    pub(super) centred: bool,
     /// What to know before trusting the model's numbers.
     pub(super) notes: Vec<String>,
     /// Read when it is first asked for: weights can be looked at without it.
@@ -33,6 +35,7 @@ impl Default for ModelOrigin {
             repository: None,
             tokenizer_name: None,
             gguf: None,
+            centred: false,
             notes: Vec::new(),
             tokenizer: OnceLock::new(),
             chosen_ends: None,

@@ -39,6 +39,7 @@ pub fn grid(figures: impl IntoIterator<Item = Figure>, columns: usize) -> Result
             let expected = "without frames; plot_recovery takes several dictionaries";
             return Err(Error::invalid("a part of a grid", expected, "an animated figure"));
         }
+        let figure = figure.with_own_texts();
         let mut block = figure.sized();
         block.title = figure.title;
         let first = colours.len();

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::film::Film;
 use super::gaps::gap;
 use super::panel::{ColourAxis, Mark, Node, Panel, PanelBlock};
+use super::point_texts::{Thinned, ToldPoints};
 use super::values::extent;
 use crate::{Error, Result};
 
@@ -39,6 +40,10 @@ pub struct Figure {
     pub(super) width: Option<u32>,
     pub(super) height: Option<u32>,
     pub(crate) film: Option<Film>,
+    /// Groups of points that tell where they come from, each of the same points in every panel.
+    pub(crate) told: Vec<ToldPoints>,
+    /// If it shows fewer points than it was made of.
+    pub(super) thinned: Option<Thinned>,
     pub(super) layout_patch: Value,
     pub(super) trace_patch: Value,
 }
@@ -52,6 +57,8 @@ impl Figure {
             width: None,
             height: None,
             film: None,
+            told: Vec::new(),
+            thinned: None,
             layout_patch: Value::Object(Map::new()),
             trace_patch: Value::Object(Map::new()),
         }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::figure::Figure;
 use super::gaps::{Gap, cell_gap, gap};
 use super::panel::{Axis, Mark, Panel, Series};
+use super::point_texts::Thinned;
+use crate::text::thousands;
 
 /// More series than this are counted together.
 const NAMED: usize = 3;
@@ -95,6 +97,10 @@ pub(super) fn notes(figure: &Figure) -> Vec<String> {
         let all = series.into_iter().fold(GapTally::default(), |all, (_, tally)| all.merge(tally));
         notes.extend(all.sentences("values", "out"));
     }
+    notes.extend(figure.thinned.map(|Thinned { shown, all }| {
+        let (shown, all) = (thousands(shown), thousands(all));
+        format!("{shown} of {all} points are shown; save_html writes all")
+    }));
     notes
 }
 

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`imshow`] | a matrix `[h, w]`, or matrices `[n, h, w]` with one colour scale |
 //! | [`line()`], [`bar`], [`scatter`] | curves, bars, points |
+//! | [`scatter_3d`] | points in three dimensions |
 //! | [`histogram`] | how often values occur |
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
 //! | [`plot_heat_maps`] | matrices with scales of their own and numbers in the cells |
@@ -40,6 +41,7 @@
 
 mod animate;
 mod arrange;
+mod band;
 mod bins;
 mod cell_numbers;
 mod charts;
@@ -65,13 +67,16 @@ mod pixels;
 mod plotly_json;
 mod plotly_text;
 mod plotly_traces;
+mod point_texts;
 mod raster;
 mod scale;
+mod scatter_3d;
 mod space;
 mod svg;
 #[cfg(test)]
 pub(crate) mod tests;
 mod ticks;
+mod told;
 mod values;
 mod vector;
 
@@ -84,6 +89,7 @@ pub use histogram::{IntoSamples, histogram};
 pub use imshow::imshow;
 pub use plotly;
 pub use scale::Scale;
+pub use scatter_3d::scatter_3d;
 pub use values::{IntoSeries, IntoValues, Named, Number};
 
 // Parts of figures, for `figures`.
@@ -91,5 +97,6 @@ pub(crate) use film::Film;
 pub(crate) use imshow::{images, picture};
 pub(crate) use palette::{NEGATIVE, POSITIVE, SERIES};
 pub(crate) use panel::{ColourAxis, Image, Mark, Node, Panel, PanelBlock, Series, Style};
+pub(crate) use point_texts::{HoverText, ToldPoints};
 pub(crate) use space::{Space, SpacePoint};
 pub(crate) use values::check as check_numbers;

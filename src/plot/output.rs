@@ -26,9 +26,9 @@ impl Figure {
         // The stills are SVG for HTML, Markdown and GitHub, and PDF for LaTeX, for which nbconvert
         // would else look for Inkscape. Not PNG: plotly's extension of JupyterLab shows a PNG that
         // it finds in a bundle in place of the figure, until the mouse is over it.
-        let still = picture::draw(self);
+        let still = picture::draw(&self.thinned());
         MimeBundle::text(self.to_string())
-            .with("application/vnd.plotly.v1+json", plotly_json::render(self))
+            .with("application/vnd.plotly.v1+json", plotly_json::render(&self.thinned()))
             .with("image/svg+xml", Value::String(svg::document(&still, &self.to_string())))
             .with("application/pdf", Value::String(base64(&pdf::document(&still))))
     }
@@ -36,21 +36,22 @@ impl Figure {
     /// The figure as plotly reads it: an object with `data`, `layout` and `config`, and `frames` where
     /// it moves.
     pub fn to_json(&self) -> String {
-        plotly_json::render(self).to_string()
+        plotly_json::render(&self.thinned()).to_string()
     }
 
     /// The still picture as an SVG document.
     pub fn to_svg(&self) -> String {
-        svg::document(&picture::draw(self), &self.to_string())
+        svg::document(&picture::draw(&self.thinned()), &self.to_string())
     }
 
     /// The still picture as a PDF document of one page.
     pub fn to_pdf(&self) -> Vec<u8> {
-        pdf::document(&picture::draw(self))
+        pdf::document(&picture::draw(&self.thinned()))
     }
 
     /// Writes one HTML file (about 5 MB: it holds plotly.js) that opens in any browser, without a
-    /// network, and can be zoomed and hovered like the figure in the notebook.
+    /// network, and can be zoomed and hovered like the figure in the notebook. Points that a notebook
+    /// leaves out for their number are all there.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if the file cannot be written; a file that was there before is then unchanged.
@@ -82,7 +83,7 @@ impl fmt::Display for Figure {
             parts.push(format!("{charts} chart{}", s(charts)));
         }
         write!(f, ": {}", parts.join(", "))?;
-        notes(self).iter().try_for_each(|note| write!(f, "; {note}"))
+        notes(&self.thinned()).iter().try_for_each(|note| write!(f, "; {note}"))
     }
 }
 

@@ -134,6 +134,14 @@ impl Look {
     }
 }
 
+/// A colour `#rrggbb` that lets what is behind it through.
+pub(super) fn see_through(ink: &str, opacity: f64) -> String {
+    let part = |at: usize| {
+        ink.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(128)
+    };
+    format!("rgba({},{},{},{opacity})", part(1), part(3), part(5))
+}
+
 /// Relative luminance as WCAG defines it, 0 for black and 1 for white.
 pub(super) fn luminance(rgb: [u8; 3]) -> f64 {
     let [r, g, b] = linear(rgb);

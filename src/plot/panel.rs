@@ -99,6 +99,17 @@ pub(crate) struct Series {
     pub(crate) bar: Option<f64>,
     /// Whether points of a short line have dots.
     pub(crate) dotted: bool,
+    /// The group of the figure's points that tell which these are, if they are such.
+    pub(crate) told: Option<usize>,
+    /// An interval around each point of a line.
+    pub(crate) band: Option<Interval>,
+}
+
+/// Where a band begins and ends above each point of a line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Interval {
+    pub(super) low: Vec<f64>,
+    pub(super) high: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +133,8 @@ impl Series {
             shades: None,
             bar: None,
             dotted: true,
+            told: None,
+            band: None,
         }
     }
 
@@ -144,6 +157,12 @@ impl Series {
     ) -> impl Iterator<Item = (usize, f64, f64)> + 'a {
         let whole = move |i: &usize| self.gap(*i, x, y).is_none();
         (0..self.y.len()).filter(whole).map(|i| (i, self.x[i], self.y[i]))
+    }
+
+    /// The values that its band reaches.
+    fn band_ends(&self) -> impl Iterator<Item = f64> {
+        let band = self.band.iter();
+        band.flat_map(|band| band.low.iter().chain(&band.high).copied())
     }
 
     /// Which points of a line have dots: all of a short line, and those between two gaps, which
@@ -367,7 +386,10 @@ impl Panel {
             return range;
         }
         let none = if self.y.log { (1.0, 10.0) } else { (0.0, 1.0) };
-        let (low, high) = extent(self.drawn().map(|(_, y)| y)).unwrap_or(none);
+        let bands = self.series().flat_map(Series::band_ends);
+        let bands = bands.filter(|end| !self.y.log || *end > 0.0);
+        let drawn = self.drawn().map(|(_, y)| y).chain(bands);
+        let (low, high) = extent(drawn).unwrap_or(none);
         let counts = self.series().any(|s| s.style == Style::Bars) || !self.samples.is_empty();
         if !counts || self.y.log {
             return widen(low, high, self.y.log);

@@ -4,13 +4,14 @@
 //! thinned to what a screen can show.
 
 use super::arrange::{Page, Placed, Rect};
+use super::band;
 use super::cell_numbers::numbers;
 use super::figure::Figure;
 use super::marks::{diagonal_places, point_size};
 use super::palette::{AXIS, GRID, Look};
 use super::panel::{Image, Mark, Panel, Series, Style};
 use super::pixels::{BLANK, raster, shades};
-use super::space::{Space, project, reach};
+use super::space::{Space, SpaceStyle, project, reach};
 use super::ticks::{self, Orientation, Ticks};
 use super::vector::{Anchor, PathStep, Raster, Shape, Still, Text};
 
@@ -192,6 +193,10 @@ fn series(
     let drawn = || series.drawn(&panel.x, &panel.y);
     match series.style {
         Style::Line | Style::Steps => {
+            let place = |x, y| (h.at(x), v.at(y));
+            if let Some((steps, ink)) = band::steps(series, panel, look.ink, place) {
+                out.fill(steps, &ink);
+            }
             let mut steps = Vec::new();
             for run in runs(drawn().map(|(i, x, y)| (i, (h.at(x), v.at(y))))) {
                 match series.style {
@@ -343,7 +348,9 @@ fn space(out: &mut Still, panel: &Panel, space: &Space, r: Rect) {
         }
         down = seen;
     }
-    out.stroke(steps, space.ink, space.width, &[]);
+    if space.style != SpaceStyle::Dots {
+        out.stroke(steps, space.ink, space.width, &[]);
+    }
     out.dots(space.tips(&space.places).iter().map(|tip| at(*tip)), space.dot(), space.ink);
 }
 

@@ -11,7 +11,7 @@ use super::plotly_text::{numbered, theme_ticks, themed};
 use super::plotly_traces::{cell_numbers, diagonal, image, series};
 use super::svg::data_uri;
 use super::ticks::{self, Orientation};
-use super::{encode, space};
+use super::{band, encode, space};
 
 /// The whole figure: `data`, `layout`, `config`.
 pub(super) fn render(figure: &Figure) -> Value {
@@ -32,6 +32,7 @@ pub(super) fn render(figure: &Figure) -> Value {
     }
     // After all others, whose places the frames of a film count.
     for (i, placed) in page.panels.iter().enumerate() {
+        traces.extend(band::traces(&placed.panel, i));
         traces.extend(diagonal(&placed.panel, i));
         traces.extend(cell_numbers(figure, placed, i));
     }
@@ -39,6 +40,9 @@ pub(super) fn render(figure: &Figure) -> Value {
         let (sliders, menus) = film.controls(&page);
         layout.insert("sliders".to_owned(), sliders);
         layout.insert("updatemenus".to_owned(), menus);
+    }
+    if let Some(templates) = figure.templates() {
+        layout.insert("template".to_owned(), templates);
     }
     for trace in &mut traces {
         merge(trace, figure.trace_patch.clone());

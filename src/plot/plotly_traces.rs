@@ -147,6 +147,9 @@ fn hover(series: &Series, x: &Axis, y: &Axis) -> String {
     let extra = format!("<extra>{}</extra>", text(&series.name));
     let named = format!("{} %{{x:.6~g}}<br>{} %{{y:.4~g}}", title(x, "x"), title(y, "y"));
     let value = format!("{} %{{y:.4~g}}", title(y, "y"));
+    if series.told.is_some() {
+        return format!("%{{hovertext}}<br>{named}{extra}");
+    }
     match (&series.texts, &x.labels) {
         // The text of a bin is its place.
         (Some(_), _) if series.bar.is_some() || series.style == Style::Steps => {

@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 
 use serde_json::{Value, json};
 
+use super::plotly_text::text;
 use super::values::extent;
 
 /// Where the eye is: degrees around the z axis from x, and above the xy plane.
@@ -33,6 +34,8 @@ pub(crate) struct Space {
     pub(crate) width: f64,
     /// Which of the places of each frame of the figure are these.
     pub(crate) moves: Option<usize>,
+    /// The group of the figure's points that tell which these are, if they are such.
+    pub(crate) told: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(crate) enum SpaceStyle {
     Arrows,
     /// One line through all places; a place that is not finite breaks it.
     Line,
+    /// A dot at each place.
+    Dots,
 }
 
 impl Space {
@@ -51,7 +56,18 @@ impl Space {
         width: f64,
     ) -> Self {
         let (name, style) = (name.to_owned(), SpaceStyle::Arrows);
-        Self { name, style, places, ink, width, moves: None }
+        Self { name, style, places, ink, width, moves: None, told: None }
+    }
+
+    /// Dots, `width` pixels across.
+    pub(crate) fn dots(
+        name: impl Into<String>,
+        places: Vec<SpacePoint>,
+        ink: &'static str,
+        width: f64,
+    ) -> Self {
+        let style = SpaceStyle::Dots;
+        Self { name: name.into(), style, places, ink, width, moves: None, told: None }
     }
 
     /// Circles of latitude and longitude of the unit sphere.
@@ -70,7 +86,15 @@ impl Space {
             circle(&|t| [x * t.cos(), y * t.cos(), t.sin()]);
         }
         let (name, style) = (String::new(), SpaceStyle::Line);
-        Self { name, style, places, ink: "rgba(128,128,128,0.3)", width: 1.0, moves: None }
+        Self {
+            name,
+            style,
+            places,
+            ink: "rgba(128,128,128,0.3)",
+            width: 1.0,
+            moves: None,
+            told: None,
+        }
     }
 
     /// The equator and the edge that the eye sees: a sphere in few pixels.
@@ -88,7 +112,7 @@ impl Space {
     /// Lines from place to place; one that is not finite breaks them.
     pub(crate) fn path(&self, places: &[SpacePoint]) -> Vec<SpacePoint> {
         match self.style {
-            SpaceStyle::Line => places.to_vec(),
+            SpaceStyle::Line | SpaceStyle::Dots => places.to_vec(),
             SpaceStyle::Arrows => {
                 places.iter().flat_map(|tip| [[0.0; 3], *tip, [f64::NAN; 3]]).collect()
             }
@@ -97,12 +121,12 @@ impl Space {
 
     /// Where dots stand.
     pub(crate) fn tips<'a>(&self, places: &'a [SpacePoint]) -> &'a [SpacePoint] {
-        if self.style == SpaceStyle::Arrows { places } else { &[] }
+        if self.style == SpaceStyle::Line { &[] } else { places }
     }
 
     /// Pixels across a dot.
     pub(crate) fn dot(&self) -> f64 {
-        self.width + 5.0
+        if self.style == SpaceStyle::Dots { self.width } else { self.width + 5.0 }
     }
 
     /// A trace for plotly: in three dimensions, or as seen from the eye.
@@ -117,6 +141,16 @@ impl Space {
             SpaceStyle::Line => {
                 trace["mode"] = json!("lines");
                 trace["hoverinfo"] = json!("skip");
+            }
+            SpaceStyle::Dots => {
+                let place = "x %{x:.4~g}<br>y %{y:.4~g}<br>z %{z:.4~g}";
+                let told = if self.told.is_some() { "%{hovertext}<br>" } else { "" };
+                trace["mode"] = json!("markers");
+                trace["hovertemplate"] =
+                    json!(format!("{told}{place}<extra>{}</extra>", text(&self.name)));
+                trace["marker"] = json!({
+                    "color": self.ink, "size": self.width, "opacity": 0.8, "line": {"width": 0},
+                });
             }
             SpaceStyle::Arrows => {
                 trace["mode"] = json!("lines+markers");

@@ -5,6 +5,7 @@ use std::fmt;
 use candle_core::{DType, Tensor};
 
 use super::Sae;
+use super::record::CENTRED;
 use crate::Result;
 use crate::display::show_as_text;
 
@@ -123,7 +124,10 @@ impl Sae {
             }
             .map(ToOwned::to_owned));
         }
+        check.warnings.extend(self.not_centred(x)?);
+        // The activations tell more of their mean than a note does.
         let notes = self.origin().notes.iter().filter(|note| note.is_warning());
+        let notes = notes.filter(|note| !note.to_string().contains(CENTRED));
         check.warnings.extend(notes.map(ToString::to_string));
         Ok(check)
     }

@@ -1,8 +1,15 @@
 //! Whether an autoencoder fits a model.
 
+use candle_core::{DType, Tensor};
+
 use super::record::{CENTRED, model_name};
 use super::{Normalization, Sae};
+use crate::Result;
 use crate::model::{Config, Decoder, HookPoint};
+
+/// The mean over the dimensions, as a share of the root mean square, from which activations are not
+/// centred.
+const OFF_CENTRE: f64 = 1e-3;
 
 impl Sae {
     /// What differs between the model and the one that the autoencoder's files tell of: name, layers,
@@ -56,10 +63,32 @@ impl Sae {
             }
         }
         self.check_contexts(model, &mut differences);
-        let centred = self.architecture().normalization == Normalization::Centre;
+        let centred =
+            model.is_centred() || self.architecture().normalization == Normalization::Centre;
         let processing = origin.training.processing().into_iter();
         differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
         differences
+    }
+
+    /// A hint where its record says that the model's weights were centred, and these activations have
+    /// a mean over their dimensions.
+    pub(super) fn not_centred(&self, x: &Tensor) -> Result<Option<String>> {
+        let options = &self.origin().training.model_options;
+        let asked = options.get(CENTRED).is_some_and(|value| value == "true");
+        if !asked || self.architecture().normalization == Normalization::Centre {
+            return Ok(None);
+        }
+        let rows = x.reshape(((), self.d_model()))?.to_dtype(DType::F64)?;
+        let mean = |squares: Tensor| squares.mean_all()?.to_scalar::<f64>();
+        let share = (mean(rows.mean(1)?.sqr()?)? / mean(rows.sqr()?)?).sqrt();
+        Ok((share > OFF_CENTRE).then(|| {
+            format!(
+                "the activations have a mean over their dimensions, {:.1} % of their size, and were \
+                 centred where it was trained ({CENTRED}): take them from \
+                 `model.centred_writing()?`, or use `sae.with_centred_inputs()?`",
+                100.0 * share
+            )
+        }))
     }
 
     /// What differs in the texts that a model is given.
@@ -129,7 +158,7 @@ fn width(config: &Config, point: HookPoint) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Tensor};
+    use candle_core::Device;
 
     use super::*;
     use crate::data::text::Tokenizer;
@@ -180,6 +209,37 @@ mod tests {
         {
             assert!(other.contains(part), "{part} in {other}");
         }
+    }
+
+    #[test]
+    fn a_centred_model_is_what_a_record_of_centring_asks_for() {
+        let record = TrainingRecord {
+            model_options: [(CENTRED.to_owned(), "true".to_owned())].into(),
+            ..TrainingRecord::default()
+        };
+        let own = sae(8, HookPoint::ResidPost(1)).with_training_record(record);
+        let differences = own.check_model(&model());
+        assert!(differences.len() == 1 && differences[0].contains("Decoder::centred_writing"));
+        assert_eq!(own.check_model(&model().centred_writing().unwrap()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn activations_with_a_mean_are_told_of_if_the_record_says_they_had_none() {
+        let record = TrainingRecord {
+            model_options: [(CENTRED.to_owned(), "true".to_owned())].into(),
+            ..TrainingRecord::default()
+        };
+        let plain = sae(8, HookPoint::ResidPost(1));
+        let own = plain.with_training_record(record);
+        let rows: Vec<f32> = (0..40).map(|i| (i * i % 7) as f32).collect();
+        let x = Tensor::from_vec(rows, (5, 8), &Device::Cpu).unwrap();
+        let hint = |sae: &Sae, x: &Tensor| {
+            sae.check(x).unwrap().warnings.iter().any(|text| text.contains("centred_writing()?"))
+        };
+        assert!(hint(&own, &x) && !hint(&plain, &x));
+        assert!(!hint(&own.with_centred_inputs().unwrap(), &x));
+        let centred = x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap();
+        assert!(!hint(&own, &centred));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl TrainingRecord {
                 "its model's weights that write to the residual stream were centred \
                  (center_writing_weights): where the model has LayerNorms, it expects resid, \
                  attn_out and mlp_out less their mean over the dimensions; \
-                 Sae::with_centred_inputs takes it off"
+                 Decoder::centred_writing makes such a model, or Sae::with_centred_inputs takes it off"
                     .to_owned(),
             );
         }

@@ -126,7 +126,7 @@ fn build(report: &mut Report, state: &State, checkout: &Checkout, toolchain: &To
         let template = Template::of(state, checkout, toolchain, &features);
         let readiness = template.readiness(checkout);
         if !features.is_empty() && matches!(readiness, Ok(Readiness::Missing)) {
-            report.line(&name, &format!("not built (cargo lab --features {})", features[0]));
+            report.line(&name, format!("not built (cargo lab --features {})", features[0]));
             continue;
         }
         report.check(&name, readiness, |readiness| match readiness {

@@ -19,7 +19,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnDescriptor;
 
-use super::Tokens;
+use super::{Tokenizer, Tokens};
 use crate::hub::{Repository, embedded_name};
 use crate::provenance::Source;
 use crate::store::{Format, LOOKED_AT, mistaken, replace};
@@ -61,6 +61,61 @@ impl Contexts {
     pub fn spread(text: &Tokens, count: usize, length: usize) -> Result<Self> {
         let windows = text.windows(count, length, &Device::Cpu)?;
         Self::new(length, windows.flatten_all()?.to_vec1()?)
+    }
+
+    /// The first `length` tokens of each text, one context a text: with `bos`, that token and the
+    /// first `length − 1`. Texts that are shorter are left out, and so is what is behind. Special
+    /// tokens that are written out in a text are no more than their letters.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let tokenizer = Tokenizer::train(["ab cd"], 260)?;
+    /// let heads = Contexts::heads(["ab cd", "a", "cd ab"], &tokenizer, 3, None)?;
+    /// assert_eq!(heads.len(), 2); // "a" is too short
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// If no text is long enough, a length is 0, or a text has no tokens; [`Error::Interrupted`] when
+    /// Stop is pressed.
+    pub fn heads(
+        texts: impl IntoIterator<Item = impl AsRef<str>>,
+        tokenizer: &Tokenizer,
+        length: usize,
+        bos: Option<u32>,
+    ) -> Result<Self> {
+        let texts = texts.into_iter().map(|text| tokenizer.encode_plain(text.as_ref()));
+        Self::heads_of(texts.collect::<Result<Vec<_>>>()?, length, bos)
+    }
+
+    /// [`Contexts::heads`] of texts that are tokens already.
+    ///
+    /// # Errors
+    /// If no text is long enough, or a length is 0.
+    pub fn heads_of(
+        texts: impl IntoIterator<Item = Vec<u32>>,
+        length: usize,
+        bos: Option<u32>,
+    ) -> Result<Self> {
+        let own = length.saturating_sub(usize::from(bos.is_some()));
+        if own == 0 {
+            let expected = "at least one token of the text, beside that which begins it";
+            return Err(Error::invalid("the length of the contexts", expected, length));
+        }
+        let (mut tokens, mut longest) = (Vec::new(), 0);
+        for text in texts {
+            longest = longest.max(text.len());
+            if let Some(head) = text.get(..own) {
+                tokens.extend(bos);
+                tokens.extend_from_slice(head);
+            }
+        }
+        if tokens.is_empty() {
+            let expected = format!("at least one of {own} tokens");
+            return Err(Error::invalid("the texts", expected, format!("{longest} at most")));
+        }
+        Self::new(length, tokens)
     }
 
     /// The data set `name`, embedded, in a folder or on the hub (`owner/name`): one Parquet file
@@ -301,6 +356,24 @@ mod tests {
         assert_eq!(loaded.batch(2998, 16, &Device::Cpu).unwrap().dims(), [2, 7]);
         assert!(loaded.get(3000).unwrap_err().to_string().contains("below 3000"));
         assert!(loaded.batch(3000, 1, &Device::Cpu).is_err());
+    }
+
+    #[test]
+    fn heads_are_the_first_tokens_of_long_texts() {
+        let texts = || [vec![1, 2, 3, 4], vec![5, 6], vec![7, 8, 9]];
+        let plain = Contexts::heads_of(texts(), 3, None).unwrap();
+        assert_eq!(plain.as_slice(), [1, 2, 3, 7, 8, 9]);
+        let begun = Contexts::heads_of(texts(), 3, Some(0)).unwrap();
+        assert_eq!(begun.as_slice(), [0, 1, 2, 0, 5, 6, 0, 7, 8]);
+        let message =
+            |length, bos| Contexts::heads_of(texts(), length, bos).unwrap_err().to_string();
+        assert!(message(5, None).contains("at least one of 5 tokens, found 4 at most"));
+        assert!(message(1, Some(0)).contains("beside that which begins it"));
+        assert!(message(0, None).contains("the length of the contexts"));
+        let tokenizer = Tokenizer::train(["one two three four"], 280).unwrap();
+        let ids = tokenizer.encode_plain("one two three four").unwrap();
+        let head = Contexts::heads(["one two three four", "o"], &tokenizer, 3, Some(9)).unwrap();
+        assert_eq!(head.as_slice(), [9, ids[0], ids[1]]);
     }
 
     #[test]

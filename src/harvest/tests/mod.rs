@@ -131,7 +131,7 @@ fn tables_hold_losses_norms_errors_and_codes() {
     let mut row = 0;
     let mut found_losses = Vec::new();
     for file in store.files("tokens", "") {
-        let table = TableReader::open(&folder.path().join(&file.path)).unwrap();
+        let table = TableReader::open(store.place(), &file.path).unwrap();
         let (contexts_, positions) =
             (table.i64(0, "context").unwrap(), table.i32(0, "position").unwrap());
         let ids = table.i32(0, "token").unwrap();
@@ -156,7 +156,7 @@ fn tables_hold_losses_norms_errors_and_codes() {
     assert!(close(&[found_losses], &[expected]), "the last of a context has none");
     let mut entries = Vec::new();
     for file in store.files("codes", "1.mlp_in") {
-        let table = TableReader::open(&folder.path().join(&file.path)).unwrap();
+        let table = TableReader::open(store.place(), &file.path).unwrap();
         for group in 0..table.groups() {
             let contexts = table.i64(group, "context").unwrap();
             let positions = table.i32(group, "position").unwrap();
