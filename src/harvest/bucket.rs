@@ -21,8 +21,7 @@ use object_store::{
 use tempfile::NamedTempFile;
 use tokio::runtime::Runtime;
 
-use super::files::StoredContent;
-use super::folder::{FolderLock, StoreFiles};
+use super::place::{FolderLock, StoreFiles, StoredContent};
 use crate::{Error, Result};
 
 /// Bytes of a request that puts a part of a file.

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::files::StoredContent;
-use super::folder::{FolderLock, PART, StoreFiles};
+use super::place::{FolderLock, PART, StoreFiles, StoredContent};
 
 const LOCK: &str = ".lock";
 

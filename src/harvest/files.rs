@@ -1,6 +1,5 @@
 //! Files of a store: one that is read in parts, and one that gets its name when it is whole.
 
-use std::fmt;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +9,8 @@ use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::folder::StoreFolder;
+use super::place::{StoreFiles, StoredContent};
 use crate::{Error, Result};
-
-/// The bytes of a file, wherever they are.
-pub(super) trait StoredContent: fmt::Debug + Send + Sync {
-    fn length(&self) -> io::Result<u64>;
-    /// Fills `bytes` with what is at `offset`.
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
-}
 
 /// A file of a store that was opened.
 #[derive(Debug, Clone)]
@@ -100,14 +92,17 @@ pub(super) struct WrittenFile {
 /// A file that is being written.
 #[derive(Debug)]
 pub(super) struct NewFile {
-    place: StoreFolder,
+    files: Arc<dyn StoreFiles>,
+    /// The path of the place, for errors.
+    root: PathBuf,
     writer: BufWriter<Hashed>,
 }
 
 impl NewFile {
-    pub(super) fn new(place: StoreFolder, part: NamedTempFile) -> Self {
+    pub(super) fn new(files: Arc<dyn StoreFiles>, root: &Path, part: NamedTempFile) -> Self {
         let hashed = Hashed { file: part, hash: Sha256::new(), bytes: 0 };
-        Self { place, writer: BufWriter::with_capacity(1 << 20, hashed) }
+        let writer = BufWriter::with_capacity(1 << 20, hashed);
+        Self { files, root: root.to_owned(), writer }
     }
 
     /// Ends the file and names it `<start>-<first 8 characters of its sum>.<extension>`, so that two
@@ -116,15 +111,15 @@ impl NewFile {
     /// # Errors
     /// If the disk is full or the place cannot be written.
     pub(super) fn finish(self, start: &str, extension: &str) -> Result<WrittenFile> {
-        let Self { place, writer } = self;
+        let Self { files, root, writer } = self;
         let whole = || -> io::Result<WrittenFile> {
             let Hashed { file, hash, bytes } = writer.into_inner().map_err(|e| e.into_error())?;
             let sha256 = in_hexadecimal(&hash.finalize());
             let name = format!("{start}-{}.{extension}", &sha256[..8]);
-            place.keep(file, &name)?;
+            files.keep(file, &name)?;
             Ok(WrittenFile { name, bytes, sha256 })
         };
-        whole().map_err(Error::io("write", &place.path(start)))
+        whole().map_err(Error::io("write", &root.join(start)))
     }
 }
 

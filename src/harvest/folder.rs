@@ -1,70 +1,27 @@
 //! The place of a store: files that get their name when they are whole, and records that are put once.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::disk::Disk;
-use super::files::{NewFile, OpenFile, StoredContent, in_hexadecimal};
+use super::files::{NewFile, OpenFile, in_hexadecimal};
+use super::place::{FolderLock, PART, StoreFiles};
 use crate::progress::safe_point;
 use crate::{Error, Result};
 
-/// Begins the names of files that are being written.
-pub(super) const PART: &str = ".part-";
 /// Begins the path of a store that is in a bucket.
 const S3: &str = "s3://";
 /// Bytes of one read when a whole file is read.
 const PIECE: usize = 4 << 20;
-
-/// What holds the files of a store, whose names have parts that are separated by `/`. Errors are the
-/// system's: [`StoreFolder`] says which file they are about.
-pub(super) trait StoreFiles: fmt::Debug + Send + Sync {
-    /// Makes the place, if it is not there.
-    fn create(&self) -> io::Result<()>;
-    /// The folder in which files are written before they are kept.
-    fn scratch(&self) -> &Path;
-    /// Puts a file in its place, whole.
-    fn keep(&self, written: NamedTempFile, name: &str) -> io::Result<()>;
-    /// Puts a record that must not be there yet. Returns false if there is one.
-    fn put_new(&self, name: &str, content: &[u8]) -> io::Result<bool>;
-    /// The content of a file; nothing if there is none.
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
-    /// A file of which a part is read.
-    fn open(&self, name: &str) -> io::Result<Box<dyn StoredContent>>;
-    /// A file of which most is read, in small pieces.
-    fn open_whole(&self, name: &str) -> io::Result<Box<dyn StoredContent>>;
-    /// The names of the files in a folder and those below it, sorted; all if it is empty.
-    fn names(&self, under: &str) -> io::Result<Vec<String>>;
-    /// The names of the files that no harvest is about to name in a record.
-    fn settled_names(&self) -> io::Result<Vec<String>>;
-    /// Removes a file, if it is there.
-    fn remove(&self, name: &str) -> io::Result<()>;
-    /// Joins the harvests, and waits while the place is being tidied.
-    fn share(&self) -> io::Result<FolderLock>;
-    /// Keeps harvests out; nothing if there are some.
-    fn alone(&self) -> io::Result<Option<FolderLock>>;
-    /// How many files are best read at a time.
-    fn readers(&self) -> usize;
-}
 
 /// A place in which harvests write and of which stores read: a folder, or a prefix in a bucket.
 #[derive(Debug, Clone)]
 pub(super) struct StoreFolder {
     root: PathBuf,
     files: Arc<dyn StoreFiles>,
-}
-
-/// Shares the place with other harvests while it lives, and keeps [`StoreFolder::alone`] out.
-#[derive(Debug)]
-pub(super) struct FolderLock {
-    pub(super) _file: Option<File>,
-    /// Whether no other harvest was running when this one began.
-    pub(super) is_first: bool,
 }
 
 impl StoreFolder {
@@ -114,12 +71,8 @@ impl StoreFolder {
     pub(super) fn begin(&self) -> Result<NewFile> {
         let scratch = self.files.scratch();
         let part = tempfile::Builder::new().prefix(PART).tempfile_in(scratch);
-        Ok(NewFile::new(self.clone(), part.map_err(Error::io("write", scratch))?))
-    }
-
-    /// Puts a file that was written in its place.
-    pub(super) fn keep(&self, written: NamedTempFile, name: &str) -> io::Result<()> {
-        self.files.keep(written, name)
+        let part = part.map_err(Error::io("write", scratch))?;
+        Ok(NewFile::new(Arc::clone(&self.files), &self.root, part))
     }
 
     /// Writes a record that must not be there yet. Returns whether it was put; false if there is one.

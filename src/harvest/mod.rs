@@ -38,6 +38,7 @@ mod histogram;
 mod native;
 mod options;
 mod piles;
+mod place;
 mod plan;
 mod questions;
 mod run;

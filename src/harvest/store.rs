@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::commit::{Commit, StoredFile};
 use super::feature_files::UnitTally;
-use super::folder::{PART, StoreFolder};
+use super::folder::StoreFolder;
+use super::place::PART;
 use super::run::{Run, RunSae};
 use super::shard::Shard;
 use super::shuffled::{Shards, ShardsOfPoint, ShuffleOptions, Shuffled};

@@ -6,9 +6,10 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 
 use super::commit::Commit;
-use super::folder::{FolderLock, StoreFolder};
+use super::folder::StoreFolder;
 use super::options::HarvestOptions;
 use super::piles::{Draw, draw};
+use super::place::FolderLock;
 use super::plan::{HarvestedSae, captured, plan};
 use super::run::Run;
 use super::store::Store;
