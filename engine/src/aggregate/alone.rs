@@ -31,7 +31,7 @@ impl<G: GroupsAccumulator + Sync> Accumulator for Alone<G> {
         self.0.merge_batch(&[], &[], 1)?;
         let result = self.0.evaluate(EmitTo::All)?;
         // A window asks again after the next row.
-        self.0.merge_batch(&[result.clone()], &[0], 1)?;
+        self.0.merge_batch(std::slice::from_ref(&result), &[0], 1)?;
         ScalarValue::try_from_array(&result, 0)
     }
 

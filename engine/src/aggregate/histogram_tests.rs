@@ -67,7 +67,7 @@ fn rows_as_states_merge_to_the_same() {
         Arc::new(Float64Array::from(vec![Some(0.3), None, Some(9.0), Some(0.001)]));
     let filter = BooleanArray::from(vec![Some(true), Some(true), Some(true), None]);
     let mut direct = Counts::default();
-    direct.update_batch(&[values.clone()], &[0, 1, 0, 0], Some(&filter), 2).unwrap();
+    direct.update_batch(std::slice::from_ref(&values), &[0, 1, 0, 0], Some(&filter), 2).unwrap();
     let states = direct.convert_to_state(&[values], Some(&filter)).unwrap();
     let mut merged = Counts::default();
     merged.merge_batch(&states, &[0, 1, 0, 0], 2).unwrap();
