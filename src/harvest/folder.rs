@@ -1,5 +1,6 @@
 //! The place of a store: files that get their name when they are whole, and records that are put once.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -192,7 +193,10 @@ impl StoreFolder {
         };
         let mut all: Vec<(usize, Result<R>)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..readers).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().flat_map(|own| own.join().unwrap_or_default()).collect()
+            threads
+                .into_iter()
+                .flat_map(|own| own.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
         });
         all.sort_unstable_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, outcome)| outcome).collect()
