@@ -1,5 +1,6 @@
 //! The Rust compiler and the C linker that cells need.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -107,12 +108,23 @@ impl Toolchain {
 
     /// Gets the standard library's sources through rustup where they are missing.
     pub(crate) fn ensure_rust_src(&self) -> Result<()> {
+        self.ensure_rust_src_with("rustup".as_ref())
+    }
+
+    fn ensure_rust_src_with(&self, rustup: &Path) -> Result<()> {
+        if self.has_rust_src() {
+            return Ok(());
+        }
+        // Two rustups that add one component meet each other's files and both fail. Where a folder
+        // cannot be locked (some network drives), rustup's own message has to do.
+        let folder = File::open(&self.sysroot).ok();
+        let _alone = folder.as_ref().map(File::lock);
         if self.has_rust_src() {
             return Ok(());
         }
         let get = "the Rust component rust-src is missing; get it with: rustup component add rust-src \
                    (Debian's own compiler: apt install rust-src)";
-        let mut add = Command::new("rustup");
+        let mut add = Command::new(rustup);
         add.args(["component", "add", "rust-src"]);
         if let Some(name) = self.rustup_name() {
             // The default toolchain may be another one.
@@ -269,6 +281,32 @@ mod tests {
         let old = Compiler { verbose_version: "rustc 1.0.0 (old)\n".to_owned(), ..compiler };
         let error = old.check().expect_err("it is another one").to_string();
         assert!(error.contains("rustc 1.0.0 (old)") && error.contains("cargo lab"), "{error}");
+        Ok(())
+    }
+
+    /// Six set-ups on a new machine, as tests start them, with a rustup that cannot bear a second.
+    #[test]
+    fn set_ups_at_one_time_add_a_component_once() -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let name = format!("eigenlens-rust-src-{}", std::process::id());
+        let sysroot = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&sysroot)?;
+        let rustup = sysroot.join("rustup");
+        let script = format!(
+            "#!/bin/sh\ncd '{}'\nmkdir busy || exit 1\nsleep 0.2\n\
+             mkdir -p lib/rustlib/src/rust/library/std/src\n\
+             : > lib/rustlib/src/rust/library/std/src/lib.rs\n",
+            sysroot.display()
+        );
+        std::fs::write(&rustup, script)?;
+        std::fs::set_permissions(&rustup, std::fs::Permissions::from_mode(0o755))?;
+        let toolchain = Toolchain { sysroot: sysroot.clone(), ..Toolchain::find()? };
+        std::thread::scope(|scope| -> Result<()> {
+            let set_ups: Vec<_> =
+                (0..6).map(|_| scope.spawn(|| toolchain.ensure_rust_src_with(&rustup))).collect();
+            set_ups.into_iter().try_for_each(|one| one.join().expect("no panic"))
+        })?;
+        std::fs::remove_dir_all(sysroot)?;
         Ok(())
     }
 
