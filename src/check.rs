@@ -28,6 +28,14 @@ pub(crate) fn check_positive(what: &str, value: f64) -> Result<()> {
     Err(Error::invalid(what, "a finite number above zero", value))
 }
 
+/// Returns an error unless `value` is between 0 and 1, both included.
+pub(crate) fn check_fraction(what: &str, value: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(what, "between 0 and 1", value))
+}
+
 /// Returns [`Error::NonFinite`] with the place of the first of `values` that is NaN or infinite.
 pub(crate) fn check_all_finite<'a, T: Copy + Into<f64> + 'a>(
     what: &str,

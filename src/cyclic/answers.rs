@@ -7,6 +7,7 @@ use candle_core::{D, DType, Device, IndexOp, Tensor};
 
 use super::pass::stream_point;
 use super::problems::{Problem, Problems};
+use super::task::Question;
 use crate::display::{ShownCell, ShownColumn, ShownTable, show_as_text};
 use crate::model::Decoder;
 use crate::progress::Progress;
@@ -95,6 +96,13 @@ impl Answers {
     /// (2024).
     pub fn right(&self) -> usize {
         (0..self.best.len()).filter(|&problem| self.is_right(problem)).count()
+    }
+
+    /// How many are right among the questions that `which` takes, and of how many.
+    pub fn right_among(&self, which: impl Fn(&Question) -> bool) -> (usize, usize) {
+        let taken = |problem: &usize| which(&self.all()[*problem].question);
+        let all: Vec<usize> = (0..self.best.len()).filter(taken).collect();
+        (all.iter().filter(|&&problem| self.is_right(problem)).count(), all.len())
     }
 
     /// How many have it as the best of all tokens.

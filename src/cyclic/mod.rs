@@ -14,7 +14,8 @@
 //!   all baselines and controls; [`Patcher`] has the formulas;
 //! - [`Alignment`]: the plane that changes answers best, found from the answers themselves;
 //! - [`PlaneSweep`]: answers all over the plane of the circle;
-//! - [`Problems::pairs`]: problems for activation patching.
+//! - [`Problems::pairs`]: problems for activation patching;
+//! - [`CyclicCorpus`]: text from which a small model learns to add on a circle.
 //!
 //! ```
 //! use eigenlens::prelude::*;
@@ -41,6 +42,7 @@
 mod alignment;
 mod answers;
 mod change;
+mod corpus;
 mod interventions;
 mod outcome;
 mod pairs;
@@ -58,6 +60,7 @@ mod tests;
 pub use alignment::{Alignment, AlignmentOptions};
 pub use answers::{Answers, Disagreement, Disagreements};
 pub use change::{Change, answer_functions, changes};
+pub use corpus::{CorpusOptions, CyclicCorpus};
 pub use interventions::{InterveneOptions, Interventions};
 pub use outcome::PatchOutcome;
 pub use pairs::{PairOptions, PatchPair, SharedPart};

@@ -24,6 +24,7 @@ const BATCH: usize = 32;
 pub struct Streams {
     role: Role,
     period: usize,
+    class_names: Vec<String>,
     class_of: Vec<usize>,
     layers: Vec<Tensor>,
 }
@@ -60,7 +61,11 @@ impl Problems {
         });
         let layers = stacked.collect::<Result<Vec<_>>>()?;
         let (period, class_of) = (self.task().period(), self.classes(role));
-        Ok(Streams { role, period, class_of, layers })
+        let class_names = match role {
+            Role::Start | Role::Last => self.task().words().to_vec(),
+            Role::Step => (0..period).map(|step| step.to_string()).collect(),
+        };
+        Ok(Streams { role, period, class_names, class_of, layers })
     }
 }
 
@@ -94,6 +99,11 @@ impl Streams {
     /// The class of each problem in the role.
     pub fn class_of(&self) -> &[usize] {
         &self.class_of
+    }
+
+    /// The names of the classes in their order around the circle: the words, or the steps mod p.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     /// Circles of these frequencies for the classes of the problems.

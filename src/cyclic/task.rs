@@ -13,9 +13,9 @@ const STEP: &str = "{step}";
 /// The seed of the original's order.
 const ORIGINAL_SEED: u32 = 42;
 
-const WEEKDAYS: [&str; 7] =
+pub(super) const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",

@@ -10,9 +10,12 @@
 //! | [`plot_recovery`] | atoms that approach them over training, an animation |
 //!
 //! [`Reducibility`](crate::geometry::Reducibility), [`Regression`](crate::geometry::Regression),
-//! [`FeatureCloud`](crate::features::FeatureCloud), [`Search`](crate::features::Search) and
-//! [`Stability`](crate::features::Stability) have a method `plot`.
+//! [`FeatureCloud`](crate::features::FeatureCloud), [`Search`](crate::features::Search),
+//! [`Stability`](crate::features::Stability), [`Streams`](crate::cyclic::Streams),
+//! [`Interventions`](crate::cyclic::Interventions) and [`PlaneSweep`](crate::cyclic::PlaneSweep) have
+//! a method `plot`.
 
+mod circles;
 mod cloud;
 mod directions;
 mod explanation;

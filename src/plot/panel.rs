@@ -149,6 +149,12 @@ impl Series {
         self
     }
 
+    /// An interval around each point of a line: where they begin, and where they end.
+    pub(crate) fn banded(mut self, (low, high): (Vec<f64>, Vec<f64>)) -> Self {
+        self.band = Some(Interval { low, high });
+        self
+    }
+
     /// The points that have a place on axes `x` and `y`, with their index.
     pub(crate) fn drawn<'a>(
         &'a self,

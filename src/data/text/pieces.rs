@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// SentencePiece's sign for a space.
-const META_SPACE: char = '\u{2581}';
+pub(super) const META_SPACE: char = '\u{2581}';
 
 /// How a vocabulary spells bytes.
 #[derive(Debug, Clone, Default)]

@@ -6,13 +6,16 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
+use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::TOKENIZER_FILE;
 use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
-use super::pieces::{Piece, Spelling, readable, sign_of_hole};
+use super::pieces::{META_SPACE, Piece, Spelling, readable, sign_of_hole};
 use super::settings::{Ends, ends_of_template};
 use crate::display::show_as_text;
 use crate::progress::interrupted;
@@ -121,6 +124,43 @@ impl Tokenizer {
             })?;
             Ok(Self::new(tokenizer))
         })
+    }
+
+    /// A tokenizer of whole words: `begin`, the special token that begins a text, has the id 0, and
+    /// each word, with the space before it, the next. A text with another word is refused.
+    ///
+    /// ```
+    /// use eigenlens::data::text::Tokenizer;
+    /// let tokenizer = Tokenizer::of_words("<s>", ["three", "days"])?;
+    /// assert_eq!(tokenizer.encode_with_bos("three days")?, [0, 1, 2]);
+    /// assert_eq!(tokenizer.token(2)?, " days");
+    /// # eigenlens::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// Words that are empty, hold a space or are there twice; a `begin` that is one of them.
+    pub fn of_words<'a>(begin: &str, words: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let words: Vec<&str> = words.into_iter().collect();
+        let mut seen = HashSet::from([begin]);
+        for &word in &words {
+            if word.is_empty() || word.contains(char::is_whitespace) || !seen.insert(word) {
+                let expected = "different words without spaces";
+                return Err(Error::invalid("the vocabulary", expected, format!("{word:?}")));
+            }
+        }
+        let spelled = words.into_iter().map(|word| format!("{META_SPACE}{word}"));
+        let vocab = std::iter::once(begin.to_owned()).chain(spelled).zip(0..).collect();
+        let model = WordLevel::builder().vocab(vocab).build().map_err(|reason| {
+            Error::invalid("the vocabulary", "fit for a tokenizer", &reason).caused_by(reason)
+        })?;
+        let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::WordLevel(model));
+        let spaces = Metaspace::new(META_SPACE, PrependScheme::Always, true);
+        tokenizer.with_pre_tokenizer(Some(spaces.clone()));
+        tokenizer.with_decoder(Some(spaces));
+        tokenizer
+            .add_special_tokens([AddedToken::from(begin, true).normalized(false)])
+            .map_err(|reason| Error::invalid("`begin`", "a token", &reason).caused_by(reason))?;
+        Ok(Self::new(tokenizer))
     }
 
     /// Writes the file `path`.
