@@ -9,7 +9,7 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::StreamExt as _;
 
 use super::plan::HarvestExec;
-use super::{codec, config, endpoint, state};
+use super::{codec, config, reached, state};
 use crate::harvest;
 use crate::store::absolute;
 
@@ -18,12 +18,12 @@ use crate::store::absolute;
 /// # Errors
 /// If the job fails, or units are missing after it.
 pub(crate) async fn run(store: &Path, scheduler: &str) -> Result<String, String> {
-    let endpoint = endpoint(scheduler)?;
     let store = absolute(store)?;
     let missing = harvest::missing(&store)?;
     if missing.is_empty() {
         return Ok("every unit is done already".to_owned());
     }
+    let endpoint = reached(scheduler).await?;
     // One unit a task, so that an executor that is lost costs one; and nothing to plan anew.
     let config = config()
         .set_usize("ballista.scheduler.max_partitions_per_task", 1)

@@ -12,9 +12,10 @@ pub(crate) mod harvest;
 mod plan;
 pub(crate) mod scheduler;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ballista_core::extension::{SessionConfigExt as _, SessionStateExt as _};
 use ballista_core::utils::default_session_builder;
@@ -27,6 +28,9 @@ use crate::session;
 
 /// Where servers listen if they are not told: no other machine can reach them there.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Longest wait for a scheduler.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What sessions on a cluster are set to.
 fn config() -> SessionConfig {
@@ -59,16 +63,43 @@ fn endpoint(scheduler: &str) -> Result<String, String> {
     }
 }
 
+/// The scheduler's address for requests, once something listens there.
+///
+/// # Errors
+/// As [`endpoint`]; if nothing does within [`PATIENCE`].
+async fn reached(scheduler: &str) -> Result<String, String> {
+    let endpoint = endpoint(scheduler)?;
+    let place = scheduler.trim_start_matches("df://").to_owned();
+    // A look-up of a name cannot be ended, so it has a thread of its own.
+    let connect = tokio::task::spawn_blocking(move || {
+        let mut reason = "the name has no address".to_owned();
+        for address in place.to_socket_addrs().map_err(|error| error.to_string())? {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Ok(_) => return Ok(()),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(reason)
+    });
+    let connected = connect.await.unwrap_or_else(|error| Err(error.to_string()));
+    connected.map(|()| endpoint).map_err(|reason| {
+        format!(
+            "no scheduler answers at {scheduler}: {reason}; start one with \
+             `eigenlens-engine scheduler`, or name the right one"
+        )
+    })
+}
+
 /// Opens a store for queries that a cluster answers; `settings` are DataFusion's and Ballista's.
 ///
 /// # Errors
-/// If the address is wrong, a setting is unknown, or the folder is not a store.
+/// If the address is wrong or nothing listens there, a setting is unknown, or the folder is not a store.
 pub(crate) async fn open(
     store: &Path,
     scheduler: &str,
     settings: &[(String, String)],
 ) -> Result<Asked, String> {
-    let endpoint = endpoint(scheduler)?;
+    let endpoint = reached(scheduler).await?;
     let config = session::with_settings(config(), settings)?;
     let upgraded = state(config).and_then(|state| state.upgrade_for_ballista(endpoint));
     let mut state = upgraded.map_err(|error| error.to_string())?;

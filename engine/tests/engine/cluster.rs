@@ -124,7 +124,7 @@ fn a_harvest_survives_a_killed_executor_and_answers_are_those_of_one_machine() {
         queries::assert_equal(&found, expected, sql);
     }
     // Adaptive planning is on unless it is turned off.
-    let off = ["--set", "ballista.planner.adaptive.enabled=false", "--rows", "2000"];
+    let off = ["--set", "ballista.planner.adaptive.enabled=false", "--rows", "10000"];
     for (expected, sql) in &local {
         let told = ["sql", shared.to_str().unwrap(), sql, "--on", &cluster.address];
         let printed = printed(&home, &[&told[..], &off[..]].concat());
