@@ -23,8 +23,10 @@ fn main() -> Result<()> {
     println!("{corpus}");
 
     let vocab = corpus.tokenizer().vocab();
-    let windows = vec![Some(1), None, None];
-    let config = Config { vocab, context: LENGTH, windows, ..Config::llama(3, 2, 32, 64) };
+    // Biases of queries, keys and values, so that Qwen-2's format has words for the windows.
+    let (windows, qkv_bias) = (vec![Some(1), None, None], true);
+    let usual = Config::llama(3, 2, 32, 64);
+    let config = Config { vocab, context: LENGTH, windows, qkv_bias, ..usual };
     let model = Decoder::random(config, 0, &Device::Cpu)?.with_tokenizer(corpus.tokenizer())?;
     let options = TrainOptions {
         steps: 2_500,

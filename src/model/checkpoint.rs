@@ -83,8 +83,9 @@ impl Decoder {
     }
 
     /// Writes the model to the folder `path`, which is made if need be, as
-    /// [`Decoder::from_pretrained`] reads it, in f32. Only bilinear transformers and their relatives
-    /// have a format that is written here.
+    /// [`Decoder::from_pretrained`] reads it, in f32: bilinear transformers and their relatives in
+    /// their own layout, and what Llama, Mistral and Qwen-2 have words for in Hugging Face's, which
+    /// `transformers` reads too.
     ///
     /// # Errors
     /// A folder or file that cannot be written; a model that the format has no words for.
@@ -98,10 +99,10 @@ impl Decoder {
     /// As [`Decoder::save`]; a type that is not floating point.
     pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let folder = path.as_ref();
-        let config = serde_json::to_vec_pretty(&families::bilinear_fields(self.config())?)
-            .map_err(std::io::Error::other);
+        let (fields, weights) = families::written(self.config(), self.parameters())?;
+        let config = serde_json::to_vec_pretty(&fields).map_err(std::io::Error::other);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        save(&folder.join(WEIGHTS), self.weights(), dtype)?;
+        save(&folder.join(WEIGHTS), weights, dtype)?;
         if let Some(tokenizer) = self.origin().tokenizer.get() {
             tokenizer.save_in(folder)?;
         }
@@ -112,7 +113,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Activation, Mlp};
+    use crate::model::{Activation, Mlp, Position, Rotary};
 
     fn model(mlp: Mlp) -> Decoder {
         let config = Config { vocab: 7, mlp, mlp_bias: true, ..Config::bilinear(2, 2, 8, 6) };
@@ -136,6 +137,40 @@ mod tests {
                 let gap = (a - b).unwrap().abs().unwrap().max_all().unwrap();
                 assert_eq!(gap.to_scalar::<f32>().unwrap(), 0.0, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn a_saved_llama_comes_back_under_the_name_that_has_words_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let usual = || Config { vocab: 7, context: 16, ..Config::llama(3, 4, 8, 6) };
+        let position = Position::Rotary(Rotary::new(5e4));
+        let windows = |of: [usize; 3]| of.map(|size| (size > 0).then_some(size)).to_vec();
+        for (config, name) in [
+            (Config { kv_heads: Some(2), position, tied: true, ..usual() }, "llama"),
+            (Config { qkv_bias: true, attention_bias: true, mlp_bias: true, ..usual() }, "llama"),
+            (Config { d_head: Some(4), windows: windows([2; 3]), ..usual() }, "mistral"),
+            (Config { qkv_bias: true, windows: windows([1, 0, 0]), ..usual() }, "qwen2"),
+        ] {
+            let model = Decoder::random(config, 3, &Device::Cpu).unwrap();
+            model.save(path).unwrap();
+            let text = fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+            assert!(text.contains(&format!("\"model_type\": \"{name}\"")), "{text}");
+            let loaded = Decoder::from_pretrained(path, &Device::Cpu).unwrap();
+            assert_eq!(loaded.config(), model.config());
+            let tokens = Tensor::new(&[[1u32, 2, 3, 4, 5]], &Device::Cpu).unwrap();
+            let gap = (model.logits(&tokens).unwrap() - loaded.logits(&tokens).unwrap()).unwrap();
+            assert_eq!(gap.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+        }
+        for config in [
+            Config { windows: windows([1, 2, 0]), qkv_bias: true, ..usual() },
+            Config { windows: windows([1, 0, 0]), ..usual() },
+            Config { score_cap: Some(30.0), ..usual() },
+        ] {
+            let model = Decoder::random(config, 3, &Device::Cpu).unwrap();
+            let message = model.save(path).unwrap_err().to_string();
+            assert!(message.contains("Qwen-2"), "{message}");
         }
     }
 

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Weights, var};
+use crate::Result;
 use crate::model::parameters::{ModelParameter, Parameters};
 use crate::model::{Activation, Config, Mlp, Norm};
 use crate::store::{Document, Size};
-use crate::{Error, Result};
 
 /// `config.json` of a bilinear transformer.
 #[derive(Debug, Deserialize)]
@@ -97,7 +97,7 @@ fn check_rotation(config: &Config, weights: &mut Weights) -> Result<()> {
 }
 
 /// What `config.json` says of a model, if it has words for it.
-pub(in crate::model) fn fields(config: &Config) -> Result<Value> {
+pub(super) fn fields(config: &Config) -> Option<Value> {
     let usual = Config::bilinear(config.layers, config.heads, config.d_model, config.d_hidden);
     let norm = if config.norm == Norm::None { Norm::None } else { usual.norm };
     let Config { context, vocab, mlp, mlp_bias, .. } = *config;
@@ -105,14 +105,14 @@ pub(in crate::model) fn fields(config: &Config) -> Result<Value> {
         Mlp::Gated(activation) => (true, activation),
         Mlp::Plain(activation) => (false, activation),
     };
-    let gate = activation.map(|activation| {
-        ACTIVATIONS.iter().find(|(_, own)| *own == activation).map(|(name, _)| *name)
-    });
-    if (Config { context, vocab, mlp, mlp_bias, norm, ..usual }) != *config || gate == Some(None) {
-        let expected = "as in the published bilinear transformers: only their format is written";
-        return Err(Error::invalid("the model to be saved", expected, "one of another kind"));
+    let gate = match activation {
+        None => None,
+        Some(activation) => Some(ACTIVATIONS.iter().find(|(_, own)| *own == activation)?.0),
+    };
+    if (Config { context, vocab, mlp, mlp_bias, norm, ..usual }) != *config {
+        return None;
     }
-    Ok(json!({
+    Some(json!({
         "architectures": ["Transformer"],
         "n_layer": config.layers,
         "n_head": config.heads,
@@ -120,7 +120,7 @@ pub(in crate::model) fn fields(config: &Config) -> Result<Value> {
         "d_model": config.d_model,
         "d_hidden": config.d_hidden,
         "bilinear": bilinear,
-        "gate": gate.flatten(),
+        "gate": gate,
         "bias": config.mlp_bias,
         "normalization": config.norm != Norm::None,
     }))

@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::rotary::rotary;
 use super::shared::{HiddenActivation, context, windows};
-use super::{Weights, check_tied, var};
+use super::{FAMILIES, ModelFamily, Weights, check_tied, var};
 use crate::model::origin::ModelOrigin;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Decoder, Mlp, Norm, Position, Rotary};
@@ -188,57 +189,152 @@ pub(super) fn parameters(
     config: &Config,
     mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
 ) -> Result<Parameters> {
+    Parameters::build(config, |layer, part, shape| {
+        let mut all = Vec::new();
+        for (name, rows) in names(config, layer, part, shape[0]) {
+            let shape: Vec<usize> =
+                std::iter::once(rows).chain(shape[1..].iter().copied()).collect();
+            all.push(take(&name, &shape)?);
+        }
+        match &all[..] {
+            [one] => var(one),
+            several => var(&Tensor::cat(several, 0)?),
+        }
+    })
+}
+
+/// The names under which files have a weight of so many rows, each with its own rows: queries, keys
+/// and values are one weight here and three there.
+fn names(
+    config: &Config,
+    layer: Option<usize>,
+    part: ModelParameter,
+    rows: usize,
+) -> Vec<(String, usize)> {
+    let own = match layer {
+        Some(layer) => format!("model.layers.{layer}."),
+        None => String::new(),
+    };
     let (q, kv, h) = (config.q_width(), config.kv_width(), config.d_hidden);
     let gated = matches!(config.mlp, Mlp::Gated(_));
-    Parameters::build(config, |layer, part, shape| {
-        let own = match layer {
-            Some(layer) => format!("model.layers.{layer}."),
-            None => String::new(),
-        };
-        let before_mlp = match config.post_norms {
-            true => "pre_feedforward_layernorm.weight",
-            false => "post_attention_layernorm.weight",
-        };
-        // A bias has a row for each output, a map also columns.
-        let mut rows = |parts: &[(&str, usize)]| -> Result<Tensor> {
-            let end = if shape.len() == 1 { "bias" } else { "weight" };
-            let mut all = Vec::with_capacity(parts.len());
-            for (name, rows) in parts {
-                let shape: Vec<usize> =
-                    std::iter::once(*rows).chain(shape[1..].iter().copied()).collect();
-                all.push(take(&format!("{own}{name}.{end}"), &shape)?);
-            }
-            Ok(Tensor::cat(&all, 0)?)
-        };
-        let one = match part {
-            ModelParameter::Qkv | ModelParameter::QkvBias => {
-                return var(&rows(&[
-                    ("self_attn.q_proj", q),
-                    ("self_attn.k_proj", kv),
-                    ("self_attn.v_proj", kv),
-                ])?);
-            }
-            ModelParameter::MlpIn | ModelParameter::MlpInBias if gated => {
-                return var(&rows(&[("mlp.gate_proj", h), ("mlp.up_proj", h)])?);
-            }
-            ModelParameter::MlpIn => "mlp.up_proj.weight",
-            ModelParameter::MlpInBias => "mlp.up_proj.bias",
-            ModelParameter::MlpOut => "mlp.down_proj.weight",
-            ModelParameter::MlpOutBias => "mlp.down_proj.bias",
-            ModelParameter::AttentionOut => "self_attn.o_proj.weight",
-            ModelParameter::AttentionOutBias => "self_attn.o_proj.bias",
-            ModelParameter::Gain(NormPlace::Ln1) => "input_layernorm.weight",
-            ModelParameter::Gain(NormPlace::Ln1Post) => "post_attention_layernorm.weight",
-            ModelParameter::Gain(NormPlace::Ln2) => before_mlp,
-            ModelParameter::Gain(NormPlace::Ln2Post) => "post_feedforward_layernorm.weight",
-            ModelParameter::Gain(NormPlace::Final) => "model.norm.weight",
-            ModelParameter::Embed => "model.embed_tokens.weight",
-            ModelParameter::Unembed => "lm_head.weight",
-            ModelParameter::Positions => "model.embed_positions.weight",
-            ModelParameter::Shift(NormPlace::Ln1) => "input_layernorm.bias",
-            ModelParameter::Shift(NormPlace::Ln2) => "post_attention_layernorm.bias",
-            ModelParameter::Shift(_) => "model.norm.bias",
-        };
-        var(&take(&format!("{own}{one}"), shape)?)
-    })
+    let before_mlp = match config.post_norms {
+        true => "pre_feedforward_layernorm.weight",
+        false => "post_attention_layernorm.weight",
+    };
+    let several = |parts: &[(&str, usize)], end: &str| {
+        parts.iter().map(|(name, rows)| (format!("{own}{name}.{end}"), *rows)).collect()
+    };
+    let attention = [("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)];
+    let mlp = [("mlp.gate_proj", h), ("mlp.up_proj", h)];
+    let one = match part {
+        ModelParameter::Qkv => return several(&attention, "weight"),
+        ModelParameter::QkvBias => return several(&attention, "bias"),
+        ModelParameter::MlpIn if gated => return several(&mlp, "weight"),
+        ModelParameter::MlpInBias if gated => return several(&mlp, "bias"),
+        ModelParameter::MlpIn => "mlp.up_proj.weight",
+        ModelParameter::MlpInBias => "mlp.up_proj.bias",
+        ModelParameter::MlpOut => "mlp.down_proj.weight",
+        ModelParameter::MlpOutBias => "mlp.down_proj.bias",
+        ModelParameter::AttentionOut => "self_attn.o_proj.weight",
+        ModelParameter::AttentionOutBias => "self_attn.o_proj.bias",
+        ModelParameter::Gain(NormPlace::Ln1) => "input_layernorm.weight",
+        ModelParameter::Gain(NormPlace::Ln1Post) => "post_attention_layernorm.weight",
+        ModelParameter::Gain(NormPlace::Ln2) => before_mlp,
+        ModelParameter::Gain(NormPlace::Ln2Post) => "post_feedforward_layernorm.weight",
+        ModelParameter::Gain(NormPlace::Final) => "model.norm.weight",
+        ModelParameter::Embed => "model.embed_tokens.weight",
+        ModelParameter::Unembed => "lm_head.weight",
+        ModelParameter::Positions => "model.embed_positions.weight",
+        ModelParameter::Shift(NormPlace::Ln1) => "input_layernorm.bias",
+        ModelParameter::Shift(NormPlace::Ln2) => "post_attention_layernorm.bias",
+        ModelParameter::Shift(_) => "model.norm.bias",
+    };
+    vec![(format!("{own}{one}"), rows)]
+}
+
+/// Every weight under the names of files.
+pub(super) fn tensors(config: &Config, parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
+    let mut all = Vec::new();
+    for (layer, part, var) in parameters.all() {
+        let weight = var.as_detached_tensor();
+        let mut first = 0;
+        for (name, rows) in names(config, layer, part, weight.dims()[0]) {
+            all.push((name, weight.narrow(0, first, rows)?.contiguous()?));
+            first += rows;
+        }
+    }
+    Ok(all)
+}
+
+/// What `config.json` says of a model, if a member of the family has words for it: Llama without
+/// windows, Mistral with one in every layer, Qwen-2 with one in some.
+pub(super) fn fields(config: &Config) -> Option<Value> {
+    let (Norm::RmsGain { eps }, Position::Rotary(rotary)) = (config.norm, config.position) else {
+        return None;
+    };
+    let Mlp::Gated(Some(activation)) = config.mlp else { return None };
+    let Config { layers, heads, kv_heads, d_model, d_hidden, context, vocab, .. } = *config;
+    let usual = Config {
+        kv_heads,
+        d_head: config.d_head,
+        context,
+        vocab,
+        norm: config.norm,
+        position: Position::Rotary(Rotary::new(rotary.base)),
+        qkv_bias: config.qkv_bias,
+        attention_bias: config.attention_bias,
+        windows: config.windows.clone(),
+        mlp: config.mlp,
+        mlp_bias: config.mlp_bias,
+        tied: config.tied,
+        ..Config::llama(layers, heads, d_model, d_hidden)
+    };
+    let window = config.windows.iter().flatten().next().copied();
+    let is_one = config.windows.iter().flatten().all(|own| Some(*own) == window);
+    let everywhere = config.windows.iter().all(Option::is_some);
+    let biases = (config.qkv_bias, config.attention_bias, config.mlp_bias);
+    let member = match (window, biases) {
+        (None, (qkv, out, _)) if qkv == out => LlamaMember::Llama,
+        (Some(_), (false, false, false)) if is_one && everywhere => LlamaMember::Mistral,
+        (Some(_), (true, false, false)) if is_one => LlamaMember::Qwen2,
+        _ => return None,
+    };
+    if usual != *config {
+        return None;
+    }
+    let (model_type, architecture, _) =
+        FAMILIES.iter().find(|(.., own)| *own == ModelFamily::Llama(member))?;
+    let mut fields = json!({
+        "architectures": [architecture],
+        "model_type": model_type,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads.unwrap_or(heads),
+        "head_dim": config.d_head(),
+        "hidden_size": d_model,
+        "intermediate_size": d_hidden,
+        "vocab_size": vocab,
+        "max_position_embeddings": context,
+        "rms_norm_eps": eps,
+        "rope_theta": rotary.base,
+        "hidden_act": HiddenActivation::name(activation),
+        "tie_word_embeddings": config.tied,
+    });
+    match member {
+        LlamaMember::Llama => {
+            fields["attention_bias"] = config.attention_bias.into();
+            fields["mlp_bias"] = config.mlp_bias.into();
+        }
+        LlamaMember::Mistral => fields["sliding_window"] = window.into(),
+        LlamaMember::Qwen2 => {
+            let kind = |window: &Option<usize>| match window {
+                Some(_) => "sliding_attention",
+                None => "full_attention",
+            };
+            fields["use_sliding_window"] = true.into();
+            fields["sliding_window"] = window.into();
+            fields["layer_types"] = config.windows.iter().map(kind).collect();
+        }
+    }
+    Some(fields)
 }

@@ -16,7 +16,7 @@ mod shared;
 mod tests;
 mod weights;
 
-use candle_core::{DType, Device, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 
 use super::origin::ModelOrigin;
@@ -26,7 +26,6 @@ use crate::hub::Repository;
 use crate::store::{Document, UnknownFields};
 use crate::{Error, Result};
 
-pub(super) use bilinear::fields as bilinear_fields;
 use foreign::{ENCODER_DECODER, kind_of, without_config};
 pub(crate) use gguf_llama::GgufLlama;
 use inert::changes_nothing;
@@ -158,6 +157,27 @@ pub(super) fn load(
     Ok(Decoder::from_parameters(config, parameters, device, origin))
 }
 
+/// `config.json` of a model, and its weights under the names of files.
+///
+/// # Errors
+/// A model that neither the bilinear transformers nor the Llama family have words for.
+pub(super) fn written(
+    config: &Config,
+    parameters: &Parameters,
+) -> Result<(Value, Vec<(String, Tensor)>)> {
+    if let Some(fields) = bilinear::fields(config) {
+        let named = parameters.named().into_iter();
+        return Ok((fields, named.map(|(name, var)| (name, var.as_detached_tensor())).collect()));
+    }
+    let Some(fields) = llama::fields(config) else {
+        let expected = "as in the published bilinear transformers, or as in Llama, Mistral (windows \
+                        of one size in all layers) or Qwen-2 (biases of queries, keys and values; \
+                        windows of one size in some layers): only these formats are written";
+        return Err(Error::invalid("the model to be saved", expected, "one of another kind"));
+    };
+    Ok((fields, llama::tensors(config, parameters)?))
+}
+
 /// A note on fields of a file that were ignored because the user allowed it.
 pub(super) fn ignored_note(file: &str, fields: &[String]) -> Option<String> {
     let fields = (!fields.is_empty()).then(|| fields.join(", "))?;
@@ -183,6 +203,6 @@ fn check_tied(
     Err(weights.unusable(&expected, "another matrix"))
 }
 
-fn var(tensor: &candle_core::Tensor) -> Result<Var> {
+fn var(tensor: &Tensor) -> Result<Var> {
     Ok(Var::from_tensor(tensor)?)
 }

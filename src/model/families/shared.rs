@@ -112,6 +112,18 @@ pub(super) enum HiddenActivation {
     GeluTanh,
 }
 
+impl HiddenActivation {
+    /// The name of an activation in files.
+    pub(super) fn name(activation: Activation) -> &'static str {
+        match activation {
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_new",
+        }
+    }
+}
+
 impl From<HiddenActivation> for Activation {
     fn from(activation: HiddenActivation) -> Self {
         match activation {
