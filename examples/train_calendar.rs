@@ -23,10 +23,8 @@ fn main() -> Result<()> {
     println!("{corpus}");
 
     let vocab = corpus.tokenizer().vocab();
-    // Biases of queries, keys and values, so that Qwen-2's format has words for the windows.
-    let (windows, qkv_bias) = (vec![Some(1), None, None], true);
-    let usual = Config::llama(3, 2, 32, 64);
-    let config = Config { vocab, context: LENGTH, windows, qkv_bias, ..usual };
+    let windows = vec![Some(1), None, None];
+    let config = Config { vocab, context: LENGTH, windows, ..Config::llama(3, 2, 32, 64) };
     let model = Decoder::random(config, 0, &Device::Cpu)?.with_tokenizer(corpus.tokenizer())?;
     let options = TrainOptions {
         steps: 2_500,
@@ -56,5 +54,5 @@ fn main() -> Result<()> {
     };
     let (sae, history) = Sae::fit(&model, POINT, corpus.train(), &options)?;
     println!("{history}");
-    sae.save_scope(out.join("calendar-scope/0-resid-post-x4-k3"), DType::F32)
+    sae.save(out.join("calendar-scope/0-resid-post-x4-k3"))
 }

@@ -252,9 +252,10 @@ fn names(
     vec![(format!("{own}{one}"), rows)]
 }
 
-/// Every weight under the names of files.
+/// Every weight under the names of files. A Qwen-2 without biases gets biases of zero.
 pub(super) fn tensors(config: &Config, parameters: &Parameters) -> Result<Vec<(String, Tensor)>> {
     let mut all = Vec::new();
+    let adds_biases = member(config) == Some(LlamaMember::Qwen2) && !config.qkv_bias;
     for (layer, part, var) in parameters.all() {
         let weight = var.as_detached_tensor();
         let mut first = 0;
@@ -262,8 +263,26 @@ pub(super) fn tensors(config: &Config, parameters: &Parameters) -> Result<Vec<(S
             all.push((name, weight.narrow(0, first, rows)?.contiguous()?));
             first += rows;
         }
+        if part == ModelParameter::Qkv && adds_biases {
+            for (name, rows) in names(config, layer, ModelParameter::QkvBias, first) {
+                all.push((name, Tensor::zeros(rows, weight.dtype(), weight.device())?));
+            }
+        }
     }
     Ok(all)
+}
+
+/// The member of the family that has a model's windows and biases.
+fn member(config: &Config) -> Option<LlamaMember> {
+    let window = config.windows.iter().flatten().next();
+    let is_one = config.windows.iter().flatten().all(|own| Some(own) == window);
+    let everywhere = config.windows.iter().all(Option::is_some);
+    match (window, config.qkv_bias, config.attention_bias || config.mlp_bias) {
+        (None, ..) if config.qkv_bias == config.attention_bias => Some(LlamaMember::Llama),
+        (Some(_), false, false) if is_one && everywhere => Some(LlamaMember::Mistral),
+        (Some(_), _, false) if is_one => Some(LlamaMember::Qwen2),
+        _ => None,
+    }
 }
 
 /// What `config.json` says of a model, if a member of the family has words for it: Llama without
@@ -289,19 +308,11 @@ pub(super) fn fields(config: &Config) -> Option<Value> {
         tied: config.tied,
         ..Config::llama(layers, heads, d_model, d_hidden)
     };
-    let window = config.windows.iter().flatten().next().copied();
-    let is_one = config.windows.iter().flatten().all(|own| Some(*own) == window);
-    let everywhere = config.windows.iter().all(Option::is_some);
-    let biases = (config.qkv_bias, config.attention_bias, config.mlp_bias);
-    let member = match (window, biases) {
-        (None, (qkv, out, _)) if qkv == out => LlamaMember::Llama,
-        (Some(_), (false, false, false)) if is_one && everywhere => LlamaMember::Mistral,
-        (Some(_), (true, false, false)) if is_one => LlamaMember::Qwen2,
-        _ => return None,
-    };
     if usual != *config {
         return None;
     }
+    let member = member(config)?;
+    let window = config.windows.iter().flatten().next().copied();
     let (model_type, architecture, _) =
         FAMILIES.iter().find(|(.., own)| *own == ModelFamily::Llama(member))?;
     let mut fields = json!({

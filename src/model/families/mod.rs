@@ -170,9 +170,9 @@ pub(super) fn written(
         return Ok((fields, named.map(|(name, var)| (name, var.as_detached_tensor())).collect()));
     }
     let Some(fields) = llama::fields(config) else {
-        let expected = "as in the published bilinear transformers, or as in Llama, Mistral (windows \
-                        of one size in all layers) or Qwen-2 (biases of queries, keys and values; \
-                        windows of one size in some layers): only these formats are written";
+        let expected = "as in the published bilinear transformers, or as in Llama, Mistral (a \
+                        window in all layers) or Qwen-2 (windows of one size in some layers): only \
+                        these formats are written";
         return Err(Error::invalid("the model to be saved", expected, "one of another kind"));
     };
     Ok((fields, llama::tensors(config, parameters)?))
