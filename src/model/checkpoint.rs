@@ -132,6 +132,11 @@ mod tests {
         ] {
             let model = model(mlp);
             model.save(path).unwrap();
+            #[cfg(unix)]
+            {
+                let rights = |name| fs::metadata(folder.path().join(name)).unwrap().permissions();
+                assert_eq!(rights(WEIGHTS), rights(CONFIG), "whoever reads one reads the other");
+            }
             let loaded = Decoder::from_pretrained(path, &Device::Cpu).unwrap();
             assert_eq!(loaded.config(), model.config());
             for ((name, a), (_, b)) in model.weights().iter().zip(loaded.weights()) {

@@ -57,7 +57,10 @@ pub(crate) fn save(
 /// Writes tensors to the file `path` as they are.
 pub(crate) fn save_exactly(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
     replace(path, |place| {
-        candle_core::safetensors::save(tensors, place).map_err(std::io::Error::other)
+        // The crate puts a file of its own there, which nobody else may read.
+        let permissions = fs::metadata(place)?.permissions();
+        candle_core::safetensors::save(tensors, place).map_err(std::io::Error::other)?;
+        fs::set_permissions(place, permissions)
     })
 }
 
