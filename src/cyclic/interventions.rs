@@ -130,7 +130,7 @@ impl Interventions {
         };
 
         let rows: usize = options.patches.iter().map(|patch| Rows::of(patch, &all).len()).sum();
-        let mut progress = Progress::new("interventions", (layers.len() * rows) as u64, "pass");
+        let mut progress = Progress::new("interventions", (layers.len() * rows) as u64, "run");
         let mut found = Self {
             task: problems.task().name().to_owned(),
             role: options.role,

@@ -8,19 +8,20 @@ use crate::plot::{Figure, Mark, Panel, PanelBlock, SERIES, Series, Style};
 use crate::{Error, Result};
 
 /// Side of the panel of a layer, and of a sweep.
-const SMALL: f64 = 190.0;
+const SMALL: f64 = 200.0;
 const LARGE: f64 = 330.0;
 /// Size of a panel with lines over layers.
 const LINES: (f64, f64) = (400.0, 320.0);
 /// Panels in a row.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 3;
 /// The line from each class to the next.
 const PATH: &str = SERIES[6];
 
 impl Streams {
     /// Draws the activations of layers on their first two principal components, a panel a layer, in
-    /// a colour and a symbol for each class. A line goes through the means of the classes in their
-    /// order, so that a circle is a loop that does not cross itself.
+    /// a colour and a symbol for each class; a panel's title says how much of the variance they hold. A
+    /// line goes through the means of the classes in their order, so that a circle is a loop that does
+    /// not cross itself.
     ///
     /// # Errors
     /// No layers; as [`Streams::pca`].
@@ -28,11 +29,13 @@ impl Streams {
         if layers.is_empty() {
             return Err(Error::invalid("the layers of a figure", "at least one", "none"));
         }
+        // The legend stands to the right of the last column.
+        let named = layers.len().min(COLUMNS) - 1;
         let panels = layers.iter().enumerate().map(|(at, &layer)| {
             let parts = self.pca(layer, 2)?;
             let share: f64 = parts.explained.iter().sum();
-            let mut panel = self.panel(&parts.scores, at + 1 == layers.len())?;
-            panel.title = Some(format!("layer {layer}, {:.0} % of variance", 100.0 * share));
+            let mut panel = self.panel(&parts.scores, at == named)?;
+            panel.title = Some(format!("layer {layer}, {:.0} %", 100.0 * share));
             Ok(panel)
         });
         let panels: Vec<Panel> = panels.collect::<Result<_>>()?;

@@ -41,6 +41,18 @@ class Results(ReportTest):
         self.assertIn("application/vnd.plotly.v1+json", data)
         self.assertNotIn("Figure {", data.get("text/plain", ""))
 
+    def test_a_figure_of_what_the_cell_moves_shows_the_figure(self):
+        self.ok("let earlier = vec![1.0, 2.0];")
+        for code in [
+            "line(earlier)?",
+            "let values = vec![1.0, 2.0];\nline(values)?",
+            "let values = vec![1.0, 2.0];\nline(values)",
+            "let parts = vec![line([1.0, 2.0])?, bar([1.0])?];\nlet title = String::from(\"both\");\n"
+            "beside(parts)?.title(title)",
+        ]:
+            with self.subTest(code):
+                self.assertIn("application/vnd.plotly.v1+json", self.ok(code).results()[0])
+
     def test_ok_of_a_value_shows_the_value_and_unit_shows_nothing(self):
         self.assertEqual(self.value("\"7\".parse::<i32>()"), "7")
         self.assertEqual(self.value("Ok::<Vec<i32>, String>(vec![1, 2])"), "[1, 2]")
