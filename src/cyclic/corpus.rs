@@ -128,9 +128,9 @@ impl CyclicCorpus {
     /// Writes it. The same options give the same text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for words that [`CyclicTask::new`] refuses, or with spaces in them; for
-    /// steps that do not go around once; for parts that are not fractions or leave no problems; for
-    /// fewer than 1,000 tokens.
+    /// [`Error::Invalid`] for words that [`CyclicTask::new`] refuses, with spaces in them, or that
+    /// the documents have already, such as `from`; for steps that do not go around once; for parts
+    /// that are not fractions or leave no problems; for fewer than 1,000 tokens.
     pub fn write(options: &CorpusOptions) -> Result<Self> {
         options.check()?;
         task(options)?;
@@ -199,17 +199,17 @@ fn task(options: &CorpusOptions) -> Result<CyclicTask> {
     CyclicTask::new(&options.unit, words, steps, [template.as_str()])
 }
 
-/// Every word of every document, once.
+/// Every word of every document: those around the circle, numbers, the others.
 fn vocabulary(options: &CorpusOptions) -> Vec<String> {
-    let mut words: Vec<String> = options.words.clone();
-    words.extend((1..=options.longest).map(|number| number.to_string()));
-    let others = [options.unit.as_str(), "from", "is", "In"].into_iter();
-    for word in others.chain(EVENTS.into_iter().flatten()) {
-        if !words.iter().any(|known| known == word) {
-            words.push(word.to_owned());
+    let mut others = vec![options.unit.as_str(), "from", "is", "In"];
+    for word in EVENTS.into_iter().flatten() {
+        if !others.contains(&word) {
+            others.push(word);
         }
     }
-    words
+    let numbers = (1..=options.longest).map(|number| number.to_string());
+    let others = others.into_iter().map(str::to_owned);
+    options.words.iter().cloned().chain(numbers).chain(others).collect()
 }
 
 fn document(options: &CorpusOptions, held_out: &BTreeSet<(usize, usize)>, rng: &mut Rng) -> String {

@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(data.len(), 16);
         assert_eq!(data[0]["x"].as_array().unwrap().len(), 8, "the path is closed");
         assert_eq!(data[0]["x"][0], data[0]["x"][7]);
-        assert_eq!(data[9]["name"], "Monday");
+        assert!(data[9]["name"].as_str().unwrap().contains("Monday"), "{}", data[9]);
         assert!(streams.plot(&[]).is_err() && streams.plot(&[9]).is_err());
 
         let reading = CircleReading::Direct(ProbeOptions { components: Some(2) });
@@ -221,7 +221,9 @@ mod tests {
         let options = InterveneOptions { patches, reading, ..InterveneOptions::default() };
         let found = Interventions::run(&model, &problems, &streams, &options).unwrap();
         let data = traces(&found.plot().unwrap());
-        let circle = data.iter().find(|trace| trace["name"] == "circle").unwrap();
+        let is_circle =
+            |trace: &&Value| trace["name"].as_str().is_some_and(|name| name.contains(">circle<"));
+        let circle = data.iter().find(is_circle).unwrap();
         let own = found.get(1, &Patch::Circle).unwrap();
         assert_eq!(circle["y"][1].as_f64().unwrap(), own.success.mean);
         assert_eq!(circle["x"].as_array().unwrap().len(), 3, "before two layers and after");
@@ -240,7 +242,8 @@ mod tests {
         };
         assert_eq!(drawn(&data), 2 * 28);
         let truth = &data[data.len() - 7..];
-        assert_eq!((truth[0]["name"].as_str(), drawn(truth)), (Some("Monday"), 28));
+        assert!(truth[0]["name"].as_str().unwrap().contains("Monday"), "{}", truth[0]);
+        assert_eq!(drawn(truth), 28);
         assert!(data[0]["hovertext"][0].as_str().unwrap().contains("ahead"), "{}", data[0]);
     }
 }
