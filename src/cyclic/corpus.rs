@@ -113,7 +113,7 @@ impl Default for CorpusOptions {
 /// let corpus = CyclicCorpus::write(&CorpusOptions { tokens: 2_000, ..CorpusOptions::months() })?;
 /// assert_eq!(corpus.train().len() + corpus.test().len(), 2_000);
 /// assert_eq!(corpus.task()?.period(), 12);
-/// # eigenlens::Result::Ok(())
+/// # Ok::<(), eigenlens::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct CyclicCorpus {

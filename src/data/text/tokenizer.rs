@@ -134,7 +134,7 @@ impl Tokenizer {
     /// let tokenizer = Tokenizer::of_words("<s>", ["three", "days"])?;
     /// assert_eq!(tokenizer.encode_with_bos("three days")?, [0, 1, 2]);
     /// assert_eq!(tokenizer.token(2)?, " days");
-    /// # eigenlens::Result::Ok(())
+    /// # Ok::<(), eigenlens::Error>(())
     /// ```
     ///
     /// # Errors
