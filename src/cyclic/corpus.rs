@@ -112,12 +112,13 @@ impl Default for CorpusOptions {
 /// use eigenlens::cyclic::{CorpusOptions, CyclicCorpus};
 /// let corpus = CyclicCorpus::write(&CorpusOptions { tokens: 2_000, ..CorpusOptions::months() })?;
 /// assert_eq!(corpus.train().len() + corpus.test().len(), 2_000);
-/// assert_eq!(corpus.task()?.period(), 12);
+/// assert_eq!(corpus.task().period(), 12);
 /// # Ok::<(), eigenlens::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct CyclicCorpus {
     options: CorpusOptions,
+    task: CyclicTask,
     tokenizer: Tokenizer,
     train: Tokens,
     test: Tokens,
@@ -133,7 +134,7 @@ impl CyclicCorpus {
     /// that are not fractions or leave no problems; for fewer than 1,000 tokens.
     pub fn write(options: &CorpusOptions) -> Result<Self> {
         options.check()?;
-        task(options)?;
+        let task = task(options)?;
         let tokenizer = Tokenizer::of_words(BEGIN, vocabulary(options).iter().map(String::as_str))?;
         let pairs = options.words.len() * options.longest;
         let order = Rng::stream(options.seed, 0).permutation(pairs);
@@ -153,7 +154,7 @@ impl CyclicCorpus {
         tokens.truncate(options.tokens);
         let test = tokens.split_off(options.tokens - options.tokens / TEST);
         let (train, test) = (tokens.into(), test.into());
-        Ok(Self { options: options.clone(), tokenizer, train, test, held_out })
+        Ok(Self { options: options.clone(), task, tokenizer, train, test, held_out })
     }
 
     /// The tokenizer, of whole words.
@@ -177,11 +178,8 @@ impl CyclicCorpus {
     }
 
     /// The questions that the problems ask, with steps up to the number of words.
-    ///
-    /// # Errors
-    /// None for a corpus that was written.
-    pub fn task(&self) -> Result<CyclicTask> {
-        task(&self.options)
+    pub fn task(&self) -> &CyclicTask {
+        &self.task
     }
 
     /// How many answers are right among the pairs that were held out, and of how many.
@@ -245,7 +243,7 @@ show_as_text!(CyclicCorpus);
 
 impl fmt::Display for CyclicCorpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { options, tokenizer, train, test, held_out } = self;
+        let Self { options, tokenizer, train, test, held_out, .. } = self;
         write!(
             f,
             "{} tokens about {} words, {} of them for tests; {} in the vocabulary, {} of {} pairs \

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::cyclic::{Interventions, Patch, PatchOutcome, PlaneSweep, Streams};
+use crate::cyclic::{Interventions, PatchOutcome, PlaneSweep, Streams};
 use crate::geometry::Interval;
 use crate::plot::{Figure, Mark, Panel, PanelBlock, SERIES, Series, Style};
 use crate::{Error, Result};
@@ -80,20 +80,17 @@ impl Interventions {
         if self.outcomes().is_empty() {
             return Err(Error::invalid("the interventions", "at least one that was run", "none"));
         }
-        let mut patches: Vec<&Patch> = Vec::new();
+        let mut lines: Vec<(String, Vec<&PatchOutcome>)> = Vec::new();
         for outcome in self.outcomes() {
-            if !patches.iter().any(|patch| patch.to_string() == outcome.patch.to_string()) {
-                patches.push(&outcome.patch);
+            let name = outcome.patch.to_string();
+            match lines.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, outcomes)) => outcomes.push(outcome),
+                None => lines.push((name, vec![outcome])),
             }
         }
-        let of_patch = |patch: &Patch| -> Vec<&PatchOutcome> {
-            let own = |outcome: &&PatchOutcome| outcome.patch.to_string() == patch.to_string();
-            let mut own: Vec<&PatchOutcome> = self.outcomes().iter().filter(own).collect();
-            own.sort_by_key(|outcome| outcome.layer);
-            own
-        };
-        let lines: Vec<(String, Vec<&PatchOutcome>)> =
-            patches.into_iter().map(|patch| (patch.to_string(), of_patch(patch))).collect();
+        for (_, outcomes) in &mut lines {
+            outcomes.sort_by_key(|outcome| outcome.layer);
+        }
         let differences = panel_of_lines(&lines, "mean logit difference", false, |outcome| {
             outcome.difference_by_start
         });
@@ -178,8 +175,8 @@ mod tests {
 
     use super::*;
     use crate::cyclic::{
-        CircleReading, CorpusOptions, CyclicCorpus, InterveneOptions, Problems, PromptOptions,
-        Role, SweepOptions,
+        CircleReading, CorpusOptions, CyclicCorpus, InterveneOptions, Patch, Problems,
+        PromptOptions, Role, SweepOptions,
     };
     use crate::geometry::ProbeOptions;
     use crate::model::{Config, Decoder};
@@ -193,7 +190,7 @@ mod tests {
         let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
         let model = model.with_tokenizer(corpus.tokenizer()).unwrap();
         let prompts = PromptOptions { bos: true, ..PromptOptions::default() };
-        let problems = corpus.task().unwrap().problems(&model, &prompts).unwrap();
+        let problems = corpus.task().problems(&model, &prompts).unwrap();
         (model, problems)
     }
 

@@ -93,7 +93,8 @@ async fn reached(scheduler: &str) -> Result<String, String> {
 /// Opens a store for queries that a cluster answers; `settings` are DataFusion's and Ballista's.
 ///
 /// # Errors
-/// If the address is wrong or nothing listens there, a setting is unknown, or the folder is not a store.
+/// If the address is wrong or nothing listens there, a setting is unknown, or the folder is not a
+/// store.
 pub(crate) async fn open(
     store: &Path,
     scheduler: &str,
