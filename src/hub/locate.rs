@@ -46,7 +46,7 @@ pub(super) fn locate(name: &str) -> Result<Found> {
     if let Some((OWN, own)) = plain.split_once('/') {
         return Err(unknown(plain, own));
     }
-    let named = ["datasets/", "models/"].iter().any(|kind| name.starts_with(kind));
+    let named = ["datasets/", "models/", "spaces/"].iter().any(|kind| name.starts_with(kind));
     match Repo::parse(name) {
         Ok(_) if !is_path => Ok(Found::Hub),
         Err(reason) if named && !is_path => Err(reason),

@@ -133,8 +133,8 @@ impl Hub {
 
     /// The path of file `name` of `repo`, fetched first if it is not in the cache.
     ///
-    /// `repo` is `owner/name` of a model or `datasets/owner/name` of a data set; `@revision` after
-    /// it chooses a branch, tag or commit other than `main`.
+    /// `repo` is `owner/name` of a model, `datasets/owner/name` of a data set or
+    /// `spaces/owner/name` of a web application; `@revision` after it chooses a branch, tag or commit other than `main`.
     ///
     /// Fails where the repository or the file does not exist or needs a token, where the network
     /// does, and where what arrives is not what was announced. Stop ends a download, and the wait

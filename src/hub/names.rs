@@ -13,39 +13,69 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// A repository at a revision.
 #[derive(Debug, Clone)]
 pub(super) struct Repo {
-    pub(super) is_dataset: bool,
+    kind: RepoKind,
     /// `owner/name`, or `name` for the oldest repositories.
     pub(super) name: String,
     pub(super) revision: String,
 }
 
+/// What a repository holds, as the hub sorts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RepoKind {
+    Model,
+    Dataset,
+    /// A web application with its files.
+    Space,
+}
+
+impl RepoKind {
+    /// What stands before the name in addresses, but for models, which have nothing.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+            Self::Space => "spaces",
+        }
+    }
+
+    /// What stands before the name of the repository's page.
+    fn prefix(self) -> String {
+        match self {
+            Self::Model => String::new(),
+            _ => format!("{}/", self.folder()),
+        }
+    }
+}
+
 impl Repo {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let (is_dataset, name) = match path.strip_prefix("datasets/") {
-            Some(name) => (true, name),
-            None => (false, path.strip_prefix("models/").unwrap_or(path)),
+        let of = |kind: RepoKind| {
+            let name = path.strip_prefix(kind.folder())?.strip_prefix('/')?;
+            Some((kind, name))
         };
+        let named = [RepoKind::Dataset, RepoKind::Space, RepoKind::Model].into_iter().find_map(of);
+        let (kind, name) = named.unwrap_or((RepoKind::Model, path));
         let parts: Vec<&str> = name.split('/').collect();
         let sound = parts.len() <= 2
             && parts.iter().all(|part| is_plain(part))
             && revision.split('/').all(is_part);
         if !sound {
-            let expected = "owner/name or datasets/owner/name, with @revision where needed";
+            let expected = "owner/name, datasets/owner/name or spaces/owner/name, with @revision \
+                            where needed";
             return Err(Error::invalid("the hub repository", expected, text));
         }
-        Ok(Self { is_dataset, name: name.to_owned(), revision: revision.to_owned() })
+        Ok(Self { kind, name: name.to_owned(), revision: revision.to_owned() })
     }
 
-    /// `models` or `datasets`, as the cache and the hub's interface call them.
+    /// `models`, `datasets` or `spaces`, as the cache and the hub's interface call them.
     pub(super) fn kind(&self) -> &'static str {
-        if self.is_dataset { "datasets" } else { "models" }
+        self.kind.folder()
     }
 
     /// The repository's page on the hub `endpoint`.
     pub(super) fn page(&self, endpoint: &str) -> String {
-        let kind = if self.is_dataset { "datasets/" } else { "" };
-        format!("{endpoint}/{kind}{}", self.name)
+        format!("{endpoint}/{}{}", self.kind.prefix(), self.name)
     }
 
     /// The address of the file `name`.
@@ -64,8 +94,7 @@ impl Repo {
 
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_dataset { "datasets/" } else { "" };
-        write!(f, "{kind}{}@{}", self.name, self.revision)
+        write!(f, "{}{}@{}", self.kind.prefix(), self.name, self.revision)
     }
 }
 
@@ -140,6 +169,23 @@ mod tests {
             }
         }
         assert_eq!(unusual, 22);
+    }
+
+    #[test]
+    fn each_kind_of_repository_has_its_addresses() {
+        for (text, page, kind) in [
+            ("o/s", "o/s", "models"),
+            ("models/o/s", "o/s", "models"),
+            ("datasets/o/s", "datasets/o/s", "datasets"),
+            ("spaces/o/s", "spaces/o/s", "spaces"),
+        ] {
+            let repo = Repo::parse(text).unwrap();
+            assert_eq!(repo.page("https://hub"), format!("https://hub/{page}"));
+            assert_eq!(repo.kind(), kind);
+            let listing = format!("https://hub/api/{kind}/o/s/revision/main");
+            assert_eq!(repo.listing_address("https://hub"), listing);
+            assert_eq!(repo.to_string(), format!("{page}@main"));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::store::Blob;
 use crate::{Error, Result};
 
 /// A model or data set by name: one that is part of this library, a folder, or a repository of the
-/// hub (`owner/name`, or `datasets/owner/name`), looked for in this order.
+/// hub (`owner/name`, `datasets/owner/name` or `spaces/owner/name`), looked for in this order.
 #[derive(Debug, Clone)]
 pub struct Repository {
     name: String,
@@ -221,6 +221,11 @@ impl Repository {
     fn is_cached(&self) -> bool {
         let RepositoryPlace::Hub(hub, _) = &self.place else { return false };
         Repo::parse(&self.name).is_ok_and(|repo| hub.folder(&repo).is_known())
+    }
+
+    /// Whether it is neither part of the library nor a folder.
+    pub(crate) fn is_on_hub(&self) -> bool {
+        matches!(self.place, RepositoryPlace::Hub(..))
     }
 
     /// Whether there is a file `name` that can be read without asking the network.

@@ -60,6 +60,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tuned_lens;
 
 pub use analysis::{
     Attribution, AttributionRow, Gradients, Lens, LensRow, Patching, logit_difference,
@@ -76,3 +77,4 @@ pub use loader::DecoderLoader;
 pub use place::MASKED_SCORE;
 pub use point::HookPoint;
 pub use summary::Summary;
+pub use tuned_lens::{LensDivergences, LensOptions, LensVariant, TunedLens, lens_divergence};
