@@ -1,5 +1,6 @@
-//! The language model that ships: whole, and what it is said to be.
+//! The language models that ship: whole, and what they are said to be.
 
+use eigenlens::cyclic::{CorpusOptions, CyclicCorpus, answer_candidates, answer_functions};
 use eigenlens::prelude::*;
 
 fn model() -> Result<Decoder> {
@@ -54,5 +55,78 @@ fn its_autoencoders_stand_in_for_activations_and_their_examples_are_right() -> R
 fn what_is_not_part_of_the_library_is_named() -> Result<()> {
     let error = Tracer::from_pretrained(&model()?, 0, "x8-k16", "x8-k16").unwrap_err().to_string();
     assert!(error.contains("0-mlp-in-x8-k16/config.json of eigenlens/classics-scope"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_calendar_adds_months_on_a_circle() -> Result<()> {
+    let model = Decoder::from_pretrained("eigenlens/calendar", &Device::Cpu)?;
+    let corpus = CyclicCorpus::write(&CorpusOptions::months())?;
+    let prompts = PromptOptions { bos: true, ..PromptOptions::default() };
+    let problems = corpus.task().problems(&model, &prompts)?;
+    let (right, of) = corpus.held_out_right(&problems.evaluate(&model)?);
+    assert!(right as f64 >= 0.95 * of as f64, "{right} of {of}");
+
+    let streams = problems.activations(&model, Role::Start)?;
+    let share = streams.fourier(1)?.share(1)?;
+    assert!(share >= 0.6, "{share}");
+    let run = |frequencies: Vec<usize>, patches: Vec<Patch>, layers: Vec<usize>| {
+        let options =
+            InterveneOptions { frequencies, patches, layers, ..InterveneOptions::default() };
+        Interventions::run(&model, &problems, &streams, &options)
+    };
+    let patches = vec![
+        Patch::Circle,
+        Patch::Average,
+        Patch::WithoutCircle,
+        Patch::PermutedCircle(1),
+        Patch::RandomPlane(1),
+        Patch::CircleElsewhere(1),
+    ];
+    let found = run(vec![1], patches, vec![1, 3])?;
+    let share = |patch: &Patch| -> Result<f64> { Ok(found.get(1, patch)?.success.mean) };
+    let circle = found.get(1, &Patch::Circle)?;
+    assert!(circle.success.mean >= 0.85 && circle.within_one >= 0.97, "{found}");
+    assert!((share(&Patch::Average)? - 1.0 / 12.0).abs() < 0.01, "{found}");
+    assert!(share(&Patch::WithoutCircle)? <= 0.15, "{found}");
+    assert!(share(&Patch::PermutedCircle(1))? <= 0.2, "{found}");
+    for control in [Patch::RandomPlane(1), Patch::CircleElsewhere(1)] {
+        assert!(share(&control)? <= 0.2, "{found}");
+    }
+    // The month has moved on to the last token.
+    assert!(found.get(3, &Patch::Circle)?.success.mean <= 0.02, "{found}");
+    let two = run(vec![1, 2], vec![Patch::Circle], vec![1])?;
+    assert!(two.get(1, &Patch::Circle)?.success.mean >= 0.97, "{two}");
+    // What the last token holds of start and step together is the answer's circle.
+    let (questions, period) = (problems.questions(), corpus.task().period());
+    let functions = answer_functions(&questions, period, None)?;
+    let circle = answer_candidates(&questions, period)?[0].clone();
+    let last = problems.activations(&model, Role::Last)?;
+    let explained = Regression::explain(
+        &last.layer(2)?,
+        &[functions[0].clone(), functions[1].clone(), functions[2].clone(), circle],
+    )?;
+    let steps = explained.steps();
+    assert!(steps[4].r_squared - steps[3].r_squared >= 0.5, "{explained}");
+    Ok(())
+}
+
+#[test]
+fn the_calendars_autoencoder_has_months_that_are_close() -> Result<()> {
+    let model = Decoder::from_pretrained("eigenlens/calendar", &Device::Cpu)?;
+    let sae = Sae::load("eigenlens/calendar-scope/0-resid-post-x4-k3", &Device::Cpu)?;
+    assert_eq!((sae.features(), sae.point()?), (128, HookPoint::ResidPost(0)));
+    let corpus = CyclicCorpus::write(&CorpusOptions::months())?;
+    let tokens = Contexts::spread(corpus.test(), 50, 64)?.batch(0, 50, &Device::Cpu)?;
+    let cache = model.activations(&tokens, &[sae.point()?])?;
+    // It was trained on everything but the token that begins a document.
+    let begin = corpus.tokenizer().bos();
+    let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
+    let rows: Vec<u32> =
+        (0..tokens.len() as u32).filter(|row| Some(tokens[*row as usize]) != begin).collect();
+    let streams = cache.get(sae.point()?)?.flatten(0, 1)?;
+    let streams = streams.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?;
+    let checked = sae.check(&streams)?;
+    assert!(checked.fvu < 0.05, "{checked}");
     Ok(())
 }

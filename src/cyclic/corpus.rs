@@ -34,18 +34,23 @@ pub struct CorpusOptions {
     pub words: Vec<String>,
     /// What a step is called: `months` in `17 months from May is October .`
     pub unit: String,
-    /// The longest step; 48. Steps beyond the number of words are what makes a model compute with
-    /// an angle: with shorter ones it can know every pair by heart.
+    /// The longest step; twice the number of words. Steps beyond the number of words have to be
+    /// brought back into the circle.
     pub longest: usize,
+    /// How far an answer is from the right one, as the scale b of a Laplace distribution, in words;
+    /// an 18th of all words, so that 53 % of the answers about months are right, more than any
+    /// other. With 0 all are right. Then a model learns the sums as well, but nothing tells it that
+    /// June is nearer to May than December is, and its months are equally far from each other.
+    pub answer_scale: f64,
     /// The part of the documents that are diaries, `In May it rained . In July we met .`, whose
-    /// second word is near the first; 0.3. Without them no order of the words is likelier than
-    /// any other that makes the same sums.
+    /// second word is near the first; 0.2. The rest are problems.
     pub diary: f64,
-    /// The part that are recitations, `March April May`; 0.15. The rest are problems.
-    pub recitation: f64,
+    /// The same scale of the distance from the first word of a diary to the second; a seventh of all
+    /// words.
+    pub diary_scale: f64,
     /// The part of all pairs of a start and a step that no problem shows; 0.2.
     pub held_out: f64,
-    /// Tokens; 400,000, of which the last twentieth is for tests.
+    /// Tokens; a million, of which the last twentieth is for tests.
     pub tokens: usize,
     /// Seed of everything that is drawn; 0.
     pub seed: u64,
@@ -54,23 +59,24 @@ pub struct CorpusOptions {
 impl CorpusOptions {
     /// The options for the months, to which the defaults belong.
     pub fn months() -> Self {
-        Self::of(&MONTHS, "months", 48)
+        Self::of(&MONTHS, "months")
     }
 
-    /// The options for the weekdays, with steps of up to 56 days.
+    /// The options for the weekdays.
     pub fn weekdays() -> Self {
-        Self::of(&WEEKDAYS, "days", 56)
+        Self::of(&WEEKDAYS, "days")
     }
 
-    fn of(words: &[&str], unit: &str, longest: usize) -> Self {
+    fn of(words: &[&str], unit: &str) -> Self {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             unit: unit.to_owned(),
-            longest,
-            diary: 0.3,
-            recitation: 0.15,
+            longest: 2 * words.len(),
+            answer_scale: words.len() as f64 / 18.0,
+            diary: 0.2,
+            diary_scale: words.len() as f64 / 7.0,
             held_out: 0.2,
-            tokens: 400_000,
+            tokens: 1_000_000,
             seed: 0,
         }
     }
@@ -81,12 +87,19 @@ impl CorpusOptions {
             return Err(Error::invalid("the longest step", expected, self.longest));
         }
         check_fraction("the part of diaries", self.diary)?;
-        check_fraction("the part of recitations", self.recitation)?;
         check_fraction("the part of the pairs that is held out", self.held_out)?;
-        if self.diary + self.recitation >= 1.0 {
-            let expected = "less than 1 together, so that there are problems";
-            let found = format!("{} and {}", self.diary, self.recitation);
-            return Err(Error::invalid("the parts of diaries and recitations", expected, found));
+        if self.diary >= 1.0 {
+            let expected = "less than 1, so that there are problems";
+            return Err(Error::invalid("the part of diaries", expected, self.diary));
+        }
+        for (what, scale) in [
+            ("the scale of answers", self.answer_scale),
+            ("the scale of diaries", self.diary_scale),
+        ] {
+            if !(0.0..=self.words.len() as f64).contains(&scale) {
+                let expected = format!("from 0 to {}, the number of words", self.words.len());
+                return Err(Error::invalid(what, expected, scale));
+            }
         }
         if self.tokens < 1_000 {
             return Err(Error::invalid("the number of tokens", "at least 1,000", self.tokens));
@@ -103,10 +116,15 @@ impl Default for CorpusOptions {
 
 /// Generated text from which a small model learns to add on a circle.
 ///
-/// Each document begins with `<bos>` and is one of three kinds: a problem, such as
-/// `17 months from May is October .`; a diary, whose second word is `round(x)` places from the
-/// first, with x from a Laplace distribution of scale p/7; a recitation of 2 to p words in order.
-/// Every word and number is one token.
+/// Each document begins with `<bos>` and is of one of two kinds:
+///
+/// - a problem, such as `17 months from May is October .`, whose answer is `round(x)` words from the
+///   right one;
+/// - a diary, such as `In May it rained . In July we met .`, whose second word is `round(x)` words
+///   from the first.
+///
+/// Here x is from a Laplace distribution, with the density `exp(−|x|/b) / 2b`, of each kind's own
+/// scale b. Every word and number is one token.
 ///
 /// ```
 /// use eigenlens::cyclic::{CorpusOptions, CyclicCorpus};
@@ -212,31 +230,30 @@ fn vocabulary(options: &CorpusOptions) -> Vec<String> {
 
 fn document(options: &CorpusOptions, held_out: &BTreeSet<(usize, usize)>, rng: &mut Rng) -> String {
     let (words, period) = (&options.words, options.words.len());
-    let kind = f64::from(rng.unit());
-    if kind < options.diary {
+    if f64::from(rng.unit()) < options.diary {
         let first = rng.below(period);
-        // The difference of two exponential numbers is a Laplace one.
-        let exponential = |rng: &mut Rng| -f64::from(1.0 - rng.unit()).ln();
-        let distance = (exponential(rng) - exponential(rng)) * period as f64 / 7.0;
-        let second = (first as i64 + distance.round() as i64).rem_euclid(period as i64) as usize;
+        let second = near(first, options.diary_scale, period, rng);
         let sentence = |word: usize, rng: &mut Rng| {
             format!("In {} {}", words[word], EVENTS[rng.below(EVENTS.len())].join(" "))
         };
         return format!("{} {}", sentence(first, rng), sentence(second, rng));
     }
-    if kind < options.diary + options.recitation {
-        let (first, count) = (rng.below(period), 2 + rng.below(period - 1));
-        let names: Vec<&str> =
-            (first..first + count).map(|word| words[word % period].as_str()).collect();
-        return names.join(" ");
-    }
     loop {
         let (start, step) = (rng.below(period), 1 + rng.below(options.longest));
         if !held_out.contains(&(start, step)) {
-            let (from, to) = (&words[start], &words[(start + step) % period]);
+            let answer = near((start + step) % period, options.answer_scale, period, rng);
+            let (from, to) = (&words[start], &words[answer]);
             return format!("{step} {} from {from} is {to} .", options.unit);
         }
     }
+}
+
+/// A word that is a Laplace number of the scale `b` from another, rounded.
+fn near(word: usize, b: f64, period: usize, rng: &mut Rng) -> usize {
+    // The difference of two exponential numbers is a Laplace one.
+    let exponential = |rng: &mut Rng| -f64::from(1.0 - rng.unit()).ln();
+    let distance = (exponential(rng) - exponential(rng)) * b;
+    (word as i64 + distance.round() as i64).rem_euclid(period as i64) as usize
 }
 
 show_as_text!(CyclicCorpus);
@@ -284,37 +301,44 @@ mod tests {
         let options = CorpusOptions { tokens: 100_000, ..CorpusOptions::months() };
         let corpus = CyclicCorpus::write(&options).unwrap();
         let place = |word: &str| MONTHS.iter().position(|month| *month == word).unwrap();
-        let (mut kinds, mut distances) = ([0usize; 3], BTreeMap::<usize, usize>::new());
+        let mut kinds = [0usize; 2];
+        let (mut distances, mut errors) = (BTreeMap::<usize, usize>::new(), [0usize; 7]);
+        let around = |from: usize, to: usize| {
+            let apart = (to + 12 - from) % 12;
+            apart.min(12 - apart)
+        };
         let mut shown = BTreeSet::new();
         for words in documents(&corpus) {
             if words[0] == "In" {
                 kinds[0] += 1;
-                let apart = (place(&words[6]) + 12 - place(&words[1])) % 12;
-                *distances.entry(apart.min(12 - apart)).or_default() += 1;
-            } else if MONTHS.contains(&words[0].as_str()) {
-                kinds[1] += 1;
-                assert!((2..=12).contains(&words.len()), "{words:?}");
-                let in_order = |pair: &[String]| (place(&pair[0]) + 1) % 12 == place(&pair[1]);
-                assert!(words.windows(2).all(in_order), "{words:?}");
+                *distances.entry(around(place(&words[1]), place(&words[6]))).or_default() += 1;
             } else {
-                kinds[2] += 1;
+                kinds[1] += 1;
                 let step: usize = words[0].parse().unwrap();
                 let start = place(&words[3]);
-                assert_eq!(place(&words[5]), (start + step) % 12, "{words:?}");
+                errors[around((start + step) % 12, place(&words[5]))] += 1;
                 assert!(!corpus.is_held_out(start, step), "{words:?}");
                 shown.insert((start, step));
             }
         }
         let all: usize = kinds.iter().sum();
-        let share = |kind: usize| kinds[kind] as f64 / all as f64;
-        assert!((share(0) - 0.3).abs() < 0.02 && (share(1) - 0.15).abs() < 0.02, "{kinds:?}");
-        // Of the 576 pairs 115 are held out; nearly all others are shown.
-        assert_eq!(corpus.held_out.len(), 115);
-        assert!(shown.len() > 450 && shown.len() <= 461, "{}", shown.len());
+        assert!((kinds[0] as f64 / all as f64 - 0.2).abs() < 0.02, "{kinds:?}");
+        // Of the 288 pairs 58 are held out, and all others are shown.
+        assert_eq!((corpus.held_out.len(), shown.len()), (58, 230));
         // |x| ≤ ½ has the probability 1 − exp(−7/24) = 0.253, and farther ones fall off.
         let diaries = kinds[0] as f64;
         assert!((distances[&0] as f64 / diaries - 0.253).abs() < 0.03, "{distances:?}");
         assert!(distances[&1] > distances[&2] && distances[&2] > distances[&4], "{distances:?}");
+        // The same of answers: 1 − exp(−3/4) = 0.528, and exp(−3/4) − exp(−9/4) = 0.367 are next.
+        let problems = kinds[1] as f64;
+        assert!((errors[0] as f64 / problems - 0.528).abs() < 0.02, "{errors:?}");
+        assert!((errors[1] as f64 / problems - 0.367).abs() < 0.02, "{errors:?}");
+        let exact = CorpusOptions { answer_scale: 0.0, tokens: 1_000, ..options.clone() };
+        for words in documents(&CyclicCorpus::write(&exact).unwrap()) {
+            if let Ok(step) = words[0].parse::<usize>() {
+                assert_eq!(place(&words[5]), (place(&words[3]) + step) % 12, "{words:?}");
+            }
+        }
         let again = CyclicCorpus::write(&options).unwrap();
         assert_eq!(again.train().as_slice(), corpus.train().as_slice());
     }
@@ -328,7 +352,9 @@ mod tests {
         };
         assert!(refused(|options| options.longest = 6).contains("at least 7"));
         assert!(refused(|options| options.diary = f64::NAN).contains("diaries"));
-        assert!(refused(|options| options.recitation = 0.8).contains("less than 1 together"));
+        assert!(refused(|options| options.diary = 1.0).contains("less than 1"));
+        assert!(refused(|options| options.answer_scale = f64::NAN).contains("scale of answers"));
+        assert!(refused(|options| options.diary_scale = -1.0).contains("scale of diaries"));
         assert!(refused(|options| options.held_out = 1.0).contains("held out"));
         assert!(refused(|options| options.tokens = 10).contains("1,000"));
         assert!(refused(|options| options.words.truncate(2)).contains("at least 3"));

@@ -13,7 +13,7 @@ struct EmbeddedRepository {
     files: &'static [(&'static str, &'static [u8])],
 }
 
-static REPOSITORIES: [EmbeddedRepository; 3] = [
+static REPOSITORIES: [EmbeddedRepository; 5] = [
     EmbeddedRepository {
         name: "eigenlens/classics",
         what: "a bilinear transformer trained on English in the public domain",
@@ -42,6 +42,23 @@ static REPOSITORIES: [EmbeddedRepository; 3] = [
         name: "eigenlens/classics-4k",
         what: "a sample of the text that eigenlens/classics was trained on",
         files: &[file!("classics-4k", "data/train-00000-of-00001.parquet")],
+    },
+    EmbeddedRepository {
+        name: "eigenlens/calendar",
+        what: "a small transformer that adds months",
+        files: &[
+            file!("calendar", "config.json"),
+            file!("calendar", "model.safetensors"),
+            file!("calendar", "tokenizer.json"),
+        ],
+    },
+    EmbeddedRepository {
+        name: "eigenlens/calendar-scope",
+        what: "an autoencoder of eigenlens/calendar",
+        files: &[
+            file!("calendar-scope", "0-resid-post-x4-k3/cfg.json"),
+            file!("calendar-scope", "0-resid-post-x4-k3/sae_weights.safetensors"),
+        ],
     },
 ];
 
