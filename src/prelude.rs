@@ -15,7 +15,8 @@ pub use crate::features::{
     Search, SearchOptions, SpectralOptions, TokenClasses, Visualizer, max_activations,
 };
 pub use crate::figures::{
-    plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_samples,
+    plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_regressions,
+    plot_samples,
 };
 pub use crate::geometry::{
     BestBand, Binning, Cloud, Colouring, Explanatory, FourierPower, Interval, Mixture,

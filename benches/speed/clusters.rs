@@ -9,7 +9,7 @@ use eigenlens::features::{
 use eigenlens::prelude::*;
 
 use crate::report::Row;
-use crate::{Result, median};
+use crate::{Result, timed};
 
 /// Features and width of a dictionary.
 const SIZE: [usize; 2] = [24_576, 768];
@@ -22,8 +22,6 @@ const GROUPS: [usize; 2] = [200, 16];
 const SPECTRAL: [[usize; 2]; 2] = [[6_144, 250], [12_288, 500]];
 /// Tokens whose codes are gone over, and active features at each.
 const TOKENS: [usize; 2] = [100_000, 54];
-/// Turns of each quick measurement.
-const TURNS: usize = 3;
 
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let [features, width] = SIZE;
@@ -56,16 +54,6 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let size = format!("{} activations, {} features", codes.entries(), members.len());
     rows.push(Row::new("occurrences of a cluster", size, each, "ns/activation"));
     Ok(rows)
-}
-
-/// The median time of some turns, in seconds.
-fn timed(work: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
-    let turns = (0..TURNS).map(|_| {
-        let start = Instant::now();
-        work()?;
-        Ok(start.elapsed().as_secs_f64())
-    });
-    Ok(median(turns.collect::<Result<Vec<f64>>>()?))
 }
 
 /// Directions, the first of them in groups.

@@ -4,7 +4,8 @@
 //! ```text
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
-//!                              smollm2, training, geometry, dictionaries, store, clusters
+//!                              smollm2, training, geometry, dictionaries, store, clusters,
+//!                              circles
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -19,6 +20,7 @@
 //! trained on it for four minutes.
 
 mod autoencoders;
+mod circles;
 mod clusters;
 mod coding;
 mod curve;
@@ -40,6 +42,7 @@ mod training;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use report::Row;
 
@@ -48,7 +51,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -60,6 +63,7 @@ const PARTS: [Part; 11] = [
     ("dictionaries", dictionaries::rows),
     ("store", store::rows),
     ("clusters", clusters::rows),
+    ("circles", circles::rows),
 ];
 
 /// The folder of the project.
@@ -72,6 +76,19 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
+}
+
+/// Turns of a quick measurement.
+const TURNS: usize = 3;
+
+/// Seconds of `work`: the median of a few turns.
+fn timed(work: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
+    let turns = (0..TURNS).map(|_| {
+        let start = Instant::now();
+        work()?;
+        Ok(start.elapsed().as_secs_f64())
+    });
+    Ok(median(turns.collect::<Result<Vec<f64>>>()?))
 }
 
 /// The largest value, 0 of none; NaN if one is.

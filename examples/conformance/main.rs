@@ -18,6 +18,7 @@ mod language;
 mod models;
 mod report;
 mod smollm2;
+mod smollm2_circles;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

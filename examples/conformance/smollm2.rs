@@ -11,6 +11,7 @@ use eigenlens::{Error, Result};
 use serde_json::Value;
 
 use crate::report::{Reference, Report};
+use crate::smollm2_circles;
 
 const NAME: &str = "smollm2-135m-instruct";
 /// Prompts of one pass.
@@ -34,7 +35,8 @@ pub(crate) fn model(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join("days_of_week.safetensors"), report)?;
     let days = json(folder, "days_of_week.json")?;
     let points = days_of_week(&model, &reference, &days, report)?;
-    geometry(&json(folder, "geometry.json")?, &points, &reference, report)
+    geometry(&json(folder, "geometry.json")?, &points, &reference, report)?;
+    smollm2_circles::compare(&model, report)
 }
 
 /// Texts, one by one: ids with special tokens and without, and back.

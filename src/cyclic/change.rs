@@ -2,7 +2,6 @@
 
 use super::problems::Role;
 use super::task::Question;
-use crate::geometry::Explanatory;
 use crate::{Error, Result};
 
 /// A problem, and another class that an intervention wants it to have.
@@ -65,40 +64,6 @@ pub fn changes(
     Ok(found)
 }
 
-/// What explains activations at the last position besides the answer: a constant, one-hot α and β,
-/// and the circle of α − β, for [`Probe::inverse`](crate::geometry::Probe::inverse).
-///
-/// With `first`, one-hot inputs have that many classes, and steps count from 0: Engels et al. (2024)
-/// have 8 for every task, so that the starts and steps of months beyond share one class.
-///
-/// # Errors
-/// [`Error::Invalid`] without questions.
-pub fn answer_functions(
-    questions: &[Question],
-    period: usize,
-    first: Option<usize>,
-) -> Result<Vec<Explanatory>> {
-    let starts = questions.iter().map(|question| question.start);
-    let steps = questions.iter().map(|question| question.step);
-    let (starts, steps) = match first {
-        Some(count) => (
-            Explanatory::one_hot_of_first("start", starts, count)?,
-            Explanatory::one_hot_of_first("step", steps, count)?,
-        ),
-        None => (
-            Explanatory::one_hot("start", starts, period)?,
-            Explanatory::one_hot("step", steps.map(|step| step % period), period)?,
-        ),
-    };
-    let apart = questions.iter().map(|question| question.start as f64 - question.step as f64);
-    Ok(vec![
-        Explanatory::constant(questions.len())?,
-        starts,
-        steps,
-        Explanatory::circle("start − step", apart, period as f64)?,
-    ])
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::task::{CyclicTask, QuestionOrder};
@@ -135,17 +100,5 @@ mod tests {
             let template = |problem: usize| questions[problem].template;
             assert_eq!(template(change.problem), template(change.source));
         }
-    }
-
-    #[test]
-    fn the_original_has_eight_classes_of_everything() {
-        let questions = CyclicTask::months().questions(QuestionOrder::Grid);
-        let columns = |first| {
-            let functions = answer_functions(&questions, 12, first).unwrap();
-            functions.iter().map(|one| one.columns().dims()[1]).collect::<Vec<_>>()
-        };
-        assert_eq!(columns(None), [1, 12, 12, 2]);
-        assert_eq!(columns(Some(8)), [1, 8, 8, 2]);
-        assert!(answer_functions(&[], 12, None).is_err());
     }
 }

@@ -78,7 +78,8 @@ impl Default for InterveneOptions {
 /// **Which patches to compare.** [`Patch::Circle`] both removes all that is not on the circle and sets
 /// the circle. It shows that the circle is enough; [`Patch::CircleKeepingRest`] shows whether it
 /// counts beside the rest. [`Patch::PermutedCircle`] tells how much of it any plane does that
-/// separates the classes, and [`Patch::RandomPlane`] how much any plane does.
+/// separates the classes, [`Patch::RandomPlane`] how much any plane does, and
+/// [`Patch::CircleElsewhere`] how much a vector of that size does.
 #[derive(Debug, Clone)]
 pub struct Interventions {
     pub(super) task: String,

@@ -13,6 +13,7 @@
 //! - [`Interventions`]: what it answers when a [`Patch`] takes the place of an activation, beside
 //!   all baselines and controls; [`Patcher`] has the formulas;
 //! - [`Alignment`]: the plane that changes answers best, found from the answers themselves;
+//! - [`answer_candidates`]: functions of a question that may explain an activation;
 //! - [`PlaneSweep`]: answers all over the plane of the circle;
 //! - [`Problems::pairs`]: problems for activation patching;
 //! - [`CyclicCorpus`]: text from which a small model learns to add on a circle.
@@ -43,6 +44,7 @@ mod alignment;
 mod answers;
 mod change;
 mod corpus;
+mod explanations;
 mod interventions;
 mod outcome;
 mod pairs;
@@ -59,8 +61,9 @@ mod tests;
 
 pub use alignment::{Alignment, AlignmentOptions};
 pub use answers::{Answers, Disagreement, Disagreements};
-pub use change::{Change, answer_functions, changes};
+pub use change::{Change, changes};
 pub use corpus::{CorpusOptions, CyclicCorpus};
+pub use explanations::{answer_candidates, answer_functions};
 pub use interventions::{InterveneOptions, Interventions};
 pub use outcome::PatchOutcome;
 pub use pairs::{PairOptions, PatchPair, SharedPart};

@@ -40,6 +40,9 @@ pub enum Patch {
     PermutedCircle(usize),
     /// `x + (x' − x) P Pᵀ` for so many random planes P of as many dimensions as the circle's.
     RandomPlane(usize),
+    /// `m + c(v) S Pᵀ` for so many random planes P: the same circle, as far from the mean as
+    /// [`Patch::Circle`] puts it, where it says nothing.
+    CircleElsewhere(usize),
     /// [`Patch::Circle`] of a probe that reads this subspace alone, such as the plane of some
     /// features of an autoencoder.
     Plane(Subspace),
@@ -101,7 +104,9 @@ impl Patch {
     /// How many vectors there are for a change.
     pub(super) fn draws(&self) -> usize {
         match self {
-            Self::PermutedCircle(count) | Self::RandomPlane(count) => *count,
+            Self::PermutedCircle(count)
+            | Self::RandomPlane(count)
+            | Self::CircleElsewhere(count) => *count,
             _ => 1,
         }
     }
@@ -125,6 +130,7 @@ impl fmt::Display for Patch {
             Self::OnlyCircle => "only circle".to_owned(),
             Self::PermutedCircle(count) => format!("permuted circle × {count}"),
             Self::RandomPlane(count) => format!("random plane × {count}"),
+            Self::CircleElsewhere(count) => format!("circle elsewhere × {count}"),
             Self::Plane(plane) => format!("given plane of {}", plane.dimensions()),
             Self::Exchange(plane) => format!("exchange in {}", plane.dimensions()),
         })
@@ -258,16 +264,25 @@ impl Patcher {
                 self.circle(&probe, changes)
             }
             Patch::RandomPlane(_) => {
-                let mut rng = Rng::stream(self.seed, 2 * draw as u64 + 1);
-                let dimensions = self.plane.dimensions();
-                let plane = Subspace::random(self.plane.width(), dimensions, &mut rng)?;
-                Ok((&x + plane.project(&(source()? - &x)?)?)?)
+                Ok((&x + self.random_plane(draw)?.project(&(source()? - &x)?)?)?)
+            }
+            Patch::CircleElsewhere(_) => {
+                let places = self.circle(&self.probe, changes)?.broadcast_sub(&self.mean)?;
+                let places = self.plane.coordinates(&places)?;
+                let moved = matmul_nt(&places, self.random_plane(draw)?.basis())?;
+                Ok(moved.broadcast_add(&self.mean)?)
             }
             Patch::Exchange(plane) => Ok((&x + plane.project(&(source()? - &x)?)?)?),
             Patch::Plane(subspace) => {
                 self.circle(&Probe::fit_in(&self.x, &self.targets, subspace)?, changes)
             }
         }
+    }
+
+    /// A random plane of as many dimensions as the circle's.
+    fn random_plane(&self, draw: usize) -> Result<Subspace> {
+        let mut rng = Rng::stream(self.seed, 2 * draw as u64 + 1);
+        Subspace::random(self.plane.width(), self.plane.dimensions(), &mut rng)
     }
 
     /// Points of the circle's plane by their targets `t`, `[points, q]`, with the mean in all other

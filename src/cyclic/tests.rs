@@ -191,12 +191,22 @@ fn controls_are_drawn_with_a_seed() {
     let classes = questions.iter().map(|question| question.answer).collect();
     let plain = patcher(&x, classes, 7, PatchVariant::Plain);
     let all = changes(&questions, 7, Role::Last, None).unwrap();
-    for patch in [Patch::PermutedCircle(2), Patch::RandomPlane(2)] {
+    for patch in [Patch::PermutedCircle(2), Patch::RandomPlane(2), Patch::CircleElsewhere(2)] {
         let of = |patcher: &Patcher, draw| patcher.vectors_of_draw(&patch, draw, &all).unwrap();
         assert_eq!(gap(&of(&plain, 1), &of(&plain, 1)), 0.0);
         assert!(gap(&of(&plain, 0), &of(&plain, 1)) > 1e-3, "{patch}");
         assert!(gap(&of(&plain, 0), &of(&plain.clone().seed(9), 0)) > 1e-3, "{patch}");
     }
+    // The circle elsewhere is as large, and at another angle.
+    let from_mean = |patch: &Patch| {
+        let moved = plain.vectors(patch, &all).unwrap();
+        let moved = moved.broadcast_sub(plain.probe().mean()).unwrap();
+        moved.sqr().unwrap().sum(1).unwrap().sqrt().unwrap()
+    };
+    let elsewhere = Patch::CircleElsewhere(1);
+    assert!(gap(&from_mean(&elsewhere), &from_mean(&Patch::Circle)) < 1e-12);
+    let (here, there) = (plain.vectors(&Patch::Circle, &all), plain.vectors(&elsewhere, &all));
+    assert!(gap(&here.unwrap(), &there.unwrap()) > 1e-3);
     let outside = Change { problem: 49, ..all[0] };
     assert!(plain.vectors(&Patch::None, &[outside]).unwrap_err().to_string().contains("below 49"));
     assert!(plain.vectors(&Patch::None, &[]).is_err());

@@ -1,7 +1,5 @@
 //! Clouds of features: their shape, and which of them are irreducible.
 
-use candle_core::Tensor;
-
 use crate::features::{Centring, CloudLabels, FeatureCloud};
 use crate::plot::{
     ColourAxis, Figure, HoverText, Mark, Node, Panel, PanelBlock, SERIES, Series, Space, Style,
@@ -50,11 +48,7 @@ impl FeatureCloud {
         let count = COMPONENTS.min(self.members().len()).min(self.columns().dims()[1]);
         let parts = self.pca(self.at_least_a_plane(count)?)?;
         let scores: Vec<Vec<f64>> = parts.scores.to_vec2()?;
-        let mut cosines: Vec<Vec<f32>> = self.cosines()?.to_vec2()?;
-        // What a feature has with itself tells nothing, and would take the scale.
-        cosines.iter_mut().enumerate().for_each(|(i, row)| row[i] = f32::NAN);
-        let cosines = Tensor::new(cosines, &candle_core::Device::Cpu)?;
-        let mut heat = images("the cosines", &cosines, 0)?;
+        let mut heat = images("the cosines", &self.cosines()?, 0)?;
         let mut heat = picture(heat.swap_remove(0), SMALL);
         heat.title = Some("cosines of decoder columns".into());
         let singular = |centring, title: &str| -> Result<Panel> {
@@ -276,7 +270,7 @@ fn bars(values: &[f64], title: &str) -> Panel {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
     use serde_json::Value;
 
     use super::*;

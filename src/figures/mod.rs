@@ -8,6 +8,7 @@
 //! | [`plot_explanation`] | what eigenvectors contribute to a sample's logits |
 //! | [`plot_directions`], [`plot_samples`] | vectors in three dimensions, and samples of them |
 //! | [`plot_recovery`] | atoms that approach them over training, an animation |
+//! | [`plot_regressions`] | what regressions of several layers leave unexplained |
 //!
 //! [`Reducibility`](crate::geometry::Reducibility), [`Regression`](crate::geometry::Regression),
 //! [`FeatureCloud`](crate::features::FeatureCloud), [`Search`](crate::features::Search),
@@ -28,4 +29,5 @@ mod tests;
 
 pub use directions::{plot_directions, plot_recovery, plot_samples};
 pub use explanation::plot_explanation;
+pub use residuals::plot_regressions;
 pub use spectrum::plot_eigenspectrum;

@@ -18,7 +18,8 @@ const KNOWN: f64 = 1e-9;
 pub struct SearchEnd {
     /// Functions that are added at most; 5.
     pub most: usize,
-    /// The least gain in adjusted R² for which a function is added; 0.01.
+    /// The least gain in adjusted R² that counts; 0.01. A function with less is not added, and of
+    /// two whose gains differ by less the smaller is.
     pub least_gain: f64,
 }
 
@@ -36,8 +37,10 @@ impl Regression {
     /// 1 − (1 − R²) (n − 1)/(n − 1 − rank)
     /// ```
     ///
-    /// so that a function of many columns has to explain more than chance. Engels et al. (2024) choose
-    /// by hand, from pictures of the residual.
+    /// so that a function of many columns has to explain more than chance. Of candidates that are
+    /// within [`SearchEnd::least_gain`] of the best, the one that adds the fewest columns is taken:
+    /// one-hot answers contain every function of the answer. Engels et al. (2024) choose by hand,
+    /// from pictures of the residual.
     ///
     /// # Errors
     /// As [`Regression::explain`]; [`Error::Invalid`] for no candidates; [`Error::Interrupted`] when
@@ -73,23 +76,22 @@ impl Regression {
         let mut left: Vec<&Explanatory> = candidates.iter().collect();
         for _ in 0..end.most {
             let before = state.adjusted(0.0, 0, inputs)?;
-            let mut best: Option<(f64, usize, Tensor)> = None;
+            let mut gains: Vec<(f64, usize, Tensor)> = Vec::new();
             for (i, function) in left.iter().enumerate() {
                 safe_point("the search for functions")?;
                 let Some(part) = state.new_part(function)? else { continue };
                 let explained = squares(&matmul_tn(&part, &state.residual)?)?;
                 let score = state.adjusted(explained, part.dims()[1], inputs)?;
-                if best.as_ref().is_none_or(|(most, ..)| score > *most) {
-                    best = Some((score, i, part));
-                }
+                gains.push((score - before, i, part));
             }
-            match best {
-                Some((score, i, part)) if score - before >= end.least_gain => {
-                    state.add(&part)?;
-                    chosen.push(left.remove(i).clone());
-                }
-                _ => break,
-            }
+            let most = gains.iter().map(|(gain, ..)| *gain).fold(f64::NEG_INFINITY, f64::max);
+            let least = end.least_gain.max(most - end.least_gain);
+            gains.retain(|(gain, ..)| *gain >= least);
+            gains
+                .sort_by(|(a, _, x), (b, _, y)| x.dims()[1].cmp(&y.dims()[1]).then(b.total_cmp(a)));
+            let Some((_, i, part)) = gains.into_iter().next() else { break };
+            state.add(&part)?;
+            chosen.push(left.remove(i).clone());
         }
         Self::explain(values, &chosen)
     }
