@@ -15,6 +15,7 @@ mod explanations;
 mod features;
 mod geometry;
 mod language;
+mod lenses;
 mod models;
 mod report;
 mod smollm2;
@@ -51,6 +52,7 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "multidim/circle_probe", run: circles::probe },
     Suite { pattern: "multidim/interventions", run: circles::interventions },
     Suite { pattern: "multidim/deconstruction_*", run: explanations::deconstruction },
+    Suite { pattern: "mlsae/lens", run: lenses::lens },
     Suite { pattern: "reducibility", run: geometry::reducibility },
 ];
 

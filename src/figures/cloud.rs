@@ -10,8 +10,8 @@ use crate::{Error, Result};
 /// Side of a panel of the page, and of a plane by itself.
 const SMALL: f64 = 170.0;
 const LARGE: f64 = 400.0;
-/// Panels in a row of the page.
-const COLUMNS: usize = 4;
+/// Panels in a row of the page, and beside a legend.
+const COLUMNS: [usize; 2] = [4, 3];
 /// Components of the page.
 const COMPONENTS: usize = 5;
 /// Points that a notebook shows.
@@ -66,7 +66,8 @@ impl FeatureCloud {
             let is_last = first + 2 == count;
             panels.push(plane(&scores, first, first + 1, &groups, is_last, SMALL));
         }
-        let mut root = PanelBlock::of(panels, COLUMNS);
+        let has_legend = groups.len() > 1 && !shades;
+        let mut root = PanelBlock::of(panels, COLUMNS[usize::from(has_legend)]);
         root.items.insert(0, Node::Block(heat));
         root.bar = shades.then_some(1);
         let scale = ColourAxis { range: Some((-1.0, 1.0)), ..ColourAxis::default() };

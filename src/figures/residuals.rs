@@ -87,7 +87,7 @@ fn pictures(
         let mut panel = picture(image, side);
         panel.title = Some(match step.name.as_str() {
             "" => name.to_owned(),
-            added => format!("+ {added}\nR² {:.3}", step.r_squared),
+            added => format!("+ {added}\nR² {:.3}", step.shown_r_squared()),
         });
         items.push(Node::Panel(Box::new(panel)));
     }

@@ -136,7 +136,7 @@ impl fmt::Display for Regression {
             // Without a function there is no fit whose quality R² could tell.
             let quality = match columns {
                 0 => String::new(),
-                _ => format!("R² {:.4}, {columns} columns", step.r_squared),
+                _ => format!("R² {:.4}, {columns} columns", step.shown_r_squared()),
             };
             write!(
                 f,
@@ -180,6 +180,11 @@ impl Step {
             components: Tensor::new(components, &Device::Cpu)?,
             residual,
         })
+    }
+
+    /// `R²`, where what is 0 but for rounding has no sign.
+    pub(crate) fn shown_r_squared(&self) -> f64 {
+        if self.r_squared.abs() < 1e-9 { 0.0 } else { self.r_squared }
     }
 
     /// One colour an input, `[inputs, 3]` as red, green and blue, from the residual's three largest
