@@ -1,0 +1,27 @@
+//! Multi-layer sparse autoencoders: one dictionary for the residual stream at every layer.
+//!
+//! The principal type is [`Mlsae`]: a model, one [`Sae`](crate::sae::Sae), and the layers at which
+//! it is used. Because latents are shared, one can ask at which layers each of them is active. After
+//! Lawson, Farnik, Houghton and Aitchison, "Residual Stream Analysis with Multi-Layer SAEs" (2024).
+//!
+//! [`LayerCodes`] are the sparse codes of the same positions at all layers. Statistics take them in
+//! batch after batch and hold a few numbers a latent:
+//!
+//! | question | type |
+//! | --- | --- |
+//! | At which layers is a latent active? | [`LayerDistributions`] |
+//! | Is the variance over layers between latents, or within a latent, or within a token? | [`VarianceDecomposition`] |
+//! | Does a latent that is active stay active at the next layer? | [`Persistence`] |
+//! | Which contexts activate a latent most at a layer? | [`LayerExamples`] |
+//! | How well is each layer reconstructed? | [`Evaluation`] |
+//! | How alike are neighbouring layers before any autoencoder? | [`ResidualStatistics`] |
+//! | Do latents of neighbouring layers point the same way? | [`CosineByLayer`], [`max_cosines`] |
+//!
+//! Where a formula of the original does not measure what it says, the plain definition has the
+//! plain name, and the original's is there under a name that begins with `Original` or `original`.
+
+mod codes;
+mod moments;
+
+pub use codes::LayerCodes;
+pub use moments::{MeanAndSpread, RunningMoments};
