@@ -21,7 +21,14 @@
 //! plain name, and the original's is there under a name that begins with `Original` or `original`.
 
 mod codes;
+mod distributions;
+mod distributions_file;
+mod layer_views;
 mod moments;
+mod original;
 
 pub use codes::LayerCodes;
+pub use distributions::LayerDistributions;
+pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use moments::{MeanAndSpread, RunningMoments};
+pub use original::{CountedEntries, original_std_spread};
