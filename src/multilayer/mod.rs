@@ -21,14 +21,19 @@
 //! plain name, and the original's is there under a name that begins with `Original` or `original`.
 
 mod codes;
+mod decomposition;
 mod distributions;
 mod distributions_file;
+mod layer_variance;
 mod layer_views;
 mod moments;
 mod original;
+mod resampling;
 
 pub use codes::LayerCodes;
+pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting};
 pub use distributions::LayerDistributions;
+pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use moments::{MeanAndSpread, RunningMoments};
-pub use original::{CountedEntries, original_std_spread};
+pub use original::{CountedEntries, OriginalVarianceValues, OriginalVariances, original_std_spread};

@@ -1,6 +1,8 @@
 //! What only the original's code computes, under names that say so: to compare with the publication.
 
+mod variances;
 
+pub use variances::{OriginalVarianceValues, OriginalVariances};
 
 use std::fmt;
 
