@@ -28,6 +28,7 @@ mod layer_variance;
 mod layer_views;
 mod moments;
 mod original;
+mod persistence;
 mod resampling;
 
 pub use codes::LayerCodes;
@@ -37,3 +38,4 @@ pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use moments::{MeanAndSpread, RunningMoments};
 pub use original::{CountedEntries, OriginalVarianceValues, OriginalVariances, original_std_spread};
+pub use persistence::Persistence;
