@@ -21,7 +21,9 @@
 //! plain name, and the original's is there under a name that begins with `Original` or `original`.
 
 mod codes;
+mod cosine_layers;
 mod decomposition;
+mod directions;
 mod distributions;
 mod distributions_file;
 mod layer_variance;
@@ -32,7 +34,9 @@ mod persistence;
 mod resampling;
 
 pub use codes::LayerCodes;
+pub use cosine_layers::{CosineBins, CosineByLayer, LayerPairing, cosine_by_layer_distance};
 pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting};
+pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
 pub use distributions::LayerDistributions;
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
