@@ -1,7 +1,9 @@
 //! What only the original's code computes, under names that say so: to compare with the publication.
 
+mod evaluation;
 mod variances;
 
+pub use evaluation::{OriginalEvaluation, OriginalMetrics, OriginalOptions, original_names};
 pub use variances::{OriginalVarianceValues, OriginalVariances};
 
 use std::fmt;
