@@ -33,6 +33,7 @@ mod moments;
 mod original;
 mod persistence;
 mod resampling;
+mod residual;
 mod scores;
 
 pub use codes::LayerCodes;
@@ -46,4 +47,5 @@ pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use moments::{MeanAndSpread, RunningMoments};
 pub use original::{CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues, OriginalVariances, original_names, original_std_spread};
 pub use persistence::Persistence;
+pub use residual::{ResidualMeans, ResidualStatistics};
 pub use scores::{EvaluatedLayer, LayerScores};
