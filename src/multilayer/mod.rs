@@ -27,6 +27,7 @@ mod directions;
 mod distributions;
 mod distributions_file;
 mod evaluation;
+mod examples;
 mod layer_variance;
 mod layer_views;
 mod moments;
@@ -42,6 +43,7 @@ pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting
 pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
 pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
+pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use moments::{MeanAndSpread, RunningMoments};
