@@ -30,12 +30,16 @@ mod evaluation;
 mod examples;
 mod layer_variance;
 mod layer_views;
+mod mlsae;
 mod moments;
 mod original;
+mod pass;
 mod persistence;
+mod prompt;
 mod resampling;
 mod residual;
 mod scores;
+mod surveys;
 
 pub use codes::LayerCodes;
 pub use cosine_layers::{CosineBins, CosineByLayer, LayerPairing, cosine_by_layer_distance};
@@ -46,8 +50,14 @@ pub use evaluation::{Evaluation, LayerEvaluation};
 pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
+pub use mlsae::Mlsae;
 pub use moments::{MeanAndSpread, RunningMoments};
-pub use original::{CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues, OriginalVariances, original_names, original_std_spread};
+pub use original::{
+    CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues,
+    OriginalVariances, original_names, original_std_spread,
+};
+pub use pass::{LayerBatch, LayerScanOptions};
 pub use persistence::Persistence;
+pub use prompt::LayerPrompt;
 pub use residual::{ResidualMeans, ResidualStatistics};
 pub use scores::{EvaluatedLayer, LayerScores};
