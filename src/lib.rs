@@ -58,6 +58,9 @@
 //! [`Visualizer`](features::Visualizer) shows features: the texts that activate them most, with
 //! each token coloured by its activation, and the tokens that they promote.
 //!
+//! [`Mlsae`](multilayer::Mlsae) is one autoencoder for the residual stream at every layer of a
+//! model. It tells at which layers each latent is active, and for which texts.
+//!
 //! [`Figure`](plot::Figure) is a plotly figure. Chart functions such as [`imshow`](plot::imshow) and
 //! [`line`](plot::line()) return one, and it shows itself as the last value of a cell.
 //!
@@ -78,7 +81,7 @@
 //! | [`model`] | language models with hooks, generation, training, analysis |
 //! | [`sae`] | sparse autoencoders: read, train, check, intervene |
 //! | [`harvest`] | stores: activations, codes and statistics of one pass over a text, asked many times |
-//! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features |
+//! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`], [`multilayer`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features, latents over layers |
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |
 //!
@@ -125,6 +128,7 @@ pub mod linalg;
 #[doc = include_str!("methods.md")]
 pub mod methods {}
 pub mod model;
+pub mod multilayer;
 pub mod notebook;
 pub mod plot;
 mod png;

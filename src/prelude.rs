@@ -28,6 +28,10 @@ pub use crate::linalg::pca;
 pub use crate::model::{
     Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
 };
+pub use crate::multilayer::{
+    Evaluation, LayerCodes, LayerDistributions, LayerExampleOptions, LayerExamples,
+    LayerScanOptions, Mlsae, Persistence, ResidualStatistics, VarianceDecomposition, Weighting,
+};
 pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{
     self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_heat_maps, scatter, stack,

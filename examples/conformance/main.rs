@@ -17,6 +17,8 @@ mod geometry;
 mod language;
 mod lenses;
 mod models;
+mod multilayer;
+mod multilayer_batches;
 mod report;
 mod smollm2;
 mod smollm2_circles;
@@ -54,6 +56,14 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "multidim/deconstruction_*", run: explanations::deconstruction },
     Suite { pattern: "mlsae/lens", run: lenses::lens },
     Suite { pattern: "reducibility", run: geometry::reducibility },
+    Suite { pattern: "mlsae/dists", run: multilayer::distributions },
+    Suite { pattern: "mlsae/variances_right", run: multilayer::variances },
+    Suite { pattern: "mlsae/persistence", run: multilayer::persistence },
+    Suite { pattern: "mlsae/mmcs", run: multilayer::maxima },
+    Suite { pattern: "mlsae/resid_cos_sim", run: multilayer::residual },
+    Suite { pattern: "mlsae/metrics", run: multilayer_batches::metrics },
+    Suite { pattern: "mlsae/prompt_heatmap", run: multilayer_batches::prompt },
+    Suite { pattern: "mlsae/examples", run: multilayer_batches::examples },
 ];
 
 fn main() -> ExitCode {

@@ -145,6 +145,10 @@ impl Report {
         let (expected, found) = (values(expected)?, values(found)?);
         let (mut error, mut size) = (0f64, 0f64);
         for (expected, found) in expected.iter().zip(&found) {
+            // What has no value has none here either.
+            if expected.is_nan() && found.is_nan() {
+                continue;
+            }
             let gap = (expected - found).abs();
             // What a mask leaves in attention scores is no measure for the others.
             if expected.abs() >= MASK {

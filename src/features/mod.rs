@@ -45,5 +45,6 @@ pub use clusters::{
 pub use gallery::{Example, FeatureView, Gallery};
 pub use maximal::{MaxOptions, max_activations};
 pub use neighbours::Neighbours;
+pub(crate) use pairs::{PairVisitor, UnitVectors};
 pub use search::{LeftOut, Search, SearchOptions, SearchRow};
 pub use visualizer::Visualizer;

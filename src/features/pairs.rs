@@ -17,14 +17,14 @@ const TASK: usize = BLOCK / 3;
 
 /// Vectors of length 1, and of length 0 where the vector was 0.
 #[derive(Debug, Clone)]
-pub(super) struct UnitVectors {
+pub(crate) struct UnitVectors {
     /// `[n, d]`, f32.
     rows: Tensor,
 }
 
 /// Who looks at the cosines of pairs. A task has pairs (i, j), i < j, with i of a part of a block and
 /// j of a block.
-pub(super) trait PairVisitor: Sync {
+pub(crate) trait PairVisitor: Sync {
     /// What a task collects.
     type Part: Send;
 
@@ -43,7 +43,7 @@ impl UnitVectors {
     ///
     /// # Errors
     /// A tensor that is no matrix of floating point numbers, has no rows, or holds NaN.
-    pub(super) fn of(vectors: &Tensor) -> Result<Self> {
+    pub(crate) fn of(vectors: &Tensor) -> Result<Self> {
         const WHAT: &str = "the vectors";
         match *vectors.dims() {
             [n, d] if n > 0 && d > 0 => {}
@@ -63,12 +63,12 @@ impl UnitVectors {
     }
 
     /// n and d.
-    pub(super) fn dims(&self) -> [usize; 2] {
+    pub(crate) fn dims(&self) -> [usize; 2] {
         [self.rows.dims()[0], self.rows.dims()[1]]
     }
 
     /// The rows, `[n, d]`.
-    pub(super) fn rows(&self) -> &Tensor {
+    pub(crate) fn rows(&self) -> &Tensor {
         &self.rows
     }
 
@@ -81,7 +81,7 @@ impl UnitVectors {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when Stop is pressed.
-    pub(super) fn visit(&self, label: &str, visitor: &impl PairVisitor) -> Result<()> {
+    pub(crate) fn visit(&self, label: &str, visitor: &impl PairVisitor) -> Result<()> {
         match self.rows.device().is_cpu() {
             true => with_values(&self.rows, |rows| self.visit_on_host(rows, label, visitor))?,
             false => self.visit_by_products(label, visitor),

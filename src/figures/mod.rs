@@ -1,4 +1,5 @@
-//! Figures that know what they draw: spectra, explanations, directions, reducibility, residuals.
+//! Figures that know what they draw: spectra, explanations, directions, reducibility, residuals,
+//! layers.
 //!
 //! [`plot`](crate::plot) draws arrays; the functions here draw what models and analyses return.
 //!
@@ -14,12 +15,19 @@
 //! [`FeatureCloud`](crate::features::FeatureCloud), [`Search`](crate::features::Search),
 //! [`Stability`](crate::features::Stability), [`Streams`](crate::cyclic::Streams),
 //! [`Interventions`](crate::cyclic::Interventions) and [`PlaneSweep`](crate::cyclic::PlaneSweep) have
-//! a method `plot`.
+//! a method `plot`; so have, of multi-layer autoencoders,
+//! [`LayerHeatMap`](crate::multilayer::LayerHeatMap),
+//! [`LayerHistogram`](crate::multilayer::LayerHistogram),
+//! [`VarianceDecomposition`](crate::multilayer::VarianceDecomposition),
+//! [`Persistence`](crate::multilayer::Persistence),
+//! [`ResidualStatistics`](crate::multilayer::ResidualStatistics) and
+//! [`CosineByLayer`](crate::multilayer::CosineByLayer).
 
 mod circles;
 mod cloud;
 mod directions;
 mod explanation;
+mod layers;
 mod reducibility;
 mod residuals;
 mod search;

@@ -94,7 +94,7 @@ impl Interval {
             return Err(Error::invalid("the number of groups", expected, groups.len()));
         }
         let mut rng = Rng::seed(seed);
-        let mut means: Vec<f64> = (0..draws)
+        let means: Vec<f64> = (0..draws)
             .map(|_| {
                 let (sum, count) = (0..groups.len()).fold((0.0, 0.0), |(sum, count), _| {
                     let (own, size) = groups[rng.below(groups.len())];
@@ -103,19 +103,37 @@ impl Interval {
                 sum / count
             })
             .collect();
-        means.sort_by(f64::total_cmp);
-        let at = |share: f64| means[((share * draws as f64) as usize).min(draws - 1)];
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        Self::of_draws(values.iter().sum::<f64>() / values.len() as f64, means, confidence)
+    }
+
+    /// The interval between percentiles of a bootstrap's draws, for what is `mean` in all data. NaN
+    /// if there are no draws or some are NaN.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a confidence that is not between 0 and 1.
+    pub(crate) fn of_draws(mean: f64, mut draws: Vec<f64>, confidence: f64) -> Result<Self> {
+        check_confidence(confidence)?;
+        draws.sort_by(f64::total_cmp);
+        let nan = draws.is_empty() || draws.iter().any(|draw| draw.is_nan());
+        let at = |share: f64| match nan {
+            true => f64::NAN,
+            false => draws[((share * draws.len() as f64) as usize).min(draws.len() - 1)],
+        };
         let tail = (1.0 - confidence) / 2.0;
         Ok(Self { mean, lower: at(tail), upper: at(1.0 - tail), confidence })
     }
 }
 
 fn check_values(values: &[f64], confidence: f64) -> Result<()> {
-    if !(confidence > 0.0 && confidence < 1.0) {
-        return Err(Error::invalid("the confidence", "between 0 and 1", confidence));
-    }
+    check_confidence(confidence)?;
     check_all_finite("the values", values)
+}
+
+fn check_confidence(confidence: f64) -> Result<()> {
+    if confidence > 0.0 && confidence < 1.0 {
+        return Ok(());
+    }
+    Err(Error::invalid("the confidence", "between 0 and 1", confidence))
 }
 
 show_as_text!(Interval);

@@ -35,6 +35,8 @@ pub struct TrainingRecord {
     pub positions: Option<PositionSlice>,
     /// The only attention head whose activations were used.
     pub head: Option<usize>,
+    /// The layers whose activations were used, of an autoencoder for several.
+    pub layers: Option<Vec<usize>>,
     /// Tokens whose activations were left out.
     pub excluded_tokens: Option<ExcludedTokens>,
     /// The floating point type of the training, as the files call it.
@@ -102,6 +104,7 @@ impl TrainingRecord {
             }),
         );
         put("hook_head_index", Some(Value::from(self.head)));
+        put("hook_layers", self.layers.clone().map(Value::from));
         put(
             "exclude_special_tokens",
             self.excluded_tokens.as_ref().map(|excluded| match excluded {
@@ -189,6 +192,7 @@ impl fmt::Display for TrainingRecord {
         }
         parts.extend(self.positions.map(|positions| format!("positions {positions}")));
         parts.extend(self.head.map(|head| format!("head {head} alone")));
+        parts.extend(self.layers.as_ref().map(|layers| format!("layers {layers:?}")));
         parts.extend(self.excluded_tokens.as_ref().map(|excluded| match excluded {
             ExcludedTokens::Special => "without special tokens".to_owned(),
             ExcludedTokens::Ids(ids) => format!("without the tokens {ids:?}"),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use imports::{Source, source};
 
 /// Modules of the library, each of which uses only those before it.
-const LIBRARY: [&str; 30] = [
+const LIBRARY: [&str; 31] = [
     // Ground floor.
     "error",
     "random",
@@ -46,6 +46,7 @@ const LIBRARY: [&str; 30] = [
     "geometry",
     "cyclic",
     "features",
+    "multilayer",
     // What is seen of it.
     "plot",
     "figures",

@@ -1,5 +1,5 @@
 //! Multi-layer autoencoders: a folder with `config.json` and `model.safetensors`; one for the
-//! residual stream after every layer of a model.
+//! residual stream after every layer of a model, or after those that `layers` names.
 //!
 //! Files whose names end in `-tfm` carry the language model too, and `autoencoder.` before every
 //! name. There is no encoder's bias.
@@ -11,6 +11,7 @@ use super::{
     ignored,
 };
 use crate::Result;
+use crate::model::HookPoint;
 use crate::sae::{ExcludedTokens, Normalization, TrainingRecord};
 use crate::store::{MustBe, Size};
 
@@ -26,12 +27,14 @@ struct MlsaeConfig {
     expansion_factor: Option<f64>,
     /// Features that a code keeps.
     k: Size,
-    /// Whether inputs are standardised. False if left out.
+    /// Whether inputs are standardised. True if left out, as in the class that wrote it.
     standardize: Option<bool>,
     /// Whether inputs are mapped by a tuned lens first.
     tuned_lens: Option<MustBe<false>>,
     /// The repository of the model.
     model_name: Option<String>,
+    /// The layers whose activations it was trained on. All if left out.
+    layers: Option<Vec<Size>>,
     /// Tokens per context in training.
     max_length: Option<Size>,
     /// Whether special tokens were left out of training. False if left out.
@@ -39,7 +42,7 @@ struct MlsaeConfig {
 }
 
 /// Fields of `config.json` that tell of the training.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 10] = [
     "auxk",
     "auxk_coef",
     "dead_steps_threshold",
@@ -47,7 +50,6 @@ const HARMLESS: [&str; 11] = [
     "dead_tokens_threshold",
     "accumulate_grad_batches",
     "batch_size",
-    "layers",
     "lr",
     "num_tokens",
     "num_workers",
@@ -68,14 +70,17 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     check_size(&document, ("n_latents", config.n_latents), m, "encoder.weight")?;
     check_expansion(&document, config.expansion_factor, (d, m), "encoder.weight")?;
     let k = checked_k(&document, "k", config.k, m)?;
-    let normalization = match config.standardize.unwrap_or_default() {
+    let normalization = match config.standardize.unwrap_or(true) {
         true => Normalization::LayerNorm,
         false => Normalization::None,
     };
     let skips = config.skip_special_tokens.unwrap_or_default();
+    let layers = config.layers.map(|layers| layers.into_iter().map(usize::from).collect());
+    let layers: Option<Vec<usize>> = layers;
     let training = TrainingRecord {
         context_size: config.max_length.map(usize::from),
         excluded_tokens: skips.then_some(ExcludedTokens::Special),
+        layers: layers.clone(),
         ..TrainingRecord::default()
     };
     let ignored = ignored(document, &HARMLESS, request)?;
@@ -86,10 +91,61 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     );
     tensors.finish("only the tensors of a multi-layer autoencoder")?;
     let architecture = Architecture { normalization, ..Architecture::top_k(k) };
-    let hook = Some("hook_resid_post of every layer".to_owned());
+    let (hook, point) = match layers.as_deref() {
+        None => (Some("hook_resid_post of every layer".to_owned()), None),
+        Some([layer]) => (None, Some(HookPoint::ResidPost(*layer))),
+        Some(layers) => (Some(format!("hook_resid_post of the layers {layers:?}")), None),
+    };
     Ok(Draft::new(architecture, weights)
-        .at(hook, None)
+        .at(hook, point)
         .of_model(config.model_name)
         .ignoring(ignored)
         .trained(training))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use candle_core::{DType, Device, Tensor};
+    use serde_json::{Value, json};
+
+    use crate::model::HookPoint;
+    use crate::sae::{Normalization, Sae};
+    use crate::store::save_exactly;
+
+    fn written(folder: &Path, more: Value) -> crate::Result<Sae> {
+        let zeros = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let tensors = [
+            ("encoder.weight", zeros(&[6, 4])),
+            ("decoder.weight", zeros(&[4, 6])),
+            ("pre_encoder_bias", zeros(&[4])),
+        ];
+        let tensors: HashMap<String, Tensor> =
+            tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        save_exactly(&folder.join("model.safetensors"), &tensors).unwrap();
+        let mut config = json!({"auxk": 2, "k": 3, "n_inputs": 4, "n_latents": 6});
+        let fields = more.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(fields);
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        Sae::load(folder, &Device::Cpu)
+    }
+
+    #[test]
+    fn layers_are_read_and_inputs_standardised_unless_it_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |more: Value| written(folder.path(), more);
+        let every = load(json!({"layers": null})).unwrap();
+        assert_eq!(every.architecture().normalization, Normalization::LayerNorm);
+        assert!(every.origin().training.layers.is_none() && every.origin().point.is_none());
+        let some = load(json!({"layers": [0, 3], "standardize": false})).unwrap();
+        assert_eq!(some.architecture().normalization, Normalization::None);
+        assert_eq!(some.origin().training.layers.as_deref(), Some(&[0, 3][..]));
+        assert!(some.point().unwrap_err().to_string().contains("layers [0, 3]"));
+        let one = load(json!({"layers": [2]})).unwrap();
+        assert_eq!(one.point().unwrap(), HookPoint::ResidPost(2));
+        let error = load(json!({"layers": [-1]})).unwrap_err().to_string();
+        assert!(error.contains("layers"), "{error}");
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct SaeLensRecord {
     hook_head_index: Option<Size>,
     /// The head, under the oldest versions' name.
     hook_point_head_index: Option<Size>,
+    /// The layers of an autoencoder for several, where [`Sae::save`](crate::sae::Sae::save) wrote them.
+    hook_layers: Option<Vec<Size>>,
     /// Tokens that were left out.
     exclude_special_tokens: Option<SpecialTokens>,
     /// The data set of the texts.
@@ -101,6 +103,7 @@ impl SaeLensRecord {
             seqpos_slice: top.seqpos_slice.or(below.seqpos_slice),
             hook_head_index: top.hook_head_index.or(below.hook_head_index),
             hook_point_head_index: top.hook_point_head_index.or(below.hook_point_head_index),
+            hook_layers: below.hook_layers,
             exclude_special_tokens: top.exclude_special_tokens.or(below.exclude_special_tokens),
             dataset_path: top.dataset_path.or(below.dataset_path),
             dtype,
@@ -129,6 +132,7 @@ impl SaeLensRecord {
                 .map(|SliceArguments(slice)| slice)
                 .filter(|slice| *slice != PositionSlice::default()),
             head: self.hook_point_head_index.or(self.hook_head_index).map(usize::from),
+            layers: self.hook_layers.map(|layers| layers.into_iter().map(usize::from).collect()),
             excluded_tokens: match self.exclude_special_tokens {
                 None | Some(SpecialTokens::All(false)) => None,
                 Some(SpecialTokens::All(true)) => Some(ExcludedTokens::Special),

@@ -1,0 +1,104 @@
+//! Distributions in files.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::distributions::LayerDistributions;
+use crate::store::{Tensors, save_exactly};
+use crate::{Error, Result};
+
+impl LayerDistributions {
+    /// Writes `counts` (i64) and `totals` (f64), `[L, n]`, as the safetensors file `path`: the
+    /// original's layout, whose f32 would lose counts from 2²⁴ on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensors = [("counts", self.counts()?), ("totals", self.totals()?)];
+        let tensors: HashMap<String, Tensor> =
+            tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        save_exactly(path.as_ref(), &tensors)
+    }
+
+    /// Reads the file `path`, as [`LayerDistributions::save`] or the original (`dists.safetensors`,
+    /// f32) writes it. The original's counts are of all entries; what is added later is active.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it holds anything else than
+    /// two matrices of one shape, or counts that are no counts.
+    ///
+    /// ```
+    /// use eigenlens::multilayer::{LayerCodes, LayerDistributions};
+    /// use eigenlens::sae::Codes;
+    /// # fn main() -> eigenlens::Result<()> {
+    /// let mut found = LayerDistributions::new(1, 2)?;
+    /// found.add(&LayerCodes::new([Codes::new(2, [vec![(1, 0.5)]])?])?)?;
+    /// # let folder = std::env::temp_dir().join(format!("dists-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// let path = folder.join("dists.safetensors");
+    /// found.save(&path)?;
+    /// assert_eq!(LayerDistributions::load(&path)?, found);
+    /// # std::fs::remove_dir_all(&folder).unwrap();
+    /// # Ok(()) }
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut tensors = Tensors::open(path, &Device::Cpu)?;
+        let [layers, latents] = tensors.matrix("counts")?;
+        let wrong =
+            |found: &f64| Error::format(path, "counts, whole and not negative", found.to_string());
+        let counts: Vec<f64> = match tensors.other_than_float("counts") {
+            None => {
+                let counts = tensors.take("counts", &[layers, latents])?.to_dtype(DType::F64)?;
+                counts.flatten_all()?.to_vec1()?
+            }
+            Some(kind) => {
+                let counts = tensors.integers("counts");
+                let counts = counts.ok_or_else(|| Error::format(path, "counts", kind))?;
+                counts.into_iter().map(|count| count as f64).collect()
+            }
+        };
+        if let Some(bad) = counts.iter().find(|count| **count < 0.0 || count.fract() != 0.0) {
+            return Err(wrong(bad));
+        }
+        let totals = tensors.take("totals", &[layers, latents])?.to_dtype(DType::F64)?;
+        let totals: Vec<f64> = totals.flatten_all()?.to_vec1()?;
+        tensors.finish("`counts` and `totals` alone")?;
+        let counts = counts.into_iter().map(|count| count as u64).collect();
+        Ok(Self::from_parts(layers, counts, totals))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::distributions::tests::random_distributions;
+    use super::*;
+
+    #[test]
+    fn what_is_saved_comes_back_and_f32_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dists.safetensors");
+        let found = random_distributions();
+        found.save(&path).unwrap();
+        assert_eq!(LayerDistributions::load(&path).unwrap(), found);
+        let narrow = |tensor: Tensor| tensor.to_dtype(DType::F32).unwrap();
+        let both = |counts: Tensor| {
+            let totals = narrow(found.totals().unwrap());
+            HashMap::from([("counts".to_owned(), counts), ("totals".to_owned(), totals)])
+        };
+        save_exactly(&path, &both(narrow(found.counts().unwrap()))).unwrap();
+        assert_eq!(LayerDistributions::load(&path).unwrap(), found, "sums of halves are exact");
+        let broken = (narrow(found.counts().unwrap()) - 0.5).unwrap();
+        save_exactly(&path, &both(broken)).unwrap();
+        let message = LayerDistributions::load(&path).unwrap_err().to_string();
+        assert!(message.contains("whole and not negative"), "{message}");
+        let mut more = both(found.counts().unwrap());
+        more.insert("more".to_owned(), found.totals().unwrap());
+        save_exactly(&path, &more).unwrap();
+        assert!(LayerDistributions::load(&path).unwrap_err().to_string().contains("`more`"));
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(LayerDistributions::load(&path).is_err());
+    }
+}

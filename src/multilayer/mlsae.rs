@@ -1,0 +1,274 @@
+//! A multi-layer sparse autoencoder as a handle.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::codes::LayerCodes;
+use crate::display::show_as_text;
+use crate::model::{Decoder, HookPoint};
+use crate::sae::{Architecture, ExcludedTokens, Sae, SaeActivation, SaeLoader};
+use crate::{Error, Result};
+
+/// A model, one sparse autoencoder, and the layers after which it reads the residual stream: a
+/// multi-layer SAE. A cheap handle.
+///
+/// [`Mlsae::at`] gives the autoencoder at one layer, with which everything works that works with an
+/// [`Sae`]. Positions of special tokens take no part in statistics; [`Mlsae::skipping`] says which
+/// those are.
+///
+/// ```
+/// use eigenlens::prelude::*;
+/// use eigenlens::sae::{Architecture, SaeWeights};
+/// # fn main() -> Result<()> {
+/// let model = Decoder::from_pretrained("eigenlens/classics", &Device::Cpu)?;
+/// // A random dictionary; `Mlsae::from_pretrained` loads a trained one with its model.
+/// let decoder = Rng::seed(0).normal((192, 384), &Device::Cpu)?;
+/// let bias = Tensor::zeros(192, DType::F32, &Device::Cpu)?;
+/// let weights = SaeWeights::new(decoder.t()?.contiguous()?, decoder, bias);
+/// let sae = Sae::new(Architecture::top_k(8), weights)?;
+/// let mlsae = Mlsae::new(&model, &sae, &[0, 1, 2, 3])?;
+/// let prompt = mlsae.prompt("She had been very happy")?;
+/// assert_eq!((prompt.codes().layers(), prompt.codes().width()), (4, 384));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Mlsae {
+    model: Decoder,
+    sae: Sae,
+    layers: Arc<[usize]>,
+    skipped: Arc<[u32]>,
+}
+
+impl Mlsae {
+    /// Of a model and an autoencoder for its residual stream after each of `layers`, in their order.
+    /// Tokens that are skipped are those its record names; else the beginning and end tokens of the
+    /// model.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for no layers, one that is named twice or that the model does not have, an
+    /// autoencoder of another width, or a transcoder.
+    pub fn new(model: &Decoder, sae: &Sae, layers: &[usize]) -> Result<Self> {
+        let config = model.config();
+        if layers.is_empty() {
+            return Err(Error::invalid("the layers", "at least one", "none"));
+        }
+        if let Some(beyond) = layers.iter().find(|layer| **layer >= config.layers) {
+            let expected = format!("below {}, the layers of the model", config.layers);
+            return Err(Error::invalid("the layer", expected, beyond));
+        }
+        if let Some(twice) = (1..layers.len()).find(|at| layers[..*at].contains(&layers[*at])) {
+            return Err(Error::invalid("the layers", "named once each", layers[twice]));
+        }
+        if sae.architecture().transcoder {
+            let expected = "one that writes where it reads";
+            return Err(Error::invalid("the autoencoder", expected, "a transcoder"));
+        }
+        if sae.d_model() != config.d_model {
+            let expected = format!("of {} dimensions, as the model has", config.d_model);
+            return Err(Error::invalid("the autoencoder", expected, sae.d_model()));
+        }
+        let mut skipped = match &sae.origin().training.excluded_tokens {
+            Some(ExcludedTokens::Ids(ids)) => ids.clone(),
+            Some(ExcludedTokens::Special) | None => {
+                let mut special = model.end_tokens()?;
+                // A model can speak in numbers without a tokenizer.
+                special.extend(model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos()));
+                special
+            }
+        };
+        skipped.sort_unstable();
+        skipped.dedup();
+        let (model, sae) = (model.clone(), sae.clone());
+        Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into() })
+    }
+
+    /// The multi-layer autoencoder at `name` (embedded, a folder, or of the hub, such as
+    /// `tim-lawson/mlsae-pythia-70m-deduped-x64-k32`) with the model and the layers that its
+    /// configuration names. Without layers there it is at all.
+    ///
+    /// # Errors
+    /// As [`Sae::load`] and [`Decoder::from_pretrained`]; [`Error::NotFound`] if no file names the
+    /// model: [`Mlsae::new`] takes one.
+    pub fn from_pretrained(name: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let name = name.as_ref();
+        let sae = SaeLoader::new().load(name, device)?;
+        let model = sae.origin().model.clone().ok_or_else(|| Error::NotFound {
+            what: format!("the model of {}", name.display()),
+            hint: "Its config.json has no `model_name`: give the model to Mlsae::new.".to_owned(),
+        })?;
+        let model = Decoder::from_pretrained(&model, device)?;
+        let layers = match &sae.origin().training.layers {
+            Some(layers) => layers.clone(),
+            None => (0..model.config().layers).collect(),
+        };
+        Self::new(&model, &sae, &layers)
+    }
+
+    /// The same, where `tokens` take no part in statistics; by default as [`Mlsae::new`] says.
+    #[must_use]
+    pub fn skipping(&self, tokens: &[u32]) -> Self {
+        Self { skipped: tokens.into(), ..self.clone() }
+    }
+
+    /// The same with codes before the ReLU: of the k largest also those that are not above zero, as the
+    /// original's statistics have them. Reconstructions would be others.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an autoencoder that is no top-k.
+    pub fn before_relu(&self) -> Result<Self> {
+        let own = self.sae.architecture();
+        let SaeActivation::TopK { k, .. } = own.activation else {
+            return Err(Error::invalid("the autoencoder", "a top-k", own));
+        };
+        let activation = SaeActivation::TopK { k, relu: false };
+        let architecture = Architecture { activation, ..own.clone() };
+        let sae = Sae::new(architecture, self.sae.weights().clone())?;
+        Ok(Self { sae, ..self.clone() })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Decoder {
+        &self.model
+    }
+
+    /// The autoencoder, at no particular layer.
+    pub fn sae(&self) -> &Sae {
+        &self.sae
+    }
+
+    /// The layers, by their numbers in the model.
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// Tokens whose positions take no part in statistics.
+    pub fn skipped(&self) -> &[u32] {
+        &self.skipped
+    }
+
+    /// The autoencoder at the residual stream after `layer`, a number of the model's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a layer that is none of [`layers`](Self::layers).
+    pub fn at(&self, layer: usize) -> Result<Sae> {
+        match self.layers.contains(&layer) {
+            true => Ok(self.sae.at(HookPoint::ResidPost(layer))),
+            false => {
+                let expected = format!("one of {:?}", self.layers);
+                Err(Error::invalid("the layer", expected, layer))
+            }
+        }
+    }
+
+    /// The places it reads, in the order of the layers.
+    pub(super) fn points(&self) -> Vec<HookPoint> {
+        self.layers.iter().map(|layer| HookPoint::ResidPost(*layer)).collect()
+    }
+
+    /// Codes of streams `[…, d]` after each of the layers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another number of streams or different numbers of positions; as
+    /// [`Sae::encode`].
+    pub fn encode(&self, streams: &[Tensor]) -> Result<LayerCodes> {
+        if streams.len() != self.layers.len() {
+            let expected = format!("{}, one a layer", self.layers.len());
+            return Err(Error::invalid("the number of streams", expected, streams.len()));
+        }
+        let codes = streams.iter().map(|stream| self.sae.encode(stream));
+        LayerCodes::new(codes.collect::<Result<Vec<_>>>()?)
+    }
+}
+
+show_as_text!(Mlsae);
+
+impl fmt::Display for Mlsae {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (layers, all) = (&*self.layers, self.model.config().layers);
+        let sae = self.sae.architecture();
+        let (m, d) = (self.sae.features(), self.sae.d_model());
+        write!(f, "{sae}: {m} latents of {d} dimensions, after ")?;
+        match layers.len() == all {
+            true => write!(f, "all {all} layers"),
+            false => write!(f, "layers {layers:?} of {all}"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::harvest::tests::{model, sae};
+    use crate::sae::TrainingRecord;
+
+    /// Both layers of a small random model, without tokens that are skipped.
+    pub(crate) fn small() -> Mlsae {
+        let sae = sae(HookPoint::ResidPost(0), 1);
+        Mlsae::new(&model(), &sae, &[0, 1]).unwrap().skipping(&[])
+    }
+
+    #[test]
+    fn it_is_one_autoencoder_at_every_layer() {
+        let mlsae = small();
+        assert_eq!(mlsae.layers(), [0, 1]);
+        assert_eq!(mlsae.at(1).unwrap().point().unwrap(), HookPoint::ResidPost(1));
+        assert!(mlsae.at(2).unwrap_err().to_string().contains("one of [0, 1]"));
+        assert!(mlsae.to_string().ends_with("after all 2 layers"), "{mlsae}");
+        let second = Mlsae::new(mlsae.model(), mlsae.sae(), &[1]).unwrap();
+        assert!(second.to_string().contains("layers [1] of 2"), "{second}");
+        let x = Tensor::randn(0f32, 1., (3, 8), &Device::Cpu).unwrap();
+        assert!(
+            mlsae.encode(std::slice::from_ref(&x)).unwrap_err().to_string().contains("one a layer")
+        );
+        assert_eq!(mlsae.encode(&[x.clone(), x]).unwrap().rows(), 3);
+    }
+
+    #[test]
+    fn tokens_of_the_record_are_skipped() {
+        let (model, sae) = (model(), sae(HookPoint::ResidPost(0), 1));
+        let excluded_tokens = Some(ExcludedTokens::Ids(vec![5, 2, 5]));
+        let record = TrainingRecord { excluded_tokens, ..TrainingRecord::default() };
+        let mlsae = Mlsae::new(&model, &sae.with_training_record(record), &[0]).unwrap();
+        assert_eq!(mlsae.skipped(), [2, 5]);
+        assert_eq!(mlsae.skipping(&[9]).skipped(), [9]);
+        let ends = model.with_end_tokens(&[7]).unwrap();
+        assert_eq!(Mlsae::new(&ends, &sae, &[0]).unwrap().skipped(), [7]);
+    }
+
+    #[test]
+    fn codes_before_the_relu_are_those_of_a_signed_top_k() {
+        let signed = small();
+        let relu = Architecture::top_k(3);
+        let sae = Sae::new(relu, signed.sae().weights().clone()).unwrap();
+        let mlsae = Mlsae::new(signed.model(), &sae, &[0]).unwrap();
+        let x = Tensor::randn(0f32, 1., (9, 8), &Device::Cpu).unwrap();
+        let codes = mlsae.before_relu().unwrap().encode(std::slice::from_ref(&x)).unwrap();
+        let expected = signed.sae().encode(&x).unwrap();
+        for row in 0..9 {
+            assert!(codes.layer(0).unwrap().row(row).eq(expected.row(row)));
+        }
+        let standard = Architecture::jump_relu();
+        let thresholds = Tensor::zeros(24, DType::F32, &Device::Cpu).unwrap();
+        let mut weights = signed.sae().weights().clone();
+        weights.thresholds = Some(thresholds);
+        let other = Sae::new(standard, weights).unwrap();
+        let other = Mlsae::new(signed.model(), &other, &[0]).unwrap();
+        assert!(other.before_relu().unwrap_err().to_string().contains("a top-k"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let (model, sae) = (model(), sae(HookPoint::ResidPost(0), 1));
+        let message = |layers: &[usize]| Mlsae::new(&model, &sae, layers).unwrap_err().to_string();
+        assert!(message(&[]).contains("at least one"));
+        assert!(message(&[0, 2]).contains("below 2"));
+        assert!(message(&[1, 0, 1]).contains("named once each, found 1"));
+        let error = Mlsae::from_pretrained("/no/such/place", &Device::Cpu).unwrap_err();
+        assert!(error.to_string().contains("/no/such/place"), "{error}");
+    }
+}

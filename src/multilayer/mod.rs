@@ -1,0 +1,63 @@
+//! Multi-layer sparse autoencoders: one dictionary for the residual stream at every layer.
+//!
+//! The principal type is [`Mlsae`]: a model, one [`Sae`](crate::sae::Sae), and the layers at which
+//! it is used. Because latents are shared, one can ask at which layers each of them is active. After
+//! Lawson, Farnik, Houghton and Aitchison, "Residual Stream Analysis with Multi-Layer SAEs" (2024).
+//!
+//! [`LayerCodes`] are the sparse codes of the same positions at all layers. Statistics take them in
+//! batch after batch and hold a few numbers a latent:
+//!
+//! | question | type |
+//! | --- | --- |
+//! | At which layers is a latent active? | [`LayerDistributions`] |
+//! | Is the variance over layers between latents, or within a latent, or within a token? | [`VarianceDecomposition`] |
+//! | Does a latent that is active stay active at the next layer? | [`Persistence`] |
+//! | Which contexts activate a latent most at a layer? | [`LayerExamples`] |
+//! | How well is each layer reconstructed? | [`Evaluation`] |
+//! | How alike are neighbouring layers before any autoencoder? | [`ResidualStatistics`] |
+//! | Do latents of neighbouring layers point the same way? | [`CosineByLayer`], [`max_cosines`] |
+//!
+//! Where a formula of the original does not measure what it says, the plain definition has the
+//! plain name, and the original's is there under a name that begins with `Original` or `original`.
+
+mod codes;
+mod cosine_layers;
+mod decomposition;
+mod directions;
+mod distributions;
+mod distributions_file;
+mod evaluation;
+mod examples;
+mod layer_variance;
+mod layer_views;
+mod mlsae;
+mod moments;
+mod original;
+mod pass;
+mod persistence;
+mod prompt;
+mod resampling;
+mod residual;
+mod scores;
+mod surveys;
+
+pub use codes::LayerCodes;
+pub use cosine_layers::{CosineBins, CosineByLayer, LayerPairing, cosine_by_layer_distance};
+pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting};
+pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
+pub use distributions::LayerDistributions;
+pub use evaluation::{Evaluation, LayerEvaluation};
+pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
+pub use layer_variance::{LatentSums, LayerVariance};
+pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
+pub use mlsae::Mlsae;
+pub use moments::{MeanAndSpread, RunningMoments};
+pub use original::{
+    CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues,
+    OriginalVariances, original_names, original_std_spread,
+};
+pub use pass::{LayerBatch, LayerScanOptions};
+pub use persistence::Persistence;
+pub use prompt::LayerPrompt;
+pub use residual::{ResidualMeans, ResidualStatistics};
+pub use scores::{EvaluatedLayer, LayerScores};
