@@ -26,11 +26,13 @@ pub use crate::geometry::{
 pub use crate::harvest::{HarvestOptions, Keep, ShuffleOptions, Store};
 pub use crate::linalg::pca;
 pub use crate::model::{
-    Config, Decoder, DecoderLoader, HookPoint, Hooks, Sampling, TrainOptions, logit_difference,
+    Config, Decoder, DecoderLoader, HookPoint, Hooks, LensOptions, Sampling, TrainOptions,
+    TunedLens, logit_difference,
 };
 pub use crate::multilayer::{
     Evaluation, LayerCodes, LayerDistributions, LayerExampleOptions, LayerExamples,
-    LayerScanOptions, Mlsae, Persistence, ResidualStatistics, VarianceDecomposition, Weighting,
+    LayerScanOptions, Mlsae, MlsaeOptions, Persistence, ResidualStatistics, VarianceDecomposition,
+    Weighting,
 };
 pub use crate::notebook::{DebugDisplay as _, OnStop, Progress, input, interrupted, stopped};
 pub use crate::plot::{

@@ -28,7 +28,8 @@ pub(crate) fn lens(folder: &Path, report: &mut Report) -> Result<()> {
         true => HookPoint::ResidPost(layers - 1),
     };
     let all = 0..=layers;
-    let stacked = |of: &dyn Fn(usize) -> Result<Tensor>, states: std::ops::RangeInclusive<usize>| {
+    let stacked = |of: &dyn Fn(usize) -> Result<Tensor>,
+                   states: std::ops::RangeInclusive<usize>| {
         Ok::<_, Error>(Tensor::stack(&states.map(of).collect::<Result<Vec<_>>>()?, 0)?)
     };
     let found = stacked(&|state| lens.transform(&hidden.i(state)?, point(state)), all.clone())?;

@@ -16,6 +16,7 @@ mod features;
 mod geometry;
 mod language;
 mod lenses;
+mod mlsae_training;
 mod models;
 mod multilayer;
 mod multilayer_batches;
@@ -54,6 +55,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "multidim/circle_probe", run: circles::probe },
     Suite { pattern: "multidim/interventions", run: circles::interventions },
     Suite { pattern: "multidim/deconstruction_*", run: explanations::deconstruction },
+    Suite { pattern: "mlsae/autoencoder", run: mlsae_training::autoencoder },
+    Suite { pattern: "mlsae/training", run: mlsae_training::training },
     Suite { pattern: "mlsae/lens", run: lenses::lens },
     Suite { pattern: "reducibility", run: geometry::reducibility },
     Suite { pattern: "mlsae/dists", run: multilayer::distributions },

@@ -51,23 +51,14 @@ impl Mlsae {
     /// [`Error::Invalid`] for no layers, one that is named twice or that the model does not have, an
     /// autoencoder of another width, or a transcoder.
     pub fn new(model: &Decoder, sae: &Sae, layers: &[usize]) -> Result<Self> {
-        let config = model.config();
-        if layers.is_empty() {
-            return Err(Error::invalid("the layers", "at least one", "none"));
-        }
-        if let Some(beyond) = layers.iter().find(|layer| **layer >= config.layers) {
-            let expected = format!("below {}, the layers of the model", config.layers);
-            return Err(Error::invalid("the layer", expected, beyond));
-        }
-        if let Some(twice) = (1..layers.len()).find(|at| layers[..*at].contains(&layers[*at])) {
-            return Err(Error::invalid("the layers", "named once each", layers[twice]));
-        }
+        Self::check_layers(model, layers)?;
         if sae.architecture().transcoder {
             let expected = "one that writes where it reads";
             return Err(Error::invalid("the autoencoder", expected, "a transcoder"));
         }
-        if sae.d_model() != config.d_model {
-            let expected = format!("of {} dimensions, as the model has", config.d_model);
+        let width = model.config().d_model;
+        if sae.d_model() != width {
+            let expected = format!("of {width} dimensions, as the model has");
             return Err(Error::invalid("the autoencoder", expected, sae.d_model()));
         }
         let mut skipped = match &sae.origin().training.excluded_tokens {
@@ -83,6 +74,22 @@ impl Mlsae {
         skipped.dedup();
         let (model, sae) = (model.clone(), sae.clone());
         Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into() })
+    }
+
+    /// Fails for no layers, and for one that is named twice or that the model does not have.
+    pub(super) fn check_layers(model: &Decoder, layers: &[usize]) -> Result<()> {
+        if layers.is_empty() {
+            return Err(Error::invalid("the layers", "at least one", "none"));
+        }
+        let all = model.config().layers;
+        if let Some(beyond) = layers.iter().find(|layer| **layer >= all) {
+            let expected = format!("below {all}, the layers of the model");
+            return Err(Error::invalid("the layer", expected, beyond));
+        }
+        match (1..layers.len()).find(|at| layers[..*at].contains(&layers[*at])) {
+            Some(twice) => Err(Error::invalid("the layers", "named once each", layers[twice])),
+            None => Ok(()),
+        }
     }
 
     /// The multi-layer autoencoder at `name` (embedded, a folder, or of the hub, such as

@@ -28,6 +28,7 @@ mod distributions;
 mod distributions_file;
 mod evaluation;
 mod examples;
+mod fit;
 mod layer_variance;
 mod layer_views;
 mod mlsae;
@@ -38,6 +39,7 @@ mod persistence;
 mod prompt;
 mod resampling;
 mod residual;
+mod save;
 mod scores;
 mod surveys;
 
@@ -48,13 +50,15 @@ pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
 pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
 pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
+pub use fit::{LayerWeighting, MlsaeOptions};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use mlsae::Mlsae;
 pub use moments::{MeanAndSpread, RunningMoments};
 pub use original::{
     CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues,
-    OriginalVariances, original_names, original_std_spread,
+    OriginalVariances, PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining,
+    geometric_median, original_names, original_std_spread, unit_columns, without_part_along,
 };
 pub use pass::{LayerBatch, LayerScanOptions};
 pub use persistence::Persistence;

@@ -168,7 +168,7 @@ impl Sae {
         Ok(Self(Arc::new(inner)))
     }
 
-    pub(super) fn with_origin(mut self, origin: Origin) -> Self {
+    pub(crate) fn with_origin(mut self, origin: Origin) -> Self {
         match Arc::get_mut(&mut self.0) {
             Some(inner) => inner.origin = origin,
             None => self = Self(Arc::new(SaeData { origin, ..SaeData::clone(&self.0) })),

@@ -1,9 +1,14 @@
 //! What only the original's code computes, under names that say so: to compare with the publication.
 
 mod evaluation;
+mod training;
 mod variances;
 
 pub use evaluation::{OriginalEvaluation, OriginalMetrics, OriginalOptions, original_names};
+pub use training::{
+    PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining, geometric_median,
+    unit_columns, without_part_along,
+};
 pub use variances::{OriginalVarianceValues, OriginalVariances};
 
 use std::fmt;
