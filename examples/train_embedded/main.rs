@@ -3,10 +3,12 @@
 //! `cargo run --release --example train_embedded [OUT]`, after
 //! `cargo run --bin eigenlens -- fetch corpus`; with `--features cuda` on a GPU. It learns a
 //! tokenizer, trains a bilinear transformer, prints its held-out loss beside a trigram model's,
-//! trains autoencoders around two MLPs, and finds the texts that activate their features most.
+//! trains autoencoders around two MLPs, finds the texts that activate their features most, and trains
+//! an autoencoder of the stream after all layers, with a tuned lens.
 //! Everything is seeded. Cut off at any time, it goes on where it was when it is called again.
 
 mod corpus;
+mod multilayer;
 mod trigram;
 
 use std::path::{Path, PathBuf};
@@ -48,7 +50,8 @@ fn main() -> Result<()> {
     let saes = points.as_flattened().iter();
     let saes = saes.map(|point| autoencoder(&out, &work, &model, *point, &train, &test));
     let saes: Vec<Sae> = saes.collect::<Result<_>>()?;
-    examples(&out, &work, &model, &saes, &train)
+    examples(&out, &work, &model, &saes, &train)?;
+    multilayer::multilayer(&out, &work, &model, &train, &test)
 }
 
 fn tokenizer(corpus: &Corpus, out: &Path) -> Result<Tokenizer> {

@@ -13,6 +13,8 @@ use crate::plot::{Figure, Scale, bar, beside, imshow, line};
 const MAX_COLUMNS: usize = 700;
 /// Size of a heat map of layers × latents.
 const WIDE: (u32, u32) = (700, 180);
+/// Layers of a matrix whose cells have room for their numbers.
+const MAX_NUMBERED: usize = 8;
 /// Size of each of two panels side by side.
 const HALF: (u32, u32) = (330, 260);
 
@@ -36,7 +38,7 @@ impl LayerHeatMap {
             more => format!("{latents} latents by mean layer, {more} in a column"),
         };
         let figure = imshow(&cells)?.scale(Scale::Reds).color_range(0.0, 1.0)?;
-        let figure = figure.x_title(title).y_title("layer").color_title("share of activation");
+        let figure = figure.x_title(title).y_title("layer").color_title("share");
         Ok(figure.panel_size(WIDE.0, WIDE.1))
     }
 }
@@ -96,7 +98,8 @@ impl Persistence {
         let map = |matrix: Tensor, title: &str| -> Result<Figure> {
             let map = imshow(&matrix.to_dtype(DType::F32)?)?.scale(Scale::Blues);
             let map = map.color_range(0.0, 1.0)?.panel_size(HALF.1, HALF.1);
-            Ok(map.x_title("active at").y_title("if active at").title(title))
+            let map = map.x_title("active at").y_title("if active at").title(title);
+            if self.layers() > MAX_NUMBERED { Ok(map) } else { map.cell_numbers() }
         };
         beside([
             map(self.conditional()?, "what is")?,
@@ -213,7 +216,7 @@ mod tests {
         let mut persistence = Persistence::new(3, 9).unwrap();
         persistence.add(&codes(9)).unwrap();
         let data = traces(&persistence.plot().unwrap());
-        assert_eq!(data.len(), 2);
+        assert_eq!(data.iter().filter(|trace| trace["z"].is_array()).count(), 2);
         assert_eq!(data[0]["z"][0][1], 0.5);
         let x = Rng::seed(0).normal((3, 7, 4), &Device::Cpu).unwrap();
         let mut means = ResidualMeans::new(3, 4).unwrap();

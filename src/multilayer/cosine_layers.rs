@@ -100,7 +100,7 @@ impl CosineByLayer {
     ///
     /// # Errors
     /// [`Error::Shape`] unless there is a mean layer a column, [`Error::Invalid`] for bad bins;
-    /// as [`max_cosines`] otherwise.
+    /// as [`max_cosines`](super::max_cosines) otherwise.
     pub fn of(
         decoder: &Tensor,
         mean_layers: &[f64],

@@ -75,7 +75,7 @@ pub struct LayerVarianceIntervals {
 /// `(Σ wl²/w)/W − (Σ wl/W)²`, `(Σ wl2 − Σ wl²/w)/W` and `(Σ wll − Σ wl2)/W`: a single pass, memory
 /// for four numbers a latent.
 ///
-/// Lawson et al. (2024), section 4, ask the same of averages that do not add up
+/// Lawson et al. (2024) ask the same of averages that do not add up
 /// ([`OriginalVariances`](super::OriginalVariances) has them).
 ///
 /// ```
@@ -172,6 +172,29 @@ impl VarianceDecomposition {
         Ok(())
     }
 
+    /// Takes in what was summed on another part of the text, whose contexts have other numbers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another number of layers or latents, or for other draws.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        let fits = (self.layers, self.latents) == (other.layers, other.latents)
+            && match (&self.resampling, &other.resampling) {
+                (Some(own), Some(other)) => own.draws_as(other),
+                (None, None) => true,
+                _ => false,
+            };
+        if !fits {
+            let expected = "of the same sizes, draws and seed";
+            return Err(Error::invalid("the decompositions to merge", expected, other));
+        }
+        self.sums.iter_mut().zip(&other.sums).for_each(|(own, other)| own.merge(other));
+        if let (Some(own), Some(other)) = (&mut self.resampling, &other.resampling) {
+            own.merge(other);
+        }
+        self.tokens += other.tokens;
+        Ok(())
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> u64 {
         self.tokens
@@ -192,7 +215,10 @@ impl VarianceDecomposition {
         self.sums(weighting).variance()
     }
 
-    /// Intervals of the bootstrap over contexts, percentiles of the draws.
+    /// Intervals of the bootstrap over contexts: percentiles of the draws, moved so that their mean is
+    /// the value itself. A draw repeats contexts and so varies less between them than the text does,
+    /// which moves all draws to one side where contexts are few. NaN if a draw has no variance to
+    /// divide by.
     ///
     /// # Errors
     /// [`Error::Invalid`] without [`with_intervals`](Self::with_intervals), for fewer than two
@@ -209,7 +235,10 @@ impl VarianceDecomposition {
         let draws = resampling.variances(weighting as usize)?;
         let own = self.variance(weighting);
         let of = |part: &dyn Fn(&LayerVariance) -> f64| {
-            Interval::of_draws(part(&own), draws.iter().map(part).collect(), confidence)
+            let (own, draws): (f64, Vec<f64>) = (part(&own), draws.iter().map(part).collect());
+            let shift = own - draws.iter().sum::<f64>() / draws.len() as f64;
+            let centred = draws.into_iter().map(|draw| draw + shift).collect();
+            Interval::of_draws(own, centred, confidence)
         };
         Ok(LayerVarianceIntervals {
             total: of(&|parts| parts.total)?,

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 ///
 /// A latent that is active at one layer only has variance 0; one that is equally active at all has
 /// `(L² − 1)/12`. After Lawson, Farnik, Houghton and Aitchison, "Residual Stream Analysis with
-/// Multi-Layer SAEs" (2024), section 4.
+/// Multi-Layer SAEs" (2024).
 ///
 /// Counts are integers and sums are f64, so that parts of a text can be counted apart and
 /// [merged](Self::merge), and a long text loses nothing.

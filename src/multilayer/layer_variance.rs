@@ -50,6 +50,17 @@ impl LatentSums {
         Self { w: zeros(), wl: zeros(), wll: zeros(), wl2_over_w: zeros() }
     }
 
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (own, other) in [
+            (&mut self.w, &other.w),
+            (&mut self.wl, &other.wl),
+            (&mut self.wll, &other.wll),
+            (&mut self.wl2_over_w, &other.wl2_over_w),
+        ] {
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        }
+    }
+
     /// The parts of the variance that follow from the sums.
     pub fn variance(&self) -> LayerVariance {
         let sum = |values: &[f64]| values.iter().sum::<f64>();

@@ -59,6 +59,23 @@ impl ContextResampling {
         }
     }
 
+    /// Whether draws of both are of the same contexts.
+    pub(super) fn draws_as(&self, other: &Self) -> bool {
+        (self.seed, self.draws.len()) == (other.seed, other.draws.len())
+    }
+
+    /// Takes in the same draws of other contexts.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (own, other) in self.draws.iter_mut().zip(&other.draws) {
+            let pairs = own.latents.iter_mut().flatten().zip(other.latents.iter().flatten());
+            let pairs = pairs.chain(own.overall.iter_mut().zip(&other.overall));
+            for (own, other) in pairs {
+                own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+            }
+        }
+        self.seen.extend(&other.seen);
+    }
+
     /// Ends a batch of these contexts, some of which may have had nothing active.
     pub(super) fn end(&mut self, contexts: &[u64]) {
         self.flush();

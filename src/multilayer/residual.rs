@@ -29,7 +29,7 @@ pub struct ResidualMeans {
 ///
 /// All over the same positions, summed in f64; a vector of length 0 has the cosine 0 with every
 /// other. Special tokens are in or out as the caller gives them: the original replaces them by zeros
-/// which stay in all numbers. After Lawson et al. (2024), section 3.
+/// which stay in all numbers. After Lawson et al. (2024).
 ///
 /// ```
 /// use eigenlens::prelude::*;

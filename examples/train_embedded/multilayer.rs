@@ -1,0 +1,60 @@
+//! The multi-layer autoencoder, at which layers its latents are active, and a tuned lens.
+
+use std::path::Path;
+
+use eigenlens::prelude::*;
+
+use super::CONTEXT;
+
+/// Where it goes.
+const NAME: &str = "classics-mlsae";
+const EXPANSION: usize = 16;
+const K: usize = 32;
+
+/// Trains what is not in `out` yet, and prints what it is worth on text that it has not seen.
+pub(super) fn multilayer(
+    out: &Path,
+    work: &Path,
+    model: &Decoder,
+    train: &Tokens,
+    test: &Tokens,
+) -> Result<()> {
+    let folder = out.join(NAME);
+    let held_out = Contexts::spread(test, 128, CONTEXT)?;
+    if !folder.join("config.json").is_file() {
+        let sae = SaeOptions {
+            expansion: EXPANSION,
+            k: K,
+            steps: 6_000,
+            buffer: 32_768,
+            length: CONTEXT,
+            report: 500,
+            checkpoint: Some(work.join(NAME)),
+            ..SaeOptions::default()
+        };
+        let options = MlsaeOptions { sae, ..MlsaeOptions::default() };
+        let (mlsae, history) = Mlsae::fit(model, train, &options)?;
+        println!("{NAME}\n{history}");
+        mlsae.save(&folder, DType::BF16)?;
+    }
+    // All that follows is of the autoencoder as it ships, rounded to bfloat16.
+    let sae = Sae::load(&folder, model.device())?;
+    let layers: Vec<usize> = (0..model.config().layers).collect();
+    let mlsae = Mlsae::new(model, &sae, &layers)?;
+    let scan = LayerScanOptions::default();
+    println!("{}", mlsae.evaluate(&held_out, &scan)?);
+    let sample = Contexts::spread(train, super::CONTEXTS, CONTEXT)?;
+    mlsae.distributions(&sample, &scan)?.save(folder.join("dists.safetensors"))?;
+
+    let lens = folder.join("lens");
+    if !lens.join("config.json").is_file() {
+        let checkpoint = Some(work.join("lens"));
+        let options = LensOptions { checkpoint, ..LensOptions::default() };
+        let (found, history) = TunedLens::fit(model, train, test, &options)?;
+        println!("{history}");
+        found.save(&lens, DType::BF16)?;
+    }
+    let lens = TunedLens::from_pretrained(&lens.to_string_lossy(), model.device())?;
+    println!("{}", lens.divergences(model, test, 64, CONTEXT)?);
+    Ok(())
+}
