@@ -6,8 +6,12 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::distributions::LayerDistributions;
+use crate::hub::Repository;
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
+
+/// What the original calls it.
+const FILE: &str = "dists.safetensors";
 
 impl LayerDistributions {
     /// Writes `counts` (i64) and `totals` (f64), `[L, n]`, as the safetensors file `path`: the
@@ -44,8 +48,20 @@ impl LayerDistributions {
     /// # Ok(()) }
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let mut tensors = Tensors::open(path, &Device::Cpu)?;
+        Self::read(path.as_ref(), Tensors::open(path.as_ref(), &Device::Cpu)?)
+    }
+
+    /// Reads `dists.safetensors` of the multi-layer autoencoder `name`: embedded, a folder, or of the
+    /// hub.
+    ///
+    /// # Errors
+    /// As [`LayerDistributions::load`]; a repository or file that there is not.
+    pub fn from_pretrained(name: &str) -> Result<Self> {
+        let content = Repository::find(name)?.open(FILE)?;
+        Self::read(&content.path, Tensors::parse(&content.path, &content.bytes, &Device::Cpu)?)
+    }
+
+    fn read(path: &Path, mut tensors: Tensors) -> Result<Self> {
         let [layers, latents] = tensors.matrix("counts")?;
         let wrong =
             |found: &f64| Error::format(path, "counts, whole and not negative", found.to_string());

@@ -2,12 +2,13 @@
 
 use candle_core::{D, Tensor};
 
+use super::codes::LayerCodes;
 use super::decomposition::VarianceDecomposition;
 use super::distributions::LayerDistributions;
 use super::evaluation::Evaluation;
 use super::examples::{ExampleRule, LayerExampleOptions, LayerExamples};
 use super::mlsae::Mlsae;
-use super::original::{CountedEntries, OriginalVariances};
+use super::original::{CountedEntries, OriginalEvaluation, OriginalOptions, OriginalVariances};
 use super::pass::{LayerBatch, LayerScanOptions};
 use super::persistence::Persistence;
 use super::residual::{ResidualMeans, ResidualStatistics};
@@ -149,6 +150,35 @@ impl Mlsae {
     pub fn evaluate(&self, text: &Contexts, options: &LayerScanOptions) -> Result<Evaluation> {
         let (layers, latents) = self.sizes();
         let mut found = Evaluation::new(layers, latents)?;
+        self.for_each_evaluated(text, options, |_, scores, codes| found.add(scores, codes))?;
+        Ok(found)
+    }
+
+    /// The same with the original's metrics, whose values depend on the batches.
+    ///
+    /// # Errors
+    /// As [`Mlsae::for_each_batch`] and [`OriginalEvaluation::new`].
+    pub fn evaluate_as_original(
+        &self,
+        text: &Contexts,
+        original: OriginalOptions,
+        options: &LayerScanOptions,
+    ) -> Result<OriginalEvaluation> {
+        let (layers, latents) = self.sizes();
+        let mut found = OriginalEvaluation::new(layers, latents, original)?;
+        self.for_each_evaluated(text, options, |batch, scores, codes| {
+            found.add(scores, codes, batch.tokens.dim(0)?)
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `look` with scores of all layers and codes of the positions that take part, batch by batch.
+    fn for_each_evaluated(
+        &self,
+        text: &Contexts,
+        options: &LayerScanOptions,
+        mut look: impl FnMut(&LayerBatch, &[LayerScores], &LayerCodes) -> Result<()>,
+    ) -> Result<()> {
         self.for_each_batch(text, options, "evaluation", |batch| {
             let codes = batch.kept_codes()?;
             if codes.rows() == 0 {
@@ -157,7 +187,7 @@ impl Mlsae {
             let logits = self.model().logits(&batch.tokens)?;
             let loss = mean_loss(&logits, &batch.tokens)?;
             let kept_logits = batch.kept_rows(&logits)?;
-            let mut scores = Vec::with_capacity(layers);
+            let mut scores = Vec::with_capacity(batch.streams.len());
             for (at, (layer, stream)) in self.layers().iter().zip(&batch.streams).enumerate() {
                 let own = self.sae().decode(batch.codes.layer(at)?)?;
                 let own = own.reshape(stream.dims())?.to_dtype(stream.dtype())?;
@@ -177,9 +207,8 @@ impl Mlsae {
                     auxiliary: None,
                 })?);
             }
-            found.add(&scores, &codes)
-        })?;
-        Ok(found)
+            look(batch, &scores, &codes)
+        })
     }
 }
 
