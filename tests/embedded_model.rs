@@ -130,3 +130,25 @@ fn the_calendars_autoencoder_has_months_that_are_close() -> Result<()> {
     assert!(checked.fvu < 0.05, "{checked}");
     Ok(())
 }
+
+#[test]
+fn the_multi_layer_autoencoder_reads_every_layer() -> Result<()> {
+    let name = "eigenlens/classics-mlsae";
+    let mlsae = Mlsae::from_pretrained(name, &Device::Cpu)?;
+    assert_eq!((mlsae.layers(), mlsae.sae().features()), (&[0, 1, 2, 3][..], 3_072));
+    let text = Contexts::from_pretrained("eigenlens/classics-4k")?;
+    let length = text.length();
+    let text = Contexts::new(length, text.as_slice()[..16 * length].to_vec())?;
+    let found = mlsae.evaluate(&text, &LayerScanOptions::default())?;
+    for layer in found.layers() {
+        assert!(layer.fvu < 0.13 && layer.l0 <= 32.0, "{found}");
+        assert!(layer.added_loss().is_some_and(|added| added < 0.15), "{found}");
+    }
+    let spread = LayerDistributions::from_pretrained(name)?;
+    assert_eq!((spread.layers(), spread.latents()), (4, 3_072));
+    // The same counts as those of a scan, on the same contexts.
+    let own = mlsae.distributions(&text, &LayerScanOptions::default())?;
+    let pairs = own.count().into_iter().zip(spread.count());
+    assert!(pairs.clone().all(|(part, all)| part <= all), "a part of the text has more");
+    Ok(())
+}

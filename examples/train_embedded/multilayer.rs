@@ -36,6 +36,7 @@ pub(super) fn multilayer(
         let (mlsae, history) = Mlsae::fit(model, train, &options)?;
         println!("{NAME}\n{history}");
         mlsae.save(&folder, DType::BF16)?;
+        name_model(&folder.join("config.json"))?;
     }
     // All that follows is of the autoencoder as it ships, rounded to bfloat16.
     let sae = Sae::load(&folder, model.device())?;
@@ -57,4 +58,12 @@ pub(super) fn multilayer(
     let lens = TunedLens::from_pretrained(&lens.to_string_lossy(), model.device())?;
     println!("{}", lens.divergences(model, test, 64, CONTEXT)?);
     Ok(())
+}
+
+/// Gives the model the name that it ships under: it was read from a folder.
+fn name_model(config: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(config).map_err(Error::io("read", config))?;
+    let named =
+        text.replace("\"model_name\": \"classics\"", "\"model_name\": \"eigenlens/classics\"");
+    std::fs::write(config, named).map_err(Error::io("write", config))
 }

@@ -13,7 +13,7 @@ struct EmbeddedRepository {
     files: &'static [(&'static str, &'static [u8])],
 }
 
-static REPOSITORIES: [EmbeddedRepository; 5] = [
+static REPOSITORIES: [EmbeddedRepository; 6] = [
     EmbeddedRepository {
         name: "eigenlens/classics",
         what: "a bilinear transformer trained on English in the public domain",
@@ -42,6 +42,17 @@ static REPOSITORIES: [EmbeddedRepository; 5] = [
         name: "eigenlens/classics-4k",
         what: "a sample of the text that eigenlens/classics was trained on",
         files: &[file!("classics-4k", "data/train-00000-of-00001.parquet")],
+    },
+    EmbeddedRepository {
+        name: "eigenlens/classics-mlsae",
+        what: "an autoencoder of all layers of eigenlens/classics",
+        files: &[
+            file!("classics-mlsae", "config.json"),
+            file!("classics-mlsae", "model.safetensors"),
+            file!("classics-mlsae", "dists.safetensors"),
+            file!("classics-mlsae", "lens/config.json"),
+            file!("classics-mlsae", "lens/lens.safetensors"),
+        ],
     },
     EmbeddedRepository {
         name: "eigenlens/calendar",
