@@ -16,6 +16,7 @@ mod features;
 mod geometry;
 mod language;
 mod lenses;
+mod mlsae_model;
 mod mlsae_training;
 mod models;
 mod multilayer;
@@ -58,6 +59,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "mlsae/autoencoder", run: mlsae_training::autoencoder },
     Suite { pattern: "mlsae/training", run: mlsae_training::training },
     Suite { pattern: "mlsae/lens", run: lenses::lens },
+    Suite { pattern: "mlsae/lens-tfm", run: mlsae_model::behind_a_lens },
+    Suite { pattern: "mlsae/api", run: mlsae_model::api },
     Suite { pattern: "reducibility", run: geometry::reducibility },
     Suite { pattern: "mlsae/dists", run: multilayer::distributions },
     Suite { pattern: "mlsae/variances_right", run: multilayer::variances },

@@ -269,7 +269,7 @@ fn originals(
     same("acts", acts)
 }
 
-fn number(case: &Value, name: &str) -> Result<f64> {
+pub(crate) fn number(case: &Value, name: &str) -> Result<f64> {
     let found = case[name].as_f64();
     found.ok_or_else(|| Error::invalid(format!("`{name}` of the case"), "a number", &case[name]))
 }

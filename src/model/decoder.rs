@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::origin::ModelOrigin;
 use super::parameters::Parameters;
-use super::{Config, HookPoint};
+use super::{Config, HookPoint, Position, Scaling};
 use crate::{Error, Result};
 
 /// A decoder-only transformer. A cheap handle: clones share weights.
@@ -119,6 +119,17 @@ impl Decoder {
         let parameters = self.parameters().to_dtype(self.config(), dtype)?;
         let origin = self.origin().clone();
         Ok(Self::from_parameters(self.config().clone(), parameters, self.device(), origin))
+    }
+
+    /// The same model, in which every token of a pass from a residual stream stands at position 0:
+    /// rotary embedding turns nothing, and attention stays causal.
+    pub(crate) fn at_one_position(&self) -> Self {
+        let mut config = self.config().clone();
+        if let Position::Rotary(rotary) = &mut config.position {
+            rotary.scaling = Scaling::Linear { factor: f64::INFINITY };
+        }
+        let (parameters, origin) = (self.parameters().clone(), self.origin().clone());
+        Self::from_parameters(config, parameters, self.device(), origin)
     }
 }
 

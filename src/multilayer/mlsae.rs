@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::codes::LayerCodes;
 use crate::display::show_as_text;
-use crate::model::{Decoder, HookPoint};
+use crate::model::{Decoder, HookPoint, TunedLens};
 use crate::sae::{Architecture, ExcludedTokens, Sae, SaeActivation, SaeLoader};
 use crate::{Error, Result};
 
@@ -17,7 +17,8 @@ use crate::{Error, Result};
 ///
 /// [`Mlsae::at`] gives the autoencoder at one layer, with which everything works that works with an
 /// [`Sae`]. Positions of special tokens take no part in statistics; [`Mlsae::skipping`] says which
-/// those are.
+/// those are. With a [tuned lens](Mlsae::with_lens) the autoencoder reads what the lens makes of the
+/// stream.
 ///
 /// ```
 /// use eigenlens::prelude::*;
@@ -40,12 +41,26 @@ pub struct Mlsae {
     sae: Sae,
     layers: Arc<[usize]>,
     skipped: Arc<[u32]>,
+    lens: LensUse,
+}
+
+/// What comes before the autoencoder.
+#[derive(Debug, Clone)]
+pub(super) enum LensUse {
+    /// Nothing.
+    None,
+    /// A lens should, by the autoencoder's record, and is not there.
+    Missing,
+    /// A lens.
+    Lens(TunedLens),
 }
 
 impl Mlsae {
     /// Of a model and an autoencoder for its residual stream after each of `layers`, in their order.
     /// Tokens that are skipped are those its record names; else the beginning and end tokens of the
-    /// model.
+    /// model. An autoencoder whose record has a tuned lens reads nothing until
+    /// [`with_lens`](Mlsae::with_lens) brings one, or [`without_lens`](Mlsae::without_lens) says that
+    /// streams are what a lens made already.
     ///
     /// # Errors
     /// [`Error::Invalid`] for no layers, one that is named twice or that the model does not have, an
@@ -73,7 +88,11 @@ impl Mlsae {
         skipped.sort_unstable();
         skipped.dedup();
         let (model, sae) = (model.clone(), sae.clone());
-        Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into() })
+        let lens = match sae.origin().training.tuned_lens {
+            true => LensUse::Missing,
+            false => LensUse::None,
+        };
+        Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into(), lens })
     }
 
     /// Fails for no layers, and for one that is named twice or that the model does not have.
@@ -94,24 +113,49 @@ impl Mlsae {
 
     /// The multi-layer autoencoder at `name` (embedded, a folder, or of the hub, such as
     /// `tim-lawson/mlsae-pythia-70m-deduped-x64-k32`) with the model and the layers that its
-    /// configuration names. Without layers there it is at all.
+    /// configuration names. Without layers there it is at all. If it reads through a tuned lens
+    /// (`-lens-tfm`, `-lens`), that is the one in its files, else the published one of the model.
     ///
     /// # Errors
-    /// As [`Sae::load`] and [`Decoder::from_pretrained`]; [`Error::NotFound`] if no file names the
-    /// model: [`Mlsae::new`] takes one.
+    /// As [`Sae::load`], [`Decoder::from_pretrained`] and [`TunedLens::from_pretrained`];
+    /// [`Error::NotFound`] if no file names the model: [`Mlsae::load`] takes one.
     pub fn from_pretrained(name: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let name = name.as_ref();
         let sae = SaeLoader::new().load(name, device)?;
         let model = sae.origin().model.clone().ok_or_else(|| Error::NotFound {
             what: format!("the model of {}", name.display()),
-            hint: "Its config.json has no `model_name`: give the model to Mlsae::new.".to_owned(),
+            hint: "Its config.json has no `model_name`: give the model to Mlsae::load.".to_owned(),
         })?;
-        let model = Decoder::from_pretrained(&model, device)?;
-        let layers = match &sae.origin().training.layers {
+        Self::of_files(name, sae, &Decoder::from_pretrained(&model, device)?)
+    }
+
+    /// [`Mlsae::from_pretrained`] of a model that is here already.
+    ///
+    /// # Errors
+    /// As [`Sae::load`] and [`Mlsae::new`]; a lens that is not found or of another model.
+    pub fn load(name: impl AsRef<Path>, model: &Decoder) -> Result<Self> {
+        let name = name.as_ref();
+        Self::of_files(name, SaeLoader::new().load(name, model.device())?, model)
+    }
+
+    fn of_files(name: &Path, sae: Sae, model: &Decoder) -> Result<Self> {
+        let origin = sae.origin();
+        let layers = match &origin.training.layers {
             Some(layers) => layers.clone(),
             None => (0..model.config().layers).collect(),
         };
-        Self::new(&model, &sae, &layers)
+        let own = Self::new(model, &sae, &layers)?;
+        if !origin.training.tuned_lens {
+            return Ok(own);
+        }
+        let within = TunedLens::from_checkpoint(&name.to_string_lossy(), model.device());
+        let lens = match (within, &origin.model) {
+            (Err(Error::NotFound { .. }), Some(published)) => {
+                TunedLens::from_pretrained(published, model.device())?
+            }
+            (within, _) => within?,
+        };
+        own.with_lens(&lens)
     }
 
     /// The same, where `tokens` take no part in statistics; by default as [`Mlsae::new`] says.
@@ -134,6 +178,16 @@ impl Mlsae {
         let architecture = Architecture { activation, ..own.clone() };
         let sae = Sae::new(architecture, self.sae.weights().clone())?;
         Ok(Self { sae, ..self.clone() })
+    }
+
+    /// What comes before the autoencoder.
+    pub(super) fn lens_use(&self) -> &LensUse {
+        &self.lens
+    }
+
+    /// The same with something else before the autoencoder.
+    pub(super) fn through(&self, lens: LensUse) -> Self {
+        Self { lens, ..self.clone() }
     }
 
     /// The model.
@@ -159,15 +213,26 @@ impl Mlsae {
     /// The autoencoder at the residual stream after `layer`, a number of the model's.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a layer that is none of [`layers`](Self::layers).
+    /// [`Error::Invalid`] for a layer that is none of [`layers`](Self::layers), or with a tuned lens,
+    /// of which an [`Sae`] knows nothing.
     pub fn at(&self, layer: usize) -> Result<Sae> {
-        match self.layers.contains(&layer) {
-            true => Ok(self.sae.at(HookPoint::ResidPost(layer))),
-            false => {
-                let expected = format!("one of {:?}", self.layers);
-                Err(Error::invalid("the layer", expected, layer))
+        self.place_of(layer)?;
+        match self.lens {
+            LensUse::None => Ok(self.sae.at(HookPoint::ResidPost(layer))),
+            LensUse::Missing | LensUse::Lens(_) => {
+                let expected = "without a tuned lens to be used as an Sae, which would read the raw \
+                                stream: Mlsae::encode, reconstruct and steer go through the lens";
+                Err(Error::invalid("the multi-layer autoencoder", expected, "one with a lens"))
             }
         }
+    }
+
+    /// The place of `layer` among the layers.
+    pub(super) fn place_of(&self, layer: usize) -> Result<usize> {
+        self.layers
+            .iter()
+            .position(|own| *own == layer)
+            .ok_or_else(|| Error::invalid("the layer", format!("one of {:?}", self.layers), layer))
     }
 
     /// The places it reads, in the order of the layers.
@@ -175,17 +240,13 @@ impl Mlsae {
         self.layers.iter().map(|layer| HookPoint::ResidPost(*layer)).collect()
     }
 
-    /// Codes of streams `[…, d]` after each of the layers.
+    /// Codes of streams `[…, d]` after each of the layers, raw ones also where there is a tuned lens.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another number of streams or different numbers of positions; as
-    /// [`Sae::encode`].
+    /// [`Error::Invalid`] for another number of streams or different numbers of positions, or where a
+    /// lens is missing; as [`Sae::encode`].
     pub fn encode(&self, streams: &[Tensor]) -> Result<LayerCodes> {
-        if streams.len() != self.layers.len() {
-            let expected = format!("{}, one a layer", self.layers.len());
-            return Err(Error::invalid("the number of streams", expected, streams.len()));
-        }
-        let codes = streams.iter().map(|stream| self.sae.encode(stream));
+        let codes = self.seen(streams)?.into_iter().map(|stream| self.sae.encode(&stream));
         LayerCodes::new(codes.collect::<Result<Vec<_>>>()?)
     }
 }
@@ -199,8 +260,13 @@ impl fmt::Display for Mlsae {
         let (m, d) = (self.sae.features(), self.sae.d_model());
         write!(f, "{sae}: {m} latents of {d} dimensions, after ")?;
         match layers.len() == all {
-            true => write!(f, "all {all} layers"),
-            false => write!(f, "layers {layers:?} of {all}"),
+            true => write!(f, "all {all} layers")?,
+            false => write!(f, "layers {layers:?} of {all}")?,
+        }
+        match &self.lens {
+            LensUse::None => Ok(()),
+            LensUse::Missing => write!(f, ", through a tuned lens that is not there"),
+            LensUse::Lens(lens) => write!(f, ", through a {lens}"),
         }
     }
 }

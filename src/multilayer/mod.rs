@@ -14,12 +14,16 @@
 //! | Does a latent that is active stay active at the next layer? | [`Persistence`] |
 //! | Which contexts activate a latent most at a layer? | [`LayerExamples`] |
 //! | How well is each layer reconstructed? | [`Evaluation`] |
+//! | What does the model say if a latent is added, or a layer reconstructed? | [`SteeredLogits`] |
 //! | How alike are neighbouring layers before any autoencoder? | [`ResidualStatistics`] |
 //! | Do latents of neighbouring layers point the same way? | [`CosineByLayer`], [`max_cosines`] |
+//!
+//! A [tuned lens](crate::model::TunedLens) may come before the autoencoder: [`Mlsae::with_lens`].
 //!
 //! Where a formula of the original does not measure what it says, the plain definition has the
 //! plain name, and the original's is there under a name that begins with `Original` or `original`.
 
+mod code_histograms;
 mod codes;
 mod cosine_layers;
 mod decomposition;
@@ -29,20 +33,25 @@ mod distributions_file;
 mod evaluation;
 mod examples;
 mod fit;
+mod intervention;
 mod layer_variance;
 mod layer_views;
+mod lens;
 mod mlsae;
 mod moments;
 mod original;
 mod pass;
 mod persistence;
 mod prompt;
+mod ranked_logits;
 mod resampling;
 mod residual;
 mod save;
 mod scores;
+mod steering;
 mod surveys;
 
+pub use code_histograms::CodeHistograms;
 pub use codes::LayerCodes;
 pub use cosine_layers::{CosineBins, CosineByLayer, LayerPairing, cosine_by_layer_distance};
 pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting};
@@ -51,6 +60,7 @@ pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
 pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
 pub use fit::{LayerWeighting, MlsaeOptions};
+pub use intervention::{InterventionLayers, LatentAmount, LatentIntervention};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use mlsae::Mlsae;
@@ -58,10 +68,13 @@ pub use moments::{MeanAndSpread, RunningMoments};
 pub use original::{
     CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues,
     OriginalVariances, PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining,
-    geometric_median, original_names, original_std_spread, unit_columns, without_part_along,
+    geometric_median, original_code_histograms, original_names, original_std_spread, unit_columns,
+    without_part_along,
 };
 pub use pass::{LayerBatch, LayerScanOptions};
 pub use persistence::Persistence;
 pub use prompt::LayerPrompt;
+pub use ranked_logits::{LogitShift, RankedLogit};
 pub use residual::{ResidualMeans, ResidualStatistics};
 pub use scores::{EvaluatedLayer, LayerScores};
+pub use steering::SteeredLogits;

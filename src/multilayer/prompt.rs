@@ -1,6 +1,7 @@
 //! A single prompt at every layer.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
@@ -18,6 +19,7 @@ pub struct LayerPrompt {
     text: String,
     batch: LayerBatch,
     tokens: Vec<u32>,
+    layers: Arc<[usize]>,
 }
 
 impl Mlsae {
@@ -29,7 +31,12 @@ impl Mlsae {
     pub fn prompt(&self, text: &str) -> Result<LayerPrompt> {
         let tokens = self.model().tokens(text)?;
         let ids = tokens.flatten_all()?.to_vec1()?;
-        Ok(LayerPrompt { text: text.to_owned(), batch: self.batch(0, tokens)?, tokens: ids })
+        Ok(LayerPrompt {
+            text: text.to_owned(),
+            batch: self.batch(0, tokens)?,
+            tokens: ids,
+            layers: self.layers().into(),
+        })
     }
 }
 
@@ -42,6 +49,16 @@ impl LayerPrompt {
     /// The tokens, T of them.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// The layers, by their numbers in the model.
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// The residual stream after each layer, `[1, T, d]`.
+    pub(super) fn raw_streams(&self) -> &[Tensor] {
+        &self.batch.streams
     }
 
     /// Codes of all positions.

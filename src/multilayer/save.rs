@@ -6,6 +6,7 @@ use candle_core::DType;
 use serde_json::json;
 
 use super::mlsae::Mlsae;
+use crate::model::TunedLens;
 use crate::sae::{Normalization, SaeActivation};
 use crate::store::{replace, save};
 use crate::{Error, Result};
@@ -14,7 +15,8 @@ impl Mlsae {
     /// Writes the autoencoder to the folder `path`, which is made if need be, as
     /// [`Mlsae::from_pretrained`] and the original read it: `config.json`, and `model.safetensors` in
     /// the floating point type `dtype`. The language model is not written: the configuration has its
-    /// name.
+    /// name. A tuned lens is, with the names of the original's `-lens-tfm` files, but not its
+    /// [variant](crate::model::LensVariant).
     ///
     /// # Errors
     /// [`Error::Invalid`] for an autoencoder that is not top-k with a ReLU, or that has an encoder's
@@ -41,7 +43,7 @@ impl Mlsae {
             "k": k,
             "standardize": standardize,
             "skip_special_tokens": !self.skipped().is_empty(),
-            "tuned_lens": false,
+            "tuned_lens": self.lens().is_some() || sae.origin().training.tuned_lens,
         });
         std::fs::create_dir_all(path).map_err(Error::io("make", path))?;
         let tensors = [
@@ -49,7 +51,10 @@ impl Mlsae {
             ("decoder.weight", &weights.decoder),
             ("pre_encoder_bias", &weights.bias),
         ];
-        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        let prefix = if self.lens().is_some() { "autoencoder." } else { "" };
+        let tensors = tensors.map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()));
+        let lens = self.lens().into_iter().flat_map(TunedLens::checkpoint_tensors);
+        let tensors = tensors.into_iter().chain(lens);
         save(&path.join("model.safetensors"), tensors, dtype)?;
         let text = format!("{config:#}\n");
         replace(&path.join("config.json"), |place| std::fs::write(place, text))
@@ -60,6 +65,7 @@ impl Mlsae {
 mod tests {
     use candle_core::{Device, Tensor};
 
+    use super::super::lens::tests::{gap, lens};
     use super::super::mlsae::tests::small;
     use super::*;
     use crate::sae::{Architecture, Sae};
@@ -79,6 +85,13 @@ mod tests {
         let x = Tensor::randn(0f32, 1., (5, 8), &Device::Cpu).unwrap();
         let of = |sae: &Sae| sae.reconstruct(&x).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(of(&read), of(mlsae.sae()));
+        let lens = lens();
+        let behind = mlsae.with_lens(&lens).unwrap();
+        behind.save(folder.path(), DType::F32).unwrap();
+        let again = Mlsae::load(folder.path(), mlsae.model()).unwrap();
+        let of = |own: &Mlsae| own.reconstruct(std::slice::from_ref(&x)).unwrap().remove(0);
+        assert_eq!(gap(&of(&again), &of(&behind)), 0.0);
+        assert_eq!(again.lens().unwrap().layers(), 2);
         let error = signed.save(folder.path(), DType::F32).unwrap_err().to_string();
         assert!(error.contains("no words"), "{error}");
     }

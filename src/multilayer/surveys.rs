@@ -121,7 +121,8 @@ impl Mlsae {
         Ok(found)
     }
 
-    /// Lengths of the residual stream and cosines between layers, without the autoencoder.
+    /// Lengths of the residual stream and cosines between layers, without the autoencoder; with a
+    /// tuned lens, of what it makes of the stream.
     ///
     /// # Errors
     /// As [`Mlsae::for_each_batch`]; if no position takes part.
@@ -132,11 +133,11 @@ impl Mlsae {
     ) -> Result<ResidualStatistics> {
         let mut means = ResidualMeans::new(self.layers().len(), self.sae().d_model())?;
         self.for_each_batch(text, options, "lengths and means", |batch| {
-            kept_streams(batch)?.map_or(Ok(()), |streams| means.add(&streams))
+            self.kept_streams(batch)?.map_or(Ok(()), |streams| means.add(&streams))
         })?;
         let mut found = means.statistics()?;
         self.for_each_batch(text, options, "cosines", |batch| {
-            kept_streams(batch)?.map_or(Ok(()), |streams| found.add(&streams))
+            self.kept_streams(batch)?.map_or(Ok(()), |streams| found.add(&streams))
         })?;
         Ok(found)
     }
@@ -189,8 +190,7 @@ impl Mlsae {
             let kept_logits = batch.kept_rows(&logits)?;
             let mut scores = Vec::with_capacity(batch.streams.len());
             for (at, (layer, stream)) in self.layers().iter().zip(&batch.streams).enumerate() {
-                let own = self.sae().decode(batch.codes.layer(at)?)?;
-                let own = own.reshape(stream.dims())?.to_dtype(stream.dtype())?;
+                let own = self.decoded(*layer, batch.codes.layer(at)?, stream)?;
                 let is_kept: Vec<u8> = batch.kept.iter().map(|kept| u8::from(*kept)).collect();
                 let shape = (stream.dim(0)?, stream.dim(1)?, 1);
                 let is_kept = Tensor::from_vec(is_kept, shape, stream.device())?;
@@ -210,15 +210,17 @@ impl Mlsae {
             look(batch, &scores, &codes)
         })
     }
-}
 
-/// The streams of the positions that take part, `[L, positions, d]`, if there are any.
-fn kept_streams(batch: &LayerBatch) -> Result<Option<Tensor>> {
-    if !batch.kept.contains(&true) {
-        return Ok(None);
+    /// The streams of the positions that take part, as the autoencoder reads them,
+    /// `[L, positions, d]`, if there are any.
+    fn kept_streams(&self, batch: &LayerBatch) -> Result<Option<Tensor>> {
+        if !batch.kept.contains(&true) {
+            return Ok(None);
+        }
+        let streams = self.seen(&batch.streams)?;
+        let streams = streams.iter().map(|stream| batch.kept_rows(stream));
+        Ok(Some(Tensor::stack(&streams.collect::<Result<Vec<_>>>()?, 0)?))
     }
-    let streams = batch.streams.iter().map(|stream| batch.kept_rows(stream));
-    Ok(Some(Tensor::stack(&streams.collect::<Result<Vec<_>>>()?, 0)?))
 }
 
 /// The mean loss at the next tokens, if contexts have any.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::Sae;
+use super::{Codes, Sae};
 use crate::model::precision::widened;
 use crate::model::{HookPoint, Hooks};
 use crate::{Error, Result};
@@ -56,6 +56,20 @@ impl Sae {
         Ok(Hooks::new().replace(self.own_point()?, move |x| plus(x, &direction)))
     }
 
+    /// What some features, each with an activation, write into each row of `x` `[…, d]`, in its shape
+    /// and in f32: `Σ s aᵢ dᵢ`, with the factor s that undoes the row's normalisation.
+    pub(crate) fn written(&self, x: &Tensor, features: &[(u32, f32)]) -> Result<Tensor> {
+        let (rows, restore) = self.normalized(x)?;
+        let rows = rows.dim(0)?;
+        let unshifted = |[scale, _]: [f32; 2]| [scale, 0.0];
+        let scales: Option<Vec<_>> = restore.map(|own| own.into_iter().map(unshifted).collect());
+        let decoded = |features: &[(u32, f32)]| {
+            let codes = Codes::new(self.features(), vec![features.to_vec(); rows])?;
+            self.decode(&codes.restoring(scales.clone()))
+        };
+        Ok((decoded(features)? - decoded(&[])?)?.reshape(x.shape())?)
+    }
+
     /// Where it reads and writes.
     ///
     /// # Errors
@@ -94,7 +108,7 @@ impl Sae {
 
 /// `x + change` for a change in f32, in the dtype of `x`; of an f16 or bf16 activation the sum is
 /// rounded once.
-fn plus(x: &Tensor, change: &Tensor) -> Result<Tensor> {
+pub(crate) fn plus(x: &Tensor, change: &Tensor) -> Result<Tensor> {
     let wide = widened(x)?;
     let sum = wide.broadcast_add(&change.to_dtype(wide.dtype())?)?;
     Ok(sum.to_dtype(x.dtype())?)

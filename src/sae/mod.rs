@@ -61,6 +61,7 @@ pub use fit::SaeOptions;
 pub(crate) use fit::{Batch, FitPlace, FitSource, SmallFit, Widths, mean_row, root_mean_square};
 pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;
+pub(crate) use intervene::plus;
 pub use kind::objective::Objective;
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;

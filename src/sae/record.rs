@@ -12,6 +12,9 @@ use crate::provenance::Source;
 /// TransformerLens's name for taking the mean off what writes to the residual stream.
 pub(super) const CENTRED: &str = "center_writing_weights";
 
+/// The name of [`TrainingRecord::tuned_lens`] in a file.
+pub(super) const TUNED_LENS: &str = "tuned_lens";
+
 /// What an autoencoder's files record about the activations it was trained on.
 ///
 /// None of it changes what the autoencoder computes, but activations that are made otherwise lie
@@ -37,6 +40,9 @@ pub struct TrainingRecord {
     pub head: Option<usize>,
     /// The layers whose activations were used, of an autoencoder for several.
     pub layers: Option<Vec<usize>>,
+    /// Whether a [tuned lens](crate::model::TunedLens) mapped the activations first: the autoencoder
+    /// reads what the lens makes of the stream, and not the stream itself.
+    pub tuned_lens: bool,
     /// Tokens whose activations were left out.
     pub excluded_tokens: Option<ExcludedTokens>,
     /// The floating point type of the training, as the files call it.
@@ -105,6 +111,7 @@ impl TrainingRecord {
         );
         put("hook_head_index", Some(Value::from(self.head)));
         put("hook_layers", self.layers.clone().map(Value::from));
+        put(TUNED_LENS, self.tuned_lens.then(|| Value::from(true)));
         put(
             "exclude_special_tokens",
             self.excluded_tokens.as_ref().map(|excluded| match excluded {
@@ -129,6 +136,14 @@ impl TrainingRecord {
     pub(super) fn processing(&self) -> Vec<String> {
         let on = |name: &str| self.model_options.get(name).is_some_and(|value| value == "true");
         let mut differences = Vec::new();
+        if self.tuned_lens {
+            differences.push(
+                "it expects what a tuned lens makes of the residual stream, and makes that again: \
+                 multilayer::Mlsae::from_pretrained puts the lens before it and its inverse after \
+                 it, and TunedLens::transform makes such rows"
+                    .to_owned(),
+            );
+        }
         if on(CENTRED) {
             differences.push(
                 "its model's weights that write to the residual stream were centred \
@@ -193,6 +208,7 @@ impl fmt::Display for TrainingRecord {
         parts.extend(self.positions.map(|positions| format!("positions {positions}")));
         parts.extend(self.head.map(|head| format!("head {head} alone")));
         parts.extend(self.layers.as_ref().map(|layers| format!("layers {layers:?}")));
+        parts.extend(self.tuned_lens.then(|| "through a tuned lens".to_owned()));
         parts.extend(self.excluded_tokens.as_ref().map(|excluded| match excluded {
             ExcludedTokens::Special => "without special tokens".to_owned(),
             ExcludedTokens::Ids(ids) => format!("without the tokens {ids:?}"),

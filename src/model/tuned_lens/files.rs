@@ -15,6 +15,10 @@ use crate::{Error, Result};
 const CONFIG: &str = "config.json";
 /// What this library writes.
 const SAFETENSORS: &str = "lens.safetensors";
+/// The file of a multi-layer autoencoder with its lens.
+const CHECKPOINT: &str = "model.safetensors";
+/// What translators are called there.
+const WITHIN: &str = "lens.layer_translators.";
 /// What the package tuned-lens writes.
 const TORCH: &str = "params.pt";
 /// Where the published lenses are, unless `TUNED_LENS_REPO_ID` says otherwise.
@@ -61,6 +65,36 @@ impl TunedLens {
         }
         let expected = format!("a folder with {SAFETENSORS} or {TORCH}");
         Err(Error::invalid(format!("the tuned lens {name:?}"), expected, "none of them"))
+    }
+
+    /// Reads the lens in the checkpoint `name` of a multi-layer autoencoder, a folder or of the hub,
+    /// such as one whose name ends in `-lens-tfm`: the tensors `lens.layer_translators.{i}.weight` and
+    /// `.bias` in its `model.safetensors`, one pair for each layer of the model.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a checkpoint without translators; files that are missing or broken; no
+    /// network.
+    pub fn from_checkpoint(name: &str, device: &Device) -> Result<Self> {
+        let place = Repository::find(name)?;
+        let content = place.open(CHECKPOINT)?;
+        let tensors = Tensors::parse(&content.path, &content.bytes, device)?;
+        let tensors = tensors.rename(|name| Some(name.strip_prefix(WITHIN)?.to_owned()));
+        let layers = tensors.names().filter(|name| name.ends_with(".bias")).count();
+        let Some(&[d]) = tensors.shape("0.bias") else {
+            return Err(Error::NotFound {
+                what: format!("a tuned lens in {}", content.path.display()),
+                hint: format!("It holds no translators, `{WITHIN}0.weight` and so on."),
+            });
+        };
+        let lens = Self::of_tensors(tensors, layers, d, true, |name| name)?;
+        Ok(Self { origin: format!("{place}").into(), ..lens })
+    }
+
+    /// Weights and biases under the names of a checkpoint.
+    pub(crate) fn checkpoint_tensors(&self) -> impl Iterator<Item = (String, Tensor)> {
+        self.translators().into_iter().enumerate().flat_map(|(i, (weight, bias))| {
+            [(format!("{WITHIN}{i}.weight"), weight), (format!("{WITHIN}{i}.bias"), bias)]
+        })
     }
 
     /// [`TunedLens::from_pretrained`] of a repository that is known.

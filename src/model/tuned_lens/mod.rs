@@ -192,7 +192,7 @@ impl TunedLens {
     }
 
     /// Fails unless it is a lens of models like this one.
-    pub(super) fn check_model(&self, model: &Decoder) -> Result<()> {
+    pub(crate) fn check_model(&self, model: &Decoder) -> Result<()> {
         let (config, own) = (model.config(), [self.layers(), self.width()]);
         if own == [config.layers, config.d_model] {
             return Ok(());

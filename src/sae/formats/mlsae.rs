@@ -2,7 +2,9 @@
 //! residual stream after every layer of a model, or after those that `layers` names.
 //!
 //! Files whose names end in `-tfm` carry the language model too, and `autoencoder.` before every
-//! name. There is no encoder's bias.
+//! name. There is no encoder's bias. With `tuned_lens`, or where the name ends in `-lens` or
+//! `-lens-tfm`, the autoencoder reads what a tuned lens makes of the stream; the lens itself is read
+//! by [`TunedLens::from_checkpoint`](crate::model::TunedLens::from_checkpoint).
 
 use serde::Deserialize;
 
@@ -12,12 +14,12 @@ use super::{
 };
 use crate::Result;
 use crate::model::HookPoint;
+use crate::sae::origin::Note;
 use crate::sae::{ExcludedTokens, Normalization, TrainingRecord};
-use crate::store::{MustBe, Size};
+use crate::store::Size;
 
 /// `config.json` of a multi-layer autoencoder.
 #[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "what is not supported is refused while it is read")]
 struct MlsaeConfig {
     /// Width of the inputs, d.
     n_inputs: Option<Size>,
@@ -30,7 +32,7 @@ struct MlsaeConfig {
     /// Whether inputs are standardised. True if left out, as in the class that wrote it.
     standardize: Option<bool>,
     /// Whether inputs are mapped by a tuned lens first.
-    tuned_lens: Option<MustBe<false>>,
+    tuned_lens: Option<bool>,
     /// The repository of the model.
     model_name: Option<String>,
     /// The layers whose activations it was trained on. All if left out.
@@ -77,10 +79,13 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let skips = config.skip_special_tokens.unwrap_or_default();
     let layers = config.layers.map(|layers| layers.into_iter().map(usize::from).collect());
     let layers: Option<Vec<usize>> = layers;
+    let named = lens_name(place);
+    let tuned_lens = config.tuned_lens == Some(true) || named.is_some();
     let training = TrainingRecord {
         context_size: config.max_length.map(usize::from),
         excluded_tokens: skips.then_some(ExcludedTokens::Special),
         layers: layers.clone(),
+        tuned_lens,
         ..TrainingRecord::default()
     };
     let ignored = ignored(document, &HARMLESS, request)?;
@@ -96,11 +101,32 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
         Some([layer]) => (None, Some(HookPoint::ResidPost(*layer))),
         Some(layers) => (Some(format!("hook_resid_post of the layers {layers:?}")), None),
     };
-    Ok(Draft::new(architecture, weights)
+    // What a lens makes of a stream is at no place of the model.
+    let (hook, point) = match (tuned_lens, point) {
+        (true, Some(point)) => (Some(format!("{point} through a tuned lens")), None),
+        (true, None) => (hook.map(|hook| format!("{hook} through a tuned lens")), None),
+        (false, point) => (hook, point),
+    };
+    let notes = training.processing().into_iter().map(Note::Other).collect::<Vec<_>>();
+    let mut draft = Draft::new(architecture, weights)
         .at(hook, point)
         .of_model(config.model_name)
         .ignoring(ignored)
-        .trained(training))
+        .trained(training);
+    if let Some(name) = named.filter(|_| config.tuned_lens != Some(true)) {
+        draft = draft.note_place(format!(
+            "that it reads through a tuned lens was read from the name `{name}`, because no file \
+             says it"
+        ));
+    }
+    draft.origin.notes.extend(notes);
+    Ok(draft)
+}
+
+/// The name of the place, if it is one of an autoencoder with a tuned lens.
+fn lens_name(place: &SaePlace) -> Option<String> {
+    let last = place.names().pop()?;
+    ["-lens", "-lens-tfm"].iter().any(|end| last.ends_with(end)).then_some(last)
 }
 
 #[cfg(test)]
@@ -145,6 +171,14 @@ mod tests {
         assert!(some.point().unwrap_err().to_string().contains("layers [0, 3]"));
         let one = load(json!({"layers": [2]})).unwrap();
         assert_eq!(one.point().unwrap(), HookPoint::ResidPost(2));
+        let lens = load(json!({"layers": [2], "tuned_lens": true})).unwrap();
+        assert!(lens.origin().training.tuned_lens && lens.origin().point.is_none());
+        let told = lens.origin().to_string();
+        assert!(told.contains("Mlsae::from_pretrained") && told.contains("through a tuned lens"));
+        let named = folder.path().join("mlsae-model-x4-k3-lens");
+        std::fs::create_dir(&named).unwrap();
+        let named = written(&named, json!({"layers": null})).unwrap();
+        assert!(named.origin().training.tuned_lens && named.origin().notes.len() == 2);
         let error = load(json!({"layers": [-1]})).unwrap_err().to_string();
         assert!(error.contains("layers"), "{error}");
     }

@@ -35,6 +35,8 @@ pub(super) struct SaeLensRecord {
     hook_point_head_index: Option<Size>,
     /// The layers of an autoencoder for several, where [`Sae::save`](crate::sae::Sae::save) wrote them.
     hook_layers: Option<Vec<Size>>,
+    /// Whether a tuned lens came first, where [`Sae::save`](crate::sae::Sae::save) wrote it.
+    tuned_lens: Option<bool>,
     /// Tokens that were left out.
     exclude_special_tokens: Option<SpecialTokens>,
     /// The data set of the texts.
@@ -104,6 +106,7 @@ impl SaeLensRecord {
             hook_head_index: top.hook_head_index.or(below.hook_head_index),
             hook_point_head_index: top.hook_point_head_index.or(below.hook_point_head_index),
             hook_layers: below.hook_layers,
+            tuned_lens: below.tuned_lens,
             exclude_special_tokens: top.exclude_special_tokens.or(below.exclude_special_tokens),
             dataset_path: top.dataset_path.or(below.dataset_path),
             dtype,
@@ -132,6 +135,7 @@ impl SaeLensRecord {
                 .map(|SliceArguments(slice)| slice)
                 .filter(|slice| *slice != PositionSlice::default()),
             head: self.hook_point_head_index.or(self.hook_head_index).map(usize::from),
+            tuned_lens: self.tuned_lens == Some(true),
             layers: self.hook_layers.map(|layers| layers.into_iter().map(usize::from).collect()),
             excluded_tokens: match self.exclude_special_tokens {
                 None | Some(SpecialTokens::All(false)) => None,
