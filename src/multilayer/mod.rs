@@ -36,6 +36,7 @@ mod fit;
 mod intervention;
 mod layer_variance;
 mod layer_views;
+mod layers_source;
 mod lens;
 mod mlsae;
 mod moments;

@@ -3,14 +3,13 @@
 mod evaluation;
 mod interface;
 mod training;
+mod upkeep;
 mod variances;
 
 pub use evaluation::{OriginalEvaluation, OriginalMetrics, OriginalOptions, original_names};
 pub use interface::original_code_histograms;
-pub use training::{
-    PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining, geometric_median,
-    unit_columns, without_part_along,
-};
+pub use training::{PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining};
+pub use upkeep::{geometric_median, unit_columns, without_part_along};
 pub use variances::{OriginalVarianceValues, OriginalVariances};
 
 use std::fmt;
