@@ -85,6 +85,8 @@ mod tests {
         let x = Tensor::randn(0f32, 1., (5, 8), &Device::Cpu).unwrap();
         let of = |sae: &Sae| sae.reconstruct(&x).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(of(&read), of(mlsae.sae()));
+        let none = TunedLens::from_checkpoint(folder.path().to_str().unwrap(), &Device::Cpu);
+        assert!(none.unwrap_err().to_string().contains("holds no translators"));
         let lens = lens();
         let behind = mlsae.with_lens(&lens).unwrap();
         behind.save(folder.path(), DType::F32).unwrap();

@@ -2,9 +2,9 @@
 //! residual stream after every layer of a model, or after those that `layers` names.
 //!
 //! Files whose names end in `-tfm` carry the language model too, and `autoencoder.` before every
-//! name. There is no encoder's bias. With `tuned_lens`, or where the name ends in `-lens` or
-//! `-lens-tfm`, the autoencoder reads what a tuned lens makes of the stream; the lens itself is read
-//! by [`TunedLens::from_checkpoint`](crate::model::TunedLens::from_checkpoint).
+//! name. There is no encoder's bias. With `tuned_lens`, or if that is left out and the name ends in
+//! `-lens` or `-lens-tfm`, the autoencoder reads what a tuned lens makes of the stream; the lens
+//! itself is read by [`TunedLens::from_checkpoint`](crate::model::TunedLens::from_checkpoint).
 
 use serde::Deserialize;
 
@@ -80,7 +80,7 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let layers = config.layers.map(|layers| layers.into_iter().map(usize::from).collect());
     let layers: Option<Vec<usize>> = layers;
     let named = lens_name(place);
-    let tuned_lens = config.tuned_lens == Some(true) || named.is_some();
+    let tuned_lens = config.tuned_lens.unwrap_or(named.is_some());
     let training = TrainingRecord {
         context_size: config.max_length.map(usize::from),
         excluded_tokens: skips.then_some(ExcludedTokens::Special),
@@ -113,7 +113,7 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
         .of_model(config.model_name)
         .ignoring(ignored)
         .trained(training);
-    if let Some(name) = named.filter(|_| config.tuned_lens != Some(true)) {
+    if let Some(name) = named.filter(|_| config.tuned_lens.is_none()) {
         draft = draft.note_place(format!(
             "that it reads through a tuned lens was read from the name `{name}`, because no file \
              says it"
@@ -177,6 +177,8 @@ mod tests {
         assert!(told.contains("Mlsae::from_pretrained") && told.contains("through a tuned lens"));
         let named = folder.path().join("mlsae-model-x4-k3-lens");
         std::fs::create_dir(&named).unwrap();
+        let told = written(&named, json!({"tuned_lens": false})).unwrap();
+        assert!(!told.origin().training.tuned_lens);
         let named = written(&named, json!({"layers": null})).unwrap();
         assert!(named.origin().training.tuned_lens && named.origin().notes.len() == 2);
         let error = load(json!({"layers": [-1]})).unwrap_err().to_string();
