@@ -19,7 +19,7 @@ const NEIGHBOURS: usize = 4;
 const GROUPS: [usize; 2] = [200, 16];
 /// Vectors and clusters of the spectral method that is timed, and of a smaller one, whose times tell
 /// how it grows.
-const SPECTRAL: [[usize; 2]; 2] = [[6_144, 250], [12_288, 500]];
+const SPECTRAL: [[usize; 2]; 2] = [[6_144, 250], [24_576, 1_000]];
 /// Tokens whose codes are gone over, and active features at each.
 const TOKENS: [usize; 2] = [100_000, 54];
 
