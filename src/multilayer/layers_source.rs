@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::fit::{LayerWeighting, MlsaeOptions};
+use super::fit_options::{LayerWeighting, MlsaeOptions};
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
 use crate::random::Rng;

@@ -33,6 +33,7 @@ mod distributions_file;
 mod evaluation;
 mod examples;
 mod fit;
+mod fit_options;
 mod intervention;
 mod layer_variance;
 mod layer_views;
@@ -41,6 +42,7 @@ mod lens;
 mod mlsae;
 mod moments;
 mod original;
+mod original_interface;
 mod pass;
 mod persistence;
 mod prompt;
@@ -60,7 +62,7 @@ pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
 pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
 pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
-pub use fit::{LayerWeighting, MlsaeOptions};
+pub use fit_options::{LayerWeighting, MlsaeOptions};
 pub use intervention::{InterventionLayers, LatentAmount, LatentIntervention};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
@@ -69,9 +71,9 @@ pub use moments::{MeanAndSpread, RunningMoments};
 pub use original::{
     CountedEntries, OriginalEvaluation, OriginalMetrics, OriginalOptions, OriginalVarianceValues,
     OriginalVariances, PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining,
-    geometric_median, original_code_histograms, original_names, original_std_spread, unit_columns,
-    without_part_along,
+    geometric_median, original_names, original_std_spread, unit_columns, without_part_along,
 };
+pub use original_interface::original_code_histograms;
 pub use pass::{LayerBatch, LayerScanOptions};
 pub use persistence::Persistence;
 pub use prompt::LayerPrompt;

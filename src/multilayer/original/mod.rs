@@ -1,13 +1,11 @@
 //! What only the original's code computes, under names that say so: to compare with the publication.
 
 mod evaluation;
-mod interface;
 mod training;
 mod upkeep;
 mod variances;
 
 pub use evaluation::{OriginalEvaluation, OriginalMetrics, OriginalOptions, original_names};
-pub use interface::original_code_histograms;
 pub use training::{PublishedForward, PublishedRecipe, PublishedStep, PublishedTraining};
 pub use upkeep::{geometric_median, unit_columns, without_part_along};
 pub use variances::{OriginalVarianceValues, OriginalVariances};
