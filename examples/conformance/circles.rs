@@ -34,7 +34,7 @@ pub(crate) fn intervals(folder: &Path, report: &mut Report) -> Result<()> {
         reference.compare(name, &found, report)?;
     }
     let default = json(folder, "case.json")?["default_confidence"].as_f64();
-    check(report, "default confidence", default == Some(Interval::NINETY_SIX));
+    report.check("default confidence", default == Some(Interval::NINETY_SIX));
     Ok(())
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn problems(folder: &Path, report: &mut Report) -> Result<()> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        check(report, &format!("{key} words"), task.words() == words);
+        report.check(&format!("{key} words"), task.words() == words);
         for (what, order) in
             [("generation_order", QuestionOrder::Grid), ("shuffled", QuestionOrder::Original)]
         {
@@ -72,7 +72,7 @@ pub(crate) fn problems(folder: &Path, report: &mut Report) -> Result<()> {
                     && expected["info"] == serde_json::json!(info)
             };
             let all = questions.iter().zip(&expected).all(same);
-            check(report, &format!("{key} {what}"), all && questions.len() == expected.len());
+            report.check(&format!("{key} {what}"), all && questions.len() == expected.len());
         }
         let order = numpy_order(42, task.period() * task.period());
         reference.compare(&format!("out.{name}.order"), &integers(order)?, report)?;
@@ -336,7 +336,7 @@ impl Toy {
         reference.compare("out.sweep.points", &points, report)?;
         let problem = self.questions.iter().position(|one| one.start == 0 && one.step == step);
         let problem = problem.unwrap_or_default();
-        check(report, "out.sweep problem", problem == count(case, "problem"));
+        report.check("out.sweep problem", problem == count(case, "problem"));
         let all = vec![problem; radii.len() * angles];
         let logits = self.logits(&all, position, &patcher.points(&points)?)?;
         reference.compare("out.sweep.logits", &logits, report)?;
@@ -389,10 +389,6 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 pub(crate) fn count(case: &Value, name: &str) -> usize {
     case[name].as_u64().unwrap_or_default() as usize
-}
-
-fn check(report: &mut Report, what: &str, good: bool) {
-    if good { report.pass(what) } else { report.fail(what, "another answer") }
 }
 
 pub(crate) fn json(folder: &Path, name: &str) -> Result<Value> {

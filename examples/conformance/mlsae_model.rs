@@ -13,7 +13,7 @@ use eigenlens::multilayer::{
 use serde_json::Value;
 
 use crate::autoencoders;
-use crate::multilayer::{TENSORS, check, exactly, json, numbers, size};
+use crate::multilayer::{TENSORS, exactly, json, numbers, size};
 use crate::multilayer_batches::number;
 use crate::report::{Reference, Report};
 
@@ -57,10 +57,10 @@ pub(crate) fn behind_a_lens(folder: &Path, report: &mut Report) -> Result<()> {
         reference.compare(&format!("{prefix}.recon_in_lens_space"), &recon, report)?;
         // Without its lens it refuses streams, and so does the autoencoder at one layer.
         let bare = Mlsae::new(&model, mlsae.sae(), mlsae.layers())?;
-        check(report, "refused without a lens", bare.encode(&streams).is_err());
-        check(report, "no Sae with a lens", mlsae.at(0).is_err());
+        report.check("refused without a lens", bare.encode(&streams).is_err());
+        report.check("no Sae with a lens", mlsae.at(0).is_err());
         let notes = mlsae.sae().origin().to_string();
-        check(report, "the origin tells of the lens", notes.contains("tuned lens"));
+        report.check("the origin tells of the lens", notes.contains("tuned lens"));
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ fn metrics(
     let (names, values): (Vec<String>, Vec<f64>) =
         found.metrics().logged(mlsae.layers()).into_iter().unzip();
     let expected = case["metrics"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    check(report, "names of metrics", expected.eq(names.iter().map(String::as_str)));
+    report.check("names of metrics", expected.eq(names.iter().map(String::as_str)));
     numbers(reference, "out.metrics", &values, report)
 }
 

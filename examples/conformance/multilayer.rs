@@ -55,7 +55,7 @@ pub(crate) fn distributions(folder: &Path, report: &mut Report) -> Result<()> {
     for (name, value) in ["mean_rel", "var_rel", "std_rel", "sem_rel"].into_iter().zip(relative) {
         let expected = case["relative"][name].as_f64().unwrap_or(f64::NAN);
         let is_same = (expected - value / layers as f64).abs() <= 5e-5;
-        check(report, &format!("relative {name}"), is_same);
+        report.check(&format!("relative {name}"), is_same);
     }
     order(&reference, &found, report)?;
     reference.compare("out.heatmap", &found.heat_map()?.probabilities, report)?;
@@ -78,7 +78,7 @@ fn order(reference: &Reference, found: &LayerDistributions, report: &mut Report)
         && with.iter().zip(&own).all(|(expected, own)| {
             (middle[*expected as usize] - middle[*own]).abs() <= EQUAL_LAYERS
         });
-    check(report, NAME, same);
+    report.check(NAME, same);
     Ok(())
 }
 
@@ -103,7 +103,7 @@ fn cosines(reference: &Reference, mean_layers: &[f64], report: &mut Report) -> R
     let original = cosine_by_layer_distance(&decoder, mean_layers, LayerPairing::Original)?;
     let unsorted: Vec<f64> = original.iter().map(|pair| pair.0).collect();
     numbers(reference, "out.cos_sim.layer_difference", &unsorted, report)?;
-    check(report, "same cosines", own.iter().zip(&original).all(|(a, b)| a.1 == b.1));
+    report.check("same cosines", own.iter().zip(&original).all(|(a, b)| a.1 == b.1));
     // Latents without a mean layer come first in any order.
     const NAME: &str = "out.cos_sim.cosine";
     let expected: Vec<f32> = reference.input(NAME, report)?.to_vec1()?;
@@ -166,8 +166,7 @@ pub(crate) fn variances(folder: &Path, report: &mut Report) -> Result<()> {
                 ("within_tokens", own.within_tokens),
             ] {
                 let closed = expected[name][part].as_f64().unwrap_or(f64::NAN);
-                check(
-                    report,
+                report.check(
                     &format!("{world} {name} {part} {value:.6}"),
                     (closed - value).abs() <= EXACT,
                 );
@@ -207,7 +206,7 @@ fn parts(
     }
     report.standard();
     let sum = found.between_latents + found.between_tokens + found.within_tokens;
-    check(report, &format!("{prefix} adds up"), (sum - found.total).abs() <= SUM);
+    report.check(&format!("{prefix} adds up"), (sum - found.total).abs() <= SUM);
     Ok(())
 }
 
@@ -236,8 +235,8 @@ pub(crate) fn persistence(folder: &Path, report: &mut Report) -> Result<()> {
     for batch in 0..size(&case, "batches")? {
         found.add(&codes(&reference, &format!("in.batch{batch}"), latents, report)?)?;
     }
-    check(report, "tokens", found.tokens() == size(&case, "tokens")? as u64);
-    check(report, "active pairs", found.pairs() == size(&case, "active_pairs")? as u64);
+    report.check("tokens", found.tokens() == size(&case, "tokens")? as u64);
+    report.check("active pairs", found.pairs() == size(&case, "active_pairs")? as u64);
     exactly(&reference, "right.active_counts", &found.active_counts()?, report)?;
     exactly(&reference, "right.joint_counts", &found.joint_counts()?, report)?;
     for (name, counts) in [
@@ -291,7 +290,7 @@ pub(crate) fn residual(folder: &Path, report: &mut Report) -> Result<()> {
     let (layers, width) = (batches.dim(1)?, batches.dim(batches.rank() - 1)?);
     // The original goes on for two batches more than it was told to.
     let used = size(&case, "batches_used")?;
-    check(report, "batches used", used == size(&case, "max_steps")? + 2);
+    report.check("batches used", used == size(&case, "max_steps")? + 2);
     let mut means = ResidualMeans::new(layers, width)?;
     for batch in 0..used {
         means.add(&batches.i(batch)?)?;
@@ -368,13 +367,6 @@ fn spread_of(
         numbers(reference, &format!("{prefix}.{name}"), &values, report)?;
     }
     Ok(())
-}
-
-pub(crate) fn check(report: &mut Report, what: &str, is_right: bool) {
-    match is_right {
-        true => report.pass(what),
-        false => report.fail(what, "another answer"),
-    }
 }
 
 /// The description of a case.

@@ -12,7 +12,7 @@ use eigenlens::sae::{Architecture, Normalization, Sae, SaeWeights};
 use eigenlens::{Error, Result};
 use serde_json::Value;
 
-use crate::multilayer::{TENSORS, check, codes, exactly, json, numbers, size};
+use crate::multilayer::{TENSORS, codes, exactly, json, numbers, size};
 use crate::report::{Reference, Report};
 
 pub(crate) fn metrics(folder: &Path, report: &mut Report) -> Result<()> {
@@ -81,11 +81,11 @@ fn logged(case: &Value, metrics: &OriginalMetrics, report: &mut Report) {
     let texts = case["wrapper_keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let values = case["wrapper_values"].as_array().into_iter().flatten().filter_map(Value::as_f64);
     let layers: Vec<usize> = (0..metrics.layerwise_fvu.len()).collect();
-    check(report, "wrapper_keys", texts.eq(original_names("fvu/", &layers)));
+    report.check("wrapper_keys", texts.eq(original_names("fvu/", &layers)));
     let found = metrics.logged(&layers);
     let found = found.iter().filter(|(name, _)| name.contains("/fvu/"));
     let same = values.zip(found).all(|(expected, (_, found))| (expected - found).abs() <= 5e-5);
-    check(report, "wrapper_values", same);
+    report.check("wrapper_values", same);
 }
 
 fn metric_values(
@@ -133,7 +133,7 @@ pub(crate) fn examples(folder: &Path, report: &mut Report) -> Result<()> {
     let (layers, latents) = (size(&case, "n_layers")?, size(&case, "n_latents")?);
     let default = LayerExampleOptions::default();
     let expected = (size(&case, "default_n_examples")?, size(&case, "default_n_tokens")?);
-    check(report, "defaults", (default.examples, default.window) == expected);
+    report.check("defaults", (default.examples, default.window) == expected);
     let of = |rule| LayerExampleOptions {
         examples: size(&case, "n_examples").unwrap_or(0),
         window: size(&case, "n_tokens").unwrap_or(0),

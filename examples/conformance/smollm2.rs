@@ -45,17 +45,14 @@ fn tokenization(cases: &Value, tokenizer: &Tokenizer, report: &mut Report) -> Re
         let text = text(case, "text")?;
         let plain = ids(case, "ids_without_special_parsing")?;
         let back = case["decodes_back"].as_bool() == Some(true);
-        check(
-            report,
-            &format!("tokenization {i} ids"),
-            tokenizer.encode(text)? == ids(case, "ids")?,
-        );
-        check(report, &format!("tokenization {i} plain"), tokenizer.encode_plain(text)? == plain);
+        report
+            .check(&format!("tokenization {i} ids"), tokenizer.encode(text)? == ids(case, "ids")?);
+        report.check(&format!("tokenization {i} plain"), tokenizer.encode_plain(text)? == plain);
         let same = tokenizer.decode(&plain)? == text;
-        check(report, &format!("tokenization {i} back"), same == back);
+        report.check(&format!("tokenization {i} back"), same == back);
         if text.is_ascii() {
             let pieces = plain.iter().map(|id| tokenizer.token(*id)).collect::<Result<String>>()?;
-            check(report, &format!("tokenization {i} pieces"), pieces == text);
+            report.check(&format!("tokenization {i} pieces"), pieces == text);
         }
     }
     Ok(())
@@ -65,7 +62,7 @@ fn next_token(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> 
     let prompt = text(case, "prompt")?;
     let tokens = model.tokens(prompt)?;
     let own: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-    check(report, &format!("{prompt:?} ids"), own == ids(case, "ids")?);
+    report.check(&format!("{prompt:?} ids"), own == ids(case, "ids")?);
     let logits = model.logits(&tokens)?.i((0, own.len() - 1))?.to_dtype(DType::F64)?;
     let total = logits.exp()?.sum_all()?.to_scalar::<f64>()?.ln();
     let order: Vec<u32> = logits.arg_sort_last_dim(false)?.to_vec1()?;
@@ -73,7 +70,7 @@ fn next_token(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> 
     let top = array(case, "top5")?;
     let found = &order[..top.len()];
     let expected: Vec<u32> = top.iter().map(|row| id(&row["id"])).collect::<Result<_>>()?;
-    check(report, &format!("{prompt:?} top ids"), found == expected);
+    report.check(&format!("{prompt:?} top ids"), found == expected);
     let at =
         |values: &dyn Fn(u32) -> f64| -> Vec<f64> { found.iter().map(|i| values(*i)).collect() };
     let logit = |i: u32| logits[i as usize];
@@ -89,7 +86,7 @@ fn next_token(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> 
 fn passage(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> {
     let tokens = model.tokens(text(case, "text")?)?;
     let own: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-    check(report, "passage ids", own == ids(case, "ids")?);
+    report.check("passage ids", own == ids(case, "ids")?);
     let losses = model.loss_per_token(&tokens)?.flatten_all()?.to_dtype(DType::F64)?;
     same(report, "passage nll", numbers(&case["nll"])?, losses.to_vec1()?)?;
     let mean = case["mean_nll"].as_f64().into_iter().collect();
@@ -110,9 +107,9 @@ fn days_of_week(
     let tokenizer = model.tokenizer()?;
     let encode = |prompt: &Value| tokenizer.encode(prompt.as_str().unwrap_or_default());
     let own: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
-    check(report, "days_of_week ids", own == rows);
+    report.check("days_of_week ids", own == rows);
     let days = reference.input("weekday_ids", report)?.to_dtype(DType::U32)?;
-    check(report, "weekday ids", days.to_vec1::<u32>()? == ids(texts, "weekday_token_ids")?);
+    report.check("weekday ids", days.to_vec1::<u32>()? == ids(texts, "weekday_token_ids")?);
     reference.input("interval", report)?;
     reference.input("target_day", report)?;
     let places = reference.input("start_day_pos", report)?.to_vec1::<i64>()?;
@@ -136,7 +133,7 @@ fn days_of_week(
     let logits = Tensor::cat(&logits, 0)?.contiguous()?;
     reference.compare("weekday_logits", &logits.index_select(&days, 1)?, report)?;
     let best = reference.input("top1_ids", report)?.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    check(report, "top1_ids", logits.argmax(D::Minus1)?.to_vec1::<u32>()? == best);
+    report.check("top1_ids", logits.argmax(D::Minus1)?.to_vec1::<u32>()? == best);
     reference.compare("top1_logits", &logits.max(D::Minus1)?, report)?;
     let mut out = Vec::new();
     for (point, kept) in points.iter().zip(kept) {
@@ -293,10 +290,6 @@ fn held_out(points: &Tensor, days: &[i64], intervals: &[i64]) -> Result<f64> {
         error += (found - part(&wave, true)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
     }
     Ok(1. - error / wave.sqr()?.sum_all()?.to_scalar::<f64>()?)
-}
-
-fn check(report: &mut Report, what: &str, good: bool) {
-    if good { report.pass(what) } else { report.fail(what, "another answer") }
 }
 
 fn same(report: &mut Report, what: &str, expected: Vec<f64>, found: Vec<f64>) -> Result<()> {
