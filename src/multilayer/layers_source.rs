@@ -6,7 +6,7 @@ use super::fit_options::{LayerWeighting, MlsaeOptions};
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
 use crate::random::Rng;
-use crate::sae::{Batch, FitSource, SaeOptions, Widths, mean_row, root_mean_square};
+use crate::sae::{Batch, FitSource, SaeOptions, Widths, buffer_of, mean_row, root_mean_square};
 use crate::{Error, Result};
 
 /// Windows of text that go through the model at a time.
@@ -41,19 +41,8 @@ impl<'a> LayersSource<'a> {
         layers: &[usize],
         options: &'a MlsaeOptions,
     ) -> Result<Self> {
-        let SaeOptions { buffer, skip_tokens, .. } = &options.sae;
-        if !skip_tokens.is_empty() && text.as_slice().iter().all(|own| skip_tokens.contains(own)) {
-            let expected = "tokens that leave some of the text";
-            return Err(Error::invalid("`skip_tokens`", expected, format!("{skip_tokens:?}")));
-        }
-        let width = model.config().d_model;
-        let size = buffer.checked_mul(width);
-        let mut values: Vec<f32> = Vec::new();
-        if size.is_none_or(|size| values.try_reserve_exact(size).is_err()) {
-            let expected = format!("small enough for memory, 4 · {width} bytes for each of it");
-            return Err(Error::invalid("the buffer", expected, buffer));
-        }
-        values.resize(buffer * width, 0.0);
+        options.sae.check_text(text)?;
+        let (buffer, width) = (options.sae.buffer, model.config().d_model);
         let mut source = Self {
             model,
             text,
@@ -61,8 +50,8 @@ impl<'a> LayersSource<'a> {
             options,
             fills: 0,
             width,
-            values,
-            weights: vec![1.0; *buffer],
+            values: buffer_of(buffer, width)?,
+            weights: vec![1.0; buffer],
             layer_weights: Vec::new(),
             scale: 1.0,
             next: 0,
@@ -81,14 +70,12 @@ impl<'a> LayersSource<'a> {
         Ok(source)
     }
 
-    /// The streams after all layers for some windows, `[positions, d]` each, and the positions that
-    /// are no tokens to skip.
-    fn streams(&self, windows: usize, rng: &mut Rng) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
-        let SaeOptions { length, skip_tokens, .. } = &self.options.sae;
-        let tokens = self.text.draw(windows, *length, rng, self.model.device())?;
-        let cache = self.model.activations(&tokens, &self.points)?;
-        let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-        let kept = (0..tokens.len()).filter(|row| !skip_tokens.contains(&tokens[*row])).collect();
+    /// The streams after all layers for windows enough for `left` tokens, `[positions, d]` each, and
+    /// the positions that are no tokens to skip.
+    fn streams(&self, left: usize, rng: &mut Rng) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
+        let size = [left, WINDOWS];
+        let (cache, kept) =
+            self.options.sae.draw(self.model, self.text, &self.points, size, rng)?;
         let flat = |point: &HookPoint| -> Result<Vec<f32>> {
             Ok(cache.get(*point)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
         };
@@ -103,7 +90,7 @@ impl<'a> LayersSource<'a> {
         }
         // A stream of its own, which no filling has.
         let mut rng = Rng::stream(self.options.sae.seed, u64::MAX);
-        let (streams, kept) = self.streams(WINDOWS, &mut rng)?;
+        let (streams, kept) = self.streams(usize::MAX, &mut rng)?;
         let d = self.width;
         let mut weights = Vec::with_capacity(streams.len());
         for (stream, point) in streams.iter().zip(&self.points) {
@@ -128,20 +115,16 @@ impl<'a> LayersSource<'a> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let SaeOptions { buffer, length, skip_tokens, seed, .. } = &self.options.sae;
-        let (buffer, layers, d) = (*buffer, self.points.len(), self.width);
+        let SaeOptions { buffer, seed, .. } = self.options.sae;
+        let (layers, d) = (self.points.len(), self.width);
         // A stream of its own for each filling, so that a fit can go on from any; stream 0 draws
         // the first weights.
         self.fills += 1;
-        let mut rng = Rng::stream(*seed, self.fills as u64);
+        let mut rng = Rng::stream(seed, self.fills as u64);
         let order = rng.permutation(buffer);
         let mut filled = 0;
         while filled < buffer {
-            let windows = match skip_tokens.is_empty() {
-                true => (buffer - filled).div_ceil(layers * (*length).max(1)).min(WINDOWS),
-                false => WINDOWS,
-            };
-            let (streams, kept) = self.streams(windows, &mut rng)?;
+            let (streams, kept) = self.streams((buffer - filled).div_ceil(layers), &mut rng)?;
             let rows = kept.iter().flat_map(|row| (0..layers).map(move |layer| (*row, layer)));
             for ((row, layer), place) in rows.zip(&order[filled..]) {
                 let from = &streams[layer][row * d..][..d];
@@ -206,13 +189,12 @@ impl FitSource for LayersSource<'_> {
     }
 
     fn skip(&mut self, steps: usize) -> Result<()> {
-        let SaeOptions { buffer, batch, .. } = self.options.sae;
-        let per_fill = buffer.div_ceil(batch);
-        if steps >= per_fill {
-            self.fills = steps / per_fill;
+        let (fills, next) = self.options.sae.place_after(steps);
+        if fills > 0 {
+            self.fills = fills;
             self.fill()?;
         }
-        self.next = steps % per_fill * batch;
+        self.next = next;
         Ok(())
     }
 }

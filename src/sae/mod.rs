@@ -58,7 +58,9 @@ pub use check::{Check, OutlierRows};
 pub use codes::Codes;
 pub use family::Family;
 pub use fit::SaeOptions;
-pub(crate) use fit::{Batch, FitPlace, FitSource, SmallFit, Widths, mean_row, root_mean_square};
+pub(crate) use fit::{
+    Batch, FitPlace, FitSource, SmallFit, Widths, buffer_of, mean_row, root_mean_square,
+};
 pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;
 pub(crate) use intervene::plus;

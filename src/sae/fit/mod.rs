@@ -30,7 +30,7 @@ use self::metrics::{HistoryRow, Metrics};
 use self::setup::Units;
 use self::shape::FitShape;
 pub(crate) use self::shape::Widths;
-pub(crate) use self::source::{FitSource, mean_row, root_mean_square};
+pub(crate) use self::source::{FitSource, buffer_of, mean_row, root_mean_square};
 pub(crate) use self::step::Batch;
 
 use self::source::ActivationSource;

@@ -6,7 +6,7 @@ use super::options::SaeOptions;
 use super::shape::Widths;
 use super::step::Batch;
 use crate::data::text::Tokens;
-use crate::model::{Decoder, HookPoint};
+use crate::model::{Cache, Decoder, HookPoint};
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -63,11 +63,7 @@ impl<'a> ActivationSource<'a> {
         options: &'a SaeOptions,
         rescaled: bool,
     ) -> Result<Self> {
-        let skip = &options.skip_tokens;
-        if !skip.is_empty() && text.as_slice().iter().all(|token| skip.contains(token)) {
-            let expected = "tokens that leave some of the text";
-            return Err(Error::invalid("`skip_tokens`", expected, format!("{skip:?}")));
-        }
+        options.check_text(text)?;
         let column = |point| Column { point, width: 0, values: Vec::new(), scale: 1.0 };
         let columns = [Some(point), options.target].into_iter().flatten().map(column).collect();
         let mut source = Self { model, text, options, fills: 0, columns, next: 0 };
@@ -79,7 +75,7 @@ impl<'a> ActivationSource<'a> {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let SaeOptions { buffer, length, skip_tokens, seed, .. } = self.options;
+        let SaeOptions { buffer, seed, .. } = self.options;
         // A stream of its own for each filling, so that a fit can go on from any; stream 0 draws
         // the first weights.
         self.fills += 1;
@@ -88,15 +84,10 @@ impl<'a> ActivationSource<'a> {
         let points: Vec<HookPoint> = self.columns.iter().map(|column| column.point).collect();
         let mut filled = 0;
         while filled < *buffer {
-            let windows = match skip_tokens.is_empty() {
-                true => (*buffer - filled).div_ceil((*length).max(1)).min(WINDOWS),
-                false => WINDOWS,
-            };
-            let tokens = self.text.draw(windows, *length, &mut rng, self.model.device())?;
-            let cache = self.model.activations(&tokens, &points)?;
-            let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-            let kept = (0..tokens.len()).filter(|row| !skip_tokens.contains(&tokens[*row]));
-            let kept: Vec<usize> = kept.take(*buffer - filled).collect();
+            let left = *buffer - filled;
+            let (cache, mut kept) =
+                self.options.draw(self.model, self.text, &points, [left, WINDOWS], &mut rng)?;
+            kept.truncate(left);
             let places = &order[filled..filled + kept.len()];
             for column in &mut self.columns {
                 column.put(cache.get(column.point)?, &kept, places, *buffer)?;
@@ -130,12 +121,12 @@ impl FitSource for ActivationSource<'_> {
     }
 
     fn skip(&mut self, steps: usize) -> Result<()> {
-        let per_fill = self.options.buffer.div_ceil(self.options.batch);
-        if steps >= per_fill {
-            self.fills = steps / per_fill;
+        let (fills, next) = self.options.place_after(steps);
+        if fills > 0 {
+            self.fills = fills;
             self.fill()?;
         }
-        self.next = steps % per_fill * self.options.batch;
+        self.next = next;
         Ok(())
     }
 
@@ -153,6 +144,57 @@ impl FitSource for ActivationSource<'_> {
     }
 }
 
+impl SaeOptions {
+    /// Fails for a text of nothing but tokens to skip.
+    pub(crate) fn check_text(&self, text: &Tokens) -> Result<()> {
+        let skip = &self.skip_tokens;
+        if !skip.is_empty() && text.as_slice().iter().all(|token| skip.contains(token)) {
+            let expected = "tokens that leave some of the text";
+            return Err(Error::invalid("`skip_tokens`", expected, format!("{skip:?}")));
+        }
+        Ok(())
+    }
+
+    /// Activations at `points` of windows drawn from the text, enough for `left` tokens but at most
+    /// `most` windows, and the positions that are no tokens to skip.
+    pub(crate) fn draw(
+        &self,
+        model: &Decoder,
+        text: &Tokens,
+        points: &[HookPoint],
+        [left, most]: [usize; 2],
+        rng: &mut Rng,
+    ) -> Result<(Cache, Vec<usize>)> {
+        let windows = match self.skip_tokens.is_empty() {
+            true => left.div_ceil(self.length.max(1)).min(most),
+            false => most,
+        };
+        let tokens = text.draw(windows, self.length, rng, model.device())?;
+        let cache = model.activations(&tokens, points)?;
+        let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
+        let kept = (0..tokens.len()).filter(|row| !self.skip_tokens.contains(&tokens[*row]));
+        Ok((cache, kept.collect()))
+    }
+
+    /// How many buffers `steps` steps have used up, and how much of the next one.
+    pub(crate) fn place_after(&self, steps: usize) -> (usize, usize) {
+        let per_fill = self.buffer.div_ceil(self.batch);
+        (steps / per_fill, steps % per_fill * self.batch)
+    }
+}
+
+/// Room for `rows` activations.
+pub(crate) fn buffer_of(rows: usize, width: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    let size = rows.checked_mul(width);
+    if size.is_none_or(|size| values.try_reserve_exact(size).is_err()) {
+        let expected = format!("small enough for memory, 4 · {width} bytes for each of it");
+        return Err(Error::invalid("the buffer", expected, rows));
+    }
+    values.resize(rows * width, 0.0);
+    Ok(values)
+}
+
 impl Column {
     /// Writes the rows `kept` of a model's activation to `places` of the buffer.
     fn put(&mut self, found: &Tensor, kept: &[usize], places: &[u32], rows: usize) -> Result<()> {
@@ -160,12 +202,7 @@ impl Column {
         let width = found.dim(1)?;
         if self.values.is_empty() {
             self.width = width;
-            let size = rows.checked_mul(width);
-            if size.is_none_or(|size| self.values.try_reserve_exact(size).is_err()) {
-                let expected = format!("small enough for memory, 4 · {width} bytes for each of it");
-                return Err(Error::invalid("the buffer", expected, rows));
-            }
-            self.values.resize(rows * width, 0.0);
+            self.values = buffer_of(rows, width)?;
         }
         let found: Vec<f32> = found.flatten_all()?.to_vec1()?;
         for (row, place) in kept.iter().zip(places) {
