@@ -235,6 +235,11 @@ impl Mlsae {
             .ok_or_else(|| Error::invalid("the layer", format!("one of {:?}", self.layers), layer))
     }
 
+    /// The last of the layers in the model.
+    pub(super) fn last_layer(&self) -> usize {
+        self.layers.iter().copied().max().unwrap_or_default()
+    }
+
     /// The places it reads, in the order of the layers.
     pub(super) fn points(&self) -> Vec<HookPoint> {
         self.layers.iter().map(|layer| HookPoint::ResidPost(*layer)).collect()

@@ -52,8 +52,7 @@ impl Mlsae {
 
     /// The layer that the original takes for `layer`.
     fn original_layer(&self, layer: usize) -> usize {
-        let last = self.layers().iter().copied().max().unwrap_or_default();
-        if layer == 0 { last } else { layer }
+        if layer == 0 { self.last_layer() } else { layer }
     }
 
     fn at_one_position(

@@ -86,6 +86,9 @@ impl LayerBatch {
     /// Rows of `tensor` `[contexts, length, width]` at the positions that take part,
     /// `[positions, width]`.
     pub(super) fn kept_rows(&self, tensor: &Tensor) -> Result<Tensor> {
+        if self.kept.iter().all(|kept| *kept) {
+            return Ok(tensor.flatten(0, 1)?);
+        }
         let rows: Vec<u32> = (0..).zip(&self.kept).filter(|own| *own.1).map(|own| own.0).collect();
         let ids = Tensor::new(rows, tensor.device())?;
         Ok(tensor.flatten(0, 1)?.index_select(&ids, 0)?)

@@ -33,7 +33,7 @@ impl Mlsae {
     /// # Errors
     /// [`Error::Invalid`] for a prompt at other layers.
     pub fn prompt_logits(&self, prompt: &LayerPrompt) -> Result<Tensor> {
-        let last = self.layers().iter().copied().max().unwrap_or_default();
+        let last = self.last_layer();
         logits_after(self.model(), last, self.stream_after(prompt, last)?, &Hooks::new())
     }
 

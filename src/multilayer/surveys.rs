@@ -173,6 +173,12 @@ impl Mlsae {
         Ok(found)
     }
 
+    /// The model's logits, from the stream after the last of the layers on.
+    fn logits_from(&self, streams: &[Tensor]) -> Result<Tensor> {
+        let last = self.last_layer();
+        Ok(self.model().run_from(last + 1, &streams[self.place_of(last)?], &Hooks::new())?.0)
+    }
+
     /// Calls `look` with scores of all layers and codes of the positions that take part, batch by batch.
     fn for_each_evaluated(
         &self,
@@ -185,15 +191,15 @@ impl Mlsae {
             if codes.rows() == 0 {
                 return Ok(());
             }
-            let logits = self.model().logits(&batch.tokens)?;
+            let logits = self.logits_from(&batch.streams)?;
             let loss = mean_loss(&logits, &batch.tokens)?;
             let kept_logits = batch.kept_rows(&logits)?;
+            let is_kept: Vec<u8> = batch.kept.iter().map(|kept| u8::from(*kept)).collect();
+            let (contexts, length) = batch.tokens.dims2()?;
+            let is_kept = Tensor::from_vec(is_kept, (contexts, length, 1), logits.device())?;
             let mut scores = Vec::with_capacity(batch.streams.len());
             for (at, (layer, stream)) in self.layers().iter().zip(&batch.streams).enumerate() {
                 let own = self.decoded(*layer, batch.codes.layer(at)?, stream)?;
-                let is_kept: Vec<u8> = batch.kept.iter().map(|kept| u8::from(*kept)).collect();
-                let shape = (stream.dim(0)?, stream.dim(1)?, 1);
-                let is_kept = Tensor::from_vec(is_kept, shape, stream.device())?;
                 let patched = is_kept.broadcast_as(stream.shape())?.where_cond(&own, stream)?;
                 let (patched, _) = self.model().run_from(layer + 1, &patched, &Hooks::new())?;
                 let patched_loss = mean_loss(&patched, &batch.tokens)?;
