@@ -86,10 +86,11 @@ impl Regression {
             }
             let most = gains.iter().map(|(gain, ..)| *gain).fold(f64::NEG_INFINITY, f64::max);
             let least = end.least_gain.max(most - end.least_gain);
-            gains.retain(|(gain, ..)| *gain >= least);
-            gains
-                .sort_by(|(a, _, x), (b, _, y)| x.dims()[1].cmp(&y.dims()[1]).then(b.total_cmp(a)));
-            let Some((_, i, part)) = gains.into_iter().next() else { break };
+            let best = gains
+                .into_iter()
+                .filter(|(gain, ..)| *gain >= least)
+                .min_by(|(a, _, x), (b, _, y)| x.dims()[1].cmp(&y.dims()[1]).then(b.total_cmp(a)));
+            let Some((_, i, part)) = best else { break };
             state.add(&part)?;
             chosen.push(left.remove(i).clone());
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::names_in;
 use super::embedded;
-use super::names::{Repo, similar, some_of};
+use super::names::{Repo, names_its_kind, similar, some_of};
 use crate::home::expand_home;
 use crate::{Error, Result};
 
@@ -46,10 +46,9 @@ pub(super) fn locate(name: &str) -> Result<Found> {
     if let Some((OWN, own)) = plain.split_once('/') {
         return Err(unknown(plain, own));
     }
-    let named = ["datasets/", "models/", "spaces/"].iter().any(|kind| name.starts_with(kind));
     match Repo::parse(name) {
         Ok(_) if !is_path => Ok(Found::Hub),
-        Err(reason) if named && !is_path => Err(reason),
+        Err(reason) if names_its_kind(name) && !is_path => Err(reason),
         _ => Err(no_folder(plain)),
     }
 }

@@ -29,6 +29,12 @@ enum RepoKind {
 }
 
 impl RepoKind {
+    /// The kind that a name begins with, and what follows it.
+    fn named(path: &str) -> Option<(Self, &str)> {
+        let of = |kind: Self| Some((kind, path.strip_prefix(kind.folder())?.strip_prefix('/')?));
+        [Self::Model, Self::Dataset, Self::Space].into_iter().find_map(of)
+    }
+
     /// What stands before the name in addresses, but for models, which have nothing.
     fn folder(self) -> &'static str {
         match self {
@@ -47,15 +53,15 @@ impl RepoKind {
     }
 }
 
+/// Whether a name begins with the kind of a repository, such as `datasets/`.
+pub(super) fn names_its_kind(name: &str) -> bool {
+    RepoKind::named(name).is_some()
+}
+
 impl Repo {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
-        let of = |kind: RepoKind| {
-            let name = path.strip_prefix(kind.folder())?.strip_prefix('/')?;
-            Some((kind, name))
-        };
-        let named = [RepoKind::Dataset, RepoKind::Space, RepoKind::Model].into_iter().find_map(of);
-        let (kind, name) = named.unwrap_or((RepoKind::Model, path));
+        let (kind, name) = RepoKind::named(path).unwrap_or((RepoKind::Model, path));
         let parts: Vec<&str> = name.split('/').collect();
         let sound = parts.len() <= 2
             && parts.iter().all(|part| is_plain(part))
