@@ -94,6 +94,47 @@ impl Decoder {
         sampling: Sampling,
         hooks: &Hooks,
     ) -> Result<Vec<u32>> {
+        let mut progress = Progress::new("generating", count as u64, "token");
+        let _shield = StopShield::new();
+        let mut generation = self.generation(tokens, count, sampling, hooks)?;
+        while let Some(token) = generation.next() {
+            token?;
+            if generation.ended {
+                progress.note("ended by itself");
+            }
+            if progress.advance(1) && generation.left() > 0 {
+                let access = "`stopped::<Vec<u32>>()?` gives the tokens so far, which \
+                              `model.tokenizer()?.decode` turns into text.";
+                return OnStop::EndCell.end("generating", generation.all, access);
+            }
+        }
+        Ok(generation.all)
+    }
+
+    /// What [`Decoder::generate_tokens_with`] returns, token by token as it is drawn.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let model = Decoder::from_pretrained("eigenlens/classics", &Device::Cpu)?;
+    /// let prompt: Vec<u32> = model.tokens("It is a truth")?.flatten_all()?.to_vec1()?;
+    /// let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    /// for token in model.generation(&prompt, 3, sampling, &Hooks::new())? {
+    ///     print!("{}", model.tokenizer()?.token(token?)?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Decoder::generate_tokens_with`] for the prompt; the iterator's items those of the rest. It
+    /// ends after an error.
+    pub fn generation(
+        &self,
+        tokens: &[u32],
+        count: usize,
+        sampling: Sampling,
+        hooks: &Hooks,
+    ) -> Result<Generation> {
         let context = self.config().context;
         if tokens.is_empty() {
             return Err(Error::invalid("the prompt", "at least one token", "none"));
@@ -104,30 +145,71 @@ impl Decoder {
             return Err(Error::invalid("the prompt", expected, tokens.len() + count));
         }
         self.checked(&Tensor::new(tokens, self.device())?)?;
-        let ends = self.end_tokens()?;
-        let mut rng = Rng::seed(sampling.seed);
-        let (mut all, mut past, mut unseen) = (tokens.to_vec(), Past::default(), 0);
-        let mut progress = Progress::new("generating", count as u64, "token");
-        let _shield = StopShield::new();
-        for step in 0..count {
-            let logits = self.next_logits(&all[unseen..], &mut past, hooks)?;
-            unseen = all.len();
-            let next = draw(&sampling.probabilities(&logits)?, f64::from(rng.unit()));
-            all.push(next);
-            if ends.contains(&next) {
-                progress.note("ended by itself");
-            }
-            let stopped = progress.advance(1);
-            if ends.contains(&next) {
-                break;
-            }
-            if stopped && step + 1 < count {
-                let access = "`stopped::<Vec<u32>>()?` gives the tokens so far, which the model's \
-                              `decode` turns into text.";
-                return OnStop::EndCell.end("generating", all, access);
-            }
+        Ok(Generation {
+            model: self.clone(),
+            hooks: hooks.clone(),
+            sampling,
+            rng: Rng::seed(sampling.seed),
+            ends: self.end_tokens()?,
+            all: tokens.to_vec(),
+            past: Past::default(),
+            unseen: 0,
+            length: tokens.len() + count,
+            ended: false,
+        })
+    }
+}
+
+/// Tokens as they are drawn, one by one; [`Decoder::generation`] makes it. It ends after one of
+/// [`Decoder::end_tokens`], which is then the last.
+#[derive(Debug)]
+pub struct Generation {
+    model: Decoder,
+    hooks: Hooks,
+    sampling: Sampling,
+    rng: Rng,
+    ends: Vec<u32>,
+    all: Vec<u32>,
+    past: Past,
+    /// The first token that the model has not seen.
+    unseen: usize,
+    /// Of the text at its longest.
+    length: usize,
+    ended: bool,
+}
+
+impl Generation {
+    /// The prompt and what came after it so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.all
+    }
+
+    /// How many tokens may still come.
+    pub fn left(&self) -> usize {
+        if self.ended { 0 } else { self.length - self.all.len() }
+    }
+
+    fn draw(&mut self) -> Result<u32> {
+        let logits =
+            self.model.next_logits(&self.all[self.unseen..], &mut self.past, &self.hooks)?;
+        self.unseen = self.all.len();
+        let next = draw(&self.sampling.probabilities(&logits)?, f64::from(self.rng.unit()));
+        self.all.push(next);
+        self.ended = self.ends.contains(&next);
+        Ok(next)
+    }
+}
+
+impl Iterator for Generation {
+    type Item = Result<u32>;
+
+    fn next(&mut self) -> Option<Result<u32>> {
+        if self.left() == 0 {
+            return None;
         }
-        Ok(all)
+        let next = self.draw();
+        self.ended |= next.is_err();
+        Some(next)
     }
 }
 
@@ -192,6 +274,11 @@ mod tests {
             model.generate_tokens(&[1, 2], 8, sampling).unwrap()
         };
         assert_eq!(text(4), text(4));
+        let sampling = Sampling { seed: 4, ..Sampling::default() };
+        let mut one_by_one = model.generation(&[1, 2], 8, sampling, &Hooks::new()).unwrap();
+        let drawn: Vec<u32> = one_by_one.by_ref().map(Result::unwrap).collect();
+        assert_eq!(([&[1, 2], &drawn[..]].concat(), one_by_one.left()), (text(4), 0));
+        assert_eq!(one_by_one.tokens(), text(4));
         assert_ne!(text(4), text(5));
         assert_eq!(draw(&[0.25, 0.0, 0.75], 0.2499), 0);
         assert_eq!(draw(&[0.25, 0.0, 0.75], 0.25), 2);

@@ -71,7 +71,7 @@ pub use effect::{Effect, EffectRow};
 #[cfg(test)]
 pub(crate) use families::GgufLlama;
 pub use fit::TrainOptions;
-pub use generate::Sampling;
+pub use generate::{Generation, Sampling};
 pub use hooks::{Cache, Hooks};
 pub use loader::DecoderLoader;
 pub use place::MASKED_SCORE;

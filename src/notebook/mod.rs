@@ -12,5 +12,5 @@ mod input;
 mod tensors;
 
 pub use crate::display::{DebugDisplay, DisplayHandle, MimeBundle, clear_output, message};
-pub use crate::progress::{OnStop, Progress, interrupted, stopped};
+pub use crate::progress::{OnStop, Progress, in_background, interrupted, stopped};
 pub use input::{input, password};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use super::background::own_stop;
 use super::interrupt::interrupted;
 use crate::display::{DisplayHandle, Host, MimeBundle, host};
 use crate::text::escape;
@@ -46,9 +47,11 @@ enum Sink {
 }
 
 impl Progress {
-    /// A bar named `label` for `total` steps, each a `unit` (singular, as in "epoch").
+    /// A bar named `label` for `total` steps, each a `unit` (singular, as in "epoch"). Work
+    /// [in the background](crate::notebook::in_background) shows none.
     pub fn new(label: impl Into<String>, total: u64, unit: &'static str) -> Self {
         let sink = match host() {
+            _ if own_stop().is_some() => Sink::Nowhere,
             Host::Kernel => Sink::Notebook(None),
             Host::Program if std::io::stderr().is_terminal() => Sink::Terminal,
             Host::Evcxr | Host::Program => Sink::Lines,

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::background::own_stop;
 use crate::display::message::Message;
 use crate::display::{Host, host, send};
 
@@ -24,6 +25,9 @@ static ACKNOWLEDGED: AtomicBool = AtomicBool::new(false);
 /// }
 /// ```
 pub fn interrupted() -> bool {
+    if let Some(stop) = own_stop() {
+        return stop.load(Ordering::Relaxed);
+    }
     let requested = REQUESTED.load(Ordering::Relaxed);
     if requested && !ACKNOWLEDGED.swap(true, Ordering::Relaxed) && host() == Host::Kernel {
         send(&Message::Stopping);

@@ -1,7 +1,10 @@
 //! Places inside a long call where Stop can end it.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::background::own_stop;
 use super::interrupt::interrupted;
 use crate::{Error, Result};
 
@@ -11,21 +14,27 @@ thread_local! {
 }
 
 /// The place in a call where Stop can end it: nothing that the user has is half changed there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct SafePoint {
     what: &'static str,
     listens: bool,
+    /// What it listens to, if it is not the Stop button; worker threads would not know.
+    own_stop: Option<Arc<AtomicBool>>,
 }
 
 impl SafePoint {
     /// A safe point of the call `what`, made on the thread that the user waits for.
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, listens: SHIELDS.get() == 0 }
+        Self { what, listens: SHIELDS.get() == 0, own_stop: own_stop() }
     }
 
     /// Whether the call should end; for its worker threads, whose results are thrown away then.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.listens && interrupted()
+        self.listens
+            && match &self.own_stop {
+                Some(stop) => stop.load(Ordering::Relaxed),
+                None => interrupted(),
+            }
     }
 
     /// Returns [`Error::Interrupted`] when Stop is pressed.
