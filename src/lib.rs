@@ -146,5 +146,6 @@ pub mod train;
 pub use candle_core as candle;
 pub use device::best_device;
 pub use error::{Error, Result};
+pub use home::home;
 pub use ndarray;
 pub use tensors::{TensorExt, TensorSummary, from_ndarray};

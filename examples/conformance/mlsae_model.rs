@@ -109,7 +109,7 @@ pub(crate) fn api(folder: &Path, report: &mut Report) -> Result<()> {
         let (latent, layer) = (size(request, "latent")?, size(request, "layer")?);
         let factor = number(request, "factor")?;
         let intervention = LatentIntervention::add_column(latent, factor).at(layer);
-        let own = mlsae.steer(&prompt, &[intervention])?;
+        let own = mlsae.steer(&prompt, std::slice::from_ref(&intervention))?;
         right(&reference, &format!("steer{i}"), &own, report)?;
         let own = mlsae.original_steer(&prompt, latent, layer, factor)?;
         tables(&reference, &format!("out.steer{i}"), &own, report)?;

@@ -42,6 +42,8 @@ pub struct Mlsae {
     layers: Arc<[usize]>,
     skipped: Arc<[u32]>,
     lens: LensUse,
+    /// What it was loaded by.
+    name: Option<Arc<str>>,
 }
 
 /// What comes before the autoencoder.
@@ -92,7 +94,7 @@ impl Mlsae {
             true => LensUse::Missing,
             false => LensUse::None,
         };
-        Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into(), lens })
+        Ok(Self { model, sae, layers: layers.into(), skipped: skipped.into(), lens, name: None })
     }
 
     /// Fails for no layers, and for one that is named twice or that the model does not have.
@@ -113,7 +115,7 @@ impl Mlsae {
 
     /// The multi-layer autoencoder at `name` (embedded, a folder, or of the hub, such as
     /// `tim-lawson/mlsae-pythia-70m-deduped-x64-k32`) with the model and the layers that its
-    /// configuration names. Without layers there it is at all. If it reads through a tuned lens
+    /// configuration names. Without layers there it is at all, unless its files name one place. If it reads through a tuned lens
     /// (`-lens-tfm`, `-lens`), that is the one in its files, else the published one of the model.
     ///
     /// # Errors
@@ -140,11 +142,19 @@ impl Mlsae {
 
     fn of_files(name: &Path, sae: Sae, model: &Decoder) -> Result<Self> {
         let origin = sae.origin();
-        let layers = match &origin.training.layers {
-            Some(layers) => layers.clone(),
-            None => (0..model.config().layers).collect(),
+        let layers = match (&origin.training.layers, origin.point) {
+            (Some(layers), _) => layers.clone(),
+            (None, None) => (0..model.config().layers).collect(),
+            (None, Some(HookPoint::ResidPost(layer))) => vec![layer],
+            // What goes into a layer is what came out of the one before.
+            (None, Some(HookPoint::ResidPre(layer))) if layer > 0 => vec![layer - 1],
+            (None, Some(other)) => {
+                let expected = "at the residual stream after a layer";
+                return Err(Error::invalid("the autoencoder", expected, format!("at {other}")));
+            }
         };
         let own = Self::new(model, &sae, &layers)?;
+        let own = Self { name: Some(name.to_string_lossy().into()), ..own };
         if !origin.training.tuned_lens {
             return Ok(own);
         }
@@ -188,6 +198,11 @@ impl Mlsae {
     /// The same with something else before the autoencoder.
     pub(super) fn through(&self, lens: LensUse) -> Self {
         Self { lens, ..self.clone() }
+    }
+
+    /// The name or folder that it was loaded by, if it was.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The model.

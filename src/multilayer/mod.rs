@@ -63,7 +63,9 @@ pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
 pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
 pub use fit_options::{LayerWeighting, MlsaeOptions};
-pub use intervention::{InterventionLayers, LatentAmount, LatentIntervention};
+pub use intervention::{
+    InterventionLayers, InterventionPositions, LatentChange, LatentIntervention,
+};
 pub use layer_variance::{LatentSums, LayerVariance};
 pub use layer_views::{LayerHeatMap, LayerHistogram, LayerSummary};
 pub use mlsae::Mlsae;

@@ -46,7 +46,7 @@ impl Mlsae {
         let changes = own.changes(&[LatentIntervention::add_column(latent, factor).at(layer)])?;
         let changed = changes
             .values()
-            .try_fold(stream.clone(), |stream, change| own.changed(layer, &stream, change))?;
+            .try_fold(stream.clone(), |stream, change| own.changed(layer, &stream, change, 0))?;
         self.at_one_position(prompt, layer, &changed)
     }
 

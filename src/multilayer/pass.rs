@@ -150,6 +150,14 @@ impl Mlsae {
         Ok(())
     }
 
+    /// Codes of tokens `[contexts, length]` at every layer, context after context, special tokens too.
+    ///
+    /// # Errors
+    /// As [`Mlsae::for_each_batch`].
+    pub fn codes_of(&self, tokens: &Tensor) -> Result<LayerCodes> {
+        Ok(self.batch(0, tokens.clone())?.codes)
+    }
+
     /// Streams and codes of some contexts `[contexts, length]`.
     pub(super) fn batch(&self, first: usize, tokens: Tensor) -> Result<LayerBatch> {
         let points = self.points();

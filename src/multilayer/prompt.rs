@@ -7,9 +7,11 @@ use candle_core::Tensor;
 
 use super::codes::LayerCodes;
 use super::distributions::LayerDistributions;
+use super::evaluation::Evaluation;
 use super::layer_views::LayerHeatMap;
 use super::mlsae::Mlsae;
 use super::pass::LayerBatch;
+use super::scores::{EvaluatedLayer, LayerScores};
 use crate::Result;
 use crate::display::show_as_text;
 
@@ -37,6 +39,32 @@ impl Mlsae {
             tokens: ids,
             layers: self.layers().into(),
         })
+    }
+}
+
+impl Mlsae {
+    /// How well a prompt is reconstructed at each layer, special tokens left out: FVU, error, cosines
+    /// and L0. What takes another run of the model, losses and logits, is not there. A prompt of one
+    /// token has no variance, so its FVU is not a number or infinite.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for a prompt of special tokens alone, or at other
+    /// layers; as [`Mlsae::reconstruct`].
+    pub fn evaluate_prompt(&self, prompt: &LayerPrompt) -> Result<Evaluation> {
+        let batch = &prompt.batch;
+        let codes = batch.kept_codes()?;
+        let scores = self.layers().iter().enumerate().map(|(at, layer)| {
+            let stream = self.stream_after(prompt, *layer)?;
+            let own = self.decoded(*layer, batch.codes.layer(at)?, stream)?;
+            LayerScores::of(&EvaluatedLayer {
+                inputs: Some(batch.kept_rows(stream)?),
+                reconstructions: Some(batch.kept_rows(&own)?),
+                ..EvaluatedLayer::default()
+            })
+        });
+        let mut found = Evaluation::new(codes.layers(), codes.width())?;
+        found.add(&scores.collect::<Result<Vec<_>>>()?, &codes)?;
+        Ok(found)
     }
 }
 
@@ -73,6 +101,14 @@ impl LayerPrompt {
     pub fn streams(&self) -> Result<Tensor> {
         let streams = self.batch.streams.iter().map(|stream| stream.squeeze(0));
         Ok(Tensor::stack(&streams.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// Bytes that its streams and codes take.
+    pub fn bytes(&self) -> usize {
+        let size = |stream: &Tensor| stream.elem_count() * stream.dtype().size_in_bytes();
+        let streams: usize = self.batch.streams.iter().map(size).sum();
+        let entry = size_of::<(u32, f32)>();
+        streams + self.codes().iter().map(|codes| codes.entries() * entry).sum::<usize>()
     }
 
     /// How the activations of each latent are distributed over layers, without special tokens.
@@ -125,6 +161,15 @@ mod tests {
             let sums: Vec<f64> = map.probabilities.sum(0).unwrap().to_vec1().unwrap();
             assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-12));
             assert!(prompt.to_string().contains("at 2 layers"), "{prompt}");
+            // Two layers of eight dimensions in f32, and three entries each of eight bytes.
+            assert_eq!(prompt.bytes(), tokens * 2 * (8 * 4 + 3 * 8));
+            let scores = mlsae.evaluate_prompt(&prompt).unwrap().layers();
+            let streams: Vec<Tensor> =
+                (0..2).map(|layer| prompt.streams().unwrap().get(layer).unwrap()).collect();
+            let found = mlsae.reconstruct(&streams).unwrap();
+            let error = (&found[1] - &streams[1]).unwrap().sqr().unwrap().mean_all().unwrap();
+            assert!((scores[1].mse - f64::from(error.to_scalar::<f32>().unwrap())).abs() < 1e-6);
+            assert_eq!((scores[1].fvu.is_finite(), scores[1].rows), (tokens > 1, tokens as u64));
         }
         assert!(mlsae.prompt("o").unwrap().heat_map(1e9).is_err());
         assert!(mlsae.prompt("").is_err());

@@ -53,8 +53,9 @@ impl Mlsae {
         SteeredLogits::new(self.model(), self.prompt_logits(prompt)?, after)
     }
 
-    /// What becomes of the logits if latents are added to the stream at every position. Interventions
-    /// at one layer are added up; those at a later layer act on the stream as earlier ones left it.
+    /// What becomes of the logits if latents are changed. Interventions at one layer act one after the
+    /// other, as on activations read before the first of them; those at a later layer act on the stream
+    /// as earlier ones left it.
     ///
     /// ```
     /// use eigenlens::prelude::*;
@@ -89,10 +90,10 @@ impl Mlsae {
         let Some((first, change)) = changes.next() else {
             return SteeredLogits::new(self.model(), before.clone(), before);
         };
-        let stream = self.changed(first, self.stream_after(prompt, first)?, &change)?;
+        let stream = self.changed(first, self.stream_after(prompt, first)?, &change, 0)?;
         let hooks = changes.fold(Hooks::new(), |hooks, (layer, change)| {
             let own = self.clone();
-            hooks.replace(HookPoint::ResidPost(layer), move |x| own.changed(layer, x, &change))
+            hooks.replace(HookPoint::ResidPost(layer), move |x| own.changed(layer, x, &change, 0))
         });
         let after = logits_after(self.model(), first, &stream, &hooks)?;
         SteeredLogits::new(self.model(), before, after)

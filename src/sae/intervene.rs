@@ -56,18 +56,15 @@ impl Sae {
         Ok(Hooks::new().replace(self.own_point()?, move |x| plus(x, &direction)))
     }
 
-    /// What some features, each with an activation, write into each row of `x` `[…, d]`, in its shape
+    /// What activations `added`, a row of them for each row of `x` `[…, d]`, write, in the shape of `x`
     /// and in f32: `Σ s aᵢ dᵢ`, with the factor s that undoes the row's normalisation.
-    pub(crate) fn written(&self, x: &Tensor, features: &[(u32, f32)]) -> Result<Tensor> {
-        let (rows, restore) = self.normalized(x)?;
-        let rows = rows.dim(0)?;
+    pub(crate) fn written(&self, x: &Tensor, added: &Codes) -> Result<Tensor> {
+        let (_, restore) = self.normalized(x)?;
         let unshifted = |[scale, _]: [f32; 2]| [scale, 0.0];
         let scales: Option<Vec<_>> = restore.map(|own| own.into_iter().map(unshifted).collect());
-        let decoded = |features: &[(u32, f32)]| {
-            let codes = Codes::new(self.features(), vec![features.to_vec(); rows])?;
-            self.decode(&codes.restoring(scales.clone()))
-        };
-        Ok((decoded(features)? - decoded(&[])?)?.reshape(x.shape())?)
+        let decoded = |codes: Codes| self.decode(&codes.restoring(scales.clone()));
+        let nothing = decoded(added.map(|_, _| None))?;
+        Ok((decoded(added.clone())? - nothing)?.reshape(x.shape())?)
     }
 
     /// Where it reads and writes.

@@ -1,10 +1,10 @@
 use candle_core::{Device, Tensor};
 
-use super::super::intervention::{InterventionLayers, LatentAmount};
+use super::super::intervention::{InterventionLayers, LatentChange};
 use super::super::lens::tests::{gap, lens};
 use super::super::mlsae::tests::small;
 use super::*;
-use crate::model::TunedLens;
+use crate::model::{Sampling, TunedLens};
 use crate::sae::{Architecture, Normalization, Sae};
 
 /// Both layers of a small random model that has a tokenizer, rows standardised.
@@ -52,12 +52,12 @@ fn interventions_are_hooks_at_any_layer_and_for_one_token() {
                 let std = (centred.sqr()?.sum_keepdim(2)? / 7.0)?.sqrt()?;
                 Ok((x + (std.broadcast_mul(&direction)? * 2.0)?)?)
             });
-            let found = mlsae.steer(&prompt, &[own]).unwrap();
+            let found = mlsae.steer(&prompt, std::slice::from_ref(&own)).unwrap();
             assert!(gap(found.after(), &expected) < 1e-5, "{own}");
             assert_eq!(gap(found.before(), &before), 0.0);
             // Halves add up.
-            let half = LatentIntervention { amount: LatentAmount::Activation(1.0), ..own };
-            let twice = mlsae.steer(&prompt, &[half, half]).unwrap();
+            let half = LatentIntervention { change: LatentChange::Add(1.0), ..own };
+            let twice = mlsae.steer(&prompt, &[half.clone(), half]).unwrap();
             assert!(gap(twice.after(), &expected) < 1e-5);
         }
         let direction = column.clone();
@@ -75,13 +75,66 @@ fn interventions_are_hooks_at_any_layer_and_for_one_token() {
 }
 
 #[test]
+fn activations_are_scaled_set_and_taken_away_at_chosen_positions() {
+    let mlsae = standardised();
+    let prompt = mlsae.prompt("one two three").unwrap();
+    let codes = prompt.codes().layer(0).unwrap();
+    let (latent, has) = codes.row(1).next().unwrap();
+    let column = mlsae.sae().w_dec().narrow(1, latent as usize, 1).unwrap().flatten_all().unwrap();
+    let (own, latent) = (|latent| LatentIntervention::set(latent, 4.0), latent as usize);
+    for (change, gets) in [
+        (own(latent).at(0), 4.0),
+        (LatentIntervention::scale(latent, 3.0).at(0), 3.0 * has),
+        (LatentIntervention::ablate(latent).at(0), 0.0),
+    ] {
+        let direction = (&column * f64::from(gets - has)).unwrap();
+        let expected = hooked(&mlsae, &prompt, &[0], move |x| {
+            let row = x.narrow(1, 1, 1)?;
+            let centred = row.broadcast_sub(&row.mean_keepdim(2)?)?;
+            let std = (centred.sqr()?.sum_keepdim(2)? / 7.0)?.sqrt()?;
+            let moved = (row + std.broadcast_mul(&direction)?)?;
+            Ok(x.slice_scatter(&moved, 1, 1)?)
+        });
+        let found = mlsae.steer(&prompt, &[change.clone().at_positions([1, 99])]).unwrap();
+        assert!(gap(found.after(), &expected) < 1e-5, "{change}");
+        let kl = found.divergences().unwrap();
+        assert!(kl[0] == 0.0 && kl[1] > 0.0, "{change}: {kl:?}");
+    }
+    let kl = mlsae.steer(&prompt, &[own(latent).at_last()]).unwrap().divergences().unwrap();
+    assert!(kl[..kl.len() - 1].iter().all(|own| *own == 0.0) && kl[kl.len() - 1] > 0.0);
+}
+
+#[test]
+fn generations_are_steered_as_prompts_are() {
+    let mlsae = standardised();
+    let model = mlsae.model();
+    let prompt = mlsae.prompt("one two").unwrap();
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let own = [
+        LatentIntervention::set(3, 9.0).from(0).at_positions([0, prompt.tokens().len()]),
+        LatentIntervention::add(5, 7.0).at(1),
+    ];
+    let hooks = mlsae.steering_hooks(&own).unwrap();
+    let found = model.generate_tokens_with(prompt.tokens(), 4, sampling, &hooks).unwrap();
+    for end in prompt.tokens().len()..found.len() {
+        let tokens = Tensor::new(&found[..end], &Device::Cpu).unwrap();
+        let hooks = mlsae.steering_hooks(&own).unwrap();
+        let logits = model.run(&tokens, &hooks).unwrap().0.squeeze(0).unwrap();
+        let best = RankedLogit::largest(&logits, 1).unwrap();
+        assert_eq!(best[end - 1][0].token, found[end]);
+    }
+    assert!(mlsae.steering_hooks(&[]).is_err());
+}
+
+#[test]
 fn behind_a_lens_changes_are_made_where_the_autoencoder_reads() {
     let plain = standardised();
     let prompt = plain.prompt("one two").unwrap();
     let own = LatentIntervention::add_column(3, 2.0).at(0);
     let identity = TunedLens::identity(plain.model()).unwrap();
-    let same = plain.with_lens(&identity).unwrap().steer(&prompt, &[own]).unwrap();
-    let found = plain.steer(&prompt, &[own]).unwrap();
+    let same =
+        plain.with_lens(&identity).unwrap().steer(&prompt, std::slice::from_ref(&own)).unwrap();
+    let found = plain.steer(&prompt, std::slice::from_ref(&own)).unwrap();
     assert!(gap(same.after(), found.after()) < 1e-5);
     let (lens, layer) = (lens(), HookPoint::ResidPost(0));
     let behind = plain.with_lens(&lens).unwrap();
@@ -93,7 +146,9 @@ fn behind_a_lens_changes_are_made_where_the_autoencoder_reads() {
             lens.invert(&moved, layer)
         })
     };
-    assert!(gap(behind.steer(&prompt, &[own]).unwrap().after(), &expected) < 1e-5);
+    assert!(
+        gap(behind.steer(&prompt, std::slice::from_ref(&own)).unwrap().after(), &expected) < 1e-5
+    );
     let sae = plain.sae().clone();
     let expected = hooked(&plain, &prompt, &[0], move |x| {
         lens.invert(&sae.reconstruct(&lens.transform(x, layer)?)?, layer)
@@ -135,7 +190,7 @@ fn logits_are_told_by_position() {
     let prompt = mlsae.prompt("one two").unwrap();
     let own = LatentIntervention::add(1, 4.0);
     assert_eq!(own.layers, InterventionLayers::All);
-    let found = mlsae.steer(&prompt, &[own]).unwrap();
+    let found = mlsae.steer(&prompt, std::slice::from_ref(&own)).unwrap();
     let after = found.after().to_vec2::<f32>().unwrap();
     let before = found.before().to_vec2::<f32>().unwrap();
     let best = found.largest(2).unwrap();
