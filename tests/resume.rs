@@ -1,13 +1,16 @@
-//! Training that is killed in the middle and goes on.
+//! Training, and scans of a text, that are killed in the middle and go on.
 //!
 //! The test runs itself once more as a program of its own, kills that with SIGKILL while it
-//! trains, and lets another one finish.
+//! works, and lets another one finish. It is a single test, because Stop is for a whole process.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use eigenlens::multilayer::LayerExample;
+use eigenlens::notebook::{forget_stop, request_stop};
 use eigenlens::prelude::*;
+use eigenlens::sae::{Architecture, SaeWeights};
 
 /// Tells the program of its own where to work.
 const FOLDER: &str = "EIGENLENS_TEST_RESUME";
@@ -55,16 +58,39 @@ fn train(folder: Option<&Path>) -> Result<Vec<Vec<f32>>> {
     weights.map(|weight| Ok(weight.flatten_all()?.to_vec1()?)).collect()
 }
 
+/// Distributions and examples of an autoencoder of all layers, with a checkpoint or without.
+fn scan(folder: Option<&Path>) -> Result<(LayerDistributions, Vec<LayerExample>)> {
+    let decoder = Rng::seed(0).normal((32, 64), &Device::Cpu)?;
+    let bias = Tensor::zeros(32, DType::F32, &Device::Cpu)?;
+    let weights = SaeWeights::new(decoder.t()?.contiguous()?, decoder, bias);
+    let sae = Sae::new(Architecture::top_k(4), weights)?;
+    let mlsae = Mlsae::new(&model()?, &sae, &[0, 1])?;
+    let text = Contexts::spread(&text(), 120, 32)?;
+    let options = LayerScanOptions {
+        batch: 1,
+        save_every: 2,
+        checkpoint: folder.map(|folder| folder.join("scan")),
+        ..LayerScanOptions::default()
+    };
+    let distributions = mlsae.distributions(&text, &options)?;
+    let examples = mlsae.examples(&text, LayerExampleOptions::default(), &options)?;
+    Ok((distributions, examples.iter().collect::<Result<_>>()?))
+}
+
 #[test]
-fn a_killed_training_ends_with_the_weights_of_an_undisturbed_one() -> Result<()> {
+fn what_was_killed_ends_with_the_bits_of_an_undisturbed_run() -> Result<()> {
     if let Some(folder) = std::env::var_os(FOLDER) {
         train(Some(Path::new(&folder)))?;
+        scan(Some(Path::new(&folder)))?;
         return Ok(());
     }
-    let undisturbed = train(None)?;
+    let undisturbed = (train(None)?, scan(None)?);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for part in ["model", "sae"] {
-        let state = folder.path().join(part).join("state.json");
+    let parts = ["model/state.json", "sae/state.json"];
+    let parts =
+        parts.into_iter().chain(["scan/distributions.safetensors", "scan/examples.safetensors"]);
+    for part in parts {
+        let state = folder.path().join(part);
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .env(FOLDER, folder.path())
             .stdout(Stdio::null())
@@ -73,14 +99,24 @@ fn a_killed_training_ends_with_the_weights_of_an_undisturbed_one() -> Result<()>
             .expect("a second process");
         let start = Instant::now();
         while !state.is_file() {
-            assert!(start.elapsed() < Duration::from_secs(120), "no checkpoint of the {part}");
-            assert!(child.try_wait().expect("a child").is_none(), "it ended before the {part}");
+            assert!(start.elapsed() < Duration::from_secs(120), "no checkpoint {part}");
+            assert!(child.try_wait().expect("a child").is_none(), "it ended before {part}");
             std::thread::sleep(Duration::from_millis(2));
         }
         child.kill().expect("a kill");
         child.wait().expect("an end");
+        let last = folder.path().join("sae/step-300.safetensors");
+        assert!(!part.starts_with("sae") || !last.exists(), "it was not cut off");
     }
-    assert!(!folder.path().join("sae/step-300.safetensors").exists(), "it was not cut off");
-    assert_eq!(train(Some(folder.path()))?, undisturbed);
+    assert_eq!(train(Some(folder.path()))?, undisturbed.0);
+    // Stop ends a scan, and keeps what there is.
+    request_stop();
+    let stopped = scan(Some(folder.path()));
+    forget_stop();
+    let message = stopped.expect_err("Stop ends it").to_string();
+    let place = folder.path().join("scan/examples.safetensors");
+    assert!(message.contains("the scan for examples (at context"), "{message}");
+    assert!(message.contains(&*place.to_string_lossy()), "{message}");
+    assert_eq!(scan(Some(folder.path()))?, undisturbed.1);
     Ok(())
 }

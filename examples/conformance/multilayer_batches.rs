@@ -170,7 +170,7 @@ fn right(
     window: usize,
     report: &mut Report,
 ) -> Result<()> {
-    let rows: Vec<LayerExample> = found.iter().collect();
+    let rows: Vec<LayerExample> = found.iter().collect::<Result<_>>()?;
     let place = |row: &LayerExample| window - (row.position - row.start);
     let columns: [ExampleColumn; 8] = [
         ("layer", |row| row.layer as i64),
@@ -238,7 +238,7 @@ fn originals(
     window: usize,
     report: &mut Report,
 ) -> Result<()> {
-    let rows: Vec<LayerExample> = found.iter().collect();
+    let rows: Vec<LayerExample> = found.iter().collect::<Result<_>>()?;
     let tied: Vec<i64> = reference.input("out.tied", report)?.to_vec1()?;
     if tied.len() != rows.len() {
         let expected = format!("{} rows", tied.len());

@@ -1,4 +1,4 @@
-//! The multi-layer autoencoder, at which layers its latents are active, and a tuned lens.
+//! The multi-layer autoencoder, at which layers its latents are active and where, and a tuned lens.
 
 use std::path::Path;
 
@@ -10,6 +10,8 @@ use super::CONTEXT;
 const NAME: &str = "classics-mlsae";
 const EXPANSION: usize = 16;
 const K: usize = 32;
+/// Examples of each latent at each layer.
+const EXAMPLES: usize = 8;
 
 /// Trains what is not in `out` yet, and prints what it is worth on text that it has not seen.
 pub(super) fn multilayer(
@@ -45,7 +47,12 @@ pub(super) fn multilayer(
     let scan = LayerScanOptions::default();
     println!("{}", mlsae.evaluate(&held_out, &scan)?);
     let sample = Contexts::spread(train, super::CONTEXTS, CONTEXT)?;
+    let scan = LayerScanOptions { checkpoint: Some(work.join("scan")), ..scan };
     mlsae.distributions(&sample, &scan)?.save(folder.join("dists.safetensors"))?;
+    let options = LayerExampleOptions { examples: EXAMPLES, ..LayerExampleOptions::default() };
+    let examples = mlsae.examples(&sample, options, &scan)?;
+    println!("{examples}");
+    examples.save_without_tokens(folder.join("examples.parquet"), "eigenlens/classics-4k")?;
 
     let lens = folder.join("lens");
     if !lens.join("config.json").is_file() {

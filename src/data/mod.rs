@@ -26,17 +26,22 @@
 //! ```
 
 mod augment;
+mod column_cells;
+mod columns;
 mod embedded;
 mod idx;
 mod images;
 mod mnist;
 mod table;
 mod table_parquet;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod text;
 mod thumbnails;
 
 pub use crate::home::{data_folder, home};
 pub use augment::Augmentation;
+pub(crate) use columns::{ColumnFile, Lists};
 pub use images::Images;
 pub use mnist::{FashionMnist, ImageDataset, Mnist};
 pub use table::{Cell, Table};

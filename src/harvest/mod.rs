@@ -61,6 +61,7 @@ pub use histogram::Histogram;
 pub use options::{HarvestOptions, Keep};
 pub use questions::{Occurrences, StoredExamples};
 pub use run::{Run, RunDataset, RunModel, RunPoint, RunSae, RunSources};
+pub(crate) use run::{loadable, sum_of_model, sum_of_sae, sum_of_tensors, sum_of_tokens};
 pub use shuffled::{ShuffleOptions, Shuffled};
 pub use store::{Store, StoreCheck, Tidied};
 pub use tally::Peak;

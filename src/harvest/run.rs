@@ -1,7 +1,9 @@
 //! What a store holds, as its file `run.json` says: of which model, text and autoencoders.
 
+use std::fmt;
 use std::ops::Range;
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -258,17 +260,25 @@ impl Run {
 }
 
 /// SHA-256 of the weights of a model, in their own type.
-pub(super) fn sum_of_model(model: &Decoder) -> Result<String> {
+pub(crate) fn sum_of_model(model: &Decoder) -> Result<String> {
+    let weights = model.weights();
+    sum_of_tensors(weights.iter().map(|(name, weight)| (name, weight)))
+}
+
+/// SHA-256 of tensors with their names, in their own types.
+pub(crate) fn sum_of_tensors<'a, N: fmt::Display>(
+    tensors: impl IntoIterator<Item = (N, &'a Tensor)>,
+) -> Result<String> {
     let mut hash = Sha256::new();
-    for (name, weight) in model.weights() {
-        hash.update(format!("{name} {:?}", weight.dims()));
-        native::with_bytes(&weight, |bytes| hash.update(bytes))?;
+    for (name, tensor) in tensors {
+        hash.update(format!("{name} {:?}", tensor.dims()));
+        native::with_bytes(tensor, |bytes| hash.update(bytes))?;
     }
     Ok(in_hexadecimal(&hash.finalize()))
 }
 
 /// SHA-256 of the weights of an autoencoder and of what it computes.
-pub(super) fn sum_of_sae(sae: &Sae) -> Result<String> {
+pub(crate) fn sum_of_sae(sae: &Sae) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(format!("{:?}", sae.architecture()));
     for weight in sae.weights().tensors() {
@@ -279,14 +289,14 @@ pub(super) fn sum_of_sae(sae: &Sae) -> Result<String> {
 }
 
 /// SHA-256 of tokens, as u32 in little-endian order.
-pub(super) fn sum_of_tokens(contexts: &Contexts) -> String {
+pub(crate) fn sum_of_tokens(contexts: &Contexts) -> String {
     let mut hash = Sha256::new();
     hash.update(bytemuck::cast_slice(contexts.as_slice()));
     in_hexadecimal(&hash.finalize())
 }
 
 /// The name under which what came from `source` can be loaded again.
-pub(super) fn loadable(source: &Source, repository: Option<&str>) -> Option<String> {
+pub(crate) fn loadable(source: &Source, repository: Option<&str>) -> Option<String> {
     match source {
         Source::Memory => None,
         Source::Embedded { .. } => repository.map(str::to_owned),

@@ -32,6 +32,7 @@
 
 mod cache;
 mod client;
+mod data_set;
 mod download;
 mod embedded;
 mod locate;

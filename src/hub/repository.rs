@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::cache::names_in;
 use super::client::Refusal;
 use super::locate::{Found, locate, no_file};
 use super::names::{Repo, check_file_name, some_of};
@@ -238,6 +239,35 @@ impl Repository {
                 check_file_name(name).is_ok()
                     && repo.is_ok_and(|repo| hub.folder(&repo).find(name).is_some())
             }
+        }
+    }
+
+    /// The names of the files in a folder of it, sorted; of a hub that does not tell them, those that are
+    /// in the cache.
+    ///
+    /// # Errors
+    /// A hub that cannot be asked, of a repository of which nothing is in the cache; Stop.
+    pub(super) fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        let below = |name: &str| {
+            let name = name.strip_prefix(folder)?.strip_prefix('/')?;
+            (!name.contains('/')).then(|| name.to_owned())
+        };
+        let (hub, repo) = match &self.place {
+            RepositoryPlace::Embedded => {
+                return Ok(embedded::files(self.plain()).into_iter().filter_map(below).collect());
+            }
+            RepositoryPlace::Folder(path) => return Ok(names_in(&path.join(folder))),
+            RepositoryPlace::Hub(hub, _) => (hub, Repo::parse(&self.name)?),
+        };
+        let cached = hub.folder(&repo);
+        match (!hub.offline).then(|| self.listing(hub, &repo)) {
+            Some(Ok(Listing::Files { names, .. })) => {
+                Ok(names.iter().filter_map(|name| below(name)).collect())
+            }
+            Some(Err(refusal)) if !cached.is_known() => {
+                Err(refusal.into_error(format!("the files of {self}")))
+            }
+            _ => Ok(cached.names(folder)),
         }
     }
 

@@ -5,13 +5,17 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::checkpoint::{ScanState, ScanTensors};
 use super::distributions::LayerDistributions;
+use super::distributions_published;
 use crate::hub::Repository;
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
 
 /// What the original calls it.
 const FILE: &str = "dists.safetensors";
+/// How the names of published data sets end.
+const ENDING: &str = "-dists";
 
 impl LayerDistributions {
     /// Writes `counts` (i64) and `totals` (f64), `[L, n]`, as the safetensors file `path`: the
@@ -51,13 +55,30 @@ impl LayerDistributions {
         Self::read(path.as_ref(), Tensors::open(path.as_ref(), &Device::Cpu)?)
     }
 
-    /// Reads `dists.safetensors` of the multi-layer autoencoder `name`: embedded, a folder, or of the
-    /// hub.
+    /// The distributions of a multi-layer autoencoder `name`, embedded, in a folder or on the hub:
+    /// `dists.safetensors` beside it; or a data set `name` that the original published (`…-dists`), of
+    /// which the columns `latent`, `counts` and `totals` are read.
     ///
     /// # Errors
-    /// As [`LayerDistributions::load`]; a repository or file that there is not.
+    /// As [`LayerDistributions::load`]; a repository or file that there is not; for a data set,
+    /// [`Error::Format`] with the column that is missing or holds something else.
     pub fn from_pretrained(name: &str) -> Result<Self> {
-        let content = Repository::find(name)?.open(FILE)?;
+        Self::from_repository(&Repository::find_data(name, ENDING)?)
+    }
+
+    /// [`LayerDistributions::from_pretrained`], from a repository.
+    ///
+    /// # Errors
+    /// As [`LayerDistributions::from_pretrained`].
+    pub fn from_repository(repository: &Repository) -> Result<Self> {
+        if !repository.has(FILE)? {
+            let parts = repository.data_parts()?;
+            if !parts.is_empty() {
+                let (layers, counts, totals) = distributions_published::read(&parts)?;
+                return Ok(Self::from_parts(layers, counts, totals));
+            }
+        }
+        let content = repository.open(FILE)?;
         Self::read(&content.path, Tensors::parse(&content.path, &content.bytes, &Device::Cpu)?)
     }
 
@@ -84,6 +105,25 @@ impl LayerDistributions {
         tensors.finish("`counts` and `totals` alone")?;
         let counts = counts.into_iter().map(|count| count as u64).collect();
         Ok(Self::from_parts(layers, counts, totals))
+    }
+}
+
+/// In the checkpoint of a scan: the same matrices.
+impl ScanState for LayerDistributions {
+    fn tensors(&mut self) -> Result<ScanTensors> {
+        Ok(vec![("counts", self.counts()?), ("totals", self.totals()?)])
+    }
+
+    fn restore(&mut self, mut take: impl FnMut(&str) -> Result<Tensor>) -> Result<bool> {
+        let (counts, totals) = (take("counts")?, take("totals")?);
+        let shape = [self.layers, self.latents];
+        if counts.dims() != shape || totals.dims() != shape {
+            return Ok(false);
+        }
+        let counts: Vec<i64> = counts.flatten_all()?.to_vec1()?;
+        self.counts = counts.into_iter().map(|count| count as u64).collect();
+        self.totals = totals.flatten_all()?.to_vec1()?;
+        Ok(true)
     }
 }
 

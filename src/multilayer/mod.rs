@@ -23,6 +23,7 @@
 //! Where a formula of the original does not measure what it says, the plain definition has the
 //! plain name, and the original's is there under a name that begins with `Original` or `original`.
 
+mod checkpoint;
 mod code_histograms;
 mod codes;
 mod cosine_layers;
@@ -30,6 +31,7 @@ mod decomposition;
 mod directions;
 mod distributions;
 mod distributions_file;
+mod distributions_published;
 mod evaluation;
 mod examples;
 mod fit;
@@ -61,7 +63,7 @@ pub use decomposition::{LayerVarianceIntervals, VarianceDecomposition, Weighting
 pub use directions::{max_cosines, max_cosines_original, nearest_embeddings};
 pub use distributions::LayerDistributions;
 pub use evaluation::{Evaluation, LayerEvaluation};
-pub use examples::{ExampleRule, LayerExample, LayerExampleOptions, LayerExamples};
+pub use examples::{ExampleRule, ExampleText, LayerExample, LayerExampleOptions, LayerExamples};
 pub use fit_options::{LayerWeighting, MlsaeOptions};
 pub use intervention::{
     InterventionLayers, InterventionPositions, LatentChange, LatentIntervention,

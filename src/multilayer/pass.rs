@@ -1,7 +1,11 @@
 //! Going over a text with the autoencoder at every layer.
 
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
 use candle_core::{DType, Device, Tensor};
 
+use super::checkpoint::{ScanCheckpoint, ScanIdentity, ScanState};
 use super::codes::LayerCodes;
 use super::mlsae::Mlsae;
 use super::original::CountedEntries;
@@ -12,10 +16,18 @@ use crate::sae::Codes;
 use crate::{Error, Result};
 
 /// How statistics over layers go over a text.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LayerScanOptions {
     /// Contexts that go through the model at a time; 16.
     pub batch: usize,
+    /// The contexts to look at, by their numbers in the text; all. What is found in other parts of it,
+    /// such as by another process, can be merged.
+    pub contexts: Option<Range<usize>>,
+    /// A folder for what [`Mlsae::distributions`] and [`Mlsae::examples`] have found so far, from which
+    /// a scan that was cut off goes on; none. It stays, and the same call finds the answer in it.
+    pub checkpoint: Option<PathBuf>,
+    /// Batches between two savings; 64.
+    pub save_every: usize,
     /// Which entries of the codes count in distributions; those that are active.
     pub counted: CountedEntries,
     /// Resamplings of the contexts for intervals of a decomposition, 48 bytes a latent each; 100, and
@@ -27,7 +39,30 @@ pub struct LayerScanOptions {
 
 impl Default for LayerScanOptions {
     fn default() -> Self {
-        Self { batch: 16, counted: CountedEntries::default(), draws: 100, seed: 0 }
+        Self {
+            batch: 16,
+            contexts: None,
+            checkpoint: None,
+            save_every: 64,
+            counted: CountedEntries::default(),
+            draws: 100,
+            seed: 0,
+        }
+    }
+}
+
+impl LayerScanOptions {
+    /// The contexts to look at.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a range that is empty or ends past the text.
+    pub(super) fn range(&self, text: &Contexts) -> Result<Range<usize>> {
+        let range = self.contexts.clone().unwrap_or(0..text.len());
+        if !range.is_empty() && range.end <= text.len() {
+            return Ok(range);
+        }
+        let expected = format!("a range of contexts within 0..{}", text.len());
+        Err(Error::invalid("`contexts`", expected, format!("{range:?}")))
     }
 }
 
@@ -95,6 +130,39 @@ impl LayerBatch {
     }
 }
 
+/// A text that is gone over, and why.
+#[derive(Debug, Clone)]
+pub(super) struct LayerScan<'a> {
+    pub(super) text: &'a Contexts,
+    pub(super) options: &'a LayerScanOptions,
+    /// What is looked for; names the progress bar and the checkpoint.
+    pub(super) label: &'a str,
+    /// What else its result depends on.
+    pub(super) settings: String,
+}
+
+impl LayerScan<'_> {
+    fn checkpoint(&self, mlsae: &Mlsae, folder: &Path) -> Result<ScanCheckpoint> {
+        let (range, batch) = (self.options.range(self.text)?, self.options.batch);
+        let settings = self.settings.clone();
+        let identity = ScanIdentity::new(self.label, mlsae, self.text, (range, batch), settings)?;
+        Ok(ScanCheckpoint::new(folder, identity))
+    }
+
+    fn stopped(&self, checkpoint: Option<&ScanCheckpoint>, done: usize, of: usize) -> Error {
+        match checkpoint {
+            None => Error::Interrupted { what: self.label.to_owned() },
+            Some(checkpoint) => Error::Stopped {
+                what: format!("the scan for {} (at context {done} of {of})", self.label),
+                access: format!(
+                    "What it found is kept in {}: the same call goes on.",
+                    checkpoint.path().display()
+                ),
+            },
+        }
+    }
+}
+
 impl Mlsae {
     /// Calls `work` with batches of contexts, in their order, with a progress bar named `label`.
     /// Several statistics can share one pass:
@@ -127,6 +195,8 @@ impl Mlsae {
     /// # Errors
     /// - As [`Decoder::run`](crate::model::Decoder::run), for contexts that the model does not take,
     ///   and [`Sae::encode`](crate::sae::Sae::encode).
+    /// - [`Error::Invalid`] for options that cannot be, and with a `checkpoint`, which this call would
+    ///   not know how to keep.
     /// - Those of `work`.
     /// - [`Error::Interrupted`] when Stop is pressed.
     pub fn for_each_batch(
@@ -136,14 +206,47 @@ impl Mlsae {
         label: &str,
         mut work: impl FnMut(&LayerBatch) -> Result<()>,
     ) -> Result<()> {
-        check_sizes(&[("`batch`", options.batch)])?;
-        let mut progress = Progress::new(label, text.len() as u64, "context");
-        for first in (0..text.len()).step_by(options.batch) {
-            let tokens = text.batch(first, options.batch, self.model().device())?;
-            let contexts = tokens.dim(0)?;
-            work(&self.batch(first, tokens)?)?;
-            if progress.advance(contexts as u64) && first + contexts < text.len() {
-                return Err(Error::Interrupted { what: label.to_owned() });
+        if let Some(folder) = &options.checkpoint {
+            let expected = "none, because only `distributions` and `examples` can be kept";
+            return Err(Error::invalid("`checkpoint`", expected, folder.display()));
+        }
+        let scan = LayerScan { text, options, label, settings: String::new() };
+        self.scan(&scan, &mut (), |(), batch| work(batch))
+    }
+
+    /// Lets `work` take batches of contexts into `found`, from the checkpoint on if there is one.
+    ///
+    /// # Errors
+    /// As [`Mlsae::for_each_batch`]; [`Error::Format`] for a checkpoint of another scan;
+    /// [`Error::Stopped`] when Stop is pressed, with a checkpoint.
+    pub(super) fn scan<S: ScanState>(
+        &self,
+        scan: &LayerScan<'_>,
+        found: &mut S,
+        mut work: impl FnMut(&mut S, &LayerBatch) -> Result<()>,
+    ) -> Result<()> {
+        let LayerScan { text, options, label, .. } = *scan;
+        check_sizes(&[("`batch`", options.batch), ("`save_every`", options.save_every)])?;
+        let range = options.range(text)?;
+        let checkpoint = options.checkpoint.as_ref();
+        let checkpoint = checkpoint.map(|folder| scan.checkpoint(self, folder)).transpose()?;
+        let next = match &checkpoint {
+            Some(checkpoint) => checkpoint.restore(found)?.unwrap_or(range.start),
+            None => range.start,
+        };
+        let mut progress = Progress::new(label, range.len() as u64, "context");
+        let mut is_stopped = progress.advance((next - range.start) as u64);
+        for (batch, first) in (next..range.end).step_by(options.batch).enumerate() {
+            if is_stopped {
+                return Err(scan.stopped(checkpoint.as_ref(), first - range.start, range.len()));
+            }
+            let end = range.end.min(first + options.batch);
+            let tokens = text.batch(first, end - first, self.model().device())?;
+            work(found, &self.batch(first, tokens)?)?;
+            is_stopped = progress.advance((end - first) as u64);
+            let is_due = (batch + 1).is_multiple_of(options.save_every) || end == range.end;
+            if let Some(checkpoint) = checkpoint.as_ref().filter(|_| is_due || is_stopped) {
+                checkpoint.save(found, end)?;
             }
         }
         progress.finish();

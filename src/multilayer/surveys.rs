@@ -9,7 +9,7 @@ use super::evaluation::Evaluation;
 use super::examples::{ExampleRule, LayerExampleOptions, LayerExamples};
 use super::mlsae::Mlsae;
 use super::original::{CountedEntries, OriginalEvaluation, OriginalOptions, OriginalVariances};
-use super::pass::{LayerBatch, LayerScanOptions};
+use super::pass::{LayerBatch, LayerScan, LayerScanOptions};
 use super::persistence::Persistence;
 use super::residual::{ResidualMeans, ResidualStatistics};
 use super::scores::{EvaluatedLayer, LayerScores};
@@ -27,10 +27,13 @@ impl Mlsae {
     }
 
     /// How the activations of each latent are distributed over layers. If the options count the
-    /// entries of the original, codes are those [before the ReLU](Mlsae::before_relu).
+    /// entries of the original, codes are those [before the ReLU](Mlsae::before_relu). A scan with a
+    /// `checkpoint` goes on where it was cut off, and ends with the same bits.
     ///
     /// # Errors
-    /// As [`Mlsae::for_each_batch`] and [`Mlsae::before_relu`].
+    /// - As [`Mlsae::for_each_batch`] and [`Mlsae::before_relu`].
+    /// - [`Error::Format`](crate::Error::Format) for the checkpoint of another model, text or options.
+    /// - [`Error::Stopped`](crate::Error::Stopped) when Stop is pressed, with a checkpoint.
     pub fn distributions(
         &self,
         text: &Contexts,
@@ -42,9 +45,9 @@ impl Mlsae {
             CountedEntries::Active => self.clone(),
             CountedEntries::Original => self.before_relu()?,
         };
-        own.for_each_batch(text, options, "distributions", |batch| {
-            found.add(&batch.kept_codes()?)
-        })?;
+        let settings = format!("{:?}", options.counted);
+        let scan = LayerScan { text, options, label: "distributions", settings };
+        own.scan(&scan, &mut found, |found, batch| found.add(&batch.kept_codes()?))?;
         Ok(found)
     }
 
@@ -99,10 +102,26 @@ impl Mlsae {
     }
 
     /// The contexts that activate each latent most, at each layer. By the rule of the original, codes
-    /// are those [before the ReLU](Mlsae::before_relu).
+    /// are those [before the ReLU](Mlsae::before_relu). A scan with a `checkpoint` goes on where it was
+    /// cut off; parts of a text ([`LayerScanOptions::contexts`]) can be looked at by several processes.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mlsae = Mlsae::from_pretrained("eigenlens/classics-mlsae", &Device::Cpu)?;
+    /// let text = Contexts::from_pretrained("eigenlens/classics-4k")?;
+    /// let part = |contexts| -> Result<LayerExamples> {
+    ///     let scan = LayerScanOptions { contexts: Some(contexts), ..LayerScanOptions::default() };
+    ///     mlsae.examples(&text, LayerExampleOptions::default(), &scan)
+    /// };
+    /// let mut examples = part(0..2)?;
+    /// examples.merge(&part(2..4)?)?;
+    /// assert_eq!(examples.text().map(|text| text.contexts), Some(4_096));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`Mlsae::for_each_batch`] and [`LayerExamples::new`].
+    /// As [`Mlsae::distributions`] and [`LayerExamples::new`].
     pub fn examples(
         &self,
         text: &Contexts,
@@ -110,12 +129,14 @@ impl Mlsae {
         options: &LayerScanOptions,
     ) -> Result<LayerExamples> {
         let (layers, latents) = self.sizes();
-        let mut found = LayerExamples::new(layers, latents, examples)?;
+        let mut found = LayerExamples::new(layers, latents, examples)?.with_text(text);
         let own = match examples.rule {
             ExampleRule::Original => self.before_relu()?,
             ExampleRule::Distinct | ExampleRule::Contexts => self.clone(),
         };
-        own.for_each_batch(text, options, "examples", |batch| {
+        let settings = format!("{examples:?}");
+        let scan = LayerScan { text, options, label: "examples", settings };
+        own.scan(&scan, &mut found, |found, batch| {
             found.add(batch.first as u64, &batch.tokens, &batch.silenced_codes()?)
         })?;
         Ok(found)
@@ -301,8 +322,10 @@ mod tests {
         assert_eq!(mlsae.evaluate(&text, &options(9)).unwrap().layers()[0].rows, others as u64);
         let examples = LayerExampleOptions { examples: 3, ..LayerExampleOptions::default() };
         let found = mlsae.examples(&text, examples, &options(9)).unwrap();
-        assert!(!found.is_empty() && found.iter().all(|example| example.token != token));
-        for example in found.iter().take(20) {
+        assert!(!found.is_empty());
+        for example in found.iter() {
+            let example = example.unwrap();
+            assert!(example.token != token);
             let own = text.get(example.context as usize).unwrap();
             assert_eq!(own[example.position], example.token);
             assert_eq!(own[example.start..example.end()], example.tokens);

@@ -1,13 +1,15 @@
 //! The bytes of a file, in memory or where they lie.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
 
 use crate::{Error, Result};
 
@@ -79,6 +81,46 @@ impl<T: Into<Bytes>> From<T> for Blob {
     }
 }
 
+impl Length for Blob {
+    fn len(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl ChunkReader for Blob {
+    type T = BufReader<BlobReader>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        Ok(BufReader::new(BlobReader { rest: self.slice(start..self.len()) }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let part = self.slice(start..start.saturating_add(length));
+        if part.len() != length {
+            let reason = format!("it ends before byte {start} + {length}");
+            return Err(ParquetError::EOF(reason));
+        }
+        Ok(part.read()?)
+    }
+}
+
+/// Reads a blob from its beginning on.
+#[derive(Debug)]
+pub(crate) struct BlobReader {
+    rest: Blob,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let part = self.rest.slice(0..bytes.len()).read()?;
+        bytes[..part.len()].copy_from_slice(&part);
+        self.rest = self.rest.slice(part.len()..self.rest.len());
+        Ok(part.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +136,11 @@ mod tests {
             assert_eq!(blob.slice(10..90).slice(5..20).read().unwrap(), bytes[15..30]);
             assert_eq!(blob.slice(95..200).read().unwrap(), bytes[95..]);
             assert_eq!(blob.slice(300..400).len(), 0);
+            assert_eq!(blob.get_bytes(90, 10).unwrap(), bytes[90..]);
+            assert!(blob.get_bytes(90, 11).unwrap_err().to_string().contains("byte 90 + 11"));
+            let mut rest = Vec::new();
+            blob.get_read(7).unwrap().read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, bytes[7..]);
         }
         let blob = Blob::open(place.path()).unwrap();
         std::fs::write(place.path(), &bytes[..50]).unwrap();

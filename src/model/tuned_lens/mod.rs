@@ -108,6 +108,11 @@ impl TunedLens {
         Self { variant, ..self.clone() }
     }
 
+    /// How it is used.
+    pub(crate) fn used_variant(&self) -> LensVariant {
+        self.variant
+    }
+
     /// How many layers it is for.
     pub fn layers(&self) -> usize {
         self.translators.len()

@@ -1,20 +1,31 @@
 //! Collecting examples, batch after batch.
 
-use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
 use super::LayerExample;
-use super::rule::{ExampleRule, LayerExampleOptions};
+use super::file::ExampleFile;
+use super::list::{ExampleList, ExamplePeak, write_window};
+use super::peaks::{ContextPeaks, ExampleBatch};
+use super::rule::LayerExampleOptions;
+use super::text::ExampleText;
+use crate::data::text::Contexts;
 use crate::display::show_as_text;
 use crate::multilayer::codes::{LayerCodes, check_layers_and_latents};
-use crate::sae::Codes;
 use crate::text::thousands;
 use crate::{Error, Result};
 
-/// The best examples of every latent at every layer, each list bounded: memory for about 130 bytes an
-/// example at the default window, whatever the length of the text.
+/// Rows of a file that are read in one go, if all are.
+const ROWS_AT_A_TIME: usize = 1 << 14;
+
+/// The best examples of every latent at every layer, each list bounded.
+///
+/// While they are collected they take 12 bytes each, and about 30 for the window at the default
+/// width, whatever the length of the text: 6 layers · 32,768 latents · 32 examples are a quarter of a
+/// gigabyte. [Saved](Self::save) and [opened](Self::open) they stay on disk, and a look-up reads a page
+/// of each column.
 ///
 /// Examples are sorted by activation, equal ones by the number of the context, so that the result
 /// does not depend on batches and parts of a text can be [merged](Self::merge).
@@ -33,41 +44,21 @@ use crate::{Error, Result};
 /// assert_eq!(found[1].tokens, [7, 8, 9]);
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct LayerExamples {
     layers: usize,
     latents: usize,
     options: LayerExampleOptions,
-    /// For each layer and latent the best, the best first.
-    lists: Vec<Vec<FoundExample>>,
+    text: Option<ExampleText>,
+    kept: KeptExamples,
 }
 
-/// An example as it is kept.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct FoundExample {
-    pub(super) activation: f32,
-    pub(super) context: u64,
-    pub(super) position: u32,
-    pub(super) token: u32,
-    pub(super) start: u32,
-    /// Tokens and activations.
-    pub(super) window: Box<[(u32, f32)]>,
-}
-
-impl FoundExample {
-    /// Better ones first.
-    fn order(&self, other: &Self) -> Ordering {
-        let by_activation = other.activation.total_cmp(&self.activation);
-        by_activation.then(self.context.cmp(&other.context))
-    }
-
-    /// Whether the windows read the same, with the peak at the same place.
-    fn reads_as(&self, other: &Self) -> bool {
-        let tokens = |own: &Self| own.window.iter().map(|(token, _)| *token).collect::<Vec<_>>();
-        self.position - self.start == other.position - other.start
-            && self.window.len() == other.window.len()
-            && tokens(self) == tokens(other)
-    }
+/// Where examples are.
+#[derive(Debug, Clone)]
+enum KeptExamples {
+    /// A list for each layer and latent.
+    Memory(Vec<ExampleList>),
+    File(Arc<ExampleFile>),
 }
 
 impl LayerExamples {
@@ -78,15 +69,68 @@ impl LayerExamples {
     pub fn new(layers: usize, latents: usize, options: LayerExampleOptions) -> Result<Self> {
         check_layers_and_latents(layers, latents)?;
         options.check()?;
-        Ok(Self { layers, latents, options, lists: vec![Vec::new(); layers * latents] })
+        let lists = vec![ExampleList::default(); layers * latents];
+        Ok(Self::of_lists([layers, latents], options, lists))
+    }
+
+    /// From a list for each layer and latent.
+    pub(super) fn of_lists(
+        [layers, latents]: [usize; 2],
+        options: LayerExampleOptions,
+        lists: Vec<ExampleList>,
+    ) -> Self {
+        Self { layers, latents, options, text: None, kept: KeptExamples::Memory(lists) }
+    }
+
+    /// Of a file, which stays where it is.
+    pub(super) fn of_file(file: ExampleFile) -> Self {
+        let header = file.header();
+        Self {
+            layers: header.layers,
+            latents: header.latents,
+            options: header.options(),
+            text: header.text.clone(),
+            kept: KeptExamples::File(Arc::new(file)),
+        }
+    }
+
+    /// The same, as examples of contexts of `text`, by whose places contexts are numbered. By default
+    /// the text is not known; [`Mlsae::examples`](crate::multilayer::Mlsae::examples) says it.
+    #[must_use]
+    pub fn with_text(self, text: &Contexts) -> Self {
+        Self { text: Some(ExampleText::of(text)), ..self }
+    }
+
+    /// The lists in memory, read from the file first if need be.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn lists_mut(&mut self) -> Result<&mut Vec<ExampleList>> {
+        if let KeptExamples::File(_) = &self.kept {
+            let options = self.options;
+            let mut lists = vec![ExampleList::default(); self.layers * self.latents];
+            for example in self.iter() {
+                let example = example?;
+                let list = example.layer * self.latents + example.latent;
+                put(&mut lists[list], &example, &options)?;
+            }
+            self.kept = KeptExamples::Memory(lists);
+        }
+        match &mut self.kept {
+            KeptExamples::Memory(lists) => Ok(lists),
+            // It was replaced above.
+            KeptExamples::File(_) => Err(Error::invalid("the examples", "in memory", "a file")),
+        }
     }
 
     /// Takes in a batch: `tokens` `[contexts, length]`, whose first context has the number `first`, and
     /// the codes of their positions, row by row.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is a row of codes a token; [`Error::Invalid`] for codes of
-    /// another number of layers or latents.
+    /// - [`Error::Shape`] unless there is a row of codes a token.
+    /// - [`Error::Invalid`] for codes of another number of layers or latents, or a number of a context
+    ///   from 2³² on.
+    /// - If these are in a file that cannot be read.
     pub fn add(&mut self, first: u64, tokens: &Tensor, codes: &LayerCodes) -> Result<()> {
         codes.check(self.layers, self.latents)?;
         let length = match *tokens.dims() {
@@ -96,103 +140,73 @@ impl LayerExamples {
                 return Err(Error::shape("the tokens", expected, tokens.dims()));
             }
         };
+        let last = first.saturating_add((codes.rows() / length) as u64);
+        let first = match u32::try_from(last) {
+            Ok(_) => first as u32,
+            Err(_) => return Err(too_many(last)),
+        };
         let tokens: Vec<u32> = tokens.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
-        let mut peaks = ContextPeaks::new(self.latents);
+        let (latents, options) = (self.latents, self.options);
+        let lists = self.lists_mut()?;
+        let mut peaks = ContextPeaks::new(latents);
+        let (mut window, mut values) = (Vec::new(), Vec::new());
         for (layer, codes) in codes.iter().enumerate() {
             let batch = ExampleBatch { first, length, tokens: &tokens, codes };
-            match self.options.rule {
-                ExampleRule::Original => {
-                    for row in 0..codes.rows() {
-                        for (latent, value) in codes.row(row) {
-                            self.offer(layer, latent as usize, row, value, &batch);
-                        }
-                    }
+            batch.for_each_candidate(options.rule, &mut peaks, |latent, row, value| {
+                let activation = options.activation(value);
+                let list = &mut lists[layer * latents + latent];
+                // Windows are laid out for those alone that have a chance.
+                if activation > options.threshold && list.may_take(activation, options.examples) {
+                    let (rows, start) = batch.window(row, &options);
+                    let value = |row| options.activation(batch.value(row, latent));
+                    (window.clear(), values.clear());
+                    values.extend(rows.clone().map(value));
+                    write_window(&mut window, (start, tokens[row]), &tokens[rows], &values);
+                    let context = first + (row / length) as u32;
+                    let position = (row % length) as u32;
+                    let peak = ExamplePeak { activation, context, position };
+                    list.insert(peak, &window, options.examples, options.is_distinct());
                 }
-                ExampleRule::Distinct | ExampleRule::Contexts => {
-                    for start in (0..codes.rows()).step_by(length) {
-                        for row in start..start + length {
-                            codes
-                                .row(row)
-                                .for_each(|(latent, value)| peaks.add(latent, row, value));
-                        }
-                        for (latent, row, value) in peaks.take() {
-                            self.offer(layer, latent as usize, row, value, &batch);
-                        }
-                    }
-                }
-            }
+            });
         }
         Ok(())
     }
 
-    /// Takes in an activation, if it is one of the best so far.
-    fn offer(
-        &mut self,
-        layer: usize,
-        latent: usize,
-        row: usize,
-        value: f32,
-        batch: &ExampleBatch<'_>,
-    ) {
-        let options = self.options;
-        let activation = options.activation(value);
-        let list = &self.lists[layer * self.latents + latent];
-        let is_full = list.len() == options.examples;
-        // Windows are laid out for those alone that have a chance.
-        if activation <= options.threshold
-            || is_full && list.last().is_some_and(|last| activation < last.activation)
-        {
-            return;
-        }
-        let window = options.window(row, batch.length, batch.tokens.len());
-        // Where the window begins: in the context, or for the original in the batch.
-        let origin = match options.rule {
-            ExampleRule::Original => 0,
-            ExampleRule::Distinct | ExampleRule::Contexts => row / batch.length * batch.length,
-        };
-        let found = FoundExample {
-            activation,
-            context: batch.first + (row / batch.length) as u64,
-            position: (row % batch.length) as u32,
-            token: batch.tokens[row],
-            start: (window.start - origin) as u32,
-            window: window
-                .map(|row| (batch.tokens[row], options.activation(batch.value(row, latent))))
-                .collect(),
-        };
-        self.insert(layer * self.latents + latent, found);
-    }
-
-    pub(super) fn insert(&mut self, list: usize, found: FoundExample) {
-        let (most, list) = (self.options.examples, &mut self.lists[list]);
-        if self.options.rule == ExampleRule::Distinct
-            && let Some(same) = list.iter().position(|own| own.reads_as(&found))
-        {
-            if list[same].order(&found) != Ordering::Greater {
-                return;
-            }
-            list.remove(same);
-        }
-        let place = list.partition_point(|own| own.order(&found) != Ordering::Greater);
-        if place < most {
-            list.truncate(most - 1);
-            list.insert(place, found);
-        }
-    }
-
-    /// Takes in what was found in another part of the text, whose contexts have other numbers.
+    /// Takes in what was found in another part of the text, whose contexts have other numbers. If these
+    /// are in a file, they are read into memory first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another number of layers or latents, or other options.
+    /// [`Error::Invalid`] for another number of layers or latents, or other options; if a file cannot
+    /// be read.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         let of = |own: &Self| (own.layers, own.latents, own.options);
         if of(self) != of(other) {
             let expected = format!("of the same sizes and options as these: {self}");
             return Err(Error::invalid("the examples to merge", expected, other));
         }
-        for (list, more) in other.lists.iter().enumerate() {
-            more.iter().for_each(|found| self.insert(list, found.clone()));
+        let (latents, options, is_empty) = (self.latents, self.options, self.is_empty());
+        let lists = self.lists_mut()?;
+        match &other.kept {
+            KeptExamples::Memory(others) => {
+                for (list, more) in lists.iter_mut().zip(others) {
+                    for (peak, window) in more.iter() {
+                        list.insert(peak, window, options.examples, options.is_distinct());
+                    }
+                }
+            }
+            KeptExamples::File(_) => {
+                for example in other.iter() {
+                    let example = example?;
+                    put(&mut lists[example.layer * latents + example.latent], &example, &options)?;
+                }
+            }
         }
+        self.text = match (self.text.take(), &other.text) {
+            (None, Some(text)) if is_empty => Some(text.clone()),
+            (Some(own), Some(text)) if own.is_same(text) => Some(own),
+            (own, _) if other.is_empty() => own,
+            _ => None,
+        };
         Ok(())
     }
 
@@ -211,9 +225,18 @@ impl LayerExamples {
         &self.options
     }
 
+    /// The text whose contexts they are of, if it is known; that of data sets in the original's
+    /// layout is not.
+    pub fn text(&self) -> Option<&ExampleText> {
+        self.text.as_ref()
+    }
+
     /// Number of examples, over all latents and layers.
     pub fn len(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum()
+        match &self.kept {
+            KeptExamples::Memory(lists) => lists.iter().map(ExampleList::len).sum(),
+            KeptExamples::File(file) => file.rows(),
+        }
     }
 
     /// Whether there are none.
@@ -221,10 +244,11 @@ impl LayerExamples {
         self.len() == 0
     }
 
-    /// The examples of a latent at a layer, the best first.
+    /// The examples of a latent at a layer, the best first; by the place of the layer among those that
+    /// were looked at.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a layer or a latent that there is not.
+    /// [`Error::Invalid`] for a layer or a latent that there is not; if a file cannot be read.
     pub fn get(&self, layer: usize, latent: usize) -> Result<Vec<LayerExample>> {
         for (what, own, all) in
             [("the layer", layer, self.layers), ("the latent", latent, self.latents)]
@@ -233,80 +257,65 @@ impl LayerExamples {
                 return Err(Error::invalid(what, format!("below {all}"), own));
             }
         }
-        Ok(self.list(layer, latent).collect())
-    }
-
-    /// All examples, by layer, latent and rank.
-    pub fn iter(&self) -> impl Iterator<Item = LayerExample> {
-        (0..self.layers)
-            .flat_map(move |layer| (0..self.latents).map(move |latent| (layer, latent)))
-            .flat_map(|(layer, latent)| self.list(layer, latent))
-    }
-
-    fn list(&self, layer: usize, latent: usize) -> impl Iterator<Item = LayerExample> {
-        let list = self.lists[layer * self.latents + latent].iter().enumerate();
-        list.map(move |(rank, found)| LayerExample {
-            layer,
-            latent,
-            rank,
-            context: found.context,
-            position: found.position as usize,
-            activation: found.activation,
-            token: found.token,
-            start: found.start as usize,
-            tokens: found.window.iter().map(|(token, _)| *token).collect(),
-            activations: found.window.iter().map(|(_, value)| *value).collect(),
-        })
-    }
-}
-
-/// What one layer of a batch is made of.
-struct ExampleBatch<'a> {
-    first: u64,
-    length: usize,
-    tokens: &'a [u32],
-    codes: &'a Codes,
-}
-
-impl ExampleBatch<'_> {
-    fn value(&self, row: usize, latent: usize) -> f32 {
-        let own = self.codes.row(row).find(|(other, _)| *other as usize == latent);
-        own.map_or(0.0, |(_, value)| value)
-    }
-}
-
-/// The largest activation of each latent in a context, and the first row that has it.
-struct ContextPeaks {
-    /// No entry where a latent has none yet.
-    best: Vec<Option<(usize, f32)>>,
-    active: Vec<u32>,
-}
-
-impl ContextPeaks {
-    fn new(latents: usize) -> Self {
-        Self { best: vec![None; latents], active: Vec::new() }
-    }
-
-    fn add(&mut self, latent: u32, row: usize, value: f32) {
-        match &mut self.best[latent as usize] {
-            Some((_, best)) if value <= *best => {}
-            Some(own) => *own = (row, value),
-            none => {
-                *none = Some((row, value));
-                self.active.push(latent);
+        match &self.kept {
+            KeptExamples::Memory(lists) => {
+                Ok(lists[layer * self.latents + latent].examples(layer, latent).collect())
             }
+            KeptExamples::File(file) => file.list(layer * self.latents + latent),
         }
     }
 
-    /// The peaks of the context that ends here.
-    fn take(&mut self) -> Vec<(u32, usize, f32)> {
-        let Self { best, active } = self;
-        let peaks = active.drain(..).filter_map(|latent| {
-            let (row, value) = best[latent as usize].take()?;
-            Some((latent, row, value))
+    /// All examples, by layer, latent and rank. Only those of a file can be errors.
+    pub fn iter(&self) -> impl Iterator<Item = Result<LayerExample>> {
+        let (memory, file) = match &self.kept {
+            KeptExamples::Memory(lists) => (&lists[..], None),
+            KeptExamples::File(file) => (&[][..], Some(file)),
+        };
+        let memory = memory
+            .iter()
+            .enumerate()
+            .flat_map(|(list, own)| own.examples(list / self.latents, list % self.latents).map(Ok));
+        let parts = file.into_iter().flat_map(|file| {
+            let starts = (0..file.rows()).step_by(ROWS_AT_A_TIME);
+            starts.flat_map(|start| {
+                let read = file.examples(start..file.rows().min(start + ROWS_AT_A_TIME));
+                let (rows, error) = match read {
+                    Ok(rows) => (rows, None),
+                    Err(error) => (Vec::new(), Some(Err(error))),
+                };
+                rows.into_iter().map(Ok).chain(error)
+            })
         });
-        peaks.collect()
+        memory.chain(parts)
     }
+
+    /// How many of the lists have examples.
+    fn filled_lists(&self) -> usize {
+        match &self.kept {
+            KeptExamples::Memory(lists) => lists.iter().filter(|list| list.len() > 0).count(),
+            KeptExamples::File(file) => file.filled_lists(),
+        }
+    }
+}
+
+/// Puts an example that was read into its list.
+fn put(
+    list: &mut ExampleList,
+    example: &LayerExample,
+    options: &LayerExampleOptions,
+) -> Result<()> {
+    let context = u32::try_from(example.context).map_err(|_| too_many(example.context))?;
+    let position = example.position as u32;
+    let peak = ExamplePeak { activation: example.activation, context, position };
+    let mut window = Vec::new();
+    let head = (example.start as u32, example.token);
+    write_window(&mut window, head, &example.tokens, &example.activations);
+    list.insert(peak, &window, options.examples, options.is_distinct());
+    Ok(())
+}
+
+fn too_many(context: u64) -> Error {
+    Error::invalid("the number of a context", "below 4,294,967,296", context)
 }
 
 show_as_text!(LayerExamples);
@@ -314,9 +323,12 @@ show_as_text!(LayerExamples);
 impl fmt::Display for LayerExamples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, latents) = (thousands(self.len()), thousands(self.latents));
-        let of = self.lists.iter().filter(|list| !list.is_empty()).count();
-        let all = thousands(self.lists.len());
+        let (of, all) = (thousands(self.filled_lists()), thousands(self.layers * self.latents));
         write!(f, "{count} examples of {latents} latents at {} layers, ", self.layers)?;
-        write!(f, "of {} of {all} lists", thousands(of))
+        write!(f, "of {of} of {all} lists")?;
+        match &self.kept {
+            KeptExamples::Memory(_) => Ok(()),
+            KeptExamples::File(file) => write!(f, ", in {}", file.path().display()),
+        }
     }
 }

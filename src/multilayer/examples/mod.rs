@@ -1,13 +1,22 @@
 //! The contexts that activate each latent most, at each layer.
 
 mod collect;
+mod file;
+mod header;
+mod list;
+mod peaks;
+mod published;
 mod rule;
+mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
+mod write;
 
 pub use collect::LayerExamples;
 pub use rule::{ExampleRule, LayerExampleOptions};
+pub use text::ExampleText;
 
 use std::fmt;
 
@@ -22,7 +31,8 @@ pub struct LayerExample {
     pub latent: usize,
     /// Its place among the examples of this latent at this layer, the best first.
     pub rank: usize,
-    /// The number of the context.
+    /// The number of the context; of data sets that the original published, which do not tell it, the
+    /// number of the row.
     pub context: u64,
     /// The position of the peak in the context.
     pub position: usize,

@@ -1,12 +1,14 @@
 //! Which activations become examples.
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::check::{check_not_negative, check_sizes};
 
 /// What counts as an example of a latent at a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExampleRule {
     /// A context counts once, with its largest activation at the earliest position where it is
     /// reached; of contexts with the same window (same tokens, peak at the same place) only the best.
@@ -45,6 +47,11 @@ impl LayerExampleOptions {
     pub(super) fn check(&self) -> Result<()> {
         check_sizes(&[("`examples`", self.examples), ("`window`", self.window)])?;
         check_not_negative("`threshold`", f64::from(self.threshold))
+    }
+
+    /// Whether windows that read the same count once.
+    pub(super) fn is_distinct(&self) -> bool {
+        self.rule == ExampleRule::Distinct
     }
 
     /// A value of the codes as the rule sees it.

@@ -1,28 +1,34 @@
-//! Examples as a table, in Parquet files.
+//! Examples as a table and in files.
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-
 use super::LayerExample;
-use super::collect::{FoundExample, LayerExamples};
-use super::rule::LayerExampleOptions;
+use super::collect::LayerExamples;
+use super::file::ExampleFile;
+use super::header::ExampleHeader;
+use super::published;
+use super::rule::ExampleRule;
+use super::text::ExampleText;
+use super::write::write_examples;
 use crate::data::{Cell, Table};
+use crate::hub::Repository;
+use crate::store::{Blob, replace};
 use crate::{Error, Result};
 
-/// Columns of numbers, in their order.
-const NUMBERS: [&str; 8] =
-    ["layer", "latent", "rank", "context", "position", "start", "token_id", "act"];
+/// What the file is called beside an autoencoder.
+const FILE: &str = "examples.parquet";
+/// How the names of published data sets end.
+const ENDING: &str = "-examples";
 
 impl LayerExamples {
     /// All examples as a table with the columns `layer, latent, rank, context, position, start,
     /// token_id, act`, and `token_ids, acts` with the window as JSON lists. Rows are sorted by the first
-    /// three.
+    /// three. It is for a few thousand examples; [`LayerExamples::save`] writes any number.
     ///
     /// # Errors
-    /// Memory.
+    /// If the examples are in a file that cannot be read.
     pub fn table(&self) -> Result<Table> {
-        let rows: Vec<LayerExample> = self.iter().collect();
+        let rows: Vec<LayerExample> = self.iter().collect::<Result<_>>()?;
         let numbers = |of: &dyn Fn(&LayerExample) -> f64| {
             rows.iter().map(of).map(Cell::from).collect::<Vec<_>>()
         };
@@ -41,69 +47,118 @@ impl LayerExamples {
         table.column("token_ids", tokens)?.column("acts", acts)
     }
 
-    /// Writes [the table](Self::table) as a Parquet file if the path ends in `.parquet`, else as CSV.
+    /// Writes a Parquet file if the path ends in `.parquet`, else [the table](Self::table) as CSV.
+    ///
+    /// Rows of the Parquet file are sorted by `layer, latent, rank`; beside these it has `context,
+    /// position, act`, and of the window the lists `token_ids, acts`. By the original's rule there are
+    /// `start` and `token_id` too. It has a page index, so that a look-up reads little, and a checksum
+    /// of each page; any engine reads it.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.table()?.save(path)
+        let path = path.as_ref();
+        match path.extension().is_some_and(|own| own.eq_ignore_ascii_case("parquet")) {
+            true => self.write(path, self.text().cloned(), true),
+            false => self.table()?.save(path),
+        }
     }
 
-    /// Reads a Parquet file that [`LayerExamples::save`] wrote, of so many layers and latents.
+    /// [`LayerExamples::save`] of a Parquet file without the tokens of windows, which is a third of the
+    /// size: they are those of the contexts that [`Contexts::from_pretrained`] finds under the name
+    /// `text`.
+    ///
+    /// [`Contexts::from_pretrained`]: crate::data::text::Contexts::from_pretrained
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Format`] if the file cannot be read or holds anything else;
-    /// [`Error::Invalid`] for options that cannot be.
-    pub fn load(
-        path: impl AsRef<Path>,
-        layers: usize,
-        latents: usize,
-        options: LayerExampleOptions,
-    ) -> Result<Self> {
-        let path = path.as_ref();
-        let mut examples = Self::new(layers, latents, options)?;
-        let table = Table::read_parquet(path)?;
-        let columns = NUMBERS.map(|name| table.numbers(name));
-        let mut numbers = Vec::with_capacity(NUMBERS.len());
-        for column in columns {
-            numbers.push(column?);
+    /// [`Error::Invalid`] for examples by the original's rule, or if their text is not known
+    /// ([`LayerExamples::with_text`]); [`Error::Io`] if the file cannot be written.
+    pub fn save_without_tokens(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        let Some(own) = self.text() else {
+            let expected = "known (`with_text`), if tokens are left out";
+            return Err(Error::invalid("the text of the examples", expected, "not known"));
+        };
+        if self.options().rule == ExampleRule::Original {
+            let expected = "`Distinct` or `Contexts`, whose windows are within a context";
+            return Err(Error::invalid("`rule`", expected, "`Original`"));
         }
-        let (tokens, acts) = (table.texts("token_ids")?, table.texts("acts")?);
-        for row in 0..table.len() {
-            let whole = |column: usize, below: u64| -> Result<u64> {
-                let value = numbers[column][row];
-                if value.fract() == 0.0 && value >= 0.0 && value < below as f64 {
-                    return Ok(value as u64);
-                }
-                let expected = format!("`{}` whole and below {below}", NUMBERS[column]);
-                Err(Error::format(path, expected, format!("{value} in row {row}")))
-            };
-            let (layer, latent) = (whole(0, layers as u64)?, whole(1, latents as u64)?);
-            let small = |column| whole(column, 1 << 32).map(|value| value as u32);
-            let window_tokens: Vec<u32> = list(path, "token_ids", &tokens[row])?;
-            let window_acts: Vec<f32> = list(path, "acts", &acts[row])?;
-            if window_tokens.len() != window_acts.len() {
-                let found = format!("{} and {}", window_tokens.len(), window_acts.len());
-                return Err(Error::format(path, "as many `acts` as `token_ids`", found));
-            }
-            let found = FoundExample {
-                activation: numbers[7][row] as f32,
-                context: whole(3, 1 << 53)?,
-                position: small(4)?,
-                start: small(5)?,
-                token: small(6)?,
-                window: window_tokens.into_iter().zip(window_acts).collect(),
-            };
-            examples.insert(layer as usize * latents + latent as usize, found);
-        }
-        Ok(examples)
+        let text = ExampleText { name: Some(text.to_owned()), ..own.clone() };
+        self.write(path.as_ref(), Some(text), false)
     }
-}
 
-/// A list in JSON.
-fn list<T: DeserializeOwned>(path: &Path, column: &str, text: &str) -> Result<Vec<T>> {
-    serde_json::from_str(text).map_err(|reason| {
-        let expected = format!("a JSON list of numbers in `{column}`");
-        Error::format(path, expected, reason.to_string()).caused_by(reason)
-    })
+    fn write(&self, path: &Path, text: Option<ExampleText>, with_tokens: bool) -> Result<()> {
+        let header = ExampleHeader::new([self.layers(), self.latents()], self.options(), text);
+        replace(path, |part| write_examples(part, &header, with_tokens, self.iter()))
+    }
+
+    /// The examples in the file `path` that [`LayerExamples::save`] wrote. They stay there:
+    /// [`LayerExamples::get`] reads a page of each column.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("examples.parquet");
+    /// LayerExamples::new(2, 8, LayerExampleOptions::default())?.save(&path)?;
+    /// let examples = LayerExamples::open(&path)?;
+    /// assert_eq!((examples.layers(), examples.latents(), examples.len()), (2, 8, 0));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::Io`] if there is no such file.
+    /// - [`Error::Format`] if it is cut short, damaged or of another kind.
+    /// - If it has no tokens, as [`ExampleText::read`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Ok(Self::of_file(ExampleFile::open(path, Blob::open(path)?)?))
+    }
+
+    /// [`LayerExamples::open`], and everything is read into memory.
+    ///
+    /// # Errors
+    /// As [`LayerExamples::open`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let mut own = Self::open(path)?;
+        own.lists_mut()?;
+        Ok(own)
+    }
+
+    /// The examples of a multi-layer autoencoder `name`, embedded, in a folder or on the hub:
+    /// `examples.parquet` beside it, opened as by [`LayerExamples::open`]; or a data set `name` that the
+    /// original published (`…-examples`), read into memory.
+    ///
+    /// Such a data set does not tell contexts: [`LayerExample::context`] is the number of the row, and
+    /// positions count from the window's first token.
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let examples = LayerExamples::from_pretrained("eigenlens/classics-mlsae")?;
+    /// let best = examples.get(0, 7)?;
+    /// assert!(best.len() <= 8 && best[0].activation >= best[1].activation);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LayerExamples::open`]; a repository or file that there is not; for a data set,
+    /// [`Error::Format`] with the column that is missing or holds something else.
+    pub fn from_pretrained(name: &str) -> Result<Self> {
+        Self::from_repository(&Repository::find_data(name, ENDING)?)
+    }
+
+    /// [`LayerExamples::from_pretrained`], from a repository.
+    ///
+    /// # Errors
+    /// As [`LayerExamples::from_pretrained`].
+    pub fn from_repository(repository: &Repository) -> Result<Self> {
+        if !repository.has(FILE)? {
+            let parts = repository.data_parts()?;
+            if !parts.is_empty() {
+                return published::read(&parts);
+            }
+        }
+        let content = repository.open(FILE)?;
+        Ok(Self::of_file(ExampleFile::open(&content.path, content.bytes)?))
+    }
 }

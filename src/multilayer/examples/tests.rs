@@ -1,5 +1,8 @@
 //! Examples against a look at everything.
 
+mod files;
+mod published;
+
 use candle_core::{Device, Tensor};
 
 use super::*;
@@ -17,6 +20,11 @@ fn tokens() -> Tensor {
     tokens.extend_from_within(..LENGTH);
     tokens.extend_from_within(..LENGTH);
     Tensor::from_vec(tokens, (8, LENGTH), &Device::Cpu).unwrap()
+}
+
+/// All examples, from memory or a file.
+fn all(examples: &LayerExamples) -> Vec<LayerExample> {
+    examples.iter().map(|example| example.unwrap()).collect()
 }
 
 fn options(rule: ExampleRule) -> LayerExampleOptions {
@@ -49,8 +57,8 @@ fn examples_are_those_of_a_look_at_all_contexts() {
     let dense = dense(&codes);
     for rule in [ExampleRule::Contexts, ExampleRule::Distinct] {
         let found = collected(rule, &codes, 8);
-        assert_eq!(found, collected(rule, &codes, 3), "batches change nothing");
-        let mut all = 0;
+        assert_eq!(all(&found), all(&collected(rule, &codes, 3)), "batches change nothing");
+        let mut count = 0;
         for (layer, rows) in dense.iter().enumerate() {
             for latent in 0..6 {
                 let values: Vec<f32> = rows.iter().map(|row| row[latent]).collect();
@@ -74,7 +82,7 @@ fn examples_are_those_of_a_look_at_all_contexts() {
                     });
                 }
                 peaks.truncate(5);
-                all += peaks.len();
+                count += peaks.len();
                 let own = found.get(layer, latent).unwrap();
                 assert_eq!(own.len(), peaks.len());
                 for (rank, (own, (most, context, position))) in own.iter().zip(peaks).enumerate() {
@@ -84,10 +92,14 @@ fn examples_are_those_of_a_look_at_all_contexts() {
                     assert_eq!((own.start, own.end()), (start, start + tokens.len()));
                     assert_eq!(own.token, tokens[position - start]);
                     assert_eq!((&own.tokens, &own.activations), (&tokens, &values));
+                    // As many tokens on both sides, but for the ends of the context.
+                    let [before, after] = [position - own.start, own.end() - position - 1];
+                    assert_eq!(before, position.min(2));
+                    assert_eq!(after, (LENGTH - position - 1).min(2));
                 }
             }
         }
-        assert_eq!((found.len(), found.iter().count()), (all, all));
+        assert_eq!((found.len(), found.iter().count()), (count, count));
     }
 }
 
@@ -98,7 +110,7 @@ fn the_originals_windows_run_through_the_batch() {
     let found = collected(ExampleRule::Original, &codes, 8);
     let tokens: Vec<u32> = tokens().flatten_all().unwrap().to_vec1().unwrap();
     let (mut empty, mut across) = (0, 0);
-    for own in found.iter() {
+    for own in all(&found) {
         let row = own.context as usize * LENGTH + own.position;
         assert_eq!(own.activation, dense[own.layer][row][own.latent]);
         if row < 2 {
@@ -118,8 +130,9 @@ fn the_originals_windows_run_through_the_batch() {
 }
 
 #[test]
-fn parts_merge_and_files_come_back() {
+fn parts_merge_to_one_run() {
     let codes = random_codes(2, SIZES);
+    let folder = tempfile::tempdir().unwrap();
     for rule in [ExampleRule::Contexts, ExampleRule::Distinct] {
         let whole = collected(rule, &codes, 8);
         let part = |first: usize, end: usize| {
@@ -132,13 +145,17 @@ fn parts_merge_and_files_come_back() {
         };
         let mut merged = part(5, 8);
         merged.merge(&part(0, 5)).unwrap();
-        assert_eq!(merged, whole);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("examples.parquet");
-        whole.save(&path).unwrap();
-        assert_eq!(LayerExamples::load(&path, 3, 6, options(rule)).unwrap(), whole);
-        let error = LayerExamples::load(&path, 3, 2, options(rule)).unwrap_err().to_string();
-        assert!(error.contains("`latent` whole and below 2"), "{error}");
+        assert_eq!(all(&merged), all(&whole));
+        // From files too, of which one is added to.
+        let paths = [(3, 8), (0, 3)].map(|(first, end)| {
+            let path = folder.path().join(format!("{first}.parquet"));
+            part(first, end).save(&path).unwrap();
+            path
+        });
+        let mut merged = LayerExamples::open(&paths[0]).unwrap();
+        merged.merge(&LayerExamples::open(&paths[1]).unwrap()).unwrap();
+        assert_eq!(all(&merged), all(&whole));
+        assert_eq!(all(&LayerExamples::open(&paths[0]).unwrap()), all(&part(3, 8)));
     }
 }
 
@@ -150,6 +167,8 @@ fn what_does_not_fit_is_named() {
     let few = tokens().narrow(0, 0, 2).unwrap();
     assert!(found.add(0, &few, &codes).unwrap_err().to_string().contains("88 tokens"));
     assert!(found.get(3, 0).is_err() && found.get(0, 6).is_err());
+    let far = found.add(u64::from(u32::MAX) - 2, &tokens(), &codes).unwrap_err().to_string();
+    assert!(far.contains("the number of a context must be below 4,294,967,296"), "{far}");
     let other = LayerExamples::new(3, 6, options(ExampleRule::Contexts)).unwrap();
     assert!(found.merge(&other).unwrap_err().to_string().contains("same sizes and options"));
     for bad in [
