@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eigenlens::multilayer::LayerExample;
-use eigenlens::notebook::{forget_stop, request_stop};
+use eigenlens::notebook::attach::{forget_stop, request_stop};
 use eigenlens::prelude::*;
 use eigenlens::sae::{Architecture, SaeWeights};
 

@@ -50,6 +50,7 @@ static REPOSITORIES: [EmbeddedRepository; 6] = [
             file!("classics-mlsae", "config.json"),
             file!("classics-mlsae", "model.safetensors"),
             file!("classics-mlsae", "dists.safetensors"),
+            file!("classics-mlsae", "examples.parquet"),
             file!("classics-mlsae", "lens/config.json"),
             file!("classics-mlsae", "lens/lens.safetensors"),
         ],

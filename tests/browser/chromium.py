@@ -39,7 +39,9 @@ class Chromium:
         self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=180)
         self.number = 0
         self.requests = []
-        for domain in ("Page", "Runtime", "Network"):
+        # What pages complained of: exceptions, errors of the console, broken policies.
+        self.complaints = []
+        for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
     def _port(self):
@@ -59,6 +61,12 @@ class Chromium:
             message = json.loads(self.socket.recv())
             if message.get("method") == "Network.requestWillBeSent":
                 self.requests.append(message["params"]["request"]["url"])
+            elif message.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(message["params"]["exceptionDetails"])
+            elif message.get("method") == "Log.entryAdded":
+                entry = message["params"]["entry"]
+                if entry["level"] == "error":
+                    self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
             elif message.get("id") == self.number:
                 if "error" in message:
                     raise RuntimeError(f"{method}: {message['error']}")
@@ -82,6 +90,22 @@ class Chromium:
                 return value
             time.sleep(0.5)
         raise TimeoutError(f"{what} did not happen within {seconds} s")
+
+    def press(self, key, **more):
+        """Presses a key such as `ArrowDown` or `g`."""
+        text = key if len(key) == 1 else None
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, **more}
+            if text and kind == "keyDown":
+                event["text"] = text
+            self.call("Input.dispatchKeyEvent", **event)
+
+    def look(self, width, height, scheme):
+        """Makes the window so large, and light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", format="png")["data"]

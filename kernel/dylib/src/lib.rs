@@ -4,3 +4,5 @@
 mod session;
 
 pub use eigenlens::*;
+#[doc(inline)]
+pub use eigenlens_app as app;

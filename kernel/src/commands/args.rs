@@ -57,6 +57,34 @@ pub(crate) struct RunArgs {
     pub(crate) setup: SetupArgs,
 }
 
+/// What `app` is told.
+#[derive(Debug, Args)]
+pub(crate) struct AppArgs {
+    /// The autoencoder: a folder, or a name such as tim-lawson/mlsae-pythia-70m-deduped-x64-k32
+    #[arg(default_value = "eigenlens/classics-mlsae")]
+    pub(crate) name: String,
+    /// Examples of its latents, if they are not beside it
+    #[arg(long)]
+    pub(crate) examples: Option<String>,
+    /// Port on 127.0.0.1 [default: any that is free]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Print the link instead of opening a browser
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Refuse new labels
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Longest prompt, in tokens [default: 1024, or what the model takes]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+    /// Print a line for each request: method, path and status
+    #[arg(long)]
+    pub(crate) log: bool,
+    #[command(flatten)]
+    pub(crate) setup: SetupArgs,
+}
+
 /// Data sets and models that `fetch` knows.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Dataset {

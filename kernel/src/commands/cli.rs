@@ -1,4 +1,4 @@
-//! The commands: `lab`, `setup`, `run`, `doctor`, `fetch`.
+//! The commands: `lab`, `app`, `setup`, `run`, `doctor`, `fetch`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use super::args::{Dataset, LabArgs, RunArgs, SetupArgs, SetupCommand};
+use super::args::{AppArgs, Dataset, LabArgs, RunArgs, SetupArgs, SetupCommand};
 
 /// Rust notebooks for mechanistic interpretability.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Set up whatever is missing, then open JupyterLab on notebooks/
     Lab(LabArgs),
+    /// Explore the latents of an autoencoder in a browser
+    App(AppArgs),
     /// Make the Python environment, build the library for notebooks, install the kernel
     Setup(SetupCommand),
     /// Execute notebooks through the kernel and save them
@@ -46,6 +48,17 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
+    /// Evaluate a cell that runs until it is ended, and show what it prints
+    #[command(hide = true)]
+    Show {
+        /// The build folder
+        folder: PathBuf,
+        /// The cell
+        cell: String,
+        /// Python that opens the link which the cell prints
+        #[arg(long)]
+        browser: Option<PathBuf>,
+    },
     /// Evaluate first cells in a build folder
     #[command(hide = true)]
     Warm {
@@ -64,12 +77,16 @@ impl Cli {
     pub(crate) fn run(self) -> Result<()> {
         match self.command {
             Command::Lab(args) => crate::commands::lab::lab(&args),
+            Command::App(args) => crate::commands::app::app(&args),
             Command::Setup(args) => crate::commands::setup::setup_command(&args),
             Command::Run(args) => crate::commands::run::run(&args),
             Command::Doctor => crate::commands::doctor::doctor(),
             Command::Fetch { dataset } => crate::commands::fetch::fetch(dataset),
             Command::Kernel { connection_file } => crate::jupyter::main(&connection_file),
             Command::Python { setup, args } => crate::commands::lab::python(&setup, &args),
+            Command::Show { folder, cell, browser } => {
+                crate::eval::show::show(&folder, &cell, browser.as_deref())
+            }
             Command::Warm { folder, copy, cells } => {
                 crate::eval::context::warm(&folder, copy, &cells)
             }

@@ -63,7 +63,7 @@ fn running_as_root() -> bool {
 }
 
 /// The asked port if it is free, else the first free one from [`PORT`] on.
-fn choose_port(asked: Option<u16>) -> Result<u16> {
+pub(super) fn choose_port(asked: Option<u16>) -> Result<u16> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).map(drop);
     match asked {
         Some(port) => {

@@ -1,5 +1,6 @@
 //! What `eigenlens` does when a person calls it.
 
+mod app;
 mod args;
 pub(crate) mod cli;
 mod doctor;

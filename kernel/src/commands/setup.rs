@@ -1,5 +1,7 @@
 //! `eigenlens setup`: everything a notebook needs, made once and kept up to date.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::commands::args::{SetupArgs, SetupCommand};
@@ -27,6 +29,10 @@ pub(crate) struct Setup {
     pub(crate) python: Python,
     /// Jupyter's folders.
     pub(crate) jupyter: Jupyter,
+    /// The library as cells link it.
+    pub(crate) template: Template,
+    /// This program, where set-up put it.
+    pub(crate) program: PathBuf,
     /// How the kernel is started.
     pub(crate) kernelspec: Kernelspec,
 }
@@ -104,7 +110,7 @@ pub(crate) fn setup(args: &SetupArgs) -> Result<Setup> {
     }
     step.done(&outcome);
     println!("ready in {}", crate::install::steps::seconds(begin.elapsed()));
-    Ok(Setup { checkout, python, jupyter, kernelspec })
+    Ok(Setup { checkout, python, jupyter, template, program, kernelspec })
 }
 
 /// What a build of the library can have.

@@ -10,5 +10,6 @@ pub(crate) mod relay;
 pub(crate) mod rewrite;
 pub(crate) mod runtime;
 mod shape;
+pub(crate) mod show;
 pub(crate) mod store;
 pub(crate) mod toolbox;

@@ -16,8 +16,11 @@ use crate::install::files::{hex, write_file};
 use crate::install::state::Checkout;
 
 /// What the library is compiled from. Whatever it includes at compile time has to lie here.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 10] = [
     "Cargo.toml",
+    "app/Cargo.toml",
+    "app/page",
+    "app/src",
     "src",
     "assets",
     "common/Cargo.toml",

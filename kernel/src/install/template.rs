@@ -68,6 +68,9 @@ codegen-units = 16
 [profile.dev.package.eigenlens]
 incremental = false
 
+[profile.dev.package.eigenlens-app]
+incremental = false
+
 [profile.dev.package.eigenlens-common]
 incremental = false
 

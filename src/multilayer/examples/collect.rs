@@ -151,7 +151,7 @@ impl LayerExamples {
         let mut peaks = ContextPeaks::new(latents);
         let (mut window, mut values) = (Vec::new(), Vec::new());
         for (layer, codes) in codes.iter().enumerate() {
-            let batch = ExampleBatch { first, length, tokens: &tokens, codes };
+            let batch = ExampleBatch { length, tokens: &tokens, codes };
             batch.for_each_candidate(options.rule, &mut peaks, |latent, row, value| {
                 let activation = options.activation(value);
                 let list = &mut lists[layer * latents + latent];

@@ -7,8 +7,6 @@ use crate::sae::Codes;
 
 /// One layer of a batch of contexts.
 pub(super) struct ExampleBatch<'a> {
-    /// The number of the first context.
-    pub(super) first: u32,
     /// Tokens of a context.
     pub(super) length: usize,
     pub(super) tokens: &'a [u32],

@@ -1,0 +1,183 @@
+//! What is served, and how.
+
+use std::path::{Path, PathBuf};
+
+use eigenlens::data::text::Contexts;
+use eigenlens::multilayer::{LayerDistributions, LayerExamples, Mlsae};
+use eigenlens::{Error, Result};
+
+use crate::handle::App;
+use crate::labels::Labels;
+use crate::server;
+use crate::subject::Subject;
+
+/// Tokens of a prompt at most, if the model takes more.
+const CONTEXT: usize = 1024;
+
+/// The page's server before it starts: what it shows, and how.
+///
+/// ```no_run
+/// use eigenlens::prelude::*;
+/// use eigenlens_app::AppServer;
+/// # fn main() -> Result<()> {
+/// let mlsae = Mlsae::from_pretrained("eigenlens/classics-mlsae", &Device::Cpu)?;
+/// let distributions = LayerDistributions::from_pretrained("eigenlens/classics-mlsae")?;
+/// let app = AppServer::new(&mlsae).distributions(&distributions).read_only().serve()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct AppServer {
+    mlsae: Mlsae,
+    name: Option<String>,
+    distributions: Option<LayerDistributions>,
+    examples: Option<LayerExamples>,
+    contexts: Option<Contexts>,
+    labels: Option<PathBuf>,
+    context: usize,
+    port: u16,
+    read_only: bool,
+    logs: bool,
+}
+
+impl AppServer {
+    /// For an autoencoder at one layer or several; see [`Mlsae::new`] for one of your own.
+    pub fn new(mlsae: &Mlsae) -> Self {
+        Self {
+            mlsae: mlsae.clone(),
+            name: None,
+            distributions: None,
+            examples: None,
+            contexts: None,
+            labels: None,
+            context: CONTEXT,
+            port: 0,
+            read_only: false,
+            logs: false,
+        }
+    }
+
+    /// The name that the page shows; by default where the autoencoder came from.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How often latents are active at each layer. By default there is none, and the list of latents
+    /// has their numbers alone.
+    #[must_use]
+    pub fn distributions(mut self, distributions: &LayerDistributions) -> Self {
+        self.distributions = Some(distributions.clone());
+        self
+    }
+
+    /// Examples of latents. By default there are none.
+    #[must_use]
+    pub fn examples(mut self, examples: &LayerExamples) -> Self {
+        self.examples = Some(examples.clone());
+        self
+    }
+
+    /// The text that the examples are from, so that the page can show more of it around an example.
+    /// By default it shows what was kept.
+    #[must_use]
+    pub fn contexts(mut self, contexts: &Contexts) -> Self {
+        self.contexts = Some(contexts.clone());
+        self
+    }
+
+    /// The file that a reader's names of latents are kept in. By default they are gone with the app.
+    #[must_use]
+    pub fn labels(mut self, path: impl AsRef<Path>) -> Self {
+        self.labels = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Refuses new labels; by default they are taken.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Tokens of a prompt at most; 1,024, and never more than the model takes.
+    #[must_use]
+    pub fn context(mut self, tokens: usize) -> Self {
+        self.context = tokens;
+        self
+    }
+
+    /// The port of 127.0.0.1; 0, any that is free.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Writes a line on standard error for each request: method, path, status, and never what it
+    /// held. By default there are none.
+    #[must_use]
+    pub fn log_requests(mut self) -> Self {
+        self.logs = true;
+        self
+    }
+
+    /// Starts to serve, on threads of its own.
+    ///
+    /// # Errors
+    /// - [`Error::Io`] for a port that another program has, or a labels' file that cannot be read.
+    /// - [`Error::Invalid`] for distributions or examples of another autoencoder, a context of 0, or a
+    ///   model without tokenizer.
+    pub fn serve(self) -> Result<App> {
+        if self.context == 0 {
+            return Err(Error::invalid("`context`", "at least 1", 0));
+        }
+        let labels = Labels::new(self.labels, self.read_only)?;
+        let subject = Subject::new(
+            self.mlsae,
+            self.name,
+            self.distributions,
+            self.examples,
+            self.contexts,
+            self.context,
+        )?;
+        server::start(subject, labels, self.port, self.logs)
+    }
+}
+
+/// Serves the page of an autoencoder with what is known of it: distributions, examples and their
+/// text, if they lie beside its weights. In a notebook, a cell that ends with the returned [`App`]
+/// shows the page; the server ends when the variable does.
+///
+/// # Errors
+/// As [`AppServer::serve`]; files beside the weights that are there and cannot be read.
+pub fn serve(mlsae: &Mlsae) -> Result<App> {
+    AppServer::beside(mlsae)?.serve()
+}
+
+impl AppServer {
+    /// [`AppServer::new`] with what lies beside the autoencoder's weights: distributions, examples and
+    /// their text. What is not there is left out.
+    ///
+    /// # Errors
+    /// Those of reading a file that is there.
+    pub fn beside(mlsae: &Mlsae) -> Result<Self> {
+        let server = Self::new(mlsae);
+        let Some(name) = mlsae.name() else { return Ok(server) };
+        let examples = if_there(LayerExamples::from_pretrained(name))?;
+        let contexts = match examples.as_ref().and_then(LayerExamples::text) {
+            Some(text) if text.name.is_some() => if_there(text.read())?,
+            _ => None,
+        };
+        let distributions = if_there(LayerDistributions::from_pretrained(name))?;
+        Ok(Self { distributions, examples, contexts, ..server })
+    }
+}
+
+/// What was read, or nothing where nothing is.
+fn if_there<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(Error::NotFound { .. }) => Ok(None),
+        read => read.map(Some),
+    }
+}
