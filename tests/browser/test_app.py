@@ -107,7 +107,7 @@ class Page(unittest.TestCase):
         rows = "document.querySelectorAll('.list-body .list-row[data-latent]').length"
         self.browser.wait(f"{rows} > 5", 20, "the list")
         self.assertLessEqual(self.js(rows), 80)
-        self.js("document.querySelector('.list-head [data-sort=count]').click()")
+        self.js("document.querySelector('.list-head [data-sort=count] button').click()")
         best = self.api("/latents?sort=count&order=desc&limit=1")["rows"][0]
         worst = self.api("/latents?sort=count&order=asc&limit=1")["rows"][0]
         first = "document.querySelector('.list-body .list-row[data-latent]').dataset.latent"

@@ -36,7 +36,7 @@ const LINKER: &str = "EIGENLENS_LINKER";
 const LLD: &str = " -Clink-arg=-fuse-ld=lld";
 
 /// The library's own crates, whose dependencies are left out unless they are of [`NAMED`].
-const LIBRARY: [&str; 3] = ["eigenlens", "eigenlens-common", "eigenlens-notebook"];
+const LIBRARY: [&str; 4] = ["eigenlens", "eigenlens-app", "eigenlens-common", "eigenlens-notebook"];
 /// Crates whose types stand in the library's public functions.
 const NAMED: [&str; 3] = ["candle-core", "plotly", "serde_json"];
 
