@@ -35,7 +35,8 @@ impl<V> Cells<V> {
         let mut left = rows.len();
         let (mut defined, mut repeated) = (Vec::new(), Vec::new());
         while left > 0 {
-            (defined.clear(), repeated.clear());
+            defined.clear();
+            repeated.clear();
             let mut values = Vec::new();
             let call = left.min(ROWS_PER_CALL);
             let (records, _, levels) =

@@ -180,7 +180,7 @@ impl ScanCheckpoint {
         let mut sorted: Vec<(&str, &Tensor)> =
             all.iter().map(|(name, tensor)| (&**name, tensor)).collect();
         sorted.sort_by_key(|(name, _)| *name);
-        if sum_of_tensors(sorted.into_iter())? != record.sha256 {
+        if sum_of_tensors(sorted)? != record.sha256 {
             return Err(damaged());
         }
         let is_whole = found.restore(|name| all.remove(name).ok_or_else(damaged))?;

@@ -58,7 +58,11 @@ fn random(client: &Client, rng: &mut Rng) -> u16 {
         9 => client.get(&format!("/latents/{}", number(rng, 3300))).status,
         10 => {
             client
-                .get(&format!("/latents/{}/examples?window={}", number(rng, 3300), number(rng, 80)))
+                .get(&format!(
+                    "/latents/{}/examples?limit=2&window={}",
+                    number(rng, 3300),
+                    number(rng, 80)
+                ))
                 .status
         }
         _ => {

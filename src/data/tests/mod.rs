@@ -104,7 +104,8 @@ pub(crate) fn write_columns(path: &Path, columns: &WrittenColumns) {
                     defined.extend(vec![3; list.len()]);
                     repeated.extend((0..list.len()).map(|at| i16::from(at > 0)));
                     if list.is_empty() {
-                        (defined.push(1), repeated.push(0));
+                        defined.push(1);
+                        repeated.push(0);
                     }
                 }
                 let typed = column.typed::<DoubleType>();

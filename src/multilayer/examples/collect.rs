@@ -159,7 +159,8 @@ impl LayerExamples {
                 if activation > options.threshold && list.may_take(activation, options.examples) {
                     let (rows, start) = batch.window(row, &options);
                     let value = |row| options.activation(batch.value(row, latent));
-                    (window.clear(), values.clear());
+                    window.clear();
+                    values.clear();
                     values.extend(rows.clone().map(value));
                     write_window(&mut window, (start, tokens[row]), &tokens[rows], &values);
                     let context = first + (row / length) as u32;

@@ -185,7 +185,9 @@ impl ExampleGroup {
         column(&mut group, |own| {
             own.typed::<FloatType>().write_batch(&self.activations, levels.0, levels.1)
         })?;
-        (self.activation.clear(), self.activations.clear(), self.lengths.clear());
+        self.activation.clear();
+        self.activations.clear();
+        self.lengths.clear();
         group.close()?;
         Ok(())
     }
