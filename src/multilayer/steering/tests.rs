@@ -77,7 +77,7 @@ fn interventions_are_hooks_at_any_layer_and_for_one_token() {
 #[test]
 fn activations_are_scaled_set_and_taken_away_at_chosen_positions() {
     let mlsae = standardised();
-    let prompt = mlsae.prompt("one two three").unwrap();
+    let prompt = mlsae.prompt("one two").unwrap();
     let codes = prompt.codes().layer(0).unwrap();
     let (latent, has) = codes.row(1).next().unwrap();
     let column = mlsae.sae().w_dec().narrow(1, latent as usize, 1).unwrap().flatten_all().unwrap();
@@ -108,7 +108,7 @@ fn activations_are_scaled_set_and_taken_away_at_chosen_positions() {
 fn generations_are_steered_as_prompts_are() {
     let mlsae = standardised();
     let model = mlsae.model();
-    let prompt = mlsae.prompt("one two").unwrap();
+    let prompt = mlsae.prompt("one").unwrap();
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     let own = [
         LatentIntervention::set(3, 9.0).from(0).at_positions([0, prompt.tokens().len()]),
