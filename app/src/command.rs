@@ -2,6 +2,7 @@
 
 use eigenlens::multilayer::{LayerExamples, Mlsae};
 use eigenlens::{Result, best_device, home};
+use eigenlens_common::message::PAGE_LINK;
 
 use crate::AppServer;
 
@@ -45,10 +46,7 @@ pub fn main(arguments: &AppArguments) -> Result<()> {
         server = server.log_requests();
     }
     let app = server.serve()?;
-    println!("{LINK}{}", app.link());
+    println!("{PAGE_LINK}{}", app.link());
     app.wait();
     Ok(())
 }
-
-/// What the line with the link begins with: the command looks for it.
-const LINK: &str = "the page is on ";

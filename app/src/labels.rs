@@ -1,12 +1,12 @@
 //! Names that a reader gives to latents.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use eigenlens::{Error, Result};
+use eigenlens_common::files;
 
 use crate::fault::Fault;
 
@@ -79,17 +79,9 @@ impl Labels {
     fn save(&self, labels: &BTreeMap<usize, String>) -> Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let folder = path.parent().filter(|own| !own.as_os_str().is_empty());
-        let written = || -> std::io::Result<()> {
-            if let Some(folder) = folder {
-                std::fs::create_dir_all(folder)?;
-            }
-            let new = path.with_extension("json.new");
-            let mut file = std::fs::File::create(&new)?;
-            file.write_all(&serde_json::to_vec_pretty(labels)?)?;
-            file.sync_all()?;
-            std::fs::rename(&new, path)
-        };
-        written().map_err(Error::io("write", path))
+        let written = folder.map_or(Ok(()), std::fs::create_dir_all);
+        let written = written.and_then(|()| files::write(path, serde_json::to_vec_pretty(labels)?));
+        written.map_err(Error::io("write", path))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
@@ -124,10 +116,12 @@ mod tests {
     #[test]
     fn a_label_that_cannot_be_written_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let labels = Labels::new(Some(folder.path().join("labels.json")), false).unwrap();
+        let path = folder.path().join("labels.json");
+        let labels = Labels::new(Some(path.clone()), false).unwrap();
         labels.set(1, "kept").unwrap();
-        // A folder in the place of the new file.
-        std::fs::create_dir(folder.path().join("labels.json.new")).unwrap();
+        // A folder in the place of the file.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
         let fault = labels.set(1, "lost").unwrap_err();
         assert!(fault.json().to_string().contains("could not write"), "{fault:?}");
         assert_eq!(labels.of(1), "kept");

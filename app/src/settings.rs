@@ -79,7 +79,7 @@ impl AppServer {
     }
 
     /// The text that the examples are from, so that the page can show more of it around an example.
-    /// By default it shows what was kept.
+    /// By default it is the one that they name; if they name none, the page shows what was kept.
     #[must_use]
     pub fn contexts(mut self, contexts: &Contexts) -> Self {
         self.contexts = Some(contexts.clone());
@@ -126,19 +126,24 @@ impl AppServer {
     ///
     /// # Errors
     /// - [`Error::Io`] for a port that another program has, or a labels' file that cannot be read.
-    /// - [`Error::Invalid`] for distributions or examples of another autoencoder, a context of 0, or a
-    ///   model without tokenizer.
+    /// - [`Error::Invalid`] for distributions or examples of another autoencoder, contexts of another
+    ///   text than the examples', a context of 0, or a model without tokenizer.
     pub fn serve(self) -> Result<App> {
         if self.context == 0 {
             return Err(Error::invalid("`context`", "at least 1", 0));
         }
         let labels = Labels::new(self.labels, self.read_only)?;
+        let named = self.examples.as_ref().and_then(LayerExamples::text);
+        let contexts = match (self.contexts, named) {
+            (None, Some(text)) if text.name.is_some() => if_there(text.read())?,
+            (contexts, _) => contexts,
+        };
         let subject = Subject::new(
             self.mlsae,
             self.name,
             self.distributions,
             self.examples,
-            self.contexts,
+            contexts,
             self.context,
         )?;
         server::start(subject, labels, self.port, self.logs)
@@ -156,8 +161,8 @@ pub fn serve(mlsae: &Mlsae) -> Result<App> {
 }
 
 impl AppServer {
-    /// [`AppServer::new`] with what lies beside the autoencoder's weights: distributions, examples and
-    /// their text. What is not there is left out.
+    /// [`AppServer::new`] with what lies beside the autoencoder's weights: distributions and
+    /// examples. What is not there is left out.
     ///
     /// # Errors
     /// Those of reading a file that is there.
@@ -165,12 +170,8 @@ impl AppServer {
         let server = Self::new(mlsae);
         let Some(name) = mlsae.name() else { return Ok(server) };
         let examples = if_there(LayerExamples::from_pretrained(name))?;
-        let contexts = match examples.as_ref().and_then(LayerExamples::text) {
-            Some(text) if text.name.is_some() => if_there(text.read())?,
-            _ => None,
-        };
         let distributions = if_there(LayerDistributions::from_pretrained(name))?;
-        Ok(Self { distributions, examples, contexts, ..server })
+        Ok(Self { distributions, examples, ..server })
     }
 }
 

@@ -59,8 +59,15 @@ impl Subject {
         if let Some(own) = &examples {
             check("the examples", (own.layers(), own.latents()))?;
         }
+        // Windows of another text would look right.
+        if let (Some(own), Some(contexts)) =
+            (examples.as_ref().and_then(LayerExamples::text), &contexts)
+        {
+            own.check(contexts)?;
+        }
+        // A row has k active latents, but for those that are not above zero.
         let k = match mlsae.sae().architecture().activation {
-            SaeActivation::TopK { k, .. } => Some(k),
+            SaeActivation::TopK { k, relu: true } => Some(k),
             _ => None,
         };
         let table = LatentTable::new(sizes.1, k, distributions.as_ref(), examples.as_ref())?;
@@ -124,7 +131,7 @@ impl Subject {
         let ids: Vec<u32> = latents.iter().map(|latent| *latent as u32).collect();
         let decoder = self.mlsae.sae().w_dec();
         let ids = Tensor::new(ids, decoder.device())?;
-        let directions = decoder.t()?.contiguous()?.index_select(&ids, 0)?;
+        let directions = decoder.index_select(&ids, 1)?.t()?.contiguous()?;
         let logits = self.mlsae.model().direct_logits(&directions)?;
         let sign = if rises { 1.0 } else { -1.0 };
         let count = count.min(logits.dim(1)?);

@@ -20,6 +20,10 @@ pub const KERNEL_VARIABLE: &str = "EIGENLENS_KERNEL";
 /// Standard input is at its end from the start: nothing that a cell calls can wait for it.
 pub const ANSWERS_VARIABLE: &str = "EIGENLENS_ANSWERS";
 
+/// What a line begins with that the page of an autoencoder prints, before the page's link: the command
+/// that opens it in a browser looks for that.
+pub const PAGE_LINK: &str = "the page is on ";
+
 /// Stands for a colon in the prompt of a question.
 pub const COLON: &str = "\u{1f}";
 

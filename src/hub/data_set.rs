@@ -22,12 +22,24 @@ impl Repository {
         }
     }
 
+    /// The parts of a data set in the place of `file`: none if there is such a file, or if it is no data
+    /// set.
+    ///
+    /// # Errors
+    /// As [`Repository::has`] and [`Repository::data_parts`].
+    pub(crate) fn parts_in_place_of(&self, file: &str) -> Result<Vec<Content<Blob>>> {
+        match self.has(file)? {
+            true => Ok(Vec::new()),
+            false => self.data_parts(),
+        }
+    }
+
     /// All parts of a data set, `data/*.parquet`, in their order; none if it is something else.
     ///
     /// # Errors
     /// As [`Hub::file`](super::Hub::file); a hub that cannot be asked for the names of the parts;
     /// [`Error::NotFound`] if one is missing, by the number of parts in their names.
-    pub(crate) fn data_parts(&self) -> Result<Vec<Content<Blob>>> {
+    fn data_parts(&self) -> Result<Vec<Content<Blob>>> {
         let mut names = self.names_in(FOLDER)?;
         names.retain(|name| name.ends_with(".parquet"));
         let of = names.first().and_then(|name| {

@@ -71,12 +71,10 @@ impl LayerDistributions {
     /// # Errors
     /// As [`LayerDistributions::from_pretrained`].
     pub fn from_repository(repository: &Repository) -> Result<Self> {
-        if !repository.has(FILE)? {
-            let parts = repository.data_parts()?;
-            if !parts.is_empty() {
-                let (layers, counts, totals) = distributions_published::read(&parts)?;
-                return Ok(Self::from_parts(layers, counts, totals));
-            }
+        let parts = repository.parts_in_place_of(FILE)?;
+        if !parts.is_empty() {
+            let (layers, counts, totals) = distributions_published::read(&parts)?;
+            return Ok(Self::from_parts(layers, counts, totals));
         }
         let content = repository.open(FILE)?;
         Self::read(&content.path, Tensors::parse(&content.path, &content.bytes, &Device::Cpu)?)

@@ -175,14 +175,21 @@ impl Mlsae {
     /// # Errors
     /// As [`Mlsae::steer`].
     pub fn steering_hooks(&self, interventions: &[LatentIntervention]) -> Result<Hooks> {
-        let changes = self.changes(interventions)?.into_iter();
-        Ok(changes.fold(Hooks::new(), |hooks, (layer, change)| {
+        Ok(self.hooks_of(self.changes(interventions)?))
+    }
+
+    /// Changes by layer as hooks, for one run or one generation.
+    pub(super) fn hooks_of(
+        &self,
+        changes: impl IntoIterator<Item = (usize, LayerChange)>,
+    ) -> Hooks {
+        changes.into_iter().fold(Hooks::new(), |hooks, (layer, change)| {
             let (own, seen) = (self.clone(), AtomicUsize::new(0));
             hooks.replace(HookPoint::ResidPost(layer), move |x| {
                 let first = seen.fetch_add(x.dim(D::Minus2)?, Ordering::Relaxed);
                 own.changed(layer, x, &change, first)
             })
-        }))
+        })
     }
 
     /// What interventions do after each layer, by layers that have any.

@@ -115,7 +115,8 @@ impl Mlsae {
 
     /// The multi-layer autoencoder at `name` (embedded, a folder, or of the hub, such as
     /// `tim-lawson/mlsae-pythia-70m-deduped-x64-k32`) with the model and the layers that its
-    /// configuration names. Without layers there it is at all, unless its files name one place. If it reads through a tuned lens
+    /// configuration names. Without layers there it is at all, unless its files name one place. If it
+    /// reads through a tuned lens
     /// (`-lens-tfm`, `-lens`), that is the one in its files, else the published one of the model.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::prompt::LayerPrompt;
 use super::ranked_logits::{LogitShift, RankedLogit};
 use crate::data::text::Tokenizer;
 use crate::display::show_as_text;
-use crate::model::{Decoder, HookPoint, Hooks, lens_divergence};
+use crate::model::{Decoder, Hooks, lens_divergence};
 use crate::{Error, Result};
 
 /// Tokens that the text of a [`SteeredLogits`] shows.
@@ -91,11 +91,7 @@ impl Mlsae {
             return SteeredLogits::new(self.model(), before.clone(), before);
         };
         let stream = self.changed(first, self.stream_after(prompt, first)?, &change, 0)?;
-        let hooks = changes.fold(Hooks::new(), |hooks, (layer, change)| {
-            let own = self.clone();
-            hooks.replace(HookPoint::ResidPost(layer), move |x| own.changed(layer, x, &change, 0))
-        });
-        let after = logits_after(self.model(), first, &stream, &hooks)?;
+        let after = logits_after(self.model(), first, &stream, &self.hooks_of(changes))?;
         SteeredLogits::new(self.model(), before, after)
     }
 

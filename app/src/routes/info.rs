@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use eigenlens::sae::{Normalization, SaeActivation};
+use eigenlens::sae::Normalization;
 use serde_json::json;
 
 use super::{Shared, TOP, answer, generate};
@@ -20,10 +20,6 @@ pub(super) async fn info(State(served): Shared) -> Result<Response, Fault> {
     let (mlsae, model) = (&subject.mlsae, subject.mlsae.model());
     let (sae, config) = (mlsae.sae(), model.config());
     let architecture = sae.architecture();
-    let k = match architecture.activation {
-        SaeActivation::TopK { k, .. } => Some(k),
-        _ => None,
-    };
     let name = match model.repository() {
         Some(repository) => repository.name().to_owned(),
         None => "a model in memory".to_owned(),
@@ -35,7 +31,7 @@ pub(super) async fn info(State(served): Shared) -> Result<Response, Fault> {
         },
         "sae": {
             "name": subject.name, "architecture": architecture.to_string(),
-            "latents": sae.features(), "k": k, "layers": mlsae.layers(),
+            "latents": sae.features(), "k": sae.k(), "layers": mlsae.layers(),
             "lens": mlsae.lens().is_some(),
             "standardize": architecture.normalization == Normalization::LayerNorm,
         },

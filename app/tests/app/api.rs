@@ -296,6 +296,13 @@ fn examples_come_best_first_and_their_windows_can_grow() {
 }
 
 #[test]
+fn a_text_that_the_examples_are_not_of_is_refused() {
+    let other = Contexts::new(4, vec![1; 8]).unwrap();
+    let error = server().contexts(&other).serve().unwrap_err().to_string();
+    assert!(error.contains("that the examples are of"), "{error}");
+}
+
+#[test]
 fn chosen_latents_are_read_on_a_text() {
     let prompt = mlsae().prompt(TEXT).unwrap();
     let codes = prompt.codes().layer(3).unwrap();

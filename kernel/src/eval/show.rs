@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
+use eigenlens_common::message::PAGE_LINK;
 
 use super::context::start;
 use super::toolbox;
@@ -14,9 +15,6 @@ use crate::install::layout::TOOLBOX;
 use crate::install::state::State;
 use crate::install::template::Template;
 use crate::install::toolchain::Compiler;
-
-/// What the line with the link begins with that `eigenlens::app::main` prints.
-const LINK: &str = "the page is on ";
 
 /// Evaluates `cell` in a copy of a template, prints what it prints, and has `browser`, a Python, open
 /// the link that it prints.
@@ -42,7 +40,7 @@ pub(crate) fn show(folder: &Path, cell: &str, browser: Option<&Path>) -> Result<
         for line in &outputs.stdout {
             println!("{line}");
             let _ = std::io::stdout().flush();
-            if let (Some(link), Some(python)) = (line.strip_prefix(LINK), &browser) {
+            if let (Some(link), Some(python)) = (line.strip_prefix(PAGE_LINK), &browser) {
                 open(python, link);
             }
         }

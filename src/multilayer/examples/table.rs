@@ -152,11 +152,9 @@ impl LayerExamples {
     /// # Errors
     /// As [`LayerExamples::from_pretrained`].
     pub fn from_repository(repository: &Repository) -> Result<Self> {
-        if !repository.has(FILE)? {
-            let parts = repository.data_parts()?;
-            if !parts.is_empty() {
-                return published::read(&parts);
-            }
+        let parts = repository.parts_in_place_of(FILE)?;
+        if !parts.is_empty() {
+            return published::read(&parts);
         }
         let content = repository.open(FILE)?;
         Ok(Self::of_file(ExampleFile::open(&content.path, content.bytes)?))

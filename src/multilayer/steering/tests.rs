@@ -4,7 +4,7 @@ use super::super::intervention::{InterventionLayers, LatentChange};
 use super::super::lens::tests::{gap, lens};
 use super::super::mlsae::tests::small;
 use super::*;
-use crate::model::{Sampling, TunedLens};
+use crate::model::{HookPoint, Sampling, TunedLens};
 use crate::sae::{Architecture, Normalization, Sae};
 
 /// Both layers of a small random model that has a tokenizer, rows standardised.
