@@ -107,8 +107,9 @@ pub fn nearest_embeddings(
     count: usize,
 ) -> Result<Vec<Vec<(u32, f32)>>> {
     check_sizes(&[("the number of latents", latents.len()), ("the number of tokens", count)])?;
-    let vectors = columns(decoder)?;
-    let (n, d) = vectors.dims2()?;
+    let [d, n] = *decoder.dims() else {
+        return Err(Error::shape("the decoder", "[d, n]", decoder.dims()));
+    };
     match *embeddings.dims() {
         [vocabulary, width] if vocabulary > 0 && width == d => {}
         _ => {
@@ -120,7 +121,7 @@ pub fn nearest_embeddings(
         return Err(Error::invalid("the latent", format!("below {n}"), beyond));
     }
     let ids: Vec<u32> = latents.iter().map(|latent| *latent as u32).collect();
-    let own = vectors.index_select(&Tensor::new(ids, vectors.device())?, 0)?;
+    let own = columns(&decoder.index_select(&Tensor::new(ids, decoder.device())?, 1)?)?;
     let (own, embeddings) = (UnitVectors::of(&own)?, UnitVectors::of(embeddings)?);
     let own = own.rows().to_device(embeddings.rows().device())?;
     let mut found = Vec::with_capacity(latents.len());

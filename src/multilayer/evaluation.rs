@@ -196,7 +196,7 @@ impl fmt::Display for Evaluation {
             }
         }
         let (mean, pooled, dead) = (self.mean_fvu(), self.pooled_fvu(), 100.0 * self.dead());
-        write!(f, "\nFVU mean {mean:.4}, pooled {pooled:.4}; {dead:.1} % of latents dead")
+        write!(f, "\nFVU mean {mean:.4}, pooled {pooled:.4}; {dead:.1} % of latents not active on this text")
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
             assert!((a - b).abs() < 1e-12, "{a} {b}");
         }
         assert!((parts.pooled_fvu() - whole.fvu).abs() < 1e-12);
-        assert!(parts.to_string().contains("dead"), "{parts}");
+        assert!(parts.to_string().contains("not active"), "{parts}");
     }
 
     #[test]

@@ -260,14 +260,8 @@ impl Mlsae {
             let mut activations: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
             for own in change.iter().filter(|own| is_meant(own, row)) {
                 let latent = own.latent as u32;
-                let has = || {
-                    let own = present.as_ref()?.row(row).find(|(other, _)| *other == latent)?;
-                    Some(f64::from(own.1))
-                };
-                let entry = activations.entry(latent).or_insert_with(|| {
-                    let has = has().unwrap_or_default();
-                    (has, has)
-                });
+                let has = || present.as_ref().map_or(0.0, |own| f64::from(own.get(row, latent)));
+                let entry = activations.entry(latent).or_insert_with(|| (has(), has()));
                 match own.change {
                     LatentChange::Add(amount) => entry.1 += amount,
                     LatentChange::Scale(factor) => entry.1 *= factor,

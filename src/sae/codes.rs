@@ -157,6 +157,11 @@ impl Codes {
         self.indices[range.clone()].iter().copied().zip(self.values[range].iter().copied())
     }
 
+    /// The activation of a feature in a row; 0 where it is not active.
+    pub fn get(&self, row: usize, feature: u32) -> f32 {
+        self.row(row).find(|(own, _)| *own == feature).map_or(0.0, |(_, value)| value)
+    }
+
     /// Where each row begins and the last ends, and the features of all rows.
     pub(super) fn layout(&self) -> (&[usize], &[u32]) {
         (&self.offsets, &self.indices)
@@ -175,8 +180,7 @@ impl Codes {
         if feature >= self.width {
             return Err(Error::invalid("the feature", format!("below {}", self.width), feature));
         }
-        let own = |row| self.row(row).find(|(index, _)| *index as usize == feature);
-        Ok((0..self.rows()).map(|row| own(row).map_or(0.0, |(_, value)| value)).collect())
+        Ok((0..self.rows()).map(|row| self.get(row, feature as u32)).collect())
     }
 
     /// All activations `[rows, width]`, zeros included.

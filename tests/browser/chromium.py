@@ -41,6 +41,8 @@ class Chromium:
         self.requests = []
         # What pages complained of: exceptions, errors of the console, broken policies.
         self.complaints = []
+        # Where scripts of a page run, and of what it embeds: the number of each by its origin.
+        self.contexts = {}
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
@@ -61,6 +63,9 @@ class Chromium:
             message = json.loads(self.socket.recv())
             if message.get("method") == "Network.requestWillBeSent":
                 self.requests.append(message["params"]["request"]["url"])
+            elif message.get("method") == "Runtime.executionContextCreated":
+                context = message["params"]["context"]
+                self.contexts[context["origin"]] = context["uniqueId"]
             elif message.get("method") == "Runtime.exceptionThrown":
                 self.complaints.append(message["params"]["exceptionDetails"])
             elif message.get("method") == "Log.entryAdded":
@@ -75,17 +80,21 @@ class Chromium:
     def open(self, url):
         self.call("Page.navigate", url=url)
 
-    def evaluate(self, script):
-        result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+    def evaluate(self, script, origin=None):
+        """The value of `script`, in the page or in a frame of it from `origin`."""
+        more = {} if origin is None else {"uniqueContextId": self.contexts[origin]}
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, **more
+        )
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"])
         return result["result"].get("value")
 
-    def wait(self, script, seconds, what):
+    def wait(self, script, seconds, what, origin=None):
         """Waits until `script` is true, and returns its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            value = self.evaluate(script)
+            value = self.evaluate(script, origin)
             if value:
                 return value
             time.sleep(0.5)

@@ -2,14 +2,16 @@
 
 import json
 import os
+import pathlib
 import subprocess
+import tempfile
 import unittest
 import urllib.error
 import urllib.parse
 import urllib.request
 
 from chromium import Chromium
-from test_lab import PICTURES, ROOT
+from test_lab import PICTURES, ROOT, LabTest, committed
 from test_start import SPEC
 
 LINK = "the page is on "
@@ -179,6 +181,35 @@ class Page(unittest.TestCase):
         with self.assertRaises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{self.address}/api/v1/info")
         self.assertEqual(refused.exception.code, 401)
+
+
+class InJupyterLab(LabTest):
+    def test_a_cell_shows_the_page_and_the_page_works(self):
+        cells = [
+            "use eigenlens::prelude::*;",
+            'let mlsae = Mlsae::from_pretrained("eigenlens/classics-mlsae", &Device::Cpu)?;\n'
+            "eigenlens::app::serve(&mlsae)?",
+        ]
+        notebook = json.loads(committed("mlsae/7_app").read_text())
+        cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+        notebook["cells"] = [{**cell, "id": f"cell-{n}", "source": text} for n, text in enumerate(cells)]
+        with tempfile.TemporaryDirectory(prefix="eigenlens-page-") as folder:
+            path = pathlib.Path(folder, "page.ipynb")
+            path.write_text(json.dumps(notebook))
+            with self.executed(path) as browser:
+                frame = "document.querySelector('.jp-OutputArea iframe')"
+                source = browser.wait(f"{frame}?.src", 30, "the page in the output")
+                origin = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(source))
+                views = "document.querySelectorAll('#nav [data-view]').length === 6"
+                browser.wait(views, 30, "the page", origin)
+                browser.evaluate("document.getElementById('submit').click()", origin)
+                tokens = "document.querySelectorAll('#tokens [data-position]').length"
+                browser.wait(f"{tokens} > 3", 30, "the tokens of the text that is there", origin)
+                wide = "document.documentElement.scrollWidth <= innerWidth"
+                self.assertTrue(browser.evaluate(wide, origin), "the page is wider than the output")
+                browser.evaluate(f"{frame}.scrollIntoView()")
+                PICTURES.mkdir(parents=True, exist_ok=True)
+                browser.screenshot(PICTURES / "app-in-jupyterlab.png")
 
 
 if __name__ == "__main__":

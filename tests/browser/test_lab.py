@@ -25,6 +25,11 @@ NOTEBOOK = f"{PANEL}.content"
 CODE = f"Array.from({NOTEBOOK}.model.cells).filter(cell => cell.type === 'code')"
 
 
+def committed(name):
+    """The path of a notebook of the project."""
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
 class Lab:
     """A JupyterLab server on copies of notebooks."""
 
@@ -116,6 +121,42 @@ class LabTest(unittest.TestCase):
         )
         self.assertEqual(outside, [], "requests to other machines")
 
+    @contextlib.contextmanager
+    def executed(self, notebook):
+        """A browser with a notebook whose cells have run; nothing outside the machine was asked."""
+        cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+        lab = Lab(notebook)
+        browser = Chromium()
+        try:
+            self.open(browser, lab, notebook.name)
+            self.run_all(browser)
+            end = time.monotonic() + 400
+            while True:
+                counts = browser.evaluate(f"{CODE}.map(cell => cell.executionCount)")
+                failed = browser.evaluate(
+                    f"{CODE}.flatMap(cell => Array.from(cell.outputs.toJSON()))"
+                    ".filter(o => o.output_type === 'error').map(o => o.evalue)"
+                )
+                self.assertEqual(failed, [])
+                if len(counts) == len(cells) and all(counts):
+                    break
+                self.assertLess(time.monotonic(), end, f"cells still running: {counts}")
+                time.sleep(1)
+            yield browser
+            self.nothing_was_asked_of_other_machines(browser)
+        finally:
+            browser.close()
+            lab.close()
+
+    def run_all(self, browser):
+        browser.wait(
+            f"!!window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'",
+            60,
+            "the kernel being ready",
+        )
+        # Without waiting for it: the cells take minutes.
+        browser.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
     def look_at_figures(self, browser, name, least, pictures=True):
         """Checks all figures of the page in both themes, and leaves pictures of them."""
         figures = self.figures(browser, least)
@@ -198,7 +239,7 @@ class Notebook(LabTest):
         self.run_and_look("toy/1_disentanglement", 9)
 
     def test_examples_of_features_are_readable_in_light_and_dark_and_tell_their_values(self):
-        with self.executed("bilinear/2_language") as browser:
+        with self.executed(committed("bilinear/2_language")) as browser:
             self.figures(browser, 4)
             self.assertGreater(browser.evaluate(f"{TOKENS}.length"), 50)
             for theme in ("Light", "Dark"):
@@ -214,46 +255,9 @@ class Notebook(LabTest):
             )
             self.assertRegex(under_mouse, r"^-?\d+\.\d+ · .+ · id \d+")
 
-    @contextlib.contextmanager
-    def executed(self, name):
-        """A browser with a notebook whose cells have run; nothing outside the machine was asked."""
-        notebook = ROOT / "notebooks" / f"{name}.ipynb"
-        cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
-        lab = Lab(notebook)
-        browser = Chromium()
-        try:
-            self.open(browser, lab, notebook.name)
-            self.run_all(browser)
-            end = time.monotonic() + 400
-            while True:
-                counts = browser.evaluate(f"{CODE}.map(cell => cell.executionCount)")
-                failed = browser.evaluate(
-                    f"{CODE}.flatMap(cell => Array.from(cell.outputs.toJSON()))"
-                    ".filter(o => o.output_type === 'error').map(o => o.evalue)"
-                )
-                self.assertEqual(failed, [])
-                if len(counts) == len(cells) and all(counts):
-                    break
-                self.assertLess(time.monotonic(), end, f"cells still running: {counts}")
-                time.sleep(1)
-            yield browser
-            self.nothing_was_asked_of_other_machines(browser)
-        finally:
-            browser.close()
-            lab.close()
-
     def run_and_look(self, name, least):
-        with self.executed(name) as browser:
+        with self.executed(committed(name)) as browser:
             self.look_at_figures(browser, name.split("/")[1], least)
-
-    def run_all(self, browser):
-        browser.wait(
-            f"!!window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'",
-            60,
-            "the kernel being ready",
-        )
-        # Without waiting for it: the cells take minutes.
-        browser.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 if __name__ == "__main__":

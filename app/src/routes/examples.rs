@@ -12,11 +12,14 @@ use super::{Shared, answer};
 use crate::fault::Fault;
 use crate::request::{Asked, Asker, Number};
 use crate::server::Served;
+use crate::subject::Subject;
 
 /// Examples of an answer: if nothing is said, and at most.
 const ROWS: (usize, usize) = (16, 64);
 /// Tokens on each side at most.
 const WINDOW: usize = 64;
+/// Contexts that go through the model at a time.
+const CONTEXTS: usize = 16;
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,42 +91,61 @@ fn found(
     all.sort_by(|a, b| b.activation.total_cmp(&a.activation));
     let total = all.len();
     let rows = all.into_iter().skip(asked.offset.unwrap_or_default()).take(limit);
-    let rows = rows.map(|own| shown(served, own, asked.window));
-    Ok(ExamplesAnswer { total, rows: rows.collect::<Result<_, Fault>>()? })
+    let mut rows: Vec<LayerExample> = rows.collect();
+    if let Some(window) = asked.window {
+        widen(subject, &mut rows, window)?;
+    }
+    Ok(ExamplesAnswer { total, rows: rows.into_iter().map(|own| shown(subject, own)).collect() })
 }
 
-/// An example with `window` tokens on each side, or as it was kept.
-fn shown(served: &Served, own: LayerExample, window: Option<usize>) -> Result<ShownExample, Fault> {
-    let subject = &served.subject;
-    let (mut start, mut tokens, mut activations) = (own.start, own.tokens, own.activations);
-    if let Some(window) = window {
-        // The parts of what was kept, or the text it is from if that is here.
-        let wanted = own.position.saturating_sub(window)..own.position + window + 1;
-        let is_kept = wanted.start >= start && wanted.end <= start + tokens.len();
-        if let Some(text) = subject.contexts.as_ref().filter(|_| !is_kept) {
-            let context = text.get(own.context as usize)?;
-            let batch = Tensor::new(context, subject.mlsae.model().device())?.unsqueeze(0)?;
-            let codes = subject.mlsae.codes_of(&batch)?;
-            let codes = codes.layer(own.layer)?;
-            let value = |row: usize| {
-                let found = codes.row(row).find(|(other, _)| *other as usize == own.latent);
-                found.map_or(0.0, |own| own.1)
-            };
-            activations = (0..context.len()).map(value).collect();
-            (start, tokens) = (0, context.to_vec());
+/// Gives each example `window` tokens on each side: parts of what was kept, or of the text it is from
+/// if that is here. The model runs on all contexts that need it at once.
+fn widen(subject: &Subject, rows: &mut [LayerExample], window: usize) -> Result<(), Fault> {
+    let wanted = |own: &LayerExample| own.position.saturating_sub(window)..own.position + window + 1;
+    let is_kept = |own: &LayerExample| {
+        wanted(own).start >= own.start && wanted(own).end <= own.start + own.tokens.len()
+    };
+    if let Some(text) = &subject.contexts {
+        let mut short: Vec<&mut LayerExample> =
+            rows.iter_mut().filter(|own| !is_kept(own)).collect();
+        let mut contexts: Vec<u64> = short.iter().map(|own| own.context).collect();
+        contexts.sort_unstable();
+        contexts.dedup();
+        for part in contexts.chunks(CONTEXTS) {
+            let tokens = part.iter().map(|context| text.get(*context as usize));
+            let tokens = tokens.collect::<Result<Vec<_>, _>>()?.concat();
+            let (shape, device) = ((part.len(), text.length()), subject.mlsae.model().device());
+            let codes = subject.mlsae.codes_of(&Tensor::from_vec(tokens, shape, device)?)?;
+            for own in &mut short {
+                let Ok(at) = part.binary_search(&own.context) else { continue };
+                let codes = codes.layer(own.layer)?;
+                let first = at * text.length();
+                own.activations = (first..first + text.length())
+                    .map(|row| codes.get(row, own.latent as u32))
+                    .collect();
+                (own.start, own.tokens) = (0, text.get(own.context as usize)?.to_vec());
+            }
         }
-        let first = wanted.start.max(start) - start;
-        let last = wanted.end.min(start + tokens.len()).max(start) - start;
-        (tokens, activations) = (tokens[first..last].to_vec(), activations[first..last].to_vec());
-        start += first;
     }
-    Ok(ShownExample {
+    for own in rows {
+        let wanted = wanted(own);
+        let end = (wanted.end.min(own.start + own.tokens.len())).max(own.start) - own.start;
+        let first = (wanted.start.max(own.start) - own.start).min(end);
+        own.tokens = own.tokens[first..end].to_vec();
+        own.activations = own.activations[first..end].to_vec();
+        own.start += first;
+    }
+    Ok(())
+}
+
+fn shown(subject: &Subject, own: LayerExample) -> ShownExample {
+    ShownExample {
         layer: subject.mlsae.layers()[own.layer],
         activation: own.activation,
         context: own.context,
         position: own.position,
-        peak: own.position.saturating_sub(start),
-        tokens: tokens.iter().map(|token| subject.texts.one(*token)).collect(),
-        activations,
-    })
+        peak: own.position.saturating_sub(own.start),
+        tokens: own.tokens.iter().map(|token| subject.texts.one(*token)).collect(),
+        activations: own.activations,
+    }
 }

@@ -168,11 +168,7 @@ pub(super) async fn activate(
         let (_, prompt) = prompted(&own, &text)?;
         let rows = latents.into_iter().map(|latent| {
             let layers = prompt.codes().iter().map(|codes| {
-                let value = |row: usize| {
-                    let found = codes.row(row).find(|(own, _)| *own as usize == latent);
-                    found.map_or(0.0, |own| own.1.max(0.0))
-                };
-                (0..codes.rows()).map(value).collect()
+                (0..codes.rows()).map(|row| codes.get(row, latent as u32).max(0.0)).collect()
             });
             Activated { latent, values: layers.collect() }
         });

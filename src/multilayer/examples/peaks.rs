@@ -50,8 +50,7 @@ impl ExampleBatch<'_> {
 
     /// The value of a latent at a row.
     pub(super) fn value(&self, row: usize, latent: usize) -> f32 {
-        let own = self.codes.row(row).find(|(other, _)| *other as usize == latent);
-        own.map_or(0.0, |(_, value)| value)
+        self.codes.get(row, latent as u32)
     }
 }
 
