@@ -1,4 +1,4 @@
-//! Intervals around lines.
+//! Areas around lines and between them.
 
 use serde_json::{Value, json};
 
@@ -10,8 +10,9 @@ use super::values::IntoValues;
 use super::vector::PathStep;
 use crate::{Error, Result};
 
-/// How much of what is behind a band is covered.
+/// How much of what is behind a band is covered, and behind an area between lines.
 const OPACITY: f64 = 0.2;
+const AREA: f64 = 0.4;
 
 impl Figure {
     /// Puts a band around the `series`-th line, from `low` to `high` at each of its points: an
@@ -34,36 +35,111 @@ impl Figure {
         high: impl IntoValues,
     ) -> Result<Self> {
         let interval = Interval { low: low.into_values()?, high: high.into_values()? };
-        let (mut lines, mut points) = (0, None);
+        let kind = IntervalOption { option: "band", one: "line", all: "lines" };
+        let is_line = |own: &Series| own.style == Style::Line;
+        self.give(kind, series, &interval, is_line, |line| line.band = Some(interval.clone()))?;
+        Ok(self)
+    }
+
+    /// Fills what is between the `lower`-th and the `upper`-th line, in the colour of the second: for
+    /// parts that add up.
+    ///
+    /// ```
+    /// use eigenlens::plot::line;
+    /// let (noise, total) = ([0.1, 0.1, 0.1], [0.5, 0.3, 0.2]);
+    /// line([("noise", noise), ("total", total)])?.fill_between(0, 1)?.show();
+    /// # Ok::<(), eigenlens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the figure has no such lines; [`Error::Shape`] unless they have as many
+    /// points as each other. Where one is not finite, the area has a gap.
+    pub fn fill_between(mut self, lower: usize, upper: usize) -> Result<Self> {
+        let mut lines = Vec::new();
+        self.root.each_panel(&mut |panel| {
+            let own = panel.series().filter(|series| series.style == Style::Line);
+            lines.extend(own.map(|series| series.y.clone()));
+        });
+        for line in [lower, upper] {
+            if line >= lines.len() {
+                let expected = format!("below {}, the lines of the figure", lines.len());
+                return Err(Error::invalid("a line of `fill_between`", expected, line));
+            }
+        }
+        let (below, above) = (&lines[lower], &lines[upper]);
+        if below.len() != above.len() {
+            let expected = format!("{} points, as the other", above.len());
+            return Err(Error::shape("a line of `fill_between`", expected, below.len()));
+        }
+        // Where they cross, the area is on the other side.
+        let pair = |(&a, &b): (&f64, &f64)| match a.is_finite() && b.is_finite() {
+            true => (a.min(b), a.max(b)),
+            false => (f64::NAN, f64::NAN),
+        };
+        let (low, high) = below.iter().zip(above).map(pair).unzip();
+        let interval = Interval { low, high };
+        let mut at = 0;
         self.root.each_panel_mut(&mut |panel| {
             for line in panel.series_mut().filter(|own| own.style == Style::Line) {
-                if lines == series {
-                    points = Some(line.y.len());
-                    line.band = Some(interval.clone());
+                if at == upper {
+                    (line.band, line.filled) = (Some(interval.clone()), true);
                 }
-                lines += 1;
+                at += 1;
+            }
+        });
+        Ok(self)
+    }
+
+    /// Hands an interval to the `series`-th of the series that fit.
+    pub(super) fn give(
+        &mut self,
+        kind: IntervalOption,
+        series: usize,
+        interval: &Interval,
+        fits: impl Fn(&Series) -> bool,
+        give: impl Fn(&mut Series),
+    ) -> Result<()> {
+        let IntervalOption { option, one, all } = kind;
+        let (mut count, mut points) = (0, None);
+        self.root.each_panel_mut(&mut |panel| {
+            for own in panel.series_mut().filter(|own| fits(own)) {
+                if count == series {
+                    points = Some(own.y.len());
+                    give(own);
+                }
+                count += 1;
             }
         });
         let Some(points) = points else {
-            let expected = format!("below {lines}, the lines of the figure");
-            return Err(Error::invalid("the line of `band`", expected, series));
+            let expected = format!("below {count}, the {all} of the figure");
+            return Err(Error::invalid(format!("the {one} of `{option}`"), expected, series));
         };
-        for (what, ends) in [("`low` of band", &interval.low), ("`high` of band", &interval.high)] {
+        for (what, ends) in [("low", &interval.low), ("high", &interval.high)] {
             if ends.len() != points {
-                return Err(Error::shape(
-                    what,
-                    format!("{points} values, one a point"),
-                    ends.len(),
-                ));
+                let what = format!("`{what}` of {option}");
+                let expected = format!("{points} values, one a point");
+                return Err(Error::shape(what, expected, ends.len()));
             }
         }
         let mut ends = interval.low.iter().zip(&interval.high);
         if let Some(at) = ends.position(|(low, high)| low > high) {
             let found = format!("{} above {} at point {at}", interval.low[at], interval.high[at]);
-            return Err(Error::invalid("`low` of band", "not above `high`", found));
+            return Err(Error::invalid(format!("`low` of {option}"), "not above `high`", found));
         }
-        Ok(self)
+        Ok(())
     }
+}
+
+/// What an option is called, and what it is an option of.
+pub(super) struct IntervalOption {
+    pub(super) option: &'static str,
+    pub(super) one: &'static str,
+    pub(super) all: &'static str,
+}
+
+/// The colour of a series' band.
+fn fill(series: &Series, ink: &str) -> String {
+    see_through(ink, if series.filled { AREA } else { OPACITY })
 }
 
 /// The corners of a band's parts between gaps: to the right along the upper end and back along the
@@ -99,7 +175,7 @@ pub(super) fn traces(panel: &Panel, i: usize) -> Vec<Value> {
             json!({
                 "type": "scatter", "mode": "lines", "fill": "toself", "hoverinfo": "skip",
                 "showlegend": false, "x": x, "y": y, "line": {"width": 0},
-                "fillcolor": see_through(look.ink, OPACITY),
+                "fillcolor": fill(series, look.ink),
                 "xaxis": numbered("x", i), "yaxis": numbered("y", i),
             })
         })
@@ -122,7 +198,7 @@ pub(super) fn steps(
         }
         steps.push(PathStep::Close);
     }
-    (!steps.is_empty()).then(|| (steps, see_through(ink, OPACITY)))
+    (!steps.is_empty()).then(|| (steps, fill(series, ink)))
 }
 
 #[cfg(test)]
@@ -152,6 +228,22 @@ mod tests {
         let figure = figure.band(0, [0.0, f64::NAN, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]).unwrap();
         let json: Value = serde_json::from_str(&figure.to_json()).unwrap();
         assert_eq!(json["data"][1]["x"], json!([0.0, 0.0, null, 2.0, 3.0, 3.0, 2.0]));
+    }
+
+    #[test]
+    fn what_is_between_two_lines_is_filled() {
+        let lines = [("a", [1.0, 4.0, f64::NAN, 1.0]), ("b", [3.0, 2.0, 3.0, 3.0])];
+        let figure = line(lines).unwrap().fill_between(0, 1).unwrap();
+        let json: Value = serde_json::from_str(&figure.to_json()).unwrap();
+        // The lines cross, and the first has a gap.
+        assert_eq!(json["data"][2]["x"], json!([0.0, 1.0, 1.0, 0.0, null, 3.0, 3.0]));
+        assert_eq!(json["data"][2]["y"], json!([3.0, 4.0, 2.0, 1.0, null, 3.0, 1.0]));
+        assert_eq!(json["data"][2]["fillcolor"], "rgba(197,135,0,0.4)");
+        assert!(figure.to_svg().contains("fill-opacity=\"0.4\""), "{}", figure.to_svg());
+        let message = |result: Result<Figure>| result.unwrap_err().to_string();
+        let figure = || line([("a", vec![1.0, 2.0]), ("b", vec![1.0])]).unwrap();
+        assert!(message(figure().fill_between(0, 2)).contains("below 2, the lines"));
+        assert!(message(figure().fill_between(0, 1)).contains("1 points, as the other"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`line()`], [`bar`], [`scatter`] | curves, bars, points |
 //! | [`scatter_3d`] | points in three dimensions |
 //! | [`histogram`] | how often values occur |
+//! | [`strip`] | groups of values side by side, with their quartiles |
 //! | [`grid`], [`beside`], [`stack`] | figures of figures |
 //! | [`plot_heat_maps`] | matrices with scales of their own and numbers in the cells |
 //! | [`Figure::from_trace`] | any trace of the [`plotly`] crate |
@@ -17,6 +18,10 @@
 //! `r = max |v − m|` over all facets, red below, white at and blue above `m`. Series have colours,
 //! dashes and symbols that colour-blind readers can tell apart. Figures are transparent, at most 900
 //! pixels wide unless [`Figure::width`] says otherwise, and their text has the colour of the page's.
+//!
+//! Intervals are [`error_bars`](Figure::error_bars) at points and bars, or a
+//! [`band`](Figure::band) around a line; parts that add up are areas by
+//! [`fill_between`](Figure::fill_between).
 //!
 //! NaN, infinity and masked attention scores are gaps, and the figure says how many there are.
 //!
@@ -47,6 +52,7 @@ mod cell_numbers;
 mod charts;
 mod compose;
 mod encode;
+mod error_bars;
 mod figure;
 mod film;
 mod gap_notes;
@@ -72,6 +78,7 @@ mod raster;
 mod scale;
 mod scatter_3d;
 mod space;
+mod strip;
 mod svg;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -90,6 +97,7 @@ pub use imshow::imshow;
 pub use plotly;
 pub use scale::Scale;
 pub use scatter_3d::scatter_3d;
+pub use strip::strip;
 pub use values::{IntoSeries, IntoValues, Named, Number};
 
 // Parts of figures, for `figures`.
@@ -99,4 +107,5 @@ pub(crate) use palette::{NEGATIVE, POSITIVE, SERIES};
 pub(crate) use panel::{ColourAxis, Image, Mark, Node, Panel, PanelBlock, Series, Style};
 pub(crate) use point_texts::{HoverText, ToldPoints};
 pub(crate) use space::{Space, SpacePoint};
+pub(crate) use strip::{StripPoint, StripSeries, strips};
 pub(crate) use values::check as check_numbers;

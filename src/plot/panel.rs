@@ -101,11 +101,15 @@ pub(crate) struct Series {
     pub(crate) dotted: bool,
     /// The group of the figure's points that tell which these are, if they are such.
     pub(crate) told: Option<usize>,
-    /// An interval around each point of a line.
+    /// An interval around each point of a line, drawn as an area.
     pub(crate) band: Option<Interval>,
+    /// Whether the band shows an amount of its own, which is drawn with more ink.
+    pub(crate) filled: bool,
+    /// An interval around each point or bar, drawn as an upright stroke.
+    pub(crate) error_bars: Option<Interval>,
 }
 
-/// Where a band begins and ends above each point of a line.
+/// Where a band or an error bar begins and ends above each point.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Interval {
     pub(super) low: Vec<f64>,
@@ -135,6 +139,8 @@ impl Series {
             dotted: true,
             told: None,
             band: None,
+            filled: false,
+            error_bars: None,
         }
     }
 
@@ -155,6 +161,17 @@ impl Series {
         self
     }
 
+    /// An area of its own from `low` up to `high` at each point of a line.
+    pub(crate) fn area(self, ends: (Vec<f64>, Vec<f64>)) -> Self {
+        Self { filled: true, ..self.banded(ends) }
+    }
+
+    /// An error bar at each point: where they begin, and where they end.
+    pub(crate) fn whiskers(mut self, (low, high): (Vec<f64>, Vec<f64>)) -> Self {
+        self.error_bars = Some(Interval { low, high });
+        self
+    }
+
     /// The points that have a place on axes `x` and `y`, with their index.
     pub(crate) fn drawn<'a>(
         &'a self,
@@ -165,10 +182,10 @@ impl Series {
         (0..self.y.len()).filter(whole).map(|i| (i, self.x[i], self.y[i]))
     }
 
-    /// The values that its band reaches.
-    fn band_ends(&self) -> impl Iterator<Item = f64> {
-        let band = self.band.iter();
-        band.flat_map(|band| band.low.iter().chain(&band.high).copied())
+    /// The values that its band and its error bars reach.
+    fn interval_ends(&self) -> impl Iterator<Item = f64> {
+        let intervals = self.band.iter().chain(&self.error_bars);
+        intervals.flat_map(|own| own.low.iter().chain(&own.high).copied())
     }
 
     /// Which points of a line have dots: all of a short line, and those between two gaps, which
@@ -392,9 +409,9 @@ impl Panel {
             return range;
         }
         let none = if self.y.log { (1.0, 10.0) } else { (0.0, 1.0) };
-        let bands = self.series().flat_map(Series::band_ends);
-        let bands = bands.filter(|end| !self.y.log || *end > 0.0);
-        let drawn = self.drawn().map(|(_, y)| y).chain(bands);
+        let intervals = self.series().flat_map(Series::interval_ends);
+        let intervals = intervals.filter(|end| !self.y.log || *end > 0.0);
+        let drawn = self.drawn().map(|(_, y)| y).chain(intervals);
         let (low, high) = extent(drawn).unwrap_or(none);
         let counts = self.series().any(|s| s.style == Style::Bars) || !self.samples.is_empty();
         if !counts || self.y.log {

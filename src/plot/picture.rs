@@ -4,7 +4,6 @@
 //! thinned to what a screen can show.
 
 use super::arrange::{Page, Placed, Rect};
-use super::band;
 use super::cell_numbers::numbers;
 use super::figure::Figure;
 use super::marks::{diagonal_places, point_size};
@@ -14,6 +13,7 @@ use super::pixels::{BLANK, raster, shades};
 use super::space::{Space, SpaceStyle, project, reach};
 use super::ticks::{self, Orientation, Ticks};
 use super::vector::{Anchor, PathStep, Raster, Shape, Still, Text};
+use super::{band, error_bars};
 
 /// Curves are reduced to about this many points.
 const POINTS: usize = 1_000;
@@ -90,6 +90,13 @@ fn panel(out: &mut Still, figure: &Figure, placed: &Placed) {
             Mark::Series(values) => {
                 let bar = (slot, order as f64 * slot - left);
                 series(out, figure, panel, (values, looks[order]), bar, h, v);
+                let middle = match (values.style, values.bar) {
+                    (Style::Bars, None) => bar.1 + slot / 2.0,
+                    _ => 0.0,
+                };
+                let place = |x, y| (h.at(x) + middle, v.at(y));
+                let strokes = error_bars::steps(values, panel, place);
+                out.stroke(strokes, looks[order].ink, error_bars::WIDTH, &[]);
                 order += 1;
             }
             Mark::Space(values) => space(out, panel, values, r),
@@ -226,7 +233,7 @@ fn series(
                 ]);
                 steps.extend([PathStep::Line(right, base), PathStep::Close]);
             }
-            out.fill(steps, look.ink);
+            out.fill(steps, &error_bars::inside(series, look.ink));
         }
         Style::Points => {
             let radius = point_size(series.x.len()) / 2.0;

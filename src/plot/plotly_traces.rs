@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::arrange::Placed;
 use super::cell_numbers::{CellNumber, numbers};
-use super::encode;
 use super::figure::Figure;
 use super::gaps::gap;
 use super::marks::{diagonal_places, point_size};
 use super::palette::{AXIS, Look};
 use super::panel::{Axis, Image, Panel, Series, Style};
 use super::plotly_text::{numbered, text, themed};
+use super::{encode, error_bars};
 
 /// Larger matrices tell the numbers of row and column on hovering, not their labels: a text per
 /// cell would outweigh the data.
@@ -95,10 +95,14 @@ pub(super) fn series(panel: &Panel, series: &Series, order: usize, legend: &str)
     if let Some(texts) = series.texts.as_ref().or(labels) {
         trace["hovertext"] = texts.iter().map(|t| json!(text(t))).collect();
     }
+    if let Some((bars, ends)) = error_bars::trace(series, look.ink) {
+        (trace["error_y"], trace["customdata"]) = (bars, ends);
+    }
     match series.style {
         Style::Bars => {
             trace["type"] = json!("bar");
-            trace["marker"] = json!({"color": look.ink, "line": {"width": 0}});
+            let inside = error_bars::inside(series, look.ink);
+            trace["marker"] = json!({"color": inside, "line": {"width": 0}});
             if let Some(width) = series.bar {
                 trace["width"] = json!(width);
                 // A line of the page's own colour between bins that touch.
@@ -144,7 +148,11 @@ pub(super) fn series(panel: &Panel, series: &Series, order: usize, legend: &str)
 
 /// What is told of a point under the mouse.
 fn hover(series: &Series, x: &Axis, y: &Axis) -> String {
-    let extra = format!("<extra>{}</extra>", text(&series.name));
+    let ends = match series.error_bars {
+        Some(_) => "<br>from %{customdata[0]:.4~g} to %{customdata[1]:.4~g}",
+        None => "",
+    };
+    let extra = format!("{ends}<extra>{}</extra>", text(&series.name));
     let named = format!("{} %{{x:.6~g}}<br>{} %{{y:.4~g}}", title(x, "x"), title(y, "y"));
     let value = format!("{} %{{y:.4~g}}", title(y, "y"));
     if series.told.is_some() {
@@ -155,7 +163,9 @@ fn hover(series: &Series, x: &Axis, y: &Axis) -> String {
         (Some(_), _) if series.bar.is_some() || series.style == Style::Steps => {
             format!("%{{hovertext}}<br>{value}{extra}")
         }
-        (Some(_), _) => format!("%{{hovertext}}<br>{named}{extra}"),
+        // So is that of a point among names.
+        (Some(_), Some(_)) => format!("%{{hovertext}}<br>{value}{extra}"),
+        (Some(_), None) => format!("%{{hovertext}}<br>{named}{extra}"),
         (None, Some(_)) if series.style != Style::Points => {
             format!("%{{hovertext}}<br>{value}{extra}")
         }
