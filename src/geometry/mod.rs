@@ -90,5 +90,6 @@ pub use reducibility::Reducibility;
 pub use regression::{Regression, Step};
 pub use search::SearchEnd;
 pub use separability::{BinRange, Binning, Separability};
+pub(crate) use student::{two_sided_quantile, two_sided_tail};
 pub use subspace::Subspace;
 pub use targets::Targets;

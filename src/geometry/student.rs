@@ -1,11 +1,15 @@
 //! Quantiles of Student's t.
 
-/// The `t` with `P(|T| ≤ t) = confidence` for `freedom` degrees of freedom.
-///
-/// `P(|T| ≤ t) = 1 − I_x(ν/2, 1/2)` with `x = ν/(ν + t²)` and `I` the regularised incomplete beta
-/// function; the equation is solved by halving intervals.
-pub(super) fn two_sided_quantile(confidence: f64, freedom: f64) -> f64 {
-    let inside = |t: f64| 1.0 - incomplete_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5);
+/// `P(|T| > t) = I_x(ν/2, 1/2)` for `freedom` degrees of freedom ν, with `x = ν/(ν + t²)` and `I` the
+/// regularised incomplete beta function. `T²` has the F distribution of 1 and ν degrees.
+pub(crate) fn two_sided_tail(t: f64, freedom: f64) -> f64 {
+    incomplete_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5)
+}
+
+/// The `t` with `P(|T| ≤ t) = confidence` for `freedom` degrees of freedom, found by halving
+/// intervals.
+pub(crate) fn two_sided_quantile(confidence: f64, freedom: f64) -> f64 {
+    let inside = |t: f64| 1.0 - two_sided_tail(t, freedom);
     let mut high = 1.0;
     while inside(high) < confidence && high < f64::MAX / 4.0 {
         high *= 2.0;
@@ -90,6 +94,7 @@ mod tests {
             // P(|T| ≤ t) = t / √(t² + 2)
             let two = confidence * (2.0 / (1.0 - confidence * confidence)).sqrt();
             assert!((two_sided_quantile(confidence, 2.0) / two - 1.0).abs() < 1e-9);
+            assert!((two_sided_tail(two, 2.0) - (1.0 - confidence)).abs() < 1e-12);
         }
         // Many degrees are the normal distribution.
         assert!((two_sided_quantile(0.95, 1e7) - 1.959_964).abs() < 1e-5);

@@ -98,7 +98,7 @@ impl Codes {
     }
 
     /// The same codes, of rows that were normalised.
-    pub(super) fn restoring(self, restore: Option<Vec<[f32; 2]>>) -> Self {
+    pub(crate) fn restoring(self, restore: Option<Vec<[f32; 2]>>) -> Self {
         Self { restore: restore.map(Into::into), ..self }
     }
 

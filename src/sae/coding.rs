@@ -83,7 +83,7 @@ impl Sae {
 
     /// Activations `[rows, d]` as the encoder sees them, and what undoes that for each row: a factor
     /// and a shift.
-    pub(super) fn normalized(&self, x: &Tensor) -> Result<(Tensor, Option<Vec<[f32; 2]>>)> {
+    pub(crate) fn normalized(&self, x: &Tensor) -> Result<(Tensor, Option<Vec<[f32; 2]>>)> {
         let x = self.rows_of(x)?;
         check_finite("the activations", &x)?;
         let d = self.d_model() as f64;
