@@ -146,9 +146,13 @@ mod tests {
     fn error_bars_that_cannot_be_are_named() -> Result<()> {
         let figure = || line([1.0, 2.0]).unwrap();
         assert!(message(figure().error_bars(1, [0.0], [1.0])).contains("below 1, the series"));
-        assert!(message(figure().error_bars(0, [0.0], [1.0, 1.0])).contains("2 values, one a point"));
+        assert!(
+            message(figure().error_bars(0, [0.0], [1.0, 1.0])).contains("2 values, one a point")
+        );
         let crossed = message(figure().error_bars(0, [0.0, 3.0], [1.0, 1.0]));
-        assert!(crossed.contains("`low` of error_bars") && crossed.contains("3 above 1 at point 1"));
+        assert!(
+            crossed.contains("`low` of error_bars") && crossed.contains("3 above 1 at point 1")
+        );
         Ok(())
     }
 }

@@ -117,10 +117,8 @@ fn outline(centre: f64, half: f64, mut values: Vec<f64>) -> Option<Series> {
     let (left, right) = (centre - half, centre + half);
     let x = vec![left, right, right, left, left, right, right];
     let y = vec![median, median, high, high, low, low, median];
-    let text = format!(
-        "median {median:.4}, quartiles {low:.4} and {high:.4}, of {} values",
-        values.len()
-    );
+    let text =
+        format!("median {median:.4}, quartiles {low:.4} and {high:.4}, of {} values", values.len());
     let texts = Some(vec![text; x.len()]);
     let line = Series::new(Style::Line, "", x, y);
     Some(Series { texts, dotted: false, ..line })
