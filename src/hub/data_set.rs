@@ -7,6 +7,8 @@ use crate::{Error, Result};
 
 /// Where the parts of a data set are.
 const FOLDER: &str = "data";
+/// How the names of autoencoders end whose files hold the language model too.
+const WITH_MODEL: &str = "-tfm";
 
 impl Repository {
     /// [`Repository::find`], where `owner/name` of the hub is a data set if it ends in `ending`.
@@ -20,6 +22,22 @@ impl Repository {
             true => Self::find(&format!("datasets/{name}")),
             false => Ok(found),
         }
+    }
+
+    /// This repository, or the data set that the original publishes beside an autoencoder of the hub if
+    /// that has no `file`: of `owner/name`, and of `owner/name-tfm` with the language model,
+    /// `datasets/owner/name` and `ending`.
+    ///
+    /// # Errors
+    /// As [`Repository::has`].
+    pub(crate) fn or_data_beside(self, file: &str, ending: &str) -> Result<Self> {
+        let (name, revision) = self.name().split_once('@').unwrap_or((self.name(), "main"));
+        let is_model = self.is_on_hub() && !names_its_kind(name) && revision == "main";
+        if !is_model || self.has(file)? {
+            return Ok(self);
+        }
+        let name = name.strip_suffix(WITH_MODEL).unwrap_or(name);
+        self.neighbour(&format!("datasets/{name}{ending}"))
     }
 
     /// The parts of a data set in the place of `file`: none if there is such a file, or if it is no data

@@ -56,14 +56,16 @@ impl LayerDistributions {
     }
 
     /// The distributions of a multi-layer autoencoder `name`, embedded, in a folder or on the hub:
-    /// `dists.safetensors` beside it; or a data set `name` that the original published (`…-dists`), of
-    /// which the columns `latent`, `counts` and `totals` are read.
+    /// `dists.safetensors` beside it, or, of one on the hub, the data set that the original published for
+    /// it (`…-dists`), of which the columns `latent`, `counts` and `totals` are read. The data set's own
+    /// name is a name too.
     ///
     /// # Errors
     /// As [`LayerDistributions::load`]; a repository or file that there is not; for a data set,
     /// [`Error::Format`] with the column that is missing or holds something else.
     pub fn from_pretrained(name: &str) -> Result<Self> {
-        Self::from_repository(&Repository::find_data(name, ENDING)?)
+        let found = Repository::find_data(name, ENDING)?;
+        Self::from_repository(&found.or_data_beside(FILE, ENDING)?)
     }
 
     /// [`LayerDistributions::from_pretrained`], from a repository.

@@ -137,11 +137,20 @@ mod tests {
         assert_eq!(LayerDistributions::from_repository(&offline).unwrap(), found);
         let name = folder.path().to_str().unwrap();
         assert_eq!(LayerDistributions::from_pretrained(name).unwrap(), found);
+        // The original's name for those of an autoencoder, with its language model or without.
+        for name in ["owner/mlsae-tfm", "owner/mlsae"] {
+            let place = Repository::on(server.hub.clone(), name);
+            let place = place.or_data_beside("dists.safetensors", "-dists").unwrap();
+            assert_eq!(place.name(), "datasets/owner/mlsae-dists");
+            assert_eq!(LayerDistributions::from_repository(&place).unwrap(), found);
+        }
         // A file in the library's own layout is served too.
         found.save(folder.path().join("dists.safetensors")).unwrap();
         server.serve("owner/mlsae", folder.path());
         let place = Repository::on(server.hub.clone(), "owner/mlsae");
         assert_eq!(LayerDistributions::from_repository(&place).unwrap(), found);
+        let own = place.or_data_beside("dists.safetensors", "-dists").unwrap();
+        assert_eq!(own.name(), "owner/mlsae");
         let none = Repository::on(server.hub.clone(), "datasets/owner/name");
         let error = LayerDistributions::from_repository(&none).unwrap_err().to_string();
         assert!(error.contains("dists.safetensors"), "{error}");

@@ -49,6 +49,22 @@ impl Tokenizer {
         Ok(Self::new(backend(path, &bytes)?))
     }
 
+    /// The tokenizer of the model `name`, without the model: embedded, in a folder, or of the hub.
+    ///
+    /// ```
+    /// use eigenlens::data::text::Tokenizer;
+    /// let tokenizer = Tokenizer::from_pretrained("eigenlens/classics")?;
+    /// assert_eq!(tokenizer.vocab(), 4_096);
+    /// # Ok::<(), eigenlens::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A model that there is not, or whose files have no tokenizer in this format; as
+    /// [`Tokenizer::from_file`].
+    pub fn from_pretrained(name: &str) -> Result<Self> {
+        Self::from_repository(&Repository::find(name)?)
+    }
+
     /// The tokenizer of a repository: `tokenizer.json`, with what `tokenizer_config.json` says of
     /// it; for GPT-2 and its relatives also `vocab.json` with `merges.txt`.
     pub(crate) fn from_repository(repository: &Repository) -> Result<Self> {

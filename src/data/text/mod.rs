@@ -5,6 +5,7 @@ mod files;
 mod gguf;
 mod long;
 mod pieces;
+mod retokenized;
 mod settings;
 mod tokenizer;
 mod tokens;

@@ -195,6 +195,13 @@ impl Tokenizer {
         self.inner.ids
     }
 
+    /// Whether the other is the same tokenizer: both would be saved as the same file.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let file = |own: &Self| own.inner.tokenizer.to_string(false).ok();
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || file(self).is_some_and(|own| file(other) == Some(own))
+    }
+
     /// The token that begins a text (BOS), if there is one: as `tokenizer_config.json` names it or
     /// the tokenizer puts it there, else a special token with a well-known name such as `<s>`.
     pub fn bos(&self) -> Option<u32> {
