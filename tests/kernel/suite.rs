@@ -71,6 +71,11 @@ fn blocks_of_the_readme_run_as_printed() {
 }
 
 #[test]
+fn notebooks_run_on_what_others_published() {
+    python("kernel/test_hub.py");
+}
+
+#[test]
 fn notebooks_run_to_their_end() {
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("notebooks");
     let entries = |folder: PathBuf| {
