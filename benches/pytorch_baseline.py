@@ -34,7 +34,26 @@ does the work that often and answers with the seconds it took. WORK is one of
   bincount;
 - smollm2-prefill: all logits of a window of tokens, by transformers' Llama of SmolLM2-135M's shape;
 - smollm2-decode: tokens after a prompt from it, greedily, with kept keys and values;
-- smollm2-load: reading the GGUF file that `eigenlens fetch smollm2` brings.
+- smollm2-load: reading the GGUF file that `eigenlens fetch smollm2` brings;
+- layers-training-SHAPE: a step of training a multi-layer top-k autoencoder on neighbouring
+  activations of all layers, with Adam (rate 1e-4) and the loss of dead latents; codes are a sparse
+  matrix. SHAPE is classics, with a model's activations, or wide, with random ones;
+- layers-distributions-SHAPE, layers-variances-SHAPE, layers-examples-SHAPE: what it finds in a
+  batch: counts and totals by put_; variances over layers of codes with their zeros; a row of SQLite
+  for every value;
+- layers-evaluation-SHAPE: its errors, and the model's losses with each layer's reconstruction;
+- layers-lookup: the examples of a latent at a layer, from a table of SQLite without an index;
+- layers-mmcs: every direction's largest cosine with another, 1,024 directions at a time;
+- layers-cosines: a histogram of all pairs' cosines and distances of mean layers;
+- neighbours: the four largest cosines of every vector, from those of all pairs;
+- graphs: the connected parts of 63 graphs of such neighbours, by SciPy, and how well a planted
+  group is among them;
+- spectral: scikit-learn's SpectralClustering of the matrix of angles;
+- occurrences, occurrences-loop: what a cluster writes at every token where it is active, from all
+  activations of a text, by a mask and in a loop;
+- interventions: changes of a word at a layer of a small transformer, each by seven passes of the
+  model, prompt by prompt;
+- orders: R^2 of probes of five components with the classes in other orders, by lstsq one by one.
 
 All is eager; AdamW is the fused one, PyTorch's fastest. Each part has a module in benches/pytorch.
 """
@@ -49,17 +68,23 @@ import torch
 
 from pytorch import (
     autoencoders,
+    circles,
+    clusters,
     coding,
     dictionaries,
     geometry,
     images,
     language,
+    multilayer,
     smollm2,
     tracer,
 )
 from pytorch.protocol import Work
 
-PARTS = (autoencoders, coding, dictionaries, geometry, images, language, smollm2, tracer)
+PARTS = (
+    autoencoders, circles, clusters, coding, dictionaries, geometry, images, language, multilayer,
+    smollm2, tracer,
+)  # fmt: skip
 WORKS: dict[str, Work] = {name: work for part in PARTS for name, work in part.WORKS.items()}
 
 

@@ -52,6 +52,12 @@ class Block(nn.Module):
     ) -> Tensor:
         return x + self.scale * self.attention(norm(x), angles, seen, past)
 
+    def forward(
+        self, x: Tensor, angles: Tensor, seen: int = 0, past: Tensor | None = None
+    ) -> Tensor:
+        x = self.middle(x, angles, seen, past)
+        return x + self.mlp(norm(x))
+
 
 class Decoder(nn.Module):
     """A bilinear transformer."""
@@ -72,17 +78,23 @@ class Decoder(nn.Module):
         x = self.embed(tokens)
         angles = self.angles[:, seen : seen + tokens.shape[1]]
         for i, block in enumerate(self.blocks):
-            x = block.middle(x, angles, seen, None if past is None else past[i])
-            x = x + block.mlp(norm(x))
+            x = block(x, angles, seen, None if past is None else past[i])
         return x
+
+    def layers_from(self, first: int, x: Tensor) -> list[Tensor]:
+        """The residual stream after each layer from `first` on, which gets x."""
+        angles, streams = self.angles[:, : x.shape[1]], []
+        for block in self.blocks[first:]:
+            x = block(x, angles)
+            streams.append(x)
+        return streams
 
     def around_mlp(self, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """What a layer's MLP reads and writes."""
         x = self.embed(tokens)
         angles = self.angles[:, : tokens.shape[1]]
         for block in self.blocks[:layer]:
-            x = block.middle(x, angles)
-            x = x + block.mlp(norm(x))
+            x = block(x, angles)
         read = norm(self.blocks[layer].middle(x, angles))
         return read, self.blocks[layer].mlp(read)
 

@@ -3,15 +3,22 @@
 use eigenlens::cyclic::{CorpusOptions, CyclicCorpus};
 use eigenlens::prelude::*;
 
+use crate::language::again;
+use crate::pytorch::{self, Work};
 use crate::report::Row;
 use crate::{Result, timed};
 
 /// Passes of the original's loop for a change in a layer: one each for no patch, the layer, the
 /// circle, the components, the mean, and the stream without the circle and with it alone.
 const PASSES: usize = 7;
-/// Passes of its loop that are timed.
+/// Passes of its loop that are timed with our model.
 const TIMED: usize = 300;
+/// Changes that PyTorch's loop makes at a time.
+const CHANGES: usize = 40;
+/// Orders, as a week has.
+const ORDERS: usize = 360;
 
+/// A null of 360 orders is to take 50 ms: 7,200 orders a second.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let model = Decoder::from_pretrained("eigenlens/calendar", &Device::Cpu)?;
     let corpus = CyclicCorpus::write(&CorpusOptions { tokens: 1_000, ..CorpusOptions::months() })?;
@@ -25,9 +32,39 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         patches: Patch::published(),
         ..InterveneOptions::default()
     };
-    let seconds = timed(|| Interventions::run(&model, &problems, &streams, &options).map(drop))?;
     let changes = problems.len() * (task.period() - 1);
     let size = format!("{changes} changes, {} layers, {PASSES} patches", layers.len());
+    let run = || Interventions::run(&model, &problems, &streams, &options).map(drop);
+    let probe = streams.probe(1, &[1], &ProbeOptions { components: Some(5) })?;
+    let orders = OrderNull::Sample { count: ORDERS, seed: 0 };
+    let works = [
+        Work::new("interventions", "interventions", |times| again(times, run))
+            .size(&size)
+            .turn(1, changes * layers.len(), "changes/s")
+            .sampled(CHANGES),
+        Work::new("null of orders", "orders", |times| {
+            again(times, || probe.orders(orders).map(drop))
+        })
+        .size(format!("{ORDERS} orders of a layer, {} problems", problems.len()))
+        .turn(1, ORDERS, "orders/s"),
+    ];
+    let (config, prompt) = (model.config(), problems.get(0)?.tokens.len());
+    let sizes = [
+        ("layers", config.layers),
+        ("heads", config.heads),
+        ("d_model", config.d_model),
+        ("d_hidden", config.d_hidden),
+        ("vocab", config.vocab),
+        ("context", config.context),
+        ("problems", problems.len()),
+        ("prompt", prompt),
+        ("words", task.period()),
+        ("changes", CHANGES),
+        ("orders", ORDERS),
+    ];
+    let mut rows = pytorch::rows(works, &sizes)?;
+
+    let seconds = timed(run)?;
     let looped = timed(|| {
         for problem in problems.all().iter().cycle().take(TIMED) {
             let tokens = Tensor::new(problem.tokens.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
@@ -36,14 +73,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         Ok(())
     })?;
     let looped = looped / TIMED as f64 * (changes * layers.len() * PASSES) as f64;
-
-    let probe = streams.probe(1, &[1], &ProbeOptions { components: Some(5) })?;
-    let orders = OrderNull::Sample { count: 360, seed: 0 };
-    let null = timed(|| probe.orders(orders).map(drop))?;
-    Ok(vec![
-        Row::new("interventions", &size, seconds, "s"),
-        Row::new("the same as a loop of single passes", &size, looped, "s"),
-        Row::new("loop over interventions", &size, looped / seconds, "×"),
-        Row::new("null of orders", "360 orders of a layer", 1e3 * null, "ms"),
-    ])
+    rows.push(Row::new("interventions, a loop of our own passes", &size, looped, "s"));
+    rows.push(Row::new("loop over interventions", size, looped / seconds, "×"));
+    Ok(rows)
 }

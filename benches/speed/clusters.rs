@@ -1,5 +1,5 @@
 //! The search of multi-dimensional features at the size of GPT-2's autoencoder: neighbours, clusters,
-//! clouds.
+//! clouds; and at smaller sizes beside PyTorch, SciPy and scikit-learn.
 
 use std::time::Instant;
 
@@ -8,6 +8,8 @@ use eigenlens::features::{
 };
 use eigenlens::prelude::*;
 
+use crate::language::again;
+use crate::pytorch::{self, Work};
 use crate::report::Row;
 use crate::{Result, timed};
 
@@ -22,6 +24,11 @@ const GROUPS: [usize; 2] = [200, 16];
 const SPECTRAL: [[usize; 2]; 2] = [[6_144, 250], [24_576, 1_000]];
 /// Tokens whose codes are gone over, and active features at each.
 const TOKENS: [usize; 2] = [100_000, 54];
+/// Features of what is done in Python too, and vectors and clusters of its spectral method.
+const COMPARED: usize = 8_192;
+const COMPARED_SPECTRAL: [usize; 2] = [3_072, 125];
+/// Tokens that a loop in Python goes over.
+const LOOPED: usize = 2_000;
 
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let [features, width] = SIZE;
@@ -32,28 +39,89 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let mut rows = vec![Row::new("neighbours", size, start.elapsed().as_secs_f64(), "s")];
 
     let planted: Vec<usize> = (0..GROUPS[1]).collect();
-    let settings = GraphOptions::studied_cutoffs().len() * 3;
     let seconds = timed(|| Clusters::stability(&near, &planted).map(drop))?;
-    rows.push(Row::new("graph clusterings", format!("{settings} settings"), seconds, "s"));
+    rows.push(Row::new("graph clusterings", format!("{} settings", settings()), seconds, "s"));
 
-    for [vectors, clusters] in SPECTRAL {
-        let options = SpectralOptions { clusters, ..SpectralOptions::default() };
-        let some = decoder.narrow(0, 0, vectors)?;
+    for spectral in SPECTRAL {
+        let some = decoder.narrow(0, 0, spectral[0])?;
         let start = Instant::now();
-        Clusters::spectral(&some, &options)?;
-        let size = format!("{vectors} × {width}, {clusters} clusters");
-        rows.push(Row::new("spectral clusters", size, start.elapsed().as_secs_f64(), "s"));
+        Clusters::spectral(&some, &spectral_options(spectral))?;
+        let seconds = start.elapsed().as_secs_f64();
+        rows.push(Row::new("spectral clusters", spectral_size(spectral), seconds, "s"));
     }
 
     let codes = codes(features)?;
-    let members = planted.as_slice();
-    let options = CloudOptions { limit: usize::MAX, ..CloudOptions::default() };
-    let seconds =
-        timed(|| FeatureCloud::from_codes(&codes, &decoder, members, &options).map(drop))?;
+    let seconds = timed(|| cloud(&codes, &decoder, &planted).map(drop))?;
     let each = seconds * 1e9 / codes.entries() as f64;
-    let size = format!("{} activations, {} features", codes.entries(), members.len());
+    let size = format!("{} activations, {} features", codes.entries(), planted.len());
     rows.push(Row::new("occurrences of a cluster", size, each, "ns/activation"));
+    rows.extend(compared(&decoder, &codes, &planted)?);
     Ok(rows)
+}
+
+/// The same beside Python.
+fn compared(decoder: &Tensor, codes: &Codes, planted: &[usize]) -> Result<Vec<Row>> {
+    let width = SIZE[1];
+    let some = &decoder.narrow(0, 0, COMPARED)?.contiguous()?;
+    let near = &Neighbours::of(some, NEIGHBOURS)?;
+    let few = &decoder.narrow(0, 0, COMPARED_SPECTRAL[0])?.contiguous()?;
+    let options = spectral_options(COMPARED_SPECTRAL);
+    let points = move |times| again(times, || cloud(codes, decoder, planted)?.points().map(drop));
+    let occurrences = |name, request| {
+        let size = format!("{} activations, {} features", codes.entries(), planted.len());
+        Work::new(name, request, points).size(size).turn(1, codes.entries(), "activations/s")
+    };
+    let works = [
+        Work::new("neighbours of all pairs", "neighbours", |times| {
+            again(times, || Neighbours::of(some, NEIGHBOURS).map(drop))
+        })
+        .size(format!("{COMPARED} × {width}, {NEIGHBOURS} of each"))
+        .turn(1, COMPARED, "vectors/s"),
+        Work::new("graphs of neighbours", "graphs", |times| {
+            again(times, || Clusters::stability(near, planted).map(drop))
+        })
+        .size(format!("{} settings, {COMPARED} vectors", settings()))
+        .turn(1, settings(), "settings/s"),
+        Work::new("spectral clusters, small", "spectral", |times| {
+            again(times, || Clusters::spectral(few, &options).map(drop))
+        })
+        .size(spectral_size(COMPARED_SPECTRAL)),
+        occurrences("points of a cluster", "occurrences"),
+        occurrences("points of a cluster, by a loop in Python", "occurrences-loop")
+            .sampled(LOOPED * TOKENS[1]),
+    ];
+    let sizes = [
+        ("cluster_vectors", COMPARED),
+        ("cluster_width", width),
+        ("cluster_groups", GROUPS[0]),
+        ("cluster_each", GROUPS[1]),
+        ("spectral_vectors", COMPARED_SPECTRAL[0]),
+        ("spectral_clusters", COMPARED_SPECTRAL[1]),
+        ("occurrence_features", SIZE[0]),
+        ("occurrence_active", TOKENS[1]),
+        ("occurrence_tokens", TOKENS[0]),
+        ("occurrence_sampled", LOOPED),
+    ];
+    pytorch::rows(works, &sizes)
+}
+
+/// Cut-offs and numbers of neighbours that the study goes through.
+fn settings() -> usize {
+    GraphOptions::studied_cutoffs().len() * 3
+}
+
+fn spectral_options([_, clusters]: [usize; 2]) -> SpectralOptions {
+    SpectralOptions { clusters, ..SpectralOptions::default() }
+}
+
+fn spectral_size([vectors, clusters]: [usize; 2]) -> String {
+    format!("{vectors} × {}, {clusters} clusters", SIZE[1])
+}
+
+/// What a cluster writes at every token where it is active.
+fn cloud(codes: &Codes, decoder: &Tensor, members: &[usize]) -> eigenlens::Result<FeatureCloud> {
+    let options = CloudOptions { limit: usize::MAX, ..CloudOptions::default() };
+    FeatureCloud::from_codes(codes, decoder, members, &options)
 }
 
 /// Directions, the first of them in groups.

@@ -1,12 +1,7 @@
 //! How time grows with a size.
 
-use std::time::Instant;
-
 use crate::report::Row;
-use crate::{Result, median};
-
-/// Runs that a time is the median of.
-const RUNS: usize = 3;
+use crate::{Result, timed};
 
 /// The exponent e with which `time`, in seconds, grows as sizeᵉ over three sizes; `of` names the size.
 pub(crate) fn row(
@@ -35,10 +30,5 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 /// Seconds that `run` takes, the median of some after a first one.
 pub(crate) fn seconds(run: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
     run()?;
-    let times = (0..RUNS).map(|_| {
-        let start = Instant::now();
-        run()?;
-        Ok(start.elapsed().as_secs_f64())
-    });
-    Ok(median(times.collect::<Result<_>>()?))
+    timed(run)
 }

@@ -5,7 +5,7 @@
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
 //!                              smollm2, training, geometry, dictionaries, store, clusters,
-//!                              circles
+//!                              circles, multilayer
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -13,7 +13,7 @@
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
 //! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; smollm2 needs
 //!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`; store needs DuckDB and
-//!   Polars there;
+//!   Polars there, clusters scikit-learn;
 //! - `EIGENLENS_ENGINE`: the query engine, for its rows of store.
 //!
 //! The rows of tracer on trained weights need `eigenlens fetch corpus`: the first time, a model is
@@ -28,7 +28,9 @@ mod dictionaries;
 mod geometry;
 mod growth;
 mod language;
+mod look_up;
 mod memory;
+mod multilayer;
 mod notebook;
 mod peak;
 mod pytorch;
@@ -51,7 +53,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -64,6 +66,7 @@ const PARTS: [Part; 12] = [
     ("store", store::rows),
     ("clusters", clusters::rows),
     ("circles", circles::rows),
+    ("multilayer", multilayer::rows),
 ];
 
 /// The folder of the project.
@@ -81,13 +84,16 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Turns of a quick measurement.
 const TURNS: usize = 3;
 
+/// Seconds that `work` takes.
+fn once(work: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
 /// Seconds of `work`: the median of a few turns.
 fn timed(work: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
-    let turns = (0..TURNS).map(|_| {
-        let start = Instant::now();
-        work()?;
-        Ok(start.elapsed().as_secs_f64())
-    });
+    let turns = (0..TURNS).map(|_| once(&work));
     Ok(median(turns.collect::<Result<Vec<f64>>>()?))
 }
 

@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::report::{Row, Spread};
-use crate::{Result, median, peak, root};
+use crate::{Result, median, once, peak, root};
 
 /// Turns that each side has; what is reported is the median.
 const TURNS: usize = 5;
@@ -21,10 +21,14 @@ pub(crate) struct Work<'a> {
     size: String,
     unit: &'static str,
     each: usize,
+    /// How many PyTorch does at a time.
+    each_theirs: Option<usize>,
     times: usize,
     flops: Option<f64>,
     error: Option<f64>,
     run: Box<dyn Fn(usize) -> eigenlens::Result<()> + 'a>,
+    /// What `run` does besides.
+    set_up: Option<Box<dyn Fn() -> eigenlens::Result<()> + 'a>>,
 }
 
 impl<'a> Work<'a> {
@@ -34,9 +38,19 @@ impl<'a> Work<'a> {
         request: &'static str,
         run: impl Fn(usize) -> eigenlens::Result<()> + 'a,
     ) -> Self {
-        let run = Box::new(run);
-        let (size, unit) = (String::new(), "times/s");
-        Self { name, request, size, unit, each: 1, times: 1, flops: None, error: None, run }
+        Self {
+            name,
+            request,
+            size: String::new(),
+            unit: "times/s",
+            each: 1,
+            each_theirs: None,
+            times: 1,
+            flops: None,
+            error: None,
+            run: Box::new(run),
+            set_up: None,
+        }
     }
 
     pub(crate) fn size(self, size: impl Into<String>) -> Self {
@@ -46,6 +60,17 @@ impl<'a> Work<'a> {
     /// `each` of what `unit` counts a second are done at a time, `times` times a turn.
     pub(crate) fn turn(self, times: usize, each: usize, unit: &'static str) -> Self {
         Self { times, each, unit, ..self }
+    }
+
+    /// PyTorch does only so many of the unit at a time, to end in time.
+    pub(crate) fn sampled(self, theirs: usize) -> Self {
+        Self { each_theirs: Some(theirs), ..self }
+    }
+
+    /// What every run does once besides, such as making the first weights. It is timed by itself, and
+    /// what a run takes is counted without it.
+    pub(crate) fn set_up(self, set_up: impl Fn() -> eigenlens::Result<()> + 'a) -> Self {
+        Self { set_up: Some(Box::new(set_up)), ..self }
     }
 
     /// Operations on floating-point numbers that one of the unit takes done the plain way.
@@ -64,46 +89,24 @@ pub(crate) fn rows<'a>(
     works: impl IntoIterator<Item = Work<'a>>,
     sizes: &[(&str, usize)],
 ) -> Result<Vec<Row>> {
-    let works = works.into_iter().map(|work| (work.each, work));
-    measured(works, sizes)
-}
-
-/// The same where PyTorch does only `theirs` of the unit at a time, to end in time.
-pub(crate) fn sampled_rows<'a>(
-    works: impl IntoIterator<Item = Work<'a>>,
-    theirs: usize,
-    sizes: &[(&str, usize)],
-) -> Result<Vec<Row>> {
-    measured(works.into_iter().map(|work| (theirs, work)), sizes)
-}
-
-fn measured<'a>(
-    works: impl Iterator<Item = (usize, Work<'a>)>,
-    sizes: &[(&str, usize)],
-) -> Result<Vec<Row>> {
     let mut pytorch = Baseline::start(sizes, &[])?;
-    let mut rows = Vec::new();
-    for (theirs, work) in works {
-        rows.push(work.measure(theirs, pytorch.as_mut())?);
-    }
-    Ok(rows)
+    works.into_iter().map(|work| work.measure(pytorch.as_mut())).collect()
 }
 
 impl Work<'_> {
     /// Our speed, PyTorch's, and how ours over PyTorch's varies from turn to turn.
-    fn measure(self, each_theirs: usize, mut pytorch: Option<&mut Baseline>) -> Result<Row> {
+    fn measure(self, mut pytorch: Option<&mut Baseline>) -> Result<Row> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
         if let Some(pytorch) = &mut pytorch {
             pytorch.ask(self.request, 1)?;
         }
         let count = (self.each * self.times) as f64;
-        let count_theirs = (each_theirs * self.times) as f64;
+        let count_theirs = (self.each_theirs.unwrap_or(self.each) * self.times) as f64;
         for _ in 0..TURNS {
             std::thread::sleep(REST);
-            let start = Instant::now();
-            (self.run)(self.times)?;
-            ours.push(count / start.elapsed().as_secs_f64());
+            let set_up = self.set_up.as_ref().map_or(Ok(0.0), once)?;
+            ours.push(count / (once(|| (self.run)(self.times))? - set_up));
             if let Some(pytorch) = &mut pytorch {
                 std::thread::sleep(REST);
                 theirs.push(count_theirs / pytorch.ask(self.request, self.times)?.seconds);

@@ -64,7 +64,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         ]);
     }
     let sizes = [("d_model", d), ("d_hidden", hidden), ("outputs", theirs)];
-    let mut rows = pytorch::sampled_rows(works, theirs, &sizes)?;
+    let mut rows = pytorch::rows(works, &sizes)?;
     rows.extend(counts);
     rows.push(growth()?);
     Ok(rows)
@@ -115,7 +115,8 @@ impl MlpFeatures {
         let size = format!("d_model {d}, d_hidden {hidden}, {features} output features");
         Ok(Work::new(name, "scan", move |times| again(times, &run))
             .size(format!("{size} ({theirs} in PyTorch); error of {CHECKED} of them against f64"))
-            .turn(1, features, "features/s"))
+            .turn(1, features, "features/s")
+            .sampled(theirs))
     }
 
     fn scan(&self, name: &'static str) -> Result<Work<'static>> {
