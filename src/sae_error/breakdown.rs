@@ -91,7 +91,8 @@ impl Breakdown {
             check_sizes(&[("a width", point.width)])?;
             let measured = [Some(point.fvu.mean), Some(point.fvu_nonlinear.mean)];
             let pursued = [point.pursuit, point.pursuit_nonlinear];
-            if let Some(bad) = measured.into_iter().chain(pursued).flatten().find(|fvu| *fvu < 0.0) {
+            if let Some(bad) = measured.into_iter().chain(pursued).flatten().find(|fvu| *fvu < 0.0)
+            {
                 return Err(Error::invalid("an FVU", "a share of at least zero", bad));
             }
         }
@@ -146,12 +147,10 @@ impl Breakdown {
     }
 
     fn heading(&self) -> String {
-        let within = |own: Interval| format!("{:.4} ({:.4} to {:.4})", own.mean, own.lower, own.upper);
+        let within =
+            |own: Interval| format!("{:.4} ({:.4} to {:.4})", own.mean, own.lower, own.upper);
         let constant = self.law.intervals().c.map_or_else(|| "none".to_owned(), within);
-        format!(
-            "FVU by part; constant of the power law {constant}, floor {}",
-            within(self.floor)
-        )
+        format!("FVU by part; constant of the power law {constant}, floor {}", within(self.floor))
     }
 }
 

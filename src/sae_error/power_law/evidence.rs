@@ -40,8 +40,9 @@ impl PowerLaw {
             (Some(_), None) => (self, other),
             (None, Some(_)) => (other, self),
             (own, _) => {
+                let expected = "one with and one without a constant";
                 let found = if own.is_some() { "two with one" } else { "two without one" };
-                return Err(Error::invalid("the laws", "one with and one without a constant", found));
+                return Err(Error::invalid("the laws", expected, found));
             }
         };
         if with.widths != without.widths || with.values != without.values {
@@ -79,7 +80,8 @@ impl PowerLaw {
         let points = || self.widths.iter().copied().zip(self.values.iter().copied());
         let mut squares = 0.0;
         for out in left_out {
-            let (widths, values): (Vec<f64>, Vec<f64>) = points().filter(|(w, _)| *w != out).unzip();
+            let (widths, values): (Vec<f64>, Vec<f64>) =
+                points().filter(|(w, _)| *w != out).unzip();
             let law = Self::of(&widths, &values, self.c.is_some())?;
             let errors = points().filter(|(w, _)| *w == out).map(|(w, y)| y - law.predict(w));
             squares += errors.map(|error| error * error).sum::<f64>();

@@ -126,7 +126,8 @@ impl Profile {
     /// The best law of all.
     pub(super) fn best(&self) -> ProfilePoint {
         let flat = self.flat();
-        let range = |fold: fn(f64, f64) -> f64, start| self.values.iter().copied().fold(start, fold);
+        let range =
+            |fold: fn(f64, f64) -> f64, start| self.values.iter().copied().fold(start, fold);
         let (low, high) = (range(f64::min, f64::INFINITY), range(f64::max, f64::NEG_INFINITY));
         if high - low <= FLAT * high.abs().max(low.abs()) {
             return flat;
@@ -148,11 +149,8 @@ impl Profile {
         let mut with_constant = self.constant && point.constant > 0.0;
         for _ in 0..MOST_POLISHING_STEPS {
             let Some(step) = self.gauss_newton(&point, with_constant) else { break };
-            let [factor, exponent, constant] = [
-                point.factor + step[0],
-                point.exponent + step[1],
-                point.constant + step[2],
-            ];
+            let [factor, exponent, constant] =
+                [point.factor + step[0], point.exponent + step[1], point.constant + step[2]];
             if constant < 0.0 {
                 with_constant = false;
                 point = self.point(point.exponent, point.factor, 0.0);
@@ -252,10 +250,18 @@ pub(super) fn brent([mut low, mut high]: [f64; 2], value: impl Fn(f64) -> f64) -
         let at = x.0 + if next.abs() >= tolerance { next } else { tolerance.copysign(next) };
         let found = (at, value(at));
         if found.1 <= x.1 {
-            if found.0 >= x.0 { low = x.0 } else { high = x.0 }
+            if found.0 >= x.0 {
+                low = x.0
+            } else {
+                high = x.0
+            }
             (v, w, x) = (w, x, found);
         } else {
-            if found.0 < x.0 { low = found.0 } else { high = found.0 }
+            if found.0 < x.0 {
+                low = found.0
+            } else {
+                high = found.0
+            }
             if found.1 <= w.1 || w.0 == x.0 {
                 (v, w) = (w, found);
             } else if found.1 <= v.1 || v.0 == x.0 || v.0 == w.0 {

@@ -1,0 +1,64 @@
+//! Steps of a pursuit, whatever its method.
+
+use super::PursuitMethod;
+use super::code::{PursuitCode, StepScratch, StepSpace};
+use super::gradient::gradient_step;
+use super::orthogonal::orthogonal_step;
+
+/// Steps after which the gradient is computed from what is left of a row, for rounding adds up.
+pub(super) const STEPS_PER_REFRESH: u32 = 16;
+/// Steps for each entry that a code should have, at most.
+const MOST_STEPS_PER_ENTRY: u32 = 4;
+
+/// What pursues some rows on one thread.
+pub(super) trait PursuitEngine: Sync {
+    /// Rows that one task takes.
+    const ROWS_PER_TASK: usize;
+
+    /// The codes of rows of signals `[rows, d]`, with the steps of each.
+    fn pursue(&self, signals: &[f32], steps: &[u32]) -> Vec<PursuitCode>;
+}
+
+/// Which steps are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PursuitRule {
+    pub(super) signed: bool,
+    pub(super) method: PursuitMethod,
+    pub(super) until_support: bool,
+}
+
+impl PursuitRule {
+    /// Takes a step, with the feature of the largest gradient and the state of the row.
+    pub(super) fn step<S: StepSpace>(
+        self,
+        space: &S,
+        largest: u32,
+        code: &mut PursuitCode,
+        state: &mut [f32],
+        scratch: &mut StepScratch,
+    ) {
+        code.steps += 1;
+        let went_on = match self.method {
+            PursuitMethod::Gradient => {
+                gradient_step(space, self.signed, largest, code, state, scratch)
+            }
+            PursuitMethod::Orthogonal => {
+                orthogonal_step(space, self.signed, largest, code, state, scratch)
+            }
+        };
+        let is_reached = match self.until_support {
+            true => {
+                code.features.len() >= code.target as usize
+                    || code.steps >= code.target.saturating_mul(MOST_STEPS_PER_ENTRY)
+            }
+            false => code.steps >= code.target,
+        };
+        code.is_done = !went_on || is_reached;
+    }
+
+    /// What is compared to find the next feature.
+    #[inline(always)]
+    pub(super) fn key(self, gradient: f32) -> f32 {
+        if self.signed { gradient.abs() } else { gradient }
+    }
+}
