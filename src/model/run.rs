@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
+use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
 use super::{Cache, Decoder, HookPoint, Hooks};
@@ -95,8 +96,39 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::run`]; a layer beyond; a stream of another shape; a hook before `layer`.
     pub fn run_from(&self, layer: usize, resid: &Tensor, hooks: &Hooks) -> Result<(Tensor, Cache)> {
+        let (stream, mut pass) = self.pass_from(layer, resid, hooks)?;
+        Ok((pass.unembed(&stream)?, pass.cache))
+    }
+
+    /// [`Decoder::run_from`] without the final norm and the logits: the residual stream after all
+    /// layers, `[batch, positions, d_model]`, of which [`Decoder::unembed`] makes the logits of some
+    /// positions at a time.
+    pub(crate) fn stream_from(
+        &self,
+        layer: usize,
+        resid: &Tensor,
+        hooks: &Hooks,
+    ) -> Result<Tensor> {
+        Ok(self.pass_from(layer, resid, hooks)?.0)
+    }
+
+    /// [`Decoder::run_from`] without hooks and of the last position alone, `[batch, vocab]`: the
+    /// unembedding is the most expensive part of many small models.
+    pub(crate) fn last_logits_from(&self, layer: usize, resid: &Tensor) -> Result<Tensor> {
+        let hooks = Hooks::new();
+        let (stream, mut pass) = self.pass_from(layer, resid, &hooks)?;
+        let last = stream.narrow(1, stream.dim(1)? - 1, 1)?.contiguous()?;
+        Ok(pass.unembed(&last)?.squeeze(1)?)
+    }
+
+    /// The residual stream after all layers from that before `layer`, and the pass that made it.
+    fn pass_from<'a>(
+        &'a self,
+        layer: usize,
+        resid: &Tensor,
+        hooks: &'a Hooks,
+    ) -> Result<(Tensor, Pass<'a>)> {
         let positions = self.check_stream(layer, resid)?;
-        let config = self.config();
         let before = |point: &HookPoint| point.layer().map_or(!point.is_final(), |own| own < layer);
         if let Some(point) = hooks.points().find(before) {
             let what = format!("the hook at {point}, which never fires here,");
@@ -106,20 +138,8 @@ impl Decoder {
         let mut pass = self.pass(false, hooks)?;
         let place = Place::new(self, 0, positions)?;
         let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
-        let stream = pass.blocks(resid, layer..config.layers, &place, None)?;
-        Ok((pass.unembed(&stream)?, pass.cache))
-    }
-
-    /// [`Decoder::run_from`] without hooks and of the last position alone, `[batch, vocab]`: the
-    /// unembedding is the most expensive part of many small models.
-    pub(crate) fn last_logits_from(&self, layer: usize, resid: &Tensor) -> Result<Tensor> {
-        let positions = self.check_stream(layer, resid)?;
-        let hooks = Hooks::new();
-        let mut pass = self.pass(false, &hooks)?;
-        let place = Place::new(self, 0, positions)?;
-        let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
         let stream = pass.blocks(resid, layer..self.config().layers, &place, None)?;
-        Ok(pass.unembed(&stream.narrow(1, positions - 1, 1)?.contiguous()?)?.squeeze(1)?)
+        Ok((stream, pass))
     }
 
     /// The number of positions of a residual stream before `layer`.
