@@ -3,7 +3,7 @@
 use crate::plot::{
     Figure, Mark, Panel, PanelBlock, SERIES, Series, StripPoint, StripSeries, Style, bar, strips,
 };
-use crate::sae_error::{LinearNull, NormTarget, NormTest, NormTestRow};
+use crate::sae_error::{LinearNull, NormTarget, NormTest, NormTestRow, NullDirection};
 use crate::{Error, Result};
 
 /// Plotting area of each of two panels side by side.
@@ -12,53 +12,48 @@ const HALF: (f64, f64) = (320.0, 320.0);
 const LAYERS: (f64, f64) = (480.0, 320.0);
 
 impl LinearNull {
-    /// Draws two panels. At the left, a point for each principal direction of the activation: the share
-    /// of the error's variance along it that the covariances imply to be predictable, against the share
-    /// of the activation's variance along it that is error. On the dashed line the two are equal, as
-    /// they are if reconstruction and error are uncorrelated. At the right, the R² of the best map of
-    /// each rank; broken lines are the R² of all ranks, and that of one number times the activation.
+    /// Draws two panels. At the left, a point for each principal direction of the activation: R² of the
+    /// error along it against the share of the variance along it that is error. If reconstruction and
+    /// error are uncorrelated and vary along the same directions, the points are on the dashed line. At
+    /// the right, R² of the best map of each rank; broken lines are what the covariances alone imply,
+    /// and what one multiple of the activation predicts. All are in sample.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no direction.
     pub fn plot(&self) -> Result<Figure> {
-        if self.directions.is_empty() || self.by_rank.is_empty() {
+        let (Some(first), Some(last)) = (self.by_rank.first(), self.by_rank.last()) else {
             return Err(Error::invalid("the directions", "at least one", "none"));
-        }
-        let of = |value: fn(&crate::sae_error::NullDirection) -> f64| -> Vec<f64> {
-            self.directions.iter().map(value).collect()
         };
-        let (x, y) = (of(|own| own.fvu), of(|own| own.r_squared));
-        let text = |(at, own): (usize, &crate::sae_error::NullDirection)| {
+        let (x, y) = self.directions.iter().map(|own| (own.fvu, own.r_squared)).unzip();
+        let text = |(at, own): (usize, &NullDirection)| {
             format!("direction {}, variance {:.4}", at + 1, own.variance)
         };
         let texts = Some(self.directions.iter().enumerate().map(text).collect());
         let points = Series::new(Style::Points, "", x, y).ink(SERIES[0]);
         let marks = vec![Mark::Series(Series { texts, ..points })];
         let mut directions = Panel { marks, size: HALF, diagonal: true, ..Panel::default() };
-        directions.title = Some("each principal direction".into());
-        directions.x.title = Some("share of variance that is error".into());
-        directions.y.title = Some("R² of the error, by covariances".into());
+        directions.title = Some("along each principal direction".into());
+        directions.x.title = Some("share of the variance that is error".into());
+        directions.y.title = Some("R² of the error, in sample".into());
 
-        let (x, y): (Vec<f64>, Vec<f64>) =
-            self.by_rank.iter().map(|&(rank, r_squared)| (rank as f64, r_squared)).unzip();
-        let ends = vec![x[0], x[x.len() - 1]];
+        let ends = vec![first.0 as f64, last.0 as f64];
         let level = |name: &str, r_squared: f64, order: usize| {
             let line = Series::new(Style::Line, name, ends.clone(), vec![r_squared; 2]);
             Mark::Series(Series { dotted: false, ..line.looks(SERIES[order], order) })
         };
-        let curve = Series::new(Style::Line, "map of this rank", x, y).looks(SERIES[0], 0);
+        let (x, y) = self.by_rank.iter().map(|&(rank, own)| (rank as f64, own)).unzip();
         let marks = vec![
-            Mark::Series(curve),
-            level("any map", self.r_squared, 1),
-            level("one number · x", self.scalar, 2),
+            Mark::Series(Series::new(Style::Line, "best map", x, y).looks(SERIES[0], 0)),
+            level("covariances alone", self.r_squared, 1),
+            level("one multiple of x", self.scalar, 2),
         ];
         let mut ranks = Panel { marks, size: HALF, ..Panel::default() };
-        ranks.title = Some("maps of low rank".into());
+        ranks.title = Some("by the map's rank".into());
+        ranks.x.log = true;
         ranks.x.title = Some("rank".into());
-        ranks.x.whole = true;
-        ranks.y.title = Some("R² of the error, by covariances".into());
+        ranks.y.title = Some("R² of the error, in sample".into());
         let figure = Figure::of(PanelBlock::of(vec![directions, ranks], 2), Vec::new());
-        Ok(figure.title("What covariances alone imply"))
+        Ok(figure.title("What the covariances alone imply"))
     }
 }
 
@@ -162,4 +157,92 @@ pub fn plot_norm_baselines(layers: &[(String, NormTest)]) -> Result<Figure> {
     panel.x.title = Some("layer".into());
     panel.y.title = Some("R² of ‖error‖², held out".into());
     Ok(Figure::single(panel).title("What predicts the size of an error, by layer (Fig 13)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plot::tests::{json_of, message, plain};
+    use crate::sae_error::NormBaseline;
+
+    #[test]
+    fn a_null_is_points_on_a_diagonal_and_a_curve_of_ranks() -> Result<()> {
+        let direction = |variance, fvu, r_squared| NullDirection { variance, fvu, r_squared };
+        let null = LinearNull {
+            r_squared: 0.25,
+            in_sample: 0.375,
+            excess: 0.125,
+            scalar: 0.125,
+            lambda: 0.125,
+            share_of_scalar: 1.0 / 3.0,
+            directions: vec![direction(4.0, 0.1, 0.2), direction(1.0, 0.5, 0.4)],
+            by_rank: vec![(1, 0.25), (2, 0.375)],
+        };
+        let figure = null.plot()?;
+        let json = json_of(&figure);
+        let data = json["data"].as_array().unwrap();
+        assert_eq!((&data[0]["x"], &data[0]["y"]), (&json!([0.1, 0.5]), &json!([0.2, 0.4])));
+        assert_eq!(data[0]["hovertext"][1], "direction 2, variance 1.0000");
+        assert_eq!((&data[1]["x"], &data[1]["y"]), (&json!([1.0, 2.0]), &json!([0.25, 0.375])));
+        assert_eq!((&data[2]["y"], &data[3]["y"]), (&json!([0.25, 0.25]), &json!([0.125, 0.125])));
+        // The dashed line y = x.
+        assert_eq!(data[4]["x"], data[4]["y"]);
+        assert!(figure.to_svg().contains("covariances alone"));
+        let none = LinearNull { directions: Vec::new(), by_rank: Vec::new(), ..null };
+        assert!(message(none.plot()).contains("the directions"));
+        Ok(())
+    }
+
+    fn test(shift: f64) -> NormTest {
+        let row = |name: &str, target, with_intercept| NormTestRow {
+            name: name.to_owned(),
+            target,
+            with_intercept,
+            without: None,
+            published: with_intercept.map(|own: f64| own - 0.25),
+        };
+        NormTest {
+            rows: vec![
+                row("a", NormTarget::X, Some(0.75)),
+                row("a", NormTarget::Error, Some(0.5 + shift)),
+                row("b", NormTarget::X, None),
+                row("b", NormTarget::Error, Some(0.75 + shift)),
+            ],
+            baselines: vec![NormBaseline { name: "L0".to_owned(), r_squared: Some(0.125 + shift) }],
+        }
+    }
+
+    #[test]
+    fn norms_are_points_by_target_and_kind() -> Result<()> {
+        let figure = test(0.0).plot()?;
+        let json = json_of(&figure);
+        let data = json["data"].as_array().unwrap();
+        // No box for two values, and no kind without a value.
+        assert_eq!(data.len(), 2);
+        assert_eq!(data[0]["y"], json!([0.75, 0.5, 0.75]));
+        assert_eq!(data[1]["y"], json!([0.5, 0.25, 0.5]));
+        assert_eq!(data[0]["hovertext"], json!(["a", "a", "b"]));
+        assert_eq!(plain(&data[1]["name"]), "as published");
+        assert_eq!(plain(&json["layout"]["xaxis"]["ticktext"][1]), "e");
+        assert!(figure.to_svg().contains("Fig 7"));
+        let baselines = json_of(&test(0.0).plot_baselines()?);
+        assert_eq!(baselines["data"][0]["y"], json!([0.625, 0.125]));
+        assert_eq!(baselines["data"][0]["hovertext"], json!(["activation", "L0"]));
+        let without = NormTest { baselines: Vec::new(), ..test(0.0) };
+        assert!(message(without.plot_baselines()).contains("with_baselines"));
+        Ok(())
+    }
+
+    #[test]
+    fn baselines_are_lines_over_layers() -> Result<()> {
+        let layers = [("0".to_owned(), test(0.0)), ("1".to_owned(), test(0.25))];
+        let json = json_of(&plot_norm_baselines(&layers)?);
+        assert_eq!(json["data"][0]["y"], json!([0.625, 0.875]));
+        assert_eq!(json["data"][1]["y"], json!([0.125, 0.375]));
+        assert_eq!(json["data"][1]["hovertext"], json!(["0", "1"]));
+        assert!(message(plot_norm_baselines(&[])).contains("the layers"));
+        Ok(())
+    }
 }

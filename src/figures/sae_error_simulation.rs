@@ -128,9 +128,14 @@ impl ProbeSimilarity {
         }
         let (x, y) = (self.similarity.clone(), self.mean_activation.clone());
         let points = Series::new(Style::Points, "a feature", x, y).looks(SERIES[5], 0);
-        let (x, y) = self.running.iter().copied().unzip();
-        let mean = Series::new(Style::Line, "running mean", x, y).ink(SERIES[4]);
-        let marks = vec![Mark::Series(points), Mark::Series(Series { dotted: false, ..mean })];
+        let texts = self.features.iter().map(|feature| format!("feature {feature}"));
+        let points = Series { texts: Some(texts.collect()), ..points };
+        let mut marks = vec![Mark::Series(points)];
+        if !self.running.is_empty() {
+            let (x, y) = self.running.iter().copied().unzip();
+            let mean = Series::new(Style::Line, "running mean", x, y).ink(SERIES[4]);
+            marks.push(Mark::Series(Series { dotted: false, ..mean }));
+        }
         let mut panel = Panel { marks, size: (460.0, 320.0), ..Panel::default() };
         panel.x.title = Some("decoder direction · probe of the squared norm".into());
         panel.y.title = Some("mean activation where active".into());
@@ -144,6 +149,25 @@ mod tests {
 
     use super::*;
     use crate::plot::tests::{json_of, message};
+
+    #[test]
+    fn features_are_points_and_their_means_a_line() -> Result<()> {
+        let found = ProbeSimilarity {
+            similarity: vec![3.0, 1.0],
+            mean_activation: vec![2.0, 4.0],
+            features: vec![7, 5],
+            running: vec![(2.0, 3.0)],
+            r_squared: 0.5,
+        };
+        let figure = found.plot()?;
+        let json = json_of(&figure);
+        assert_eq!(json["data"][0]["x"], json!([3.0, 1.0]));
+        assert_eq!(json["data"][0]["y"], json!([2.0, 4.0]));
+        assert_eq!(json["data"][0]["hovertext"], json!(["feature 7", "feature 5"]));
+        assert_eq!((&json["data"][1]["x"], &json["data"][1]["y"]), (&json!([2.0]), &json!([3.0])));
+        assert!(figure.to_svg().contains("Fig 14"));
+        Ok(())
+    }
 
     fn cell(activation_noise: f64, reconstruction_noise: f64, ablated: f64) -> NoiseCell {
         let linear = 0.5 * activation_noise + ablated;

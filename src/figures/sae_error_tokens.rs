@@ -101,3 +101,51 @@ impl PerToken {
         panel
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plot::tests::{json_of, message};
+
+    fn two() -> PerToken {
+        PerToken {
+            names: vec!["small".to_owned(), "large".to_owned()],
+            r_squared: vec![vec![None, Some(0.75)], vec![Some(0.5), None]],
+            gain: vec![vec![None, Some(0.25)], vec![Some(0.125), None]],
+            total: vec![vec![1.0, 2.0, 3.0], vec![4.0, 5.0, 6.0]],
+            linear: vec![vec![0.5, 1.0, 1.5], vec![2.0, 2.5, 3.0]],
+            nonlinear: vec![vec![0.25, 0.5, 0.75], vec![1.0, 1.25, 1.5]],
+            contexts: vec![3, 7, 7],
+        }
+    }
+
+    #[test]
+    fn matrices_have_a_blank_diagonal() -> Result<()> {
+        let figure = two().plot()?;
+        let json = json_of(&figure);
+        assert_eq!(json["data"][0]["z"], json!([[null, 0.75], [0.5, null]]));
+        assert_eq!(json["data"][1]["z"], json!([[null, 0.25], [0.125, null]]));
+        assert_eq!(json["data"][0]["hovertext"][0][1], "small | large");
+        assert!(figure.to_svg().contains("masked and left blank"));
+        Ok(())
+    }
+
+    #[test]
+    fn norms_along_a_text_tell_their_words() -> Result<()> {
+        let words = ["one".to_owned(), "two".to_owned()];
+        let figure = two().plot_norms(7, &words)?;
+        let json = json_of(&figure);
+        assert_eq!(json["data"][0]["y"], json!([2.0, 3.0]));
+        assert_eq!(json["data"][1]["y"], json!([5.0, 6.0]));
+        assert_eq!(json["data"][1]["hovertext"], json!(["one", "two"]));
+        assert!(figure.to_svg().contains(">two<"));
+        let json = json_of(&two().plot_parts(7, &words)?);
+        assert_eq!(json["data"][1]["y"], json!([2.5, 3.0]), "linear");
+        assert_eq!(json["data"][3]["y"], json!([1.25, 1.5]), "nonlinear");
+        assert!(message(two().plot_norms(4, &words)).contains("context 4"));
+        assert!(message(two().plot_norms(7, &words[..1])).contains("2 words"));
+        Ok(())
+    }
+}
