@@ -210,7 +210,7 @@ impl<'a> CircuitTargets<'a> {
             }
             Ok(())
         })?;
-        let scores = sums.iter().map(|sums| {
+        let scores = sums.iter().map(|sums| -> Result<Vec<Option<f64>>> {
             let fits = CrossFit::new(sums, true)?;
             let of = |target: usize| {
                 let columns = target * self.width..(target + 1) * self.width;

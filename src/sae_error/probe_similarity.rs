@@ -81,7 +81,10 @@ impl ProbeSimilarity {
         options: &SimilarityOptions,
         r_squared: f64,
     ) -> Result<Self> {
-        let mut found: Vec<(usize, f64, f64)> = (similarity.iter().zip(means).enumerate())
+        let mut found: Vec<(usize, f64, f64)> = similarity
+            .iter()
+            .zip(means)
+            .enumerate()
             .filter_map(|(feature, (similarity, mean))| Some((feature, *similarity, (*mean)?)))
             .collect();
         if found.is_empty() {

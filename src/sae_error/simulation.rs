@@ -191,7 +191,9 @@ impl NoiseSimulation {
         let wanted = [activation, reconstruction, ablated];
         let own = |cell: &&NoiseCell| setting(cell) == wanted;
         self.cells.iter().find(own).ok_or_else(|| Error::NotFound {
-            what: format!("the cell of noises {activation}, {reconstruction} and {ablated} ablated"),
+            what: format!(
+                "the cell of noises {activation}, {reconstruction} and {ablated} ablated"
+            ),
             hint: "It was not among the options.".to_owned(),
         })
     }
@@ -272,10 +274,10 @@ fn simulate(
     for share in shares {
         let r = if share == 0.0 { x.clone() } else { without(share)? };
         let missing = (share > 0.0).then(|| missing_part(x, &r)).transpose()?;
-        let form = match &missing {
-            None => &whole,
-            Some((map, power)) => &ClosedForm::new(&covariance, Some((map, *power)))?,
-        };
+        let form =
+            missing.as_ref().map(|(map, power)| ClosedForm::new(&covariance, Some((map, *power))));
+        let form = form.transpose()?;
+        let form = form.as_ref().unwrap_or(&whole);
         for (i, [activation, reconstruction, own]) in settings.iter().copied().enumerate() {
             if own != share {
                 continue;
@@ -302,7 +304,12 @@ fn simulate(
         }
     }
     let cells: Vec<NoiseCell> = cells.into_iter().flatten().collect();
-    Ok(NoiseSimulation { correlations: correlations(&cells, options), cells, unit, rows: x.dim(0)? })
+    Ok(NoiseSimulation {
+        correlations: correlations(&cells, options),
+        cells,
+        unit,
+        rows: x.dim(0)?,
+    })
 }
 
 /// Pearson's correlations of each noise with each part, over the grid.

@@ -63,9 +63,10 @@ pub(super) fn downstream_rows(
     let losses: Vec<Vec<f64>> =
         tokens.iter().map(|own| sums(&own.losses.cross_entropy, context_of)).collect();
     let error = tokens[1].squared_error;
-    let row = |(i, arm): (usize, &Arm)| {
+    let row = |(i, arm): (usize, &Arm)| -> Result<DownstreamRow> {
         let own = &tokens[i];
-        let mean = |values: &[f64]| Interval::bootstrap(values, context_of, confidence, draws, seed);
+        let mean =
+            |values: &[f64]| Interval::bootstrap(values, context_of, confidence, draws, seed);
         let of_context = |c: usize| [losses[1][c] - losses[i][c], losses[1][c] - losses[0][c]];
         let pairs: Vec<[f64; 2]> = (0..losses[0].len()).map(of_context).collect();
         let recovered = share(&pairs, resampling)?;
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn contexts_that_differ_widen_the_interval() {
         // Half of the cost goes away in one half of the contexts, all of it in the other.
-        let pairs: Vec<[f64; 2]> = (0..40).map(|i| [if i % 2 == 0 { 0.5 } else { 1.0 }, 1.0]).collect();
+        let pairs: Vec<[f64; 2]> =
+            (0..40).map(|i| [if i % 2 == 0 { 0.5 } else { 1.0 }, 1.0]).collect();
         let found = share(&pairs, RESAMPLING).unwrap().unwrap();
         // A mean of 40 draws of 0.5 and 1 has the standard deviation 0.25/√40.
         let expected = 2.0 * 1.96 * 0.25 / 40f64.sqrt();

@@ -96,7 +96,7 @@ impl<'a> CleanPart<'a> {
             let sums: Vec<[f64; 2]> = rows.map(exponentials).collect();
             let rows = values.chunks(vocabulary).zip(next).zip(&sums);
             let losses = rows.map(|((row, next), [_, log])| log - f64::from(row[*next as usize]));
-            let losses = losses.collect();
+            let losses: Vec<f64> = losses.collect();
             (weights, sums, losses)
         })?;
         Ok(Self { logits, next, weights, sums, losses })
@@ -122,12 +122,14 @@ impl<'a> CleanPart<'a> {
                     let [_, own_log_sum] = exponentials(&mut own.to_vec());
                     let gaps = clean.iter().zip(own).zip(weights);
                     let gap: f64 = gaps
-                        .map(|((x, y), weight)| (f64::from(*x) - f64::from(*y)) * f64::from(*weight))
+                        .map(|((x, y), weight)| {
+                            (f64::from(*x) - f64::from(*y)) * f64::from(*weight)
+                        })
                         .sum();
                     let loss = own_log_sum - f64::from(own[*next as usize]);
                     [loss, gap / sum - (log_sum - own_log_sum)]
                 });
-                losses.collect()
+                losses.collect::<Vec<_>>()
             })
         })?
     }

@@ -114,7 +114,8 @@ impl<'a> Measuring<'a> {
         let mut streams = Vec::with_capacity(arms.len());
         for (arm, found) in arms.iter().zip(&mut tokens.arms) {
             let values = rows.of(*arm)?;
-            found.squared_error += row_squares(&(&rows.activations - &values)?)?.iter().sum::<f64>();
+            found.squared_error +=
+                row_squares(&(&rows.activations - &values)?)?.iter().sum::<f64>();
             let added = row_squares(&(&values - &rows.reconstructions)?)?;
             for (added, error) in added.iter().zip(&errors).filter(|(_, error)| **error > 0.0) {
                 found.norm_shares[0] += (added / error).sqrt();

@@ -24,10 +24,8 @@ pub(super) fn missing_part(x: &Tensor, r: &Tensor) -> Result<(LinearMap, Missing
         sums.add(&missing)?;
     }
     let rows = x.dim(0)? as f64;
-    let power = MissingPower {
-        about_zero: sums.about_zero() / rows,
-        about_mean: sums.about_mean() / rows,
-    };
+    let power =
+        MissingPower { about_zero: sums.about_zero() / rows, about_mean: sums.about_mean() / rows };
     Ok((moments.fit(&[0], true)?, power))
 }
 

@@ -54,8 +54,9 @@ impl Reconstructed {
     /// As [`Sae::decode`].
     pub(super) fn without(&self, share: f64) -> Result<Tensor> {
         let taken = (share * self.ranks.len() as f64).floor() as usize;
-        let left = |feature: u32, value| (self.ranks[feature as usize] >= taken).then_some(value);
-        let codes: Vec<Codes> = self.codes.iter().map(|codes| codes.map(left)).collect();
+        let left =
+            |feature: u32, value: f32| (self.ranks[feature as usize] >= taken).then_some(value);
+        let codes: Vec<Codes> = self.codes.iter().map(|codes| codes.map(&left)).collect();
         decoded(&self.sae, &codes)
     }
 }
