@@ -81,46 +81,25 @@ impl<'a> Measuring<'a> {
         arms: &[Arm],
         tokens: &mut DownstreamTokens,
     ) -> Result<()> {
-        let length = self.contexts.length();
-        let device = self.model.device();
-        let begun = self.place.begin(self.model, &self.contexts.batch(first, count, device)?)?;
-        let (mut ids, mut next, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
-        for context in 0..count {
-            let own = self.contexts.get(first + context)?;
-            let start = ids.len();
-            for position in self.window.clone() {
-                if self.info.skip_tokens().contains(&own[position]) {
-                    continue;
-                }
-                ids.push((context * length + position) as u32);
-                next.push(own[position + 1]);
-                tokens.context_of.push(first + context);
-                tokens.position_of.push(position);
-            }
-            if start < ids.len() {
-                ranges.push((first + context, start..ids.len()));
-            }
-        }
-        if ids.is_empty() {
+        let places = self.places(first, count, tokens)?;
+        if places.ids.is_empty() {
             return Ok(());
         }
-        let replaced = ReplacedRows::new(&begun.activation, count * length, ids)?;
-        let rows = self.arm_rows(&replaced, ranges)?;
-        let error = (&rows.activations - &rows.reconstructions)?;
-        let (errors, nonlinear) = (row_squares(&error)?, row_squares(&rows.nonlinear)?);
-        let linear = row_squares(&rows.linear)?;
-        tokens.linear.extend(linear.into_iter().map(f64::sqrt));
-        tokens.nonlinear.extend(nonlinear.into_iter().map(f64::sqrt));
+        let ids = self.contexts.batch(first, count, self.model.device())?;
+        let begun = self.place.begin(self.model, &ids)?;
+        let all = count * self.contexts.length();
+        let replaced = ReplacedRows::new(&begun.activation, all, places.ids)?;
+        let rows = self.arm_rows(&replaced, places.ranges)?;
+        let errors = row_squares(&(&rows.activations - &rows.reconstructions)?)?;
+        for (norms, part) in
+            [(&mut tokens.linear, &rows.linear), (&mut tokens.nonlinear, &rows.nonlinear)]
+        {
+            norms.extend(row_squares(part)?.into_iter().map(f64::sqrt));
+        }
         let mut streams = Vec::with_capacity(arms.len());
         for (arm, found) in arms.iter().zip(&mut tokens.arms) {
             let values = rows.of(*arm)?;
-            found.squared_error +=
-                row_squares(&(&rows.activations - &values)?)?.iter().sum::<f64>();
-            let added = row_squares(&(&values - &rows.reconstructions)?)?;
-            for (added, error) in added.iter().zip(&errors).filter(|(_, error)| **error > 0.0) {
-                found.norm_shares[0] += (added / error).sqrt();
-                found.norm_shares[1] += 1.0;
-            }
+            found.measure(&values, &rows, &errors)?;
             let activation = match arm {
                 Arm::Clean => begun.activation.clone(),
                 _ => replaced.with(&begun.activation, &values)?,
@@ -128,12 +107,32 @@ impl<'a> Measuring<'a> {
             let stream = self.place.go_on(self.model, &begun, activation)?.flatten(0, 1)?;
             streams.push(stream.index_select(&replaced.ids, 0)?);
         }
-        let losses = row_losses(self.model, &streams[0], &streams[1..], &next)?;
+        let losses = row_losses(self.model, &streams[0], &streams[1..], &places.next)?;
         for (found, losses) in tokens.arms.iter_mut().zip(losses) {
             found.losses.cross_entropy.extend(losses.cross_entropy);
             found.losses.kl.extend(losses.kl);
         }
         Ok(())
+    }
+
+    /// The places whose activations are replaced, which are told to `tokens`.
+    fn places(&self, first: usize, count: usize, tokens: &mut DownstreamTokens) -> Result<Places> {
+        let mut places = Places::default();
+        for context in 0..count {
+            let own = self.contexts.get(first + context)?;
+            let start = places.ids.len();
+            let skipped = self.info.skip_tokens();
+            for position in self.window.clone().filter(|at| !skipped.contains(&own[*at])) {
+                places.ids.push((context * own.len() + position) as u32);
+                places.next.push(own[position + 1]);
+                tokens.context_of.push(first + context);
+                tokens.position_of.push(position);
+            }
+            if start < places.ids.len() {
+                places.ranges.push((first + context, start..places.ids.len()));
+            }
+        }
+        Ok(places)
     }
 
     /// Activations that are replaced, with the parts of their errors.
@@ -168,6 +167,31 @@ impl<'a> Measuring<'a> {
             Some(known) => self.explained.map_for(*known),
             None => Ok(self.explained.map()),
         }
+    }
+}
+
+/// Places of some contexts.
+#[derive(Default)]
+struct Places {
+    /// Their numbers among all positions of the contexts.
+    ids: Vec<u32>,
+    /// The token after each.
+    next: Vec<u32>,
+    /// The number of each context, and its places among these.
+    ranges: Vec<(usize, Range<usize>)>,
+}
+
+impl ArmTokens {
+    /// Takes in how far `values` of an arm are from the activations, whose squared errors are `errors`.
+    fn measure(&mut self, values: &Tensor, rows: &ArmRows, errors: &[f64]) -> Result<()> {
+        let left = row_squares(&(&rows.activations - values)?)?;
+        self.squared_error += left.iter().sum::<f64>();
+        let added = row_squares(&(values - &rows.reconstructions)?)?;
+        for (added, error) in added.iter().zip(errors).filter(|(_, error)| **error > 0.0) {
+            self.norm_shares[0] += (added / error).sqrt();
+            self.norm_shares[1] += 1.0;
+        }
+        Ok(())
     }
 }
 
