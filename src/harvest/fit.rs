@@ -28,8 +28,8 @@ impl Sae {
     /// there to `target`, as [`Sae::fit`] does of a model and a text. Activations come in a uniformly
     /// random order, and in another one in each pass over them.
     ///
-    /// Of the options, `buffer` and `length` mean nothing here, and `skip_tokens` must be empty or
-    /// those of the store. Weights are on [`best_device`](crate::best_device). A fit that was cut off
+    /// Of the options, `buffer` and `length` mean nothing here, `skip_positions` must be 0, and
+    /// `skip_tokens` must be empty or those of the store. Weights are on [`best_device`](crate::best_device). A fit that was cut off
     /// goes on from its checkpoint and ends with the same weights.
     ///
     /// ```
@@ -69,6 +69,10 @@ impl Sae {
         }
         let points: Vec<HookPoint> = [Some(point), options.target].into_iter().flatten().collect();
         let shards = Arc::new(store.shards(&points)?);
+        if options.skip_positions > 0 {
+            let expected = "0: a store does not tell positions apart";
+            return Err(Error::invalid("`skip_positions`", expected, options.skip_positions));
+        }
         let source = StoredSource::new(shards, options)?;
         let Run { identity, dataset, model, .. } = run;
         let origin = Origin {

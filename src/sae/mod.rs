@@ -59,7 +59,7 @@ pub use codes::Codes;
 pub use family::Family;
 pub use fit::SaeOptions;
 pub(crate) use fit::{
-    Batch, FitPlace, FitSource, SmallFit, Widths, buffer_of, mean_row, root_mean_square,
+    Batch, FitPlace, FitSize, FitSource, SmallFit, Widths, buffer_of, mean_row, root_mean_square,
 };
 pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;

@@ -5,6 +5,8 @@ mod dense;
 mod device;
 mod engine;
 mod host;
+mod learner;
+mod many;
 mod metrics;
 mod options;
 mod reconstruction;
@@ -24,27 +26,24 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use self::build::engine;
-use self::engine::Engine;
-use self::metrics::{HistoryRow, Metrics};
-use self::setup::Units;
-use self::shape::FitShape;
-pub(crate) use self::shape::Widths;
-pub(crate) use self::source::{FitSource, buffer_of, mean_row, root_mean_square};
-pub(crate) use self::step::Batch;
-
-use self::source::ActivationSource;
-use self::step::StepSettings;
+use self::learner::Learner;
+use self::many::{ManyFits, fit_many};
+use self::metrics::HistoryRow;
+use self::source::{ActivationMap, ActivationSource};
 use super::record::model_name;
-use super::{Origin, Sae, TrainingRecord};
+use super::{Origin, PositionSlice, Sae, TrainingRecord};
 use crate::Result;
 use crate::data::text::Tokens;
 use crate::model::{Decoder, HookPoint};
 use crate::progress::OnStop;
-use crate::train::{Checkpoint, Fit, FitLoop, FitRow, History, TakeTensor, warmup};
+use crate::train::{Checkpoint, Fit, FitLoop, FitRow, History, TakeTensor};
 
+pub(crate) use self::many::FitSize;
 pub use self::options::SaeOptions;
+pub(crate) use self::shape::Widths;
 pub(crate) use self::small::SmallFit;
+pub(crate) use self::source::{FitSource, buffer_of, mean_row, root_mean_square};
+pub(crate) use self::step::Batch;
 
 impl Sae {
     /// Trains an autoencoder of the activations at `point` on text, or a transcoder from there to
@@ -95,16 +94,46 @@ impl Sae {
         options: &SaeOptions,
     ) -> Result<(Self, History)> {
         options.check()?;
-        let source = ActivationSource::new(model, point, text, options, options.is_rescaled())?;
-        let settings = format!("at {point} of {:?}", model.config());
-        let origin = Origin {
-            point: Some(point),
-            hook_out: options.target.map(|target| target.to_string()),
-            model: model_name(model),
-            training: TrainingRecord::of_fit(model.dtype(), options.length, &options.skip_tokens),
-            ..Origin::default()
-        };
-        Self::fit_from(source, options, FitPlace { origin, settings, device: model.device() })
+        let source = ActivationSource::new(model, point, text, options, None)?;
+        Self::fit_from(source, options, FitPlace::of(model, point, options))
+    }
+
+    /// [`Sae::fit`] of what `map` makes of the activations; `name` tells it from others in a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// As [`Sae::fit`]; those of the map.
+    pub(crate) fn fit_mapped(
+        model: &Decoder,
+        point: HookPoint,
+        text: &Tokens,
+        options: &SaeOptions,
+        (name, map): (&str, &ActivationMap),
+    ) -> Result<(Self, History)> {
+        options.check()?;
+        let source = ActivationSource::new(model, point, text, options, Some(map))?;
+        let place = FitPlace::of(model, point, options);
+        let settings = format!("{name} {}", place.settings);
+        Self::fit_from(source, options, FitPlace { settings, ..place })
+    }
+
+    /// [`Sae::fit`] of an autoencoder of each of `sizes`, of the same stream of activations. `on_stop`
+    /// is left to the caller.
+    ///
+    /// # Errors
+    /// As [`Sae::fit`].
+    pub(crate) fn fit_sizes(
+        model: &Decoder,
+        point: HookPoint,
+        text: &Tokens,
+        sizes: &[FitSize],
+        options: &SaeOptions,
+    ) -> Result<ManyFits> {
+        for &FitSize { expansion, k } in sizes {
+            SaeOptions { expansion, k, ..options.clone() }.check()?;
+        }
+        let source = ActivationSource::new(model, point, text, options, None)?;
+        fit_many(source, sizes, options, &FitPlace::of(model, point, options))
     }
 
     /// [`Sae::fit`] of the activations that `source` hands out.
@@ -113,13 +142,8 @@ impl Sae {
         options: &SaeOptions,
         place: FitPlace<'_>,
     ) -> Result<(Self, History)> {
-        let recipe = options.recipe(source.widths().input);
-        let shape = FitShape::new(options, &recipe, source.widths())?;
-        let metrics = Metrics::new(shape.m, shape.widths.output);
-        let start = shape.start(&source, options.seed)?;
-        let lambda = recipe.lambda().unwrap_or(0.0);
-        let engine = engine(&recipe, shape, start, place.device)?;
-        let mut fit = SaeFit { options, source, lambda, engine, metrics };
+        let learner = Learner::new(options, &source, place.device)?;
+        let mut fit = SaeFit { source, learner };
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
         let checkpoint = options.checkpoint.clone().map(|folder| {
             let asked =
@@ -134,7 +158,7 @@ impl Sae {
             ..FitLoop::new("training features", options.steps, options.learning_rate)
         };
         run.run(&mut fit, &mut history)?;
-        let sae = fit.finish(place.device)?.with_origin(place.origin);
+        let sae = fit.learner.finish(&fit.source, place.device)?.with_origin(place.origin);
         if !history.interrupted {
             return Ok((sae, history));
         }
@@ -154,54 +178,49 @@ pub(crate) struct FitPlace<'a> {
     pub(crate) device: &'a Device,
 }
 
-/// An autoencoder in training.
-struct SaeFit<'a, S> {
-    options: &'a SaeOptions,
-    source: S,
-    /// λ, 0 without a penalty.
-    lambda: f64,
-    engine: Box<dyn Engine>,
-    metrics: Metrics,
-}
-
-impl<S: FitSource> SaeFit<'_, S> {
-    /// The autoencoder of the weights as they are now.
-    fn finish(&self, device: &Device) -> Result<Sae> {
-        let [input, output] = self.source.scales();
-        let units = Units { input, output, threshold: self.metrics.threshold() };
-        self.engine.finish(units, device)
+impl<'a> FitPlace<'a> {
+    /// Of the activations of a model at `point`.
+    fn of(model: &'a Decoder, point: HookPoint, options: &SaeOptions) -> Self {
+        let skipped = options.skip_positions;
+        let positions = PositionSlice { start: Some(skipped as i64), ..PositionSlice::default() };
+        let origin = Origin {
+            point: Some(point),
+            hook_out: options.target.map(|target| target.to_string()),
+            model: model_name(model),
+            training: TrainingRecord {
+                positions: (skipped > 0).then_some(positions),
+                ..TrainingRecord::of_fit(model.dtype(), options.length, &options.skip_tokens)
+            },
+            ..Origin::default()
+        };
+        let settings = format!("at {point} of {:?}", model.config());
+        Self { origin, settings, device: model.device() }
     }
 }
 
-impl<S: FitSource> Fit for SaeFit<'_, S> {
+/// An autoencoder in training, and where its activations come from.
+struct SaeFit<S> {
+    source: S,
+    learner: Learner,
+}
+
+impl<S: FitSource> Fit for SaeFit<S> {
     fn step(&mut self, step: usize, learning_rate: f64) -> Result<f64> {
-        let dead = self.metrics.dead(step, self.options.dead_after);
-        let settings = StepSettings {
-            learning_rate,
-            lambda: self.lambda * warmup(step, self.options.sparsity_warmup),
-            dead: &dead,
-        };
-        let batch = self.source.next()?;
-        let outcome = self.engine.step(batch, &settings)?;
-        self.metrics.add(batch, &outcome, step + 1);
-        Ok(outcome.loss)
+        self.learner.step(self.source.next()?, step, learning_rate)
     }
 
     fn row(&mut self, done: usize) -> Result<FitRow> {
-        let HistoryRow { nmse, l0, dead } = self.metrics.row(done, self.options.dead_after);
+        let HistoryRow { nmse, l0, dead } = self.learner.row(done);
         let note = format!("nmse {nmse:.3}, L0 {l0:.1}, dead {:.1} %", 100. * dead);
         Ok(FitRow { metrics: vec![done as f64, nmse, l0, dead], note })
     }
 
     fn state(&self) -> Result<HashMap<String, Tensor>> {
-        let mut all = self.engine.state()?;
-        all.extend(self.metrics.state()?);
-        Ok(all)
+        self.learner.state()
     }
 
     fn restore(&mut self, done: usize, take: &mut TakeTensor<'_>) -> Result<()> {
-        self.engine.restore(done, take)?;
-        self.metrics.restore(take)?;
+        self.learner.restore(done, take)?;
         self.source.skip(done)
     }
 }

@@ -41,6 +41,9 @@ pub struct SaeOptions {
     /// Tokens that are no text, such as `<bos>`: activations at them are neither trained on nor
     /// measured. None.
     pub skip_tokens: Vec<u32>,
+    /// First positions of each window whose activations are neither trained on nor measured, because
+    /// many models put something else than the text there; below `length`. 0.
+    pub skip_positions: usize,
     /// The highest learning rate, falling to zero along a cosine; 1e-3.
     pub learning_rate: f64,
     /// Steps over which the learning rate rises in a line; 0.
@@ -74,6 +77,7 @@ impl Default for SaeOptions {
             buffer: 16_384,
             length: 128,
             skip_tokens: Vec::new(),
+            skip_positions: 0,
             learning_rate: 1e-3,
             warmup: 0,
             sparsity_warmup: 100,
@@ -99,6 +103,10 @@ impl SaeOptions {
         ])?;
         if self.auxiliary_k == Some(0) {
             return Err(Error::invalid("`auxiliary_k`", "at least 1", 0));
+        }
+        if self.skip_positions >= self.length && self.skip_positions > 0 {
+            let expected = format!("below {}, the length of a window (`length`)", self.length);
+            return Err(Error::invalid("`skip_positions`", expected, self.skip_positions));
         }
         if u32::try_from(self.buffer).is_err() {
             return Err(Error::invalid("the buffer", format!("at most {}", u32::MAX), self.buffer));

@@ -32,12 +32,17 @@ pub(crate) trait FitSource {
     fn skip(&mut self, steps: usize) -> Result<()>;
 }
 
+/// What is trained on in place of activations `[rows, d]`, in the same shape.
+pub(super) type ActivationMap = dyn Fn(&Tensor) -> Result<Tensor>;
+
 /// A buffer of activations on the host, all of which are fresh and in random order after each
 /// filling. Each is handed out once.
 pub(super) struct ActivationSource<'a> {
     model: &'a Decoder,
     text: &'a Tokens,
     options: &'a SaeOptions,
+    /// What the activations go through first.
+    map: Option<&'a ActivationMap>,
     /// How often the buffer was filled.
     fills: usize,
     /// What is read, and what a transcoder predicts.
@@ -55,20 +60,20 @@ struct Column {
 }
 
 impl<'a> ActivationSource<'a> {
-    /// `rescaled` for activations divided by √(mean ‖x‖²/d).
+    /// What `map` makes of activations, divided by √(mean ‖x‖²/d) if the objective needs it.
     pub(super) fn new(
         model: &'a Decoder,
         point: HookPoint,
         text: &'a Tokens,
         options: &'a SaeOptions,
-        rescaled: bool,
+        map: Option<&'a ActivationMap>,
     ) -> Result<Self> {
         options.check_text(text)?;
         let column = |point| Column { point, width: 0, values: Vec::new(), scale: 1.0 };
         let columns = [Some(point), options.target].into_iter().flatten().map(column).collect();
-        let mut source = Self { model, text, options, fills: 0, columns, next: 0 };
+        let mut source = Self { model, text, options, map, fills: 0, columns, next: 0 };
         source.fill()?;
-        if rescaled {
+        if options.is_rescaled() {
             source.columns.iter_mut().try_for_each(Column::rescale)?;
         }
         Ok(source)
@@ -90,7 +95,12 @@ impl<'a> ActivationSource<'a> {
             kept.truncate(left);
             let places = &order[filled..filled + kept.len()];
             for column in &mut self.columns {
-                column.put(cache.get(column.point)?, &kept, places, *buffer)?;
+                let found = cache.get(column.point)?.flatten(0, 1)?.flatten_from(1)?;
+                let found = match self.map {
+                    Some(map) => map(&found)?,
+                    None => found,
+                };
+                column.put(&found, &kept, places, *buffer)?;
             }
             filled += kept.len();
         }
@@ -156,7 +166,7 @@ impl SaeOptions {
     }
 
     /// Activations at `points` of windows drawn from the text, enough for `left` tokens but at most
-    /// `most` windows, and the positions that are no tokens to skip.
+    /// `most` windows, and the rows that are neither tokens nor positions to skip.
     pub(crate) fn draw(
         &self,
         model: &Decoder,
@@ -166,13 +176,15 @@ impl SaeOptions {
         rng: &mut Rng,
     ) -> Result<(Cache, Vec<usize>)> {
         let windows = match self.skip_tokens.is_empty() {
-            true => left.div_ceil(self.length.max(1)).min(most),
+            true => left.div_ceil(self.length.saturating_sub(self.skip_positions).max(1)).min(most),
             false => most,
         };
         let tokens = text.draw(windows, self.length, rng, model.device())?;
         let cache = model.activations(&tokens, points)?;
         let tokens: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-        let kept = (0..tokens.len()).filter(|row| !self.skip_tokens.contains(&tokens[*row]));
+        let kept = (0..tokens.len()).filter(|row| {
+            row % self.length >= self.skip_positions && !self.skip_tokens.contains(&tokens[*row])
+        });
         Ok((cache, kept.collect()))
     }
 
@@ -196,9 +208,9 @@ pub(crate) fn buffer_of(rows: usize, width: usize) -> Result<Vec<f32>> {
 }
 
 impl Column {
-    /// Writes the rows `kept` of a model's activation to `places` of the buffer.
+    /// Writes the rows `kept` of activations `[rows, d]` to `places` of the buffer.
     fn put(&mut self, found: &Tensor, kept: &[usize], places: &[u32], rows: usize) -> Result<()> {
-        let found = found.flatten(0, 1)?.flatten_from(1)?.to_dtype(DType::F32)?;
+        let found = found.to_dtype(DType::F32)?;
         let width = found.dim(1)?;
         if self.values.is_empty() {
             self.width = width;
@@ -251,13 +263,12 @@ pub(crate) fn mean_row(values: &[f32], width: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::sae::fit::tests::{model, options, text};
-    use crate::sae::{Objective, SaeOptions};
+    use crate::sae::{Objective, Sae, SaeOptions};
 
     fn all(options: &SaeOptions, fills: usize) -> Vec<Vec<f32>> {
-        let rescaled = options.recipe(8).lambda().is_some();
         let (model, text) = (model(), text());
         let mut source =
-            ActivationSource::new(&model, HookPoint::MlpOut(1), &text, options, rescaled).unwrap();
+            ActivationSource::new(&model, HookPoint::MlpOut(1), &text, options, None).unwrap();
         let mut rows = Vec::new();
         while rows.len() < fills * options.buffer {
             let batch = source.next().unwrap();
@@ -307,11 +318,44 @@ mod tests {
             assert!(!kept.iter().any(|row| near(&row)), "{token}");
         }
         let none = SaeOptions { skip_tokens: (0..9).collect(), ..options() };
-        let Err(error) = ActivationSource::new(&model, HookPoint::MlpOut(1), &text, &none, false)
+        let Err(error) = ActivationSource::new(&model, HookPoint::MlpOut(1), &text, &none, None)
         else {
             panic!("nothing is left")
         };
         assert!(error.to_string().contains("skip_tokens"), "{error}");
+    }
+
+    #[test]
+    fn first_positions_are_in_no_batch() {
+        let (model, text) = (model(), text());
+        let options = SaeOptions { skip_positions: 1, ..options() };
+        let rows = all(&options, 2);
+        // MlpOut(1) at a first position depends on its token alone.
+        for token in 0..9u32 {
+            let first = Tensor::new(&[[token]], model.device()).unwrap();
+            let cache = model.activations(&first, &[HookPoint::MlpOut(1)]).unwrap();
+            let first: Vec<f32> =
+                cache.get(HookPoint::MlpOut(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let near = |row: &&Vec<f32>| row.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(!rows.iter().any(|row| near(&row)), "{token}");
+        }
+        let all_of_them = SaeOptions { skip_positions: 8, ..options };
+        let error = Sae::fit(&model, HookPoint::MlpOut(1), &text, &all_of_them).unwrap_err();
+        assert!(error.to_string().starts_with("`skip_positions` must be below 8"), "{error}");
+    }
+
+    #[test]
+    fn a_map_makes_what_is_handed_out() {
+        let (model, text, options) = (model(), text(), options());
+        let double = |x: &Tensor| Ok((x * 2.0)?);
+        let point = HookPoint::MlpOut(1);
+        let mut mapped =
+            ActivationSource::new(&model, point, &text, &options, Some(&double)).unwrap();
+        let mut plain = ActivationSource::new(&model, point, &text, &options, None).unwrap();
+        for _ in 0..6 {
+            let twice: Vec<f32> = plain.next().unwrap().x.iter().map(|x| 2.0 * x).collect();
+            assert_eq!(mapped.next().unwrap().x, twice);
+        }
     }
 
     #[test]
@@ -328,7 +372,7 @@ mod tests {
         let (model, buffer) = (model(), usize::MAX / 4);
         let column =
             &mut Column { point: HookPoint::MlpOut(1), width: 0, values: Vec::new(), scale: 1.0 };
-        let found = Tensor::zeros((1, 1, 8), DType::F32, model.device()).unwrap();
+        let found = Tensor::zeros((1, 8), DType::F32, model.device()).unwrap();
         let error = column.put(&found, &[0], &[0], buffer).unwrap_err();
         assert!(error.to_string().contains("small enough for memory"), "{error}");
     }

@@ -2,15 +2,18 @@
 
 mod against_autograd;
 mod choice;
+mod many;
 mod small;
 
 use candle_core::{Device, Tensor};
 
+use super::build::engine;
 use super::device::DeviceEngine;
 use super::engine::Engine;
 use super::host::HostEngine;
+use super::metrics::Metrics;
 use super::setup::FirstNumbers;
-use super::shape::Widths;
+use super::shape::{FitShape, Widths};
 use super::step::{Batch, StepSettings};
 use super::weights::{KindWeights, WeightArray};
 use super::*;
@@ -193,9 +196,8 @@ fn steps_with_and_without_a_graph_lose_the_same() {
     let (model, text) = (model(), text());
     for options in kinds() {
         let recipe = options.recipe(8);
-        let rescaled = recipe.lambda().is_some();
         let mut source =
-            ActivationSource::new(&model, place(&options), &text, &options, rescaled).unwrap();
+            ActivationSource::new(&model, place(&options), &text, &options, None).unwrap();
         let shape = FitShape::new(&options, &recipe, source.widths()).unwrap();
         let start = shape.start(&source, 0).unwrap();
         recipe.visit(BothEngines { source: &mut source, shape, start });
