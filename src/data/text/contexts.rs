@@ -89,6 +89,34 @@ impl Contexts {
         Self::heads_of(texts.collect::<Result<Vec<_>>>()?, length, bos)
     }
 
+    /// The first `length` tokens of each document, one context a document, with the tokens that the
+    /// tokenizer's files ask for at the start of a text. Documents that are shorter are left out, as
+    /// in Engels et al. (2024, *Decomposing the dark matter of sparse autoencoders*).
+    ///
+    /// ```
+    /// use eigenlens::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let tokenizer = Tokenizer::train(["ab cd"], 260)?;
+    /// let contexts = Contexts::from_documents(["ab cd", "a"], &tokenizer, 2)?;
+    /// assert_eq!((contexts.len(), contexts.length()), (1, 2)); // "a" is too short
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Contexts::heads`].
+    pub fn from_documents(
+        texts: impl IntoIterator<Item = impl AsRef<str>>,
+        tokenizer: &Tokenizer,
+        length: usize,
+    ) -> Result<Self> {
+        let heads = texts.into_iter().map(|text| {
+            let mut tokens = tokenizer.encode(text.as_ref())?;
+            tokens.truncate(length);
+            Ok(tokens)
+        });
+        Self::heads_of(heads.collect::<Result<Vec<_>>>()?, length, None)
+    }
+
     /// [`Contexts::heads`] of texts that are tokens already.
     ///
     /// # Errors
@@ -374,6 +402,11 @@ mod tests {
         let ids = tokenizer.encode_plain("one two three four").unwrap();
         let head = Contexts::heads(["one two three four", "o"], &tokenizer, 3, Some(9)).unwrap();
         assert_eq!(head.as_slice(), [9, ids[0], ids[1]]);
+        let texts = ["o", "one two three four", ""];
+        let contexts = Contexts::from_documents(texts, &tokenizer, ids.len()).unwrap();
+        assert_eq!(contexts.as_slice(), ids);
+        let error = Contexts::from_documents(texts, &tokenizer, ids.len() + 1).unwrap_err();
+        assert!(error.to_string().starts_with("the texts must be at least one of"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Text as tokens.
 
 mod contexts;
+mod documents;
 mod files;
 mod gguf;
 mod long;
@@ -12,6 +13,7 @@ mod tokens;
 mod visible;
 
 pub use contexts::Contexts;
+pub use documents::Documents;
 pub(crate) use settings::{number, numbers};
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;
