@@ -147,20 +147,12 @@ show_as_text!(PowerLaw);
 
 impl fmt::Display for PowerLaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let within = self.intervals();
         write!(f, "{:.4} W^-{:.4}", self.a, self.exponent)?;
         if let Some(c) = self.c {
             write!(f, " + {c:.4}")?;
         }
         let n = self.widths.len();
         write!(f, ", {n} points, Σ residual² {:.2e}", self.squared_error())?;
-        let named = [("a", Some(within.a)), ("exponent", Some(within.exponent)), ("c", within.c)];
-        for (name, interval) in named {
-            if let Some(own) = interval {
-                let percent = 100.0 * own.confidence;
-                write!(f, "\n  {name}: {percent:.0} % {:.4} to {:.4}", own.lower, own.upper)?;
-            }
-        }
-        Ok(())
+        write!(f, "\n  {}", self.intervals())
     }
 }

@@ -1,7 +1,10 @@
 //! Intervals of a power law's parameters, from the profile of its squared error.
 
+use std::fmt;
+
 use super::PowerLaw;
 use super::profile::{Profile, brent};
+use crate::display::show_as_text;
 use crate::geometry::{Interval, two_sided_quantile};
 
 const CONFIDENCE: f64 = 0.95;
@@ -20,6 +23,21 @@ pub struct PowerLawIntervals {
     pub exponent: Interval,
     /// Around c, if the law has one.
     pub c: Option<Interval>,
+}
+
+show_as_text!(PowerLawIntervals);
+
+impl fmt::Display for PowerLawIntervals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} %:", 100.0 * CONFIDENCE)?;
+        let named = [("a", Some(self.a)), ("exponent", Some(self.exponent)), ("c", self.c)];
+        for (name, interval) in named {
+            if let Some(own) = interval {
+                write!(f, "  {name} {:.4} to {:.4}", own.lower, own.upper)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl PowerLaw {
