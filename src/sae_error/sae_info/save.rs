@@ -70,9 +70,10 @@ impl SaeInfo {
         ]);
         tensors.extend(code_tensors("codes.", &parts.codes)?);
         let files = match &*parts.activations {
-            KeptActivations::Files(files) => {
-                files.iter().map(|path| std::path::absolute(path).unwrap_or(path.clone())).collect()
-            }
+            KeptActivations::Files(files) => files
+                .iter()
+                .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+                .collect(),
             _ => Vec::new(),
         };
         if let KeptActivations::Memory(rows) = &*parts.activations {

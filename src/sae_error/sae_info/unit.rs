@@ -12,6 +12,9 @@ use crate::sae::{Codes, Normalization, Sae};
 use crate::store::{Tensors, save_exactly};
 use crate::{Error, Result};
 
+/// The name of the sum over all other tensors of a file.
+const SUM: &str = "sha256";
+
 /// An autoencoder and the place that it reads and writes.
 #[derive(Debug, Clone)]
 pub(super) struct PlacedSae {
@@ -151,9 +154,6 @@ impl InfoUnit {
     }
 }
 
-/// The name of the sum over all other tensors.
-const SUM: &str = "sha256";
-
 fn sum_of(tensors: &HashMap<String, Tensor>) -> Result<String> {
     let mut sorted: Vec<(&String, &Tensor)> = tensors.iter().collect();
     sorted.sort_by_key(|(name, _)| *name);
@@ -201,7 +201,7 @@ impl PointUnit {
         for (row, context) in values.chunks(width).zip(context_of) {
             let sums = sums[context * width..][..width].iter_mut();
             sums.zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-            squares.push(row.iter().map(|x| f64::from(*x).powi(2)).sum());
+            squares.push(row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>());
         }
         Ok(Self { squares, sums, rows: keep.then_some(rows) })
     }
@@ -223,7 +223,7 @@ impl SaeUnit {
         let (x, made) = (flat(&x)?, flat(&made)?);
         let square = |(x, made): (&[f32], &[f32])| {
             let pairs = x.iter().zip(made);
-            pairs.map(|(x, made)| (f64::from(*x) - f64::from(*made)).powi(2)).sum()
+            pairs.map(|(x, made)| (f64::from(*x) - f64::from(*made)).powi(2)).sum::<f64>()
         };
         let squared_errors = x.chunks(width).zip(made.chunks(width)).map(square).collect();
         Ok(Self { squared_errors, codes })
