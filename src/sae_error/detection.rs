@@ -45,8 +45,8 @@ impl DetectionCounts {
             let expected = format!("{features} features of {deciles} deciles in each list");
             return Err(Error::shape("the counts", expected, lengths));
         }
-        let groups = (0..features).flat_map(|feature| own.groups(feature));
-        if let Some([taken, shown]) = groups.into_iter().find(|[taken, shown]| taken > shown) {
+        let mut groups = (0..features).flat_map(|feature| own.groups(feature));
+        if let Some([taken, shown]) = groups.find(|[taken, shown]| taken > shown) {
             let expected = format!("at most {shown}, the contexts shown");
             return Err(Error::invalid("a count of contexts", expected, taken));
         }

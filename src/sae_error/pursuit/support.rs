@@ -153,7 +153,7 @@ mod tests {
             // Every set of features, where its least squares are not negative.
             let mut least = f64::INFINITY;
             for set in 0u32..32 {
-                let free: Vec<usize> = (0..5).filter(|i| set >> i & 1 == 1).collect();
+                let free: Vec<usize> = (0..5).filter(|i| (set >> i) & 1 == 1).collect();
                 let own = free.iter().map(|i| right[*i]).collect();
                 let solution = products.solve(&free, own).unwrap();
                 if solution.iter().all(|weight| *weight >= 0.0) {
