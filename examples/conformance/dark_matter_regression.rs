@@ -189,7 +189,9 @@ pub(crate) fn norm_prediction(folder: &Path, report: &mut Report) -> Result<()> 
     let x = case.input("acts", report)?;
     let errors = case.errors("error_vectors", report)?;
     let squares = case.input("error_norms", report)?;
-    let column = |name: &str, report: &mut Report| case.input(name, report)?.unsqueeze(1);
+    let column = |name: &str, report: &mut Report| -> Result<Tensor> {
+        Ok(case.input(name, report)?.unsqueeze(1)?)
+    };
     let (loss, l0) = (column("model_loss", report)?, column("l0", report)?);
     let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?;
     for (name, numbers) in

@@ -28,7 +28,7 @@ use crate::{Error, Result};
 ///
 /// Every regression of y on x follows from them, with its R², for any choice of the folds that are
 /// fitted and judged, so that the rows are read once and not kept. Sums are f64, of values less the
-/// mean of the first block, because sums about zero would lose the digits that a large mean takes. They
+/// mean of the first rows, because sums about zero would lose the digits that a large mean takes. They
 /// are the same, bit for bit, on any number of threads.
 ///
 /// A fold takes `8 (d²/2 + d m)` bytes: 64 MB for d = m = 2304.
@@ -66,7 +66,8 @@ impl Origin {
     /// The means of the first rows, exact for columns that do not vary.
     fn of(x: &Tensor, y: Option<&Tensor>) -> Result<Self> {
         let mean = |rows: &Tensor| -> Result<Vec<f64>> {
-            let rows = rows.to_dtype(DType::F64)?;
+            let count = ROWS_PER_PANEL.min(rows.dims()[0]);
+            let rows = rows.narrow(0, 0, count)?.to_dtype(DType::F64)?;
             let first = rows.narrow(0, 0, 1)?;
             let rest = rows.broadcast_sub(&first)?.mean_keepdim(0)?;
             Ok((first + rest)?.flatten_all()?.to_vec1()?)
@@ -107,7 +108,7 @@ impl Moments {
     }
 
     fn start(width: usize, targets: usize, folds: usize) -> Self {
-        let folds = vec![FoldSums::new(width, targets); folds];
+        let folds = (0..folds).map(|_| FoldSums::new(width, targets)).collect();
         Self { width, targets, origin: None, folds }
     }
 
