@@ -238,11 +238,12 @@ mod tests {
 
     #[test]
     fn autoencoders_stand_side_by_side() -> Result<()> {
-        let (own, less) = (rows(), rows()[..2].to_vec());
-        let json = json_of(&side_by_side(&[("x2", &own), ("x4", &own)])?);
+        let (all, less) = (rows(), rows()[..2].to_vec());
+        let (own, less) = (all.as_slice(), less.as_slice());
+        let json = json_of(&side_by_side(&[("x2", own), ("x4", own)])?);
         assert_eq!(json["data"][0]["y"], json!([50.0, 50.0]));
         assert_eq!(json["data"][0]["hovertext"], json!(["x2", "x4"]));
-        let missing = message(side_by_side(&[("x2", &own), ("x4", &less)]));
+        let missing = message(side_by_side(&[("x2", own), ("x4", less)]));
         assert!(missing.contains("x̂ + linear") && missing.contains("x4"), "{missing}");
         assert!(side_by_side(&[]).is_err());
         Ok(())

@@ -70,7 +70,7 @@ fn laws(named: &[(&str, &PowerLaw)], intervals: &[Interval]) -> Result<Figure> {
         return Err(Error::invalid("the power laws", "at least one", "none"));
     }
     let to = BEYOND * high;
-    let mut panel = Panel { size: CURVES, ..Panel::default() };
+    let mut marks = Vec::new();
     for (order, (name, law)) in named.iter().enumerate() {
         let ink = SERIES[order % SERIES.len()];
         let called = |what: &str| match name.is_empty() {
@@ -81,14 +81,14 @@ fn laws(named: &[(&str, &PowerLaw)], intervals: &[Interval]) -> Result<Figure> {
         let x: Vec<f64> = (0..POINTS).map(|at| low * step.powi(at as i32)).collect();
         let y = x.iter().map(|width| law.predict(*width)).collect();
         let curve = Series::new(Style::Line, called("law"), x, y).ink(ink);
-        panel.marks.push(Mark::Series(Series { dotted: false, ..curve }));
+        marks.push(Mark::Series(Series { dotted: false, ..curve }));
         if let Some(c) = law.c {
             let line = Series::new(Style::Line, called("constant"), vec![low, to], vec![c; 2]);
             let mut line = Series { dotted: false, ..line.looks(ink, 1) };
             if let Some(own) = law.intervals().c.filter(|own| own.upper.is_finite()) {
                 line = line.banded((vec![own.lower; 2], vec![own.upper; 2]));
             }
-            panel.marks.push(Mark::Series(line));
+            marks.push(Mark::Series(line));
         }
         let is_same = |(_, other): &(&str, &PowerLaw)| {
             (other.widths(), other.values()) == (law.widths(), law.values())
@@ -100,12 +100,10 @@ fn laws(named: &[(&str, &PowerLaw)], intervals: &[Interval]) -> Result<Figure> {
                 true => points.whiskers(lower_and_upper(intervals)),
                 false => points,
             };
-            panel.marks.push(Mark::Series(points));
+            marks.push(Mark::Series(points));
         }
     }
-    panel.x.log = true;
-    panel.x.title = Some(FEATURES.into());
-    panel.y.title = Some(UNEXPLAINED.into());
+    let panel = widths_panel(marks);
     Ok(Figure::single(panel).title("How the error falls with the number of features"))
 }
 
@@ -231,12 +229,12 @@ impl SaeGrid {
             let (width, l0, name) = (entry.width, entry.l0, entry.name.as_str());
             GridNumber { width, l0, name, value: *value }
         }
-        let numbers: Vec<GridNumber> = entries.iter().zip(values).map(number).collect();
+        let numbers: Vec<GridNumber<'_>> = entries.iter().zip(values).map(number).collect();
         over_widths(&numbers, what)
     }
 }
 
-fn over_widths(numbers: &[GridNumber], what: &str) -> Result<Figure> {
+fn over_widths(numbers: &[GridNumber<'_>], what: &str) -> Result<Figure> {
     let mut l0s: Vec<f64> = numbers.iter().map(|own| own.l0).collect();
     l0s.sort_by(f64::total_cmp);
     l0s.dedup();
@@ -251,9 +249,10 @@ fn over_widths(numbers: &[GridNumber], what: &str) -> Result<Figure> {
     if widths.len() < 2 || l0s.len() < 2 || !full {
         return coloured_points(numbers, what);
     }
-    let rows = l0s.iter().rev();
-    let cells: Vec<f64> =
-        rows.flat_map(|l0| widths.iter().filter_map(|width| at(*width, *l0))).collect();
+    let mut cells = Vec::with_capacity(l0s.len() * widths.len());
+    for l0 in l0s.iter().rev() {
+        cells.extend(widths.iter().filter_map(|width| at(*width, *l0)));
+    }
     let shape = (l0s.len(), widths.len());
     let figure = imshow(&Tensor::from_vec(cells, shape, &Device::Cpu)?)?.cell_numbers()?;
     let figure = figure.x_labels(&widths)?.y_labels(l0s.iter().rev().map(|l0| round(*l0)))?;
@@ -266,8 +265,8 @@ fn round(l0: f64) -> String {
     format!("{l0:.1}").trim_end_matches(".0").to_owned()
 }
 
-fn coloured_points(numbers: &[GridNumber], what: &str) -> Result<Figure> {
-    let of = |pick: fn(&GridNumber) -> f64| numbers.iter().map(pick).collect::<Vec<f64>>();
+fn coloured_points(numbers: &[GridNumber<'_>], what: &str) -> Result<Figure> {
+    let of = |pick: fn(&GridNumber<'_>) -> f64| numbers.iter().map(pick).collect::<Vec<f64>>();
     let values = of(|own| own.value);
     if !values.iter().any(|value| value.is_finite()) {
         return Err(Error::invalid("`values`", "finite for at least one autoencoder", "none"));

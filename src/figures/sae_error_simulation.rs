@@ -83,9 +83,10 @@ impl NoiseSimulation {
                 let own = whole.iter().find(|cell| noises(cell) == (a, r));
                 own.map_or(f64::NEG_INFINITY, |cell| value(cell))
             };
-            let rows = reconstructions.iter();
-            let cells: Vec<f64> =
-                rows.flat_map(|r| activations.iter().map(|a| cell((*a, *r)))).collect();
+            let mut cells = Vec::with_capacity(activations.len() * reconstructions.len());
+            for r in &reconstructions {
+                cells.extend(activations.iter().map(|a| cell((*a, *r))));
+            }
             let shape = (reconstructions.len(), activations.len());
             let figure = imshow(&Tensor::from_vec(cells, shape, &Device::Cpu)?)?;
             let figure = figure.x_labels(&activations)?.y_labels(&reconstructions)?;
