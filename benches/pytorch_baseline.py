@@ -53,7 +53,13 @@ does the work that often and answers with the seconds it took. WORK is one of
   activations of a text, by a mask and in a loop;
 - interventions: changes of a word at a layer of a small transformer, each by seven passes of the
   model, prompt by prompt;
-- orders: R^2 of probes of five components with the classes in other orders, by lstsq one by one.
+- orders: R^2 of probes of five components with the classes in other orders, by lstsq one by one;
+- lstsq-SIZE: the regression of errors on activations, without an intercept: rows in random order,
+  of which copies are made, and lstsq, which takes the driver gelsy on a CPU;
+- pursuit-SIZE: gradient pursuit of a batch of rows, with all weights, zeros included: three products
+  with the dictionary in each step;
+- downstream: losses of a model as it is, with reconstructions that are there already, and with a
+  linear map's prediction of their error or the rest of it added: a whole pass each, all logits at once.
 
 All is eager; AdamW is the fused one, PyTorch's fastest. Each part has a module in benches/pytorch.
 """
@@ -76,6 +82,7 @@ from pytorch import (
     images,
     language,
     multilayer,
+    sae_error,
     smollm2,
     tracer,
 )
@@ -83,7 +90,7 @@ from pytorch.protocol import Work
 
 PARTS = (
     autoencoders, circles, clusters, coding, dictionaries, geometry, images, language, multilayer,
-    smollm2, tracer,
+    sae_error, smollm2, tracer,
 )  # fmt: skip
 WORKS: dict[str, Work] = {name: work for part in PARTS for name, work in part.WORKS.items()}
 

@@ -81,7 +81,7 @@
 //! | [`model`] | language models with hooks, generation, training, analysis |
 //! | [`sae`] | sparse autoencoders: read, train, check, intervene |
 //! | [`harvest`] | stores: activations, codes and statistics of one pass over a text, asked many times |
-//! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`], [`multilayer`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features, latents over layers |
+//! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`], [`multilayer`], [`sae_error`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features, latents over layers, errors of autoencoders |
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |
 //!
@@ -137,6 +137,7 @@ mod progress;
 mod provenance;
 pub mod random;
 pub mod sae;
+pub mod sae_error;
 mod store;
 mod tensors;
 mod text;

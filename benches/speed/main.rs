@@ -5,7 +5,7 @@
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
 //!                              smollm2, training, geometry, dictionaries, store, clusters,
-//!                              circles, multilayer
+//!                              circles, multilayer, sae_error
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
@@ -35,6 +35,7 @@ mod notebook;
 mod peak;
 mod pytorch;
 mod report;
+mod sae_error;
 mod smollm2;
 mod store;
 mod tracer;
@@ -53,7 +54,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -67,6 +68,7 @@ const PARTS: [Part; 13] = [
     ("clusters", clusters::rows),
     ("circles", circles::rows),
     ("multilayer", multilayer::rows),
+    ("sae_error", sae_error::rows),
 ];
 
 /// The folder of the project.

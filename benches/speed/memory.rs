@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use eigenlens::prelude::*;
+use eigenlens::sae_error::Moments;
 
 use crate::Result;
 use crate::language::{config, random_sae, random_tokens};
@@ -23,14 +24,34 @@ const STATUS: &str = "/proc/self/status";
 const TRACER: [usize; 2] = [1_024, 8_192];
 /// Contexts that examples are looked for in, tokens each, and features of both autoencoders.
 const EXAMPLES: [usize; 3] = [16_384, 128, 1_536];
+/// Width of activations and errors that are regressed, blocks of rows, and rows of each.
+const MOMENTS: [usize; 3] = [2_304, 4, 4_096];
 
 /// Work that is ready to begin.
 type Run = Box<dyn FnOnce() -> eigenlens::Result<()>>;
 
+/// Whether memory can be measured here.
+fn is_told() -> bool {
+    let found = Path::new(STATUS).exists();
+    if !found {
+        println!("without peaks of memory: they need {STATUS}");
+    }
+    found
+}
+
+/// The same of least squares, whose rows come in blocks.
+pub(crate) fn moments() -> Result<Vec<Row>> {
+    if !is_told() {
+        return Ok(Vec::new());
+    }
+    let [width, blocks, rows] = MOMENTS;
+    let size = format!("{blocks} blocks of {rows} rows, d {width}, as many targets");
+    Ok(vec![row("least squares, peak memory".to_owned(), size, "moments", Path::new("."))?])
+}
+
 /// By how much the memory of some work grows beyond what it is given.
 pub(crate) fn rows() -> Result<Vec<Row>> {
-    if !Path::new(STATUS).exists() {
-        println!("without peaks of memory: they need {STATUS}");
+    if !is_told() {
         return Ok(Vec::new());
     }
     let [width, features] = TRACER;
@@ -93,6 +114,7 @@ fn measure(work: &str) -> Result<()> {
         "tracer" => tracer()?,
         "examples" => examples()?,
         "loading" => loading()?,
+        "moments" => of_moments(),
         _ => return Err(format!("{VARIABLE} names no work").into()),
     };
     // The peak so far is forgotten: preparing can take more than there is now.
@@ -146,4 +168,17 @@ fn loading() -> Result<Run> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("no folder")?;
     let name = folder.to_str().ok_or("a folder that is not text")?.to_owned();
     Ok(Box::new(move || Decoder::from_pretrained(&name, &Device::Cpu).map(drop)))
+}
+
+fn of_moments() -> Run {
+    let [width, blocks, rows] = MOMENTS;
+    Box::new(move || {
+        let mut moments = Moments::new(width, width, 1)?;
+        let mut rng = Rng::seed(0);
+        for _ in 0..blocks {
+            let draw = |rng: &mut Rng| rng.normal((rows, width), &Device::Cpu);
+            moments.add(0, &draw(&mut rng)?, &draw(&mut rng)?)?;
+        }
+        moments.fit(&[0], true).map(drop)
+    })
 }

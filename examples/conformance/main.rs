@@ -11,6 +11,10 @@
 mod autoencoders;
 mod bilinear;
 mod circles;
+mod dark_matter_downstream;
+mod dark_matter_info;
+mod dark_matter_pursuit;
+mod dark_matter_regression;
 mod explanations;
 mod features;
 mod geometry;
@@ -70,6 +74,15 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "mlsae/metrics", run: multilayer_batches::metrics },
     Suite { pattern: "mlsae/prompt_heatmap", run: multilayer_batches::prompt },
     Suite { pattern: "mlsae/examples", run: multilayer_batches::examples },
+    Suite { pattern: "dark_matter/basics", run: dark_matter_regression::basics },
+    Suite { pattern: "dark_matter/decomposition", run: dark_matter_regression::decomposition },
+    Suite { pattern: "dark_matter/per_token", run: dark_matter_regression::per_token },
+    Suite { pattern: "dark_matter/norm_prediction", run: dark_matter_regression::norm_prediction },
+    Suite { pattern: "dark_matter/sae_info", run: dark_matter_info::sae_info },
+    Suite { pattern: "dark_matter/grad_pursuit", run: dark_matter_pursuit::grad_pursuit },
+    Suite { pattern: "dark_matter/power_laws", run: dark_matter_pursuit::power_laws },
+    Suite { pattern: "dark_matter/detection", run: dark_matter_pursuit::detection },
+    Suite { pattern: "dark_matter/downstream", run: dark_matter_downstream::downstream },
 ];
 
 fn main() -> ExitCode {

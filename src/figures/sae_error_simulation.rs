@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::plot::{Figure, Mark, Panel, PanelBlock, SERIES, Scale, Series, Style, beside, imshow};
+use crate::plot::{Figure, Mark, Panel, PanelBlock, SERIES, Scale, Series, Style, grid, imshow};
 use crate::sae_error::{NoiseCell, NoiseSimulation, ProbeSimilarity};
 use crate::{Error, Result};
 

@@ -196,7 +196,10 @@ impl fmt::Display for Evaluation {
             }
         }
         let (mean, pooled, dead) = (self.mean_fvu(), self.pooled_fvu(), 100.0 * self.dead());
-        write!(f, "\nFVU mean {mean:.4}, pooled {pooled:.4}; {dead:.1} % of latents not active on this text")
+        write!(
+            f,
+            "\nFVU mean {mean:.4}, pooled {pooled:.4}; {dead:.1} % of latents not active on this text"
+        )
     }
 }
 

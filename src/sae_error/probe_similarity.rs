@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
 use super::moments::Moments;
 use super::sae_info::SaeInfo;

@@ -47,6 +47,7 @@ const LIBRARY: [&str; 31] = [
     "cyclic",
     "features",
     "multilayer",
+    "sae_error",
     // What is seen of it.
     "plot",
     "figures",

@@ -101,7 +101,8 @@ fn found(
 /// Gives each example `window` tokens on each side: parts of what was kept, or of the text it is from
 /// if that is here. The model runs on all contexts that need it at once.
 fn widen(subject: &Subject, rows: &mut [LayerExample], window: usize) -> Result<(), Fault> {
-    let wanted = |own: &LayerExample| own.position.saturating_sub(window)..own.position + window + 1;
+    let wanted =
+        |own: &LayerExample| own.position.saturating_sub(window)..own.position + window + 1;
     let is_kept = |own: &LayerExample| {
         wanted(own).start >= own.start && wanted(own).end <= own.start + own.tokens.len()
     };
