@@ -94,10 +94,10 @@ impl NoiseSimulation {
             Ok(figure.x_title("σ of activations").y_title("σ of reconstructions"))
         };
         let maps = [
-            map("linear part", |cell| cell.linear)?,
-            map("nonlinear part", |cell| cell.nonlinear)?,
-            map("linear part, closed form", |cell| cell.closed_linear)?,
-            map("nonlinear part, closed form", |cell| cell.closed_nonlinear)?,
+            map("linear", |cell| cell.linear)?,
+            map("nonlinear", |cell| cell.nonlinear)?,
+            map("linear, closed form", |cell| cell.closed_linear)?,
+            map("nonlinear, closed form", |cell| cell.closed_nonlinear)?,
         ];
         Ok(grid(maps, 2)?.title("Which noise is found in which part (Fig 15)"))
     }
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(json["data"][0]["z"], json!([[0.0, 0.5], [0.0, 0.5]]));
         assert_eq!(json["data"][1]["z"], json!([[0.0, 0.0], [0.25, 0.25]]));
         assert_eq!(json["data"][3]["z"], json!([[0.0, 0.0], [0.5, 0.5]]));
-        assert!(maps.to_svg().contains("closed form"));
+        assert!(maps.to_svg().contains("nonlinear, closed form"));
         let none = NoiseSimulation { cells: Vec::new(), ..simulation };
         assert!(message(none.plot()).contains("at least two shares"));
         assert!(message(none.plot_noise()).contains("without features taken away"));

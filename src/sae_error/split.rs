@@ -108,7 +108,7 @@ fn check_rows(fit: &[u32], judge: &[u32], rows: usize) -> Result<()> {
 
 /// The rows of a tensor at some numbers, in their order.
 pub(super) fn rows_at(tensor: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    Ok(tensor.index_select(&Tensor::new(rows, tensor.device())?, 0)?)
+    Ok(tensor.contiguous()?.index_select(&Tensor::new(rows, tensor.device())?, 0)?)
 }
 
 /// The fold of each context: a seeded shuffle deals them out, so that folds differ by one context at

@@ -329,18 +329,13 @@ mod tests {
     fn first_positions_are_in_no_batch() {
         let (model, text) = (model(), text());
         let options = SaeOptions { skip_positions: 1, ..options() };
-        let rows = all(&options, 2);
-        // MlpOut(1) at a first position depends on its token alone.
-        for token in 0..9u32 {
-            let first = Tensor::new(&[[token]], model.device()).unwrap();
-            let cache = model.activations(&first, &[HookPoint::MlpOut(1)]).unwrap();
-            let first: Vec<f32> =
-                cache.get(HookPoint::MlpOut(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            let near = |row: &&Vec<f32>| row.iter().zip(&first).all(|(a, b)| (a - b).abs() < 1e-5);
-            assert!(!rows.iter().any(|row| near(&row)), "{token}");
-        }
+        let (point, rng) = (HookPoint::MlpOut(1), &mut Rng::seed(0));
+        let (_, kept) = options.draw(&model, &text, &[point], [25, 16], rng).unwrap();
+        // Four windows of eight positions, for each of which seven are left.
+        let expected: Vec<usize> = (0..32).filter(|row| row % 8 != 0).collect();
+        assert_eq!(kept, expected);
         let all_of_them = SaeOptions { skip_positions: 8, ..options };
-        let error = Sae::fit(&model, HookPoint::MlpOut(1), &text, &all_of_them).unwrap_err();
+        let error = Sae::fit(&model, point, &text, &all_of_them).unwrap_err();
         assert!(error.to_string().starts_with("`skip_positions` must be below 8"), "{error}");
     }
 
