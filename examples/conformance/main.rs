@@ -110,11 +110,14 @@ fn run(root: &Path) -> Result<Report, String> {
     if folders.is_empty() {
         return Err(format!("{} holds no reference case", root.display()));
     }
+    // The root may be the folder of one work.
+    let above = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let above = above.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut report = Report::default();
     for folder in folders {
         let name = folder.strip_prefix(root).unwrap_or(&folder).to_string_lossy().into_owned();
         let name = if name.is_empty() { ".".to_owned() } else { name.replace('\\', "/") };
-        match SUITES.iter().find(|suite| matches(suite.pattern, &name)) {
+        match suite_of(&name).or_else(|| suite_of(&format!("{above}/{name}"))) {
             None => report.skip(&name, "not supported yet"),
             Some(suite) => {
                 report.begin(&name);
@@ -126,6 +129,10 @@ fn run(root: &Path) -> Result<Report, String> {
         }
     }
     Ok(report)
+}
+
+fn suite_of(name: &str) -> Option<&'static Suite> {
+    SUITES.iter().find(|suite| matches(suite.pattern, name))
 }
 
 /// Adds to `found` every folder at or below `folder` that holds files other than its description.
