@@ -13,9 +13,10 @@ use jupyter_protocol::{
     LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Status, UnknownMessage,
 };
 use jupyter_zmq_client::{
-    RouterRecvConnection, RouterSendConnection, create_kernel_control_connection,
-    create_kernel_heartbeat_connection, create_kernel_iopub_connection,
-    create_kernel_shell_connection, create_kernel_stdin_connection,
+    KernelIoPubXPubConnection, RouterRecvConnection, RouterSendConnection,
+    create_kernel_control_connection, create_kernel_heartbeat_connection,
+    create_kernel_iopub_xpub_connection, create_kernel_shell_connection,
+    create_kernel_stdin_connection,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -56,19 +57,15 @@ pub(crate) async fn serve(connection: &ConnectionInfo, server: Server) -> Result
         create_kernel_control_connection(connection, &session).await.with_context(bound)?.split();
     let (stdin_out, stdin_in) =
         create_kernel_stdin_connection(connection, &session).await.with_context(bound)?.split();
-    let mut publisher =
-        create_kernel_iopub_connection(connection, &session).await.with_context(bound)?;
+    // Not PUB: zeromq 0.7 hands its messages to another task, which about once in a million overlooks
+    // the last one until the next comes, and a cell then looks as if it ran for ever.
+    let publisher =
+        create_kernel_iopub_xpub_connection(connection, &session).await.with_context(bound)?;
     let mut heartbeat = create_kernel_heartbeat_connection(connection).await.with_context(bound)?;
 
-    let Server { evaluator, interrupter, iopub, mut outgoing, questions } = server;
+    let Server { evaluator, interrupter, iopub, outgoing, questions } = server;
     tokio::spawn(async move { while heartbeat.single_heartbeat().await.is_ok() {} });
-    let published = tokio::spawn(async move {
-        while let Some(message) = outgoing.recv().await {
-            if let Err(error) = publisher.send(message).await {
-                eprintln!("an output could not be sent: {error}");
-            }
-        }
-    });
+    let published = tokio::spawn(publish_all(outgoing, publisher));
     let answers = Arc::new(Mutex::new(None));
     tokio::spawn(ask(questions, stdin_out, Arc::clone(&answers)));
     tokio::spawn(listen(stdin_in, answers));
@@ -127,6 +124,27 @@ async fn read_all(mut from: RouterRecvConnection, to: UnboundedSender<JupyterMes
             Err(error) => {
                 failures += 1;
                 eprintln!("a request could not be read: {error}");
+            }
+        }
+    }
+}
+
+/// Sends what is shown to all clients that there are at that time.
+async fn publish_all(
+    mut outgoing: UnboundedReceiver<JupyterMessage>,
+    mut publisher: KernelIoPubXPubConnection,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            // Clients come and go while this is waited for, and at no other time; an error is a
+            // client that went.
+            _ = publisher.recv_subscription() => {}
+            message = outgoing.recv() => {
+                let Some(message) = message else { return };
+                if let Err(error) = publisher.send(message).await {
+                    eprintln!("an output could not be sent: {error}");
+                }
             }
         }
     }
