@@ -40,6 +40,7 @@ pub use crate::plot::{
 };
 pub use crate::random::Rng;
 pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};
+pub use crate::sae_error::{InfoOptions, SaeGrid, SaeInfo, Subject};
 pub use crate::toy::{
     DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,
 };

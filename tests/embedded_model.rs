@@ -2,6 +2,7 @@
 
 use eigenlens::cyclic::{CorpusOptions, CyclicCorpus, answer_candidates, answer_functions};
 use eigenlens::prelude::*;
+use eigenlens::sae_error::{InfoOptions, SaeInfo, Split, Window};
 
 fn model() -> Result<Decoder> {
     Decoder::from_pretrained("eigenlens/classics", &Device::Cpu)
@@ -47,6 +48,53 @@ fn its_autoencoders_stand_in_for_activations_and_their_examples_are_right() -> R
             let codes = sae.encode(cache.get(sae.point()?)?)?.feature(active)?;
             assert!(codes.iter().all(|value| *value <= most[0] + 1e-3));
         }
+    }
+    Ok(())
+}
+
+/// The errors of the autoencoders that ship, on every tenth context from the tenth on, positions from
+/// 16: FVU, nonlinear FVU, and the R² of the error and of its squared norm, fitted on half of the
+/// contexts and judged on the other.
+#[test]
+fn errors_of_its_autoencoders_are_as_predictable_as_was_measured() -> Result<()> {
+    let model = model()?;
+    let all = Contexts::from_pretrained("eigenlens/classics-4k")?;
+    let held_out = (9..all.len()).step_by(10).map(|context| all.get(context));
+    let held_out = Contexts::new(all.length(), held_out.collect::<Result<Vec<_>>>()?.concat())?;
+    let tracers = [1, 2].map(|layer| Tracer::from_pretrained(&model, layer, "x8-k16", "x8-k16"));
+    let mut saes = Vec::new();
+    for tracer in tracers {
+        let tracer = tracer?;
+        saes.extend([tracer.input().clone(), tracer.output().clone()]);
+    }
+    let window = Some(Window { from: 16, to: None });
+    let options = InfoOptions { window, ..InfoOptions::default() };
+    let infos = SaeInfo::collect_all(&model, &saes, &held_out, &options)?;
+    let expected = [
+        [0.1213, 0.0957, 0.211, 0.655],
+        [0.1728, 0.1257, 0.272, 0.572],
+        [0.1368, 0.1062, 0.223, 0.674],
+        [0.2085, 0.1431, 0.314, 0.493],
+    ];
+    for (info, expected) in infos.iter().zip(expected) {
+        let (x, contexts) = (info.activations()?, info.context_of());
+        let judged = |y: &Tensor| Split::Halves.regress(&x, y, contexts, true, 0);
+        let (_, vector) = judged(&info.errors()?)?;
+        let norms = Tensor::new(info.squared_error_norms(), &Device::Cpu)?.unsqueeze(1)?;
+        let (_, norm) = judged(&norms)?;
+        let explained = info.explain()?;
+        let nonlinear = explained.fvu_nonlinear().mean;
+        let found = [info.fvu().mean, nonlinear, vector.r_squared, norm.r_squared];
+        // Squared norms have long tails, so that theirs depends more on which half judges.
+        for ((found, expected), within) in
+            found.iter().zip(expected).zip([0.003, 0.003, 0.003, 0.012])
+        {
+            assert!((found - expected).abs() < within, "{}: {found} for {expected}", info.name());
+        }
+        // The null: nearly all of this R² follows from two covariances.
+        let null = explained.null()?;
+        assert!((0.0..0.015).contains(&null.excess), "{null}");
+        assert!((0.55..0.65).contains(&null.share_of_scalar), "{null}");
     }
     Ok(())
 }

@@ -6,6 +6,9 @@ use crate::plot::{
 use crate::sae_error::{LinearNull, NormTarget, NormTest, NormTestRow, NullDirection};
 use crate::{Error, Result};
 
+/// What a figure shows of a test.
+type NormValue = fn(&NormTestRow) -> Option<f64>;
+
 /// Plotting area of each of two panels side by side.
 const HALF: (f64, f64) = (320.0, 320.0);
 /// Size of a panel of layers.
@@ -71,7 +74,7 @@ impl NormTest {
                 targets.push(row.target);
             }
         }
-        let kinds: [(&str, fn(&NormTestRow) -> Option<f64>); 3] = [
+        let kinds: [(&str, NormValue); 3] = [
             ("with intercept", |row| row.with_intercept),
             ("without", |row| row.without),
             ("as published", |row| row.published),
@@ -144,7 +147,7 @@ pub fn plot_norm_baselines(layers: &[(String, NormTest)]) -> Result<Figure> {
         let (x, y): (Vec<f64>, Vec<f64>) = found.unzip();
         let texts = x.iter().map(|x| layers[*x as usize].0.clone()).collect();
         let line = Series::new(Style::Line, *name, x, y).looks(SERIES[at % SERIES.len()], at);
-        (!line.y.is_empty()).then(|| Mark::Series(Series { texts: Some(texts), ..line }))
+        (!line.y.is_empty()).then_some(Mark::Series(Series { texts: Some(texts), ..line }))
     });
     let marks: Vec<Mark> = lines.collect();
     if marks.is_empty() {

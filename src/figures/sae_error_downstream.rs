@@ -160,8 +160,9 @@ impl Circuits {
     pub fn plot(&self) -> Result<Figure> {
         // What an image masks, and says so.
         let blank = f64::NEG_INFINITY;
-        let cells: Vec<f64> =
-            self.r_squared.iter().flatten().map(|own| own.unwrap_or(blank)).collect();
+        // As many digits as fit into a cell.
+        let shown = |own: &Option<f64>| own.map_or(blank, |own| (own * 1e3).round() / 1e3);
+        let cells: Vec<f64> = self.r_squared.iter().flatten().map(shown).collect();
         let shape = (self.sources.len(), self.targets.len());
         let figure = imshow(&Tensor::from_vec(cells, shape, &Device::Cpu)?)?;
         let figure = figure.x_labels(&self.targets)?.y_labels(&self.sources)?;

@@ -9,6 +9,9 @@ use crate::plot::{
 use crate::sae_error::{Breakdown, ErrorBand, GridEntry, LinearScore, PowerLaw, SaeGrid};
 use crate::{Error, Result};
 
+/// What a line shows of a width.
+type BandValue = fn(&ErrorBand) -> Option<f64>;
+
 /// Plotting area of curves over widths.
 const CURVES: (f64, f64) = (420.0, 320.0);
 /// Points of a curve.
@@ -161,7 +164,7 @@ impl Breakdown {
         let bands = self.ascending()?;
         let x: Vec<f64> = bands.iter().map(|band| band.width as f64).collect();
         let total: Vec<Interval> = bands.iter().map(|band| band.total).collect();
-        let lines: [(&str, fn(&ErrorBand) -> Option<f64>); 4] = [
+        let lines: [(&str, BandValue); 4] = [
             ("its own codes", |band| Some(band.total.mean)),
             ("its own codes + linear", |band| Some(band.with_prediction)),
             ("pursuit", |band| band.pursuit),

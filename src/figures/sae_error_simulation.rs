@@ -6,6 +6,9 @@ use crate::plot::{Figure, Mark, Panel, PanelBlock, SERIES, Scale, Series, Style,
 use crate::sae_error::{NoiseCell, NoiseSimulation, ProbeSimilarity};
 use crate::{Error, Result};
 
+/// What was measured, and the closed form.
+type CellValues = fn(&NoiseCell) -> [f64; 2];
+
 /// Size of a panel with lines.
 const LINES: (f64, f64) = (300.0, 260.0);
 
@@ -40,7 +43,7 @@ impl NoiseSimulation {
             self.cells.iter().filter(|cell| noises(cell) == pair).collect();
         own.sort_by(|a, b| a.ablated.total_cmp(&b.ablated));
         let x: Vec<f64> = own.iter().map(|cell| 100.0 * cell.ablated).collect();
-        let kinds: [(&str, fn(&NoiseCell) -> [f64; 2]); 2] = [
+        let kinds: [(&str, CellValues); 2] = [
             ("all of the error", |cell| [cell.total, cell.closed_total]),
             ("nonlinear part", |cell| [cell.nonlinear, cell.closed_nonlinear]),
         ];

@@ -163,7 +163,7 @@ mod tests {
 
     fn counts(features: usize) -> DetectionCounts {
         // Half of the features are always detected, the others never.
-        let taken = |feature: usize, shown: u64| if feature % 2 == 0 { shown } else { 0 };
+        let taken = |feature: usize, shown: u64| if feature.is_multiple_of(2) { shown } else { 0 };
         let rows = |total: bool| {
             let row = |feature| match total {
                 true => vec![8, 6],

@@ -236,8 +236,9 @@ mod tests {
 
     /// Columns of a Hadamard matrix: uncorrelated, exactly.
     fn hadamard(columns: &[u32]) -> Tensor {
-        let entry =
-            |row: u32, column: u32| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+        let entry = |row: u32, column: u32| {
+            if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 }
+        };
         let values: Vec<f64> =
             (0..32).flat_map(|row| columns.iter().map(move |&column| entry(row, column))).collect();
         Tensor::from_vec(values, (32, columns.len()), &Device::Cpu).unwrap()

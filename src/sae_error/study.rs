@@ -175,7 +175,8 @@ impl fmt::Display for Study {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { point, previous, mlp, attention, text, contexts, window, .. } = self;
         writeln!(f, "{}: {point}, before it {previous}, {mlp} and {attention}", self.name)?;
-        writeln!(f, "trained on {text}, looked at on {contexts}, {window}")?;
+        let (count, length) = (contexts.len(), contexts.length());
+        writeln!(f, "text: {text} to train on, {count} contexts of {length} to look at, {window}")?;
         match &self.saes {
             StudySaes::Trained => {
                 let (widths, ks) = (&self.widths, &self.ks);

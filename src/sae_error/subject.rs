@@ -139,7 +139,9 @@ fn shipped(contexts: &Contexts, quick: bool) -> Result<(Tokens, Contexts)> {
     let (mut trained, mut held_out) = (Vec::new(), Vec::new());
     for (number, context) in contexts.as_slice().chunks_exact(length).enumerate() {
         match number % HELD_OUT == HELD_OUT - 1 {
-            true if number / HELD_OUT % share == 0 => held_out.extend_from_slice(context),
+            true if (number / HELD_OUT).is_multiple_of(share) => {
+                held_out.extend_from_slice(context)
+            }
             true => {}
             false => trained.extend_from_slice(context),
         }
@@ -254,7 +256,8 @@ fn gemma(
         ..SaeOptions::default()
     };
     let study = trained_here(model, around(layer), (text, contexts), (&[16], &[32]), options);
-    Ok(Study { saes: StudySaes::Published(scope.releases), ..study })
+    // The study looks at those nearest to an L0 of 60.
+    Ok(Study { ks: vec![60], saes: StudySaes::Published(scope.releases), ..study })
 }
 
 fn gpt2(device: &Device, quick: bool) -> Result<Study> {
@@ -273,7 +276,7 @@ fn gpt2(device: &Device, quick: bool) -> Result<Study> {
     };
     let study = trained_here(model, points, (text, contexts), (&[8], &[32]), options);
     let releases = [Some("gpt2-small-res-jb-feature-splitting"), None, None];
-    Ok(Study { saes: StudySaes::Published(releases), ..study })
+    Ok(Study { ks: vec![40], saes: StudySaes::Published(releases), ..study })
 }
 
 /// Documents for a model of the hub: the first `count` that are long enough as contexts, and others to

@@ -221,6 +221,23 @@ class Protocol(KernelTest):
         content = self.shell(self.kernel.client.history(hist_access_type="tail", n=1, raw=True, output=False))
         self.assertEqual(content["history"][-1][2], "let remembered = 12;")
 
+    def test_a_client_that_comes_late_sees_outputs_and_one_that_leaves_stops_none(self):
+        late = self.kernel.manager.client()
+        late.start_channels()
+        late.wait_for_ready(timeout=60)
+        request = self.kernel.send("40 + 2")
+        reply, seen = self.kernel.collect(request), []
+        while "idle" not in seen:
+            message = late.get_iopub_msg(timeout=20)
+            if message["parent_header"].get("msg_id") == request:
+                content = message["content"]
+                seen.append(content.get("execution_state") or content.get("data", {}).get("text/plain"))
+        self.assertEqual([text for text in seen if text], ["busy", "42", "idle"])
+        late.stop_channels()
+        for _ in range(3):
+            self.assertEqual(self.ok("43").results(), [{"text/plain": "43"}])
+        self.assertEqual(reply.results(), [{"text/plain": "42"}])
+
     def test_comm_info_is_answered(self):
         self.assertEqual(self.shell(self.kernel.client.comm_info())["comms"], {})
 

@@ -3,6 +3,7 @@
 The hub is on this machine and serves small random models, whose layers are not those of what ships.
 """
 
+import gzip
 import json
 import os
 import pathlib
@@ -143,17 +144,26 @@ class PublishedMlsae(OnAHub):
 class PublishedGemma(OnAHub):
     """`notebooks/dark_matter` on a Gemma 2 of two layers and autoencoders in Gemma Scope's layout."""
 
-    SUBJECT = "gemma2b"
+    SUBJECT = "gemma-2b"
     LAYERS = 2
-    SCOPE = [f"layer_{layer}/width_{width}/average_l0_{l0}" for layer in (0, 1) for width in ("16k", "65k") for l0 in (21, 50)]
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.serve("google/gemma-2-2b", small_models.gemma2, layers=cls.LAYERS)
-        cls.serve("google/gemma-scope-2b-pt-res", small_models.gemma_scope, cls.SCOPE)
+        for site in ("res", "mlp", "att"):
+            name = f"gemma-scope-2b-pt-{site}"
+            cls.serve(f"google/{name}", small_models.gemma_scope, cls.published(name))
         pages = [(ROOT / name).read_text() for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
         cls.serve("datasets/NeelNanda/pile-10k", small_models.documents, [f"{number} {page}" for number in range(20) for page in pages])
+
+    @classmethod
+    def published(cls, release):
+        """The names of a release's autoencoders at the layers that there are."""
+        releases = json.loads(gzip.decompress((ROOT / "assets" / "sae" / "registry.json.gz").read_bytes()))
+        own = next(found for found in releases if found["release"] == release)
+        layers = tuple(f"layer_{layer}/" for layer in range(cls.LAYERS))
+        return [entry["id"] for entry in own["entries"] if entry["id"].startswith(layers)]
 
     def test_every_notebook_runs_on_this_model(self):
         for path in sorted(DARK_MATTER.glob("*.ipynb")):

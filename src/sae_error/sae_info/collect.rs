@@ -8,10 +8,10 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::checkpoint::{InfoFolder, InfoIdentity, unit_file};
-use super::data::InfoParts;
+use super::data::{InfoParts, KeptActivations};
 use super::model::InfoModel;
 use super::options::{InfoOptions, KeepActivations};
-use super::rows::{ACTIVATIONS, KeptActivations};
+use super::rows::ACTIVATIONS;
 use super::sample::{InfoTokens, TextSample};
 use super::unit::{InfoUnit, PlacedSae};
 use crate::check::check_finite;

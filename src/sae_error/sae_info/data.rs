@@ -1,10 +1,12 @@
 //! What there is of an autoencoder on a sample of text.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use candle_core::Tensor;
+
 use super::model::InfoModel;
-use super::rows::KeptActivations;
 use super::sample::{InfoTokens, TextSample};
 use crate::geometry::Interval;
 use crate::model::HookPoint;
@@ -17,6 +19,17 @@ const DRAWS: usize = 200;
 const CONFIDENCE: f64 = 0.95;
 /// Variance below this share of the mean square is rounding.
 const ROUNDING: f64 = 1e-12;
+
+/// Where the activations at a hook point are.
+#[derive(Debug)]
+pub(super) enum KeptActivations {
+    /// `[tokens, d]`, f32 on the CPU.
+    Memory(Tensor),
+    /// In a file for each unit.
+    Files(Vec<PathBuf>),
+    /// The model makes them again.
+    Nothing,
+}
 
 /// What was found, from which all else follows.
 #[derive(Debug, Clone)]

@@ -1,11 +1,10 @@
 //! Activations and reconstructions of an info, in memory, from files or made again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::data::InfoData;
+use super::data::{InfoData, KeptActivations};
 use super::unit::reconstructed;
 use crate::progress::safe_point;
 use crate::sae_error::rows::{ErrorBlock, ErrorOrigin, ErrorRows};
@@ -16,17 +15,6 @@ use crate::{Error, Result};
 const ROWS_IN_MEMORY: usize = 4096;
 /// The tensor in a file of activations.
 pub(super) const ACTIVATIONS: &str = "activations";
-
-/// Where the activations at a hook point are.
-#[derive(Debug)]
-pub(super) enum KeptActivations {
-    /// `[tokens, d]`, f32 on the CPU.
-    Memory(Tensor),
-    /// In a file for each unit.
-    Files(Vec<PathBuf>),
-    /// The model makes them again.
-    Nothing,
-}
 
 /// The rows of an info.
 #[derive(Debug, Clone)]

@@ -9,9 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::SaeInfo;
-use super::data::InfoParts;
+use super::data::{InfoParts, KeptActivations};
 use super::model::InfoModel;
-use super::rows::KeptActivations;
 use super::sample::{InfoTokens, TextSample};
 use super::unit::{code_tensors, codes_of};
 use crate::data::text::Contexts;

@@ -56,7 +56,7 @@ impl Reconstructed {
         let taken = (share * self.ranks.len() as f64).floor() as usize;
         let left =
             |feature: u32, value: f32| (self.ranks[feature as usize] >= taken).then_some(value);
-        let codes: Vec<Codes> = self.codes.iter().map(|codes| codes.map(&left)).collect();
+        let codes: Vec<Codes> = self.codes.iter().map(|codes| codes.map(left)).collect();
         decoded(&self.sae, &codes)
     }
 }
