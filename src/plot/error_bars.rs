@@ -27,9 +27,9 @@ impl Figure {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the figure has no such series, or if `low` is above `high` at a point;
-    /// [`Error::Shape`] unless there are as many numbers as points. Where one is not finite, the
-    /// point has no error bar.
+    /// [`Error::Invalid`](crate::Error::Invalid) if the figure has no such series, or if `low` is
+    /// above `high` at a point; [`Error::Shape`](crate::Error::Shape) unless there are as many
+    /// numbers as points. Where one is not finite, the point has no error bar.
     pub fn error_bars(
         mut self,
         series: usize,
