@@ -60,6 +60,23 @@ pub(crate) fn check_finite(what: &str, tensor: &Tensor) -> Result<()> {
     check_all_finite(what, &values)
 }
 
+/// The first of some fields in which two values differ: its name, and how each has it, as JSON.
+macro_rules! first_difference {
+    ($a:expr, $b:expr, $($name:literal: $($field:ident).+),+ $(,)?) => {
+        'found: {
+            $(if $a.$($field).+ != $b.$($field).+ {
+                let shown = [&$a.$($field).+, &$b.$($field).+]
+                    .map(|own| serde_json::to_string(own).unwrap_or_default());
+                let [a, b] = shown;
+                break 'found Some(($name, a, b));
+            })+
+            None
+        }
+    };
+}
+
+pub(crate) use first_difference;
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;

@@ -11,6 +11,7 @@ use super::files::in_hexadecimal;
 use super::folder::StoreFolder;
 use super::native;
 use super::options::Keep;
+use crate::check::first_difference;
 use crate::data::text::Contexts;
 use crate::model::{Decoder, HookPoint};
 use crate::provenance::Source;
@@ -187,24 +188,15 @@ impl Run {
 
     /// The first thing in which two runs differ, and how each has it.
     fn difference(&self, other: &Self) -> (&'static str, String, String) {
-        fn shown(value: &impl Serialize) -> String {
-            serde_json::to_string(value).unwrap_or_default()
-        }
-        macro_rules! first_of {
-            ($($name:literal: $($field:ident).+),+ $(,)?) => {$(
-                if self.$($field).+ != other.$($field).+ {
-                    return ($name, shown(&self.$($field).+), shown(&other.$($field).+));
-                }
-            )+};
-        }
-        first_of!(
+        let found = first_difference!(
+            self, other,
             "model's configuration": model.config, "model's weights": model.sha256,
             "context length": dataset.length, "number of contexts": dataset.contexts,
             "text": dataset.sha256, "hook points": points, "autoencoders": saes, "`dtype`": dtype,
             "`seed`": seed, "`unit`": unit_contexts, "`pile`": piles, "`activations`": activations,
             "`codes`": codes, "`skip_tokens`": skip_tokens, "`examples`": examples, "`loss`": loss,
         );
-        ("identity", self.identity.clone(), other.identity.clone())
+        found.unwrap_or_else(|| ("identity", self.identity.clone(), other.identity.clone()))
     }
 
     fn computed_identity(&self) -> String {

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::mlsae::{LensUse, Mlsae};
+use crate::check::first_difference;
 use crate::data::text::Contexts;
 use crate::harvest::{sum_of_model, sum_of_sae, sum_of_tensors, sum_of_tokens};
 use crate::store::{Tensors, parse_json, save_exactly};
@@ -99,19 +100,13 @@ impl ScanIdentity {
 
     /// The first thing in which two scans differ, and how each has it.
     fn difference(&self, other: &Self) -> (&'static str, String, String) {
-        macro_rules! first_of {
-            ($($name:literal: $field:ident),+ $(,)?) => {$(
-                if self.$field != other.$field {
-                    return ($name, format!("{:?}", self.$field), format!("{:?}", other.$field));
-                }
-            )+};
-        }
-        first_of!(
+        let found = first_difference!(
+            self, other,
             "format": format, "kind": what, "model": model, "autoencoder": sae,
             "tuned lens": lens, "layers": layers, "skipped tokens": skipped, "text": text,
             "`contexts`": contexts, "`batch`": batch, "options": options,
         );
-        ("identity", String::new(), String::new())
+        found.unwrap_or_else(|| ("identity", String::new(), String::new()))
     }
 }
 

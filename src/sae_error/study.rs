@@ -87,7 +87,7 @@ impl Study {
 
     /// The autoencoders at another place: of trained ones, a single one with eight features for each
     /// dimension (fewer if none of [`widths`](Self::widths) is that large) and the first of
-    /// [`ks`](Self::ks).
+    /// [`ks`](Self::ks), after half as many steps.
     ///
     /// # Errors
     /// As [`Study::grid`]; [`Error::NotFound`] if none are published for that place.
@@ -118,7 +118,8 @@ impl Study {
     /// The grid at a place, from the folder `kept` or trained now.
     fn trained(&self, point: HookPoint, kept: &Path) -> Result<SaeGrid> {
         let sizes = self.sizes(point)?;
-        let options = SaeOptions { checkpoint: None, ..self.options.clone() };
+        let steps = if point == self.point { self.options.steps } else { self.options.steps / 2 };
+        let options = SaeOptions { checkpoint: None, steps, ..self.options.clone() };
         let folder = kept.join(self.folder(point, &sizes, &options)?);
         let training = folder.join("training");
         if !folder.join("grid.json").is_file() {

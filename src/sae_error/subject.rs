@@ -179,7 +179,8 @@ fn classics(device: &Device, quick: bool) -> Result<Study> {
     let text = shipped(&Contexts::from_pretrained("eigenlens/classics-4k")?, quick)?;
     let options = match quick {
         true => SaeOptions { steps: 60, report: 10, buffer: 4_096, ..SaeOptions::default() },
-        false => SaeOptions::default(),
+        // As many as five minutes on two cores are enough for.
+        false => SaeOptions { steps: 900, ..SaeOptions::default() },
     };
     let sizes: (&[usize], &[usize]) = match quick {
         true => (&[2, 4, 8], &[16, 8]),

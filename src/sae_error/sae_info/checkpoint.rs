@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::options::KeepActivations;
 use super::sample::TextSample;
 use super::unit::PlacedSae;
+use crate::check::first_difference;
 use crate::harvest::{sum_of_sae, sum_of_tokens};
 use crate::store::{parse_json, replace};
 use crate::{Error, Result};
@@ -67,18 +68,12 @@ impl InfoIdentity {
 
     /// The first thing in which two passes differ, and how each has it.
     fn difference(&self, other: &Self) -> (&'static str, String, String) {
-        macro_rules! first_of {
-            ($($name:literal: $field:ident),+ $(,)?) => {$(
-                if self.$field != other.$field {
-                    return ($name, format!("{:?}", self.$field), format!("{:?}", other.$field));
-                }
-            )+};
-        }
-        first_of!(
+        let found = first_difference!(
+            self, other,
             "model": model, "text": text, "autoencoders": saes, "hook points": points,
             "window": window, "`skip_tokens`": skip_tokens, "`batch`": batch, "`keep`": keep,
         );
-        ("format", self.format.to_string(), other.format.to_string())
+        found.unwrap_or_else(|| ("format", self.format.to_string(), other.format.to_string()))
     }
 }
 
