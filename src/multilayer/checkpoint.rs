@@ -290,7 +290,7 @@ mod tests {
         let batch = LayerScanOptions { batch: 5, ..kept.clone() };
         assert!(message(&mlsae, &text, &batch).contains("the `batch` of this call, 5, found 4"));
         let part = LayerScanOptions { contexts: Some(3..50), ..kept.clone() };
-        assert!(message(&mlsae, &text, &part).contains("`contexts` of this call, [3, 50]"));
+        assert!(message(&mlsae, &text, &part).contains("`contexts` of this call, [3,50]"));
         let counted = LayerScanOptions { counted: CountedEntries::Original, ..kept.clone() };
         assert!(message(&mlsae, &text, &counted).contains("the options of this call"));
         assert!(message(&mlsae.skipping(&[3]), &text, &kept).contains("the skipped tokens"));

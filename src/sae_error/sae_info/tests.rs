@@ -216,7 +216,7 @@ fn the_checkpoint_of_another_pass_is_refused_in_words() {
     assert!(message(&model(), &saes(), &short, &kept).contains("the text of this call"));
     let window = Some(Window { from: 2, to: None });
     let text = message(&model(), &saes(), &contexts(), &InfoOptions { window, ..kept.clone() });
-    assert!(text.contains("the window of this call, [2, 5]"), "{text}");
+    assert!(text.contains("the window of this call, [2,5]"), "{text}");
     let keep = KeepActivations::Nothing;
     let text = message(&model(), &saes(), &contexts(), &InfoOptions { keep, ..kept });
     assert!(text.contains("the `keep` of this call"), "{text}");
