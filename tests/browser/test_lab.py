@@ -157,9 +157,10 @@ class LabTest(unittest.TestCase):
         # Without waiting for it: the cells take minutes.
         browser.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
-    def look_at_figures(self, browser, name, least, pictures=True):
-        """Checks all figures of the page in both themes, and leaves pictures of them."""
+    def look_at_figures(self, browser, name, least):
+        """Checks all figures of the page in both themes, and leaves pictures of them if somebody asked for them."""
         figures = self.figures(browser, least)
+        pictures = "EIGENLENS_SCREENSHOTS" in os.environ
         PICTURES.mkdir(parents=True, exist_ok=True)
         for theme in ("Light", "Dark"):
             self.theme(browser, theme)
@@ -213,8 +214,7 @@ class CommittedNotebooks(LabTest):
                 with self.subTest(notebook.stem):
                     self.open(browser, lab, notebook.name)
                     figures = notebook.read_text().count("application/vnd.plotly.v1+json")
-                    pictures = "EIGENLENS_SCREENSHOTS" in os.environ
-                    self.look_at_figures(browser, notebook.stem, figures, pictures)
+                    self.look_at_figures(browser, notebook.stem, figures)
                     bars = browser.evaluate(
                         "[...document.querySelectorAll('.jp-OutputArea progress')]"
                         ".map(bar => bar.getBoundingClientRect()).map(box => [box.width, box.height])"
