@@ -118,7 +118,8 @@ impl Study {
     /// The grid at a place, from the folder `kept` or trained now.
     fn trained(&self, point: HookPoint, kept: &Path) -> Result<SaeGrid> {
         let sizes = self.sizes(point)?;
-        let steps = if point == self.point { self.options.steps } else { self.options.steps / 2 };
+        let all = self.options.steps;
+        let steps = if point == self.point { all } else { all.div_ceil(2) };
         let options = SaeOptions { checkpoint: None, steps, ..self.options.clone() };
         let folder = kept.join(self.folder(point, &sizes, &options)?);
         let training = folder.join("training");

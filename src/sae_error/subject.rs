@@ -247,7 +247,7 @@ fn gemma(
     // Of a model with fewer layers, such as one for tests, the last.
     let layer = if config.layers == scope.layers { scope.layer } else { config.layers - 1 };
     let length = config.context.min(1024);
-    let (text, contexts) = documents(&model, (if quick { 4 } else { count }, length), quick)?;
+    let (text, contexts) = documents(&model, (if quick { 8 } else { count }, length), quick)?;
     let options = SaeOptions {
         expansion: 16,
         k: 32,
