@@ -53,7 +53,8 @@ fn three_panels(rows: &[DownstreamRow]) -> Result<Figure> {
 }
 
 /// Draws what each addition recovers of the cross-entropy that a reconstruction costs, for several
-/// autoencoders side by side (Fig 9): their names are along x, and an addition is a colour.
+/// autoencoders side by side (Fig 9): their names are along x, and an addition is a colour. Where the
+/// reconstruction costs nothing there is no bar.
 ///
 /// # Errors
 /// [`Error::Invalid`] for no autoencoders, or if an addition was not measured for all.
@@ -63,21 +64,24 @@ pub fn plot_downstream(measured: &[(String, Downstream)]) -> Result<Figure> {
     side_by_side(&rows)
 }
 
+const UNKNOWN: Interval =
+    Interval { mean: f64::NAN, lower: f64::NAN, upper: f64::NAN, confidence: f64::NAN };
+
 fn side_by_side(measured: &[(&str, &[DownstreamRow])]) -> Result<Figure> {
     let Some((_, first)) = measured.first() else {
         return Err(Error::invalid("the autoencoders", "at least one", "none"));
     };
-    let arms = first.iter().filter(|row| row.recovered.is_some()).map(|row| row.arm);
+    let arms = first.iter().filter(|row| row.norm_share.is_some()).map(|row| row.arm);
     let (mut series, mut intervals) = (Vec::new(), Vec::new());
     for arm in arms {
         let mut shares = Vec::with_capacity(measured.len());
         for (name, rows) in measured {
-            let row = rows.iter().find(|row| row.arm == arm);
-            let Some(share) = row.and_then(|row| row.recovered) else {
+            let Some(row) = rows.iter().find(|row| row.arm == arm) else {
                 let expected = format!("measured for all, \"{name}\" too");
                 return Err(Error::invalid(format!("the arm \"{arm}\""), expected, "left out"));
             };
-            shares.push(percent(share));
+            // Where the reconstruction costs nothing, there is nothing to recover.
+            shares.push(percent(row.recovered.unwrap_or(UNKNOWN)));
         }
         let means: Vec<f64> = shares.iter().map(|share| share.mean).collect();
         series.push((arm.to_string(), means));

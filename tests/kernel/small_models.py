@@ -5,6 +5,7 @@ Each function fills a folder, which `hub.Hub.put` serves. A seed makes the same 
 
 import json
 import math
+import re
 import random
 
 from writers import Numbers, write_npz, write_parquet, write_safetensors
@@ -183,9 +184,14 @@ def gemma2(folder, layers=2, width=32, heads=2, context=1024, seed=4):
     return tensors
 
 
-def gemma_scope(folder, ids=("layer_0/width_16k/average_l0_50", "layer_1/width_16k/average_l0_50"), width=32, latents=64, seed=5):
-    """Autoencoders of Gemma Scope's first edition, `params.npz` in a folder each; `width` is the model's."""
+def gemma_scope(folder, ids=("layer_0/width_16k/average_l0_50", "layer_1/width_16k/average_l0_50"), width=32, seed=5):
+    """Autoencoders of Gemma Scope's first edition, `params.npz` in a folder each; `width` is the model's.
+
+    Their own widths are small, and in the order of those in the names.
+    """
+    sizes = ["16k", "32k", "65k", "131k", "262k", "524k", "1m"]
     for number, name in enumerate(ids):
+        latents = 32 + 8 * sizes.index(re.search(r"width_(\w+)/", name)[1])
         place = folder / name
         place.mkdir(parents=True)
         encoder = Draws(seed + number).unit_rows(latents, width)

@@ -142,10 +142,11 @@ class PublishedMlsae(OnAHub):
 
 @unittest.skipUnless(DARK_MATTER.is_dir(), "notebooks/dark_matter is not there")
 class PublishedGemma(OnAHub):
-    """`notebooks/dark_matter` on a Gemma 2 of two layers and autoencoders in Gemma Scope's layout."""
+    """`notebooks/dark_matter` on a small Gemma 2 and autoencoders in Gemma Scope's layout."""
 
     SUBJECT = "gemma-2b"
-    LAYERS = 2
+    # The last of them is the first at which autoencoders of more than two widths were published.
+    LAYERS = 6
 
     @classmethod
     def setUpClass(cls):
@@ -162,7 +163,7 @@ class PublishedGemma(OnAHub):
         """The names of a release's autoencoders at the layers that there are."""
         releases = json.loads(gzip.decompress((ROOT / "assets" / "sae" / "registry.json.gz").read_bytes()))
         own = next(found for found in releases if found["release"] == release)
-        layers = tuple(f"layer_{layer}/" for layer in range(cls.LAYERS))
+        layers = (f"layer_{cls.LAYERS - 1}/", f"layer_{cls.LAYERS - 2}/")
         return [entry["id"] for entry in own["entries"] if entry["id"].startswith(layers)]
 
     def test_every_notebook_runs_on_this_model(self):
