@@ -163,7 +163,7 @@ class PublishedGemma(OnAHub):
         """The names of a release's autoencoders at the layers that there are."""
         releases = json.loads(gzip.decompress((ROOT / "assets" / "sae" / "registry.json.gz").read_bytes()))
         own = next(found for found in releases if found["release"] == release)
-        layers = (f"layer_{cls.LAYERS - 1}/", f"layer_{cls.LAYERS - 2}/")
+        layers = tuple(f"layer_{layer}/" for layer in range(cls.LAYERS))
         return [entry["id"] for entry in own["entries"] if entry["id"].startswith(layers)]
 
     def test_every_notebook_runs_on_this_model(self):
