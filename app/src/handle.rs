@@ -1,6 +1,8 @@
 //! A server that runs.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use eigenlens::notebook::MimeBundle;
@@ -12,17 +14,40 @@ use crate::worker::Worker;
 /// Height of the page in a notebook, in pixels.
 const HEIGHT: u32 = 900;
 
-/// A page that is being served. It is served until this value is dropped or [`App::stop`] is called.
+/// Pages that were shown and whose values are gone, by title.
+static LEFT: Mutex<Vec<(String, Running)>> = Mutex::new(Vec::new());
+
+/// A page that is being served.
 ///
-/// A cell that ends with it shows the page. Its text is the link for a browser, which carries the
-/// token that the server asks for: who has the link can use the page.
+/// A cell that ends with it shows the page, also one that keeps no variable of it. From then on it is
+/// served until [`App::stop`], until the same autoencoder's page is shown again after the value is gone,
+/// or until the kernel ends. A page that was never shown ends with its value. Its text is the link for
+/// a browser, which carries the token that the server asks for: who has the link can use the page.
 pub struct App {
     title: String,
     port: u16,
     token: Token,
+    shown: AtomicBool,
+    running: Option<Running>,
+}
+
+/// The threads of a server, which end with it.
+struct Running {
     worker: Worker,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.worker.close();
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl App {
@@ -34,7 +59,8 @@ impl App {
         stop: oneshot::Sender<()>,
         thread: JoinHandle<()>,
     ) -> Self {
-        Self { title, port, token, worker, stop: Some(stop), thread: Some(thread) }
+        let running = Some(Running { worker, stop: Some(stop), thread: Some(thread) });
+        Self { title, port, token, shown: AtomicBool::new(false), running }
     }
 
     /// The port of 127.0.0.1.
@@ -48,11 +74,13 @@ impl App {
     }
 
     /// Ends the server and gives its port back.
-    pub fn stop(self) {}
+    pub fn stop(mut self) {
+        self.running = None;
+    }
 
     /// Waits for the server's end, which only the end of the process brings.
     pub fn wait(mut self) {
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.running.as_mut().and_then(|own| own.thread.take()) {
             let _ = thread.join();
         }
     }
@@ -66,18 +94,27 @@ impl App {
              title=\"eigenlens: latents\"></iframe><p><a href=\"{link}\" target=\"_blank\" \
              rel=\"noreferrer\">Open the page in a tab of its own</a></p>"
         );
+        self.keep();
         MimeBundle::text(self.to_string()).html(html).show_as_result();
+    }
+}
+
+impl App {
+    /// Leaves the page alive when this value goes, and ends those of the same title that were left.
+    fn keep(&self) {
+        self.shown.store(true, Ordering::Relaxed);
+        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+        let old: Vec<_> = left.extract_if(.., |(title, _)| *title == self.title).collect();
+        drop(left);
+        drop(old);
     }
 }
 
 impl Drop for App {
     fn drop(&mut self) {
-        self.worker.close();
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Some(running) = self.running.take().filter(|_| self.shown.load(Ordering::Relaxed)) {
+            let title = std::mem::take(&mut self.title);
+            LEFT.lock().unwrap_or_else(PoisonError::into_inner).push((title, running));
         }
     }
 }

@@ -15,6 +15,8 @@ FLAGS = [
     # Chromium no longer falls back to software for WebGL by itself, which scenes in space need.
     "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--disable-quic", "--no-first-run",
+    # Frames of other ports stay in the process of their page, where scripts can be run in them.
+    "--disable-site-isolation-trials", "--disable-features=OriginKeyedProcessesByDefault,IsolateOrigins,site-per-process",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-default-apps", "--mute-audio", "--remote-debugging-port=0", "--remote-allow-origins=*",
     "--window-size=1400,1000",
@@ -81,7 +83,11 @@ class Chromium:
         self.call("Page.navigate", url=url)
 
     def evaluate(self, script, origin=None):
-        """The value of `script`, in the page or in a frame of it from `origin`."""
+        """The value of `script`, in the page or in a frame of it from `origin`; none if that is not there yet."""
+        if origin is not None and origin not in self.contexts:
+            # What happened meanwhile comes with an answer.
+            self.call("Runtime.evaluate", expression="0")
+            return None
         more = {} if origin is None else {"uniqueContextId": self.contexts[origin]}
         result = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, **more

@@ -23,6 +23,27 @@ fn only_this_machine_is_listened_to_and_a_taken_port_is_an_error() {
 }
 
 #[test]
+fn a_page_that_was_shown_outlives_its_value_until_it_is_shown_anew_or_stopped() {
+    let is_served = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let unseen = AppServer::new(mlsae()).serve().unwrap();
+    let port = unseen.port();
+    assert!(is_served(port));
+    drop(unseen);
+    assert!(!is_served(port));
+    let shown = AppServer::new(mlsae()).serve().unwrap();
+    let first = shown.port();
+    shown.evcxr_display();
+    drop(shown);
+    assert!(is_served(first));
+    let again = AppServer::new(mlsae()).serve().unwrap();
+    let second = again.port();
+    again.evcxr_display();
+    assert!(!is_served(first) && is_served(second));
+    again.stop();
+    assert!(!is_served(second));
+}
+
+#[test]
 fn everything_but_the_page_needs_the_token() {
     let client = shared();
     assert_eq!(client.token.len(), 64);
