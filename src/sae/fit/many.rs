@@ -10,9 +10,8 @@ use super::metrics::HistoryRow;
 use super::options::SaeOptions;
 use super::source::FitSource;
 use crate::Result;
-use crate::progress::OnStop;
 use crate::sae::Sae;
-use crate::train::{Checkpoint, Fit, FitLoop, FitRow, History, TakeTensor};
+use crate::train::{Fit, FitRow, History, TakeTensor};
 
 /// What each row of a history has of an autoencoder, beside the step.
 const METRICS: [&str; 3] = ["nmse", "l0", "dead"];
@@ -57,17 +56,8 @@ pub(crate) fn fit_many(
         (0..sizes.len()).flat_map(|at| METRICS.map(|name| format!("{name}.{at}"))).collect();
     let columns = ["step"].into_iter().chain(names.iter().map(String::as_str));
     let mut all = History::new("row", &columns.collect::<Vec<_>>());
-    let checkpoint = options.checkpoint.clone().map(|folder| {
-        let asked = SaeOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
-        Checkpoint::new(folder, format!("{asked:?} of {sizes:?} {}", place.settings))
-    });
-    let run = FitLoop {
-        warmup: options.warmup,
-        report: options.report,
-        checkpoint,
-        device: place.device.clone(),
-        ..FitLoop::new("training autoencoders", options.steps, options.learning_rate)
-    };
+    let settings = format!("of {sizes:?} {}", place.settings);
+    let run = options.fit_loop("training autoencoders", &settings, place.device);
     run.run(&mut fit, &mut all)?;
     let fits = fit.learners.iter().enumerate().map(|(at, learner)| {
         let sae = learner.finish(&fit.source, place.device)?;

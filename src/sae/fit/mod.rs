@@ -45,6 +45,23 @@ pub(crate) use self::small::SmallFit;
 pub(crate) use self::source::{FitSource, buffer_of, mean_row, root_mean_square};
 pub(crate) use self::step::Batch;
 
+impl SaeOptions {
+    /// The training loop; `settings` are what a checkpoint depends on beside the options.
+    fn fit_loop(&self, what: &'static str, settings: &str, device: &Device) -> FitLoop {
+        let checkpoint = self.checkpoint.clone().map(|folder| {
+            let asked = Self { checkpoint: None, on_stop: OnStop::default(), ..self.clone() };
+            Checkpoint::new(folder, format!("{asked:?} {settings}"))
+        });
+        FitLoop {
+            warmup: self.warmup,
+            report: self.report,
+            checkpoint,
+            device: device.clone(),
+            ..FitLoop::new(what, self.steps, self.learning_rate)
+        }
+    }
+}
+
 impl Sae {
     /// Trains an autoencoder of the activations at `point` on text, or a transcoder from there to
     /// `target`, to minimise its [`Objective`](crate::sae::Objective). Returns it with a history, one
@@ -145,18 +162,7 @@ impl Sae {
         let learner = Learner::new(options, &source, place.device)?;
         let mut fit = SaeFit { source, learner };
         let mut history = History::new("row", &["step", "nmse", "l0", "dead"]);
-        let checkpoint = options.checkpoint.clone().map(|folder| {
-            let asked =
-                SaeOptions { checkpoint: None, on_stop: OnStop::default(), ..options.clone() };
-            Checkpoint::new(folder, format!("{asked:?} {}", place.settings))
-        });
-        let run = FitLoop {
-            warmup: options.warmup,
-            report: options.report,
-            checkpoint,
-            device: place.device.clone(),
-            ..FitLoop::new("training features", options.steps, options.learning_rate)
-        };
+        let run = options.fit_loop("training features", &place.settings, place.device);
         run.run(&mut fit, &mut history)?;
         let sae = fit.learner.finish(&fit.source, place.device)?.with_origin(place.origin);
         if !history.interrupted {
