@@ -7,6 +7,7 @@ import time
 import unittest
 
 from harness import Kernel, KernelTest
+from jupyter_client.session import Session
 
 
 class Errors(KernelTest):
@@ -222,7 +223,8 @@ class Protocol(KernelTest):
         self.assertEqual(content["history"][-1][2], "let remembered = 12;")
 
     def test_a_client_that_comes_late_sees_outputs_and_one_that_leaves_stops_none(self):
-        late = self.kernel.manager.client()
+        # A session of its own: by its name the kernel tells one client from another.
+        late = self.kernel.manager.client(session=Session(key=self.kernel.manager.session.key))
         late.start_channels()
         late.wait_for_ready(timeout=60)
         request = self.kernel.send("40 + 2")
@@ -237,6 +239,14 @@ class Protocol(KernelTest):
         for _ in range(3):
             self.assertEqual(self.ok("43").results(), [{"text/plain": "43"}])
         self.assertEqual(reply.results(), [{"text/plain": "42"}])
+
+    def test_a_client_that_lost_its_connections_comes_back_under_its_name(self):
+        for number in range(20):
+            self.kernel.client.stop_channels()
+            self.kernel.client = self.kernel.manager.client()
+            self.kernel.client.start_channels()
+            self.kernel.client.wait_for_ready(timeout=60)
+            self.assertEqual(self.ok(f"{number}").results(), [{"text/plain": f"{number}"}])
 
     def test_comm_info_is_answered(self):
         self.assertEqual(self.shell(self.kernel.client.comm_info())["comms"], {})
