@@ -106,6 +106,10 @@ impl FeatureReader for PartReader {
         });
         Codes::new(codes.width(), rows)
     }
+
+    fn skipped(&self) -> &[u32] {
+        self.sae.skipped()
+    }
 }
 
 show_as_text!(PartReader);
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
     use crate::harvest::tests::{contexts, model, sae};
     use crate::random::Rng;
-    use crate::sae::{Architecture, SaeWeights};
+    use crate::sae::{Architecture, ExcludedTokens, SaeWeights, TrainingRecord};
     use crate::sae_error::rows::TensorRows;
     use crate::sae_error::sae_info::{InfoOptions, SaeInfo};
 
@@ -206,6 +210,14 @@ mod tests {
                 false => assert!(found.eq(all), "{row}"),
             }
         }
+    }
+
+    #[test]
+    fn tokens_that_its_autoencoder_was_not_trained_on_are_known() {
+        let excluded_tokens = Some(ExcludedTokens::Ids(vec![7, 3]));
+        let record = TrainingRecord { excluded_tokens, ..TrainingRecord::default() };
+        let own = sae(POINT, 5).with_training_record(record);
+        assert_eq!(explained().reader(Part::Error, &own).unwrap().skipped(), [7, 3]);
     }
 
     #[test]
