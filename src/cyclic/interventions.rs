@@ -130,7 +130,8 @@ impl Interventions {
             seed: options.seed,
         };
 
-        let rows: usize = options.patches.iter().map(|patch| Rows::of(patch, &all).len()).sum();
+        let rows: usize =
+            options.patches.iter().map(|patch| PatchPasses::of(patch, &all).len()).sum();
         let mut progress = Progress::new("interventions", (layers.len() * rows) as u64, "run");
         let mut found = Self {
             task: problems.task().name().to_owned(),
@@ -225,13 +226,13 @@ fn checked(
 }
 
 /// The passes of a patch: the changes that have vectors of their own, and the pass of each change.
-struct Rows {
+struct PatchPasses {
     own: Vec<Change>,
     of_change: Vec<usize>,
     draws: usize,
 }
 
-impl Rows {
+impl PatchPasses {
     fn of(patch: &Patch, all: &[Change]) -> Self {
         let mut own: Vec<Change> = Vec::new();
         let mut of_problem: BTreeMap<usize, usize> = BTreeMap::new();
@@ -262,7 +263,7 @@ fn logits(
     all: &[Change],
     each: &mut impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Vec<f64>>>> {
-    let rows = Rows::of(patch, all);
+    let rows = PatchPasses::of(patch, all);
     let which: Vec<usize> = rows.own.iter().map(|change| change.problem).collect();
     let mut found = Vec::with_capacity(all.len() * rows.draws);
     for draw in 0..rows.draws {

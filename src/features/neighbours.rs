@@ -70,7 +70,8 @@ impl Neighbours {
             return Err(Error::invalid("`k`, the number of neighbours,", expected, k));
         }
         let starts = (0..n).step_by(BLOCK);
-        let lists = starts.map(|start| Mutex::new(Lists::new(start..n.min(start + BLOCK), k)));
+        let lists =
+            starts.map(|start| Mutex::new(NeighbourLists::new(start..n.min(start + BLOCK), k)));
         let search = NeighbourSearch { lists: lists.collect(), k };
         unit.visit("the search of neighbours", &search)?;
         let lists = search.lists.into_iter();
@@ -144,13 +145,13 @@ impl fmt::Display for Neighbours {
 
 /// The lists of some rows that follow each other.
 #[derive(Debug, Clone)]
-struct Lists {
+struct NeighbourLists {
     first: usize,
     k: usize,
     entries: Vec<Neighbour>,
 }
 
-impl Lists {
+impl NeighbourLists {
     fn new(rows: Range<usize>, k: usize) -> Self {
         Self { first: rows.start, k, entries: vec![NONE; rows.len() * k] }
     }
@@ -185,21 +186,21 @@ impl Lists {
 
 /// The lists of all rows, a block a lock.
 struct NeighbourSearch {
-    lists: Vec<Mutex<Lists>>,
+    lists: Vec<Mutex<NeighbourLists>>,
     k: usize,
 }
 
 /// What a task found.
 struct FoundNeighbours {
-    rows: Lists,
-    columns: Lists,
+    rows: NeighbourLists,
+    columns: NeighbourLists,
     /// What a row and a column must reach to be of interest.
     row_bars: Vec<f32>,
     column_bars: Vec<f32>,
 }
 
 impl NeighbourSearch {
-    fn with<R>(&self, row: usize, look: impl FnOnce(&mut Lists) -> R) -> R {
+    fn with<R>(&self, row: usize, look: impl FnOnce(&mut NeighbourLists) -> R) -> R {
         look(&mut self.lists[row / BLOCK].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -213,8 +214,8 @@ impl PairVisitor for NeighbourSearch {
 
     fn begin(&self, rows: &Range<usize>, columns: &Range<usize>) -> FoundNeighbours {
         FoundNeighbours {
-            rows: Lists::new(rows.clone(), self.k),
-            columns: Lists::new(columns.clone(), self.k),
+            rows: NeighbourLists::new(rows.clone(), self.k),
+            columns: NeighbourLists::new(columns.clone(), self.k),
             row_bars: self.bars(rows),
             column_bars: self.bars(columns),
         }

@@ -43,7 +43,7 @@ pub struct BestBand {
 
 /// An interval of angles.
 #[derive(Debug, Clone, Copy)]
-struct Interval {
+struct AngleInterval {
     middle: f64,
     half: f64,
 }
@@ -51,7 +51,7 @@ struct Interval {
 /// What an interval holds.
 #[derive(Debug, Clone, Copy)]
 struct Verdict {
-    interval: Interval,
+    interval: AngleInterval,
     band: Band,
     bound: f64,
 }
@@ -79,8 +79,8 @@ impl BestBand {
         let mean = points.mean();
         let centred = Centred::new(points.moved(mean, 1.0), epsilon);
         let half = FRAC_PI_2 / START as f64;
-        let mut open: Vec<Interval> =
-            (0..START).map(|i| Interval { middle: (2 * i + 1) as f64 * half, half }).collect();
+        let mut open: Vec<AngleInterval> =
+            (0..START).map(|i| AngleInterval { middle: (2 * i + 1) as f64 * half, half }).collect();
         let mut best = known.iter().copied().max_by(|a, b| a.fraction.total_cmp(&b.fraction));
         let mut looked = 0;
         loop {
@@ -133,7 +133,7 @@ pub(super) fn check_epsilon(epsilon: f64) -> Result<()> {
     Err(Error::invalid("epsilon", "above 0 and below 1", epsilon))
 }
 
-impl Interval {
+impl AngleInterval {
     fn halves(self) -> [Self; 2] {
         let half = self.half / 2.0;
         [self.middle - half, self.middle + half].map(|middle| Self { middle, half })
@@ -164,16 +164,16 @@ impl Centred {
     }
 
     /// The largest variance in an interval of angles.
-    fn variance(&self, interval: Interval) -> f64 {
+    fn variance(&self, interval: AngleInterval) -> f64 {
         let from_peak = (2.0 * interval.middle - self.phase + PI).rem_euclid(2.0 * PI) - PI;
         let nearest = (from_peak.abs() - 2.0 * interval.half).max(0.0);
         (self.level + self.swing * nearest.cos()).max(0.0)
     }
 
-    fn judge(&self, interval: Interval) -> Verdict {
+    fn judge(&self, interval: AngleInterval) -> Verdict {
         let (sin, cos) = interval.middle.sin_cos();
         let (turn_sin, turn_cos) = interval.half.sin_cos();
-        let here = self.variance(Interval { half: 0.0, ..interval });
+        let here = self.variance(AngleInterval { half: 0.0, ..interval });
         let most = self.variance(interval);
         let n = self.points.len();
         let (mut exact, mut wide) = (IntervalEnds::of(n), IntervalEnds::of(n));

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use super::probe::{Probe, ProbeOptions};
-use super::probe_parts::{Quality, checked};
+use super::probe_parts::{ProbeQuality, checked};
 use super::targets::{Targets, rows};
 use crate::check::check_sizes;
 use crate::display::show_as_text;
@@ -83,7 +83,7 @@ impl Probe {
         // Every row is in one part.
         let predictions: Vec<Tensor> = predictions.into_iter().flatten().collect();
         let predictions = Tensor::stack(&predictions, 0)?;
-        let quality = Quality::of(&predictions, targets)?;
+        let quality = ProbeQuality::of(&predictions, targets)?;
         Ok(HeldOut {
             r_squared: quality.r_squared,
             pooled_r_squared: quality.pooled,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::Tensor;
 
-use super::probe_parts::{Quality, checked, components, plane, span};
+use super::probe_parts::{ProbeQuality, checked, components, plane, span};
 use super::subspace::{Subspace, host};
 use super::targets::Targets;
 use crate::display::show_as_text;
@@ -143,7 +143,7 @@ impl Probe {
             mean_absolute_error: 0.0,
         };
         probe.predictions = probe.predict(x)?;
-        let quality = Quality::of(&probe.predictions, targets)?;
+        let quality = ProbeQuality::of(&probe.predictions, targets)?;
         probe.r_squared = quality.r_squared;
         probe.pooled_r_squared = quality.pooled;
         probe.mean_absolute_error = quality.mean_absolute_error;

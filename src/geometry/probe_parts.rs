@@ -75,13 +75,13 @@ pub(super) fn plane(components: &Tensor, solution: &Tensor) -> Result<Option<(Su
 
 /// How good predictions are.
 #[derive(Debug, Clone)]
-pub(super) struct Quality {
+pub(super) struct ProbeQuality {
     pub(super) r_squared: Vec<f64>,
     pub(super) pooled: f64,
     pub(super) mean_absolute_error: f64,
 }
 
-impl Quality {
+impl ProbeQuality {
     /// Of `predictions`, `[n, q]`.
     pub(super) fn of(predictions: &Tensor, targets: &Targets) -> Result<Self> {
         let t = targets.columns()?;

@@ -62,7 +62,7 @@ impl Regression {
         let x = host(values)?;
         check_finite("the values to be explained", &x)?;
         let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
-        let mut state = State { total: squares(&centred)?, residual: x, basis: None };
+        let mut state = ExplainedSoFar { total: squares(&centred)?, residual: x, basis: None };
         let mut chosen = known.to_vec();
         // Values that do not vary are refused by the regression.
         if state.total == 0.0 {
@@ -99,14 +99,14 @@ impl Regression {
 }
 
 /// What is explained so far.
-struct State {
+struct ExplainedSoFar {
     total: f64,
     residual: Tensor,
     /// Orthonormal columns of all functions so far.
     basis: Option<Tensor>,
 }
 
-impl State {
+impl ExplainedSoFar {
     /// Orthonormal columns of what a function adds to the others, if it adds anything.
     fn new_part(&self, function: &Explanatory) -> Result<Option<Tensor>> {
         let columns = function.columns();

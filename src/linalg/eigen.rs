@@ -35,7 +35,7 @@ pub struct Eigh {
 /// A tensor that is not square, empty, holds NaN or is not symmetric (use ½(A + Aᵀ), which is what
 /// the quadratic form xᵀAx means); [`Error::Interrupted`] when Stop is pressed.
 pub fn eigh(a: &Tensor) -> Result<Eigh> {
-    let problem = Problem::of("the matrix of eigh", a)?;
+    let problem = EigenProblem::of("the matrix of eigh", a)?;
     let (n, lead, home) = (problem.n, problem.lead.clone(), problem.home.clone());
     let progress = problem.progress();
     let (all_values, all_vectors) = problem.solve(ComputeEigenvectors::Yes, progress)?;
@@ -51,18 +51,18 @@ pub fn eigh(a: &Tensor) -> Result<Eigh> {
 /// # Errors
 /// As [`eigh`].
 pub fn eigvalsh(a: &Tensor) -> Result<Tensor> {
-    let problem = Problem::of("the matrix of eigvalsh", a)?;
+    let problem = EigenProblem::of("the matrix of eigvalsh", a)?;
     let progress = problem.progress();
     problem.values(progress)
 }
 
 /// [`eigvalsh`] as a part of work that has a progress bar of its own.
 pub(crate) fn eigvalsh_within(a: &Tensor) -> Result<Tensor> {
-    Problem::of("the matrix of eigvalsh", a)?.values(Progress::silent())
+    EigenProblem::of("the matrix of eigvalsh", a)?.values(Progress::silent())
 }
 
 /// Symmetric matrices to be solved.
-struct Problem {
+struct EigenProblem {
     what: &'static str,
     home: Home,
     /// The batch, if there is one.
@@ -71,7 +71,7 @@ struct Problem {
     entries: Vec<f64>,
 }
 
-impl Problem {
+impl EigenProblem {
     fn of(what: &'static str, a: &Tensor) -> Result<Self> {
         let (lead, n) = match *a.dims() {
             [rows, columns] if rows == columns => (vec![], rows),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::figure::Figure;
 use super::palette::{Look, see_through};
-use super::panel::{Interval, Panel, Series, Style};
+use super::panel::{Envelope, Panel, Series, Style};
 use super::plotly_text::numbered;
 use super::values::IntoValues;
 use super::vector::PathStep;
@@ -34,7 +34,7 @@ impl Figure {
         low: impl IntoValues,
         high: impl IntoValues,
     ) -> Result<Self> {
-        let interval = Interval { low: low.into_values()?, high: high.into_values()? };
+        let interval = Envelope { low: low.into_values()?, high: high.into_values()? };
         let kind = IntervalOption { option: "band", one: "line", all: "lines" };
         let is_line = |own: &Series| own.style == Style::Line;
         self.give(kind, series, &interval, is_line, |line| line.band = Some(interval.clone()))?;
@@ -77,7 +77,7 @@ impl Figure {
             false => (f64::NAN, f64::NAN),
         };
         let (low, high) = below.iter().zip(above).map(pair).unzip();
-        let interval = Interval { low, high };
+        let interval = Envelope { low, high };
         let mut at = 0;
         self.root.each_panel_mut(&mut |panel| {
             for line in panel.series_mut().filter(|own| own.style == Style::Line) {
@@ -95,7 +95,7 @@ impl Figure {
         &mut self,
         kind: IntervalOption,
         series: usize,
-        interval: &Interval,
+        interval: &Envelope,
         fits: impl Fn(&Series) -> bool,
         give: impl Fn(&mut Series),
     ) -> Result<()> {
@@ -145,7 +145,7 @@ fn fill(series: &Series, ink: &str) -> String {
 /// The corners of a band's parts between gaps: to the right along the upper end and back along the
 /// lower.
 fn outlines(series: &Series, panel: &Panel) -> Vec<Vec<(f64, f64)>> {
-    let Some(Interval { low, high }) = &series.band else { return Vec::new() };
+    let Some(Envelope { low, high }) = &series.band else { return Vec::new() };
     let fits = |value: f64, log: bool| value.is_finite() && (!log || value > 0.0);
     let (x_log, y_log) = (panel.x.log, panel.y.log);
     let is_drawn =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// What one series of a histogram counts.
 #[derive(Debug, Clone)]
-pub(crate) struct Sample {
+pub(crate) struct BinnedSeries {
     pub(super) name: String,
     pub(super) values: Arc<[f64]>,
 }

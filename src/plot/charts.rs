@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::figure::Figure;
 use super::gaps::drawable;
-use super::panel::{ColourAxis, Interval, Mark, Panel, Series, Style};
+use super::panel::{ColourAxis, Envelope, Mark, Panel, Series, Style};
 use super::values::{IntoSeries, IntoValues};
 use crate::{Error, Result};
 
@@ -181,7 +181,7 @@ fn split(mark: Mark, names: &[String]) -> Vec<Mark> {
         part.texts = series.texts.as_ref().map(|t| members.iter().map(|&i| t[i].clone()).collect());
         part.shades = series.shades.as_ref().map(|(axis, values)| (*axis, pick(values)));
         let ends = series.error_bars.as_ref();
-        part.error_bars = ends.map(|own| Interval { low: pick(&own.low), high: pick(&own.high) });
+        part.error_bars = ends.map(|own| Envelope { low: pick(&own.low), high: pick(&own.high) });
         Mark::Series(part)
     };
     groups.into_iter().map(part).collect()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::band::IntervalOption;
 use super::figure::Figure;
 use super::palette::see_through;
-use super::panel::{Interval, Panel, Series};
+use super::panel::{Envelope, Panel, Series};
 use super::values::IntoValues;
 use super::vector::PathStep;
 use crate::Result;
@@ -36,7 +36,7 @@ impl Figure {
         low: impl IntoValues,
         high: impl IntoValues,
     ) -> Result<Self> {
-        let interval = Interval { low: low.into_values()?, high: high.into_values()? };
+        let interval = Envelope { low: low.into_values()?, high: high.into_values()? };
         let kind = IntervalOption { option: "error_bars", one: "series", all: "series" };
         let give = |own: &mut Series| own.error_bars = Some(interval.clone());
         self.give(kind, series, &interval, |_| true, give)?;
@@ -54,7 +54,7 @@ pub(super) fn inside(series: &Series, ink: &str) -> String {
 
 /// Plotly's error bars of a series, and the ends to be told under the mouse.
 pub(super) fn trace(series: &Series, ink: &str) -> Option<(Value, Value)> {
-    let Interval { low, high } = series.error_bars.as_ref()?;
+    let Envelope { low, high } = series.error_bars.as_ref()?;
     let lengths = |ends: &[f64], sign: f64| -> Vec<Option<f64>> {
         let length = |(end, y): (&f64, &f64)| Some(sign * (end - y)).filter(|l| l.is_finite());
         ends.iter().zip(&series.y).map(length).collect()
@@ -72,7 +72,7 @@ pub(super) fn steps(
     panel: &Panel,
     place: impl Fn(f64, f64) -> (f64, f64),
 ) -> Vec<PathStep> {
-    let Some(Interval { low, high }) = &series.error_bars else { return Vec::new() };
+    let Some(Envelope { low, high }) = &series.error_bars else { return Vec::new() };
     let floor = panel.y_extent().0;
     let mut steps = Vec::new();
     for (i, x, _) in series.drawn(&panel.x, &panel.y) {

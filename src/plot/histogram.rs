@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::bins::{Bins, Sample};
+use super::bins::{BinnedSeries, Bins};
 use super::figure::Figure;
 use super::gaps::{drawable, gap};
 use super::panel::{Mark, Panel, Series, Style};
@@ -107,7 +107,8 @@ fn counted(samples: Vec<Named>) -> Result<Figure> {
         let what = if name.is_empty() { "the data".to_owned() } else { format!("series {name}") };
         drawable(&what, values)?;
     }
-    let samples = samples.into_iter().map(|(name, values)| Sample { name, values: values.into() });
+    let samples =
+        samples.into_iter().map(|(name, values)| BinnedSeries { name, values: values.into() });
     let mut panel = Panel { samples: samples.collect(), size: SIZE, ..Panel::default() };
     panel.x.title = Some("value".into());
     panel.y.title = Some("count".into());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::bins::{Bins, Sample};
+use super::bins::{BinnedSeries, Bins};
 use super::gaps::cell_gap;
 use super::palette::Look;
 use super::scale::Scale;
@@ -31,7 +31,7 @@ pub(crate) struct Panel {
     pub(crate) diagonal: bool,
     pub(crate) legend_title: Option<String>,
     /// What a histogram counts.
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) samples: Vec<BinnedSeries>,
     pub(crate) bins: Bins,
 }
 
@@ -102,16 +102,16 @@ pub(crate) struct Series {
     /// The group of the figure's points that tell which these are, if they are such.
     pub(crate) told: Option<usize>,
     /// An interval around each point of a line, drawn as an area.
-    pub(crate) band: Option<Interval>,
+    pub(crate) band: Option<Envelope>,
     /// Whether the band shows an amount of its own, which is drawn with more ink.
     pub(crate) filled: bool,
     /// An interval around each point or bar, drawn as an upright stroke.
-    pub(crate) error_bars: Option<Interval>,
+    pub(crate) error_bars: Option<Envelope>,
 }
 
 /// Where a band or an error bar begins and ends above each point.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Interval {
+pub(crate) struct Envelope {
     pub(super) low: Vec<f64>,
     pub(super) high: Vec<f64>,
 }
@@ -157,7 +157,7 @@ impl Series {
 
     /// An interval around each point of a line: where they begin, and where they end.
     pub(crate) fn banded(mut self, (low, high): (Vec<f64>, Vec<f64>)) -> Self {
-        self.band = Some(Interval { low, high });
+        self.band = Some(Envelope { low, high });
         self
     }
 
@@ -168,7 +168,7 @@ impl Series {
 
     /// An error bar at each point: where they begin, and where they end.
     pub(crate) fn whiskers(mut self, (low, high): (Vec<f64>, Vec<f64>)) -> Self {
-        self.error_bars = Some(Interval { low, high });
+        self.error_bars = Some(Envelope { low, high });
         self
     }
 

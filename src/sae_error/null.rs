@@ -73,7 +73,7 @@ impl LinearNull {
             return Err(Error::invalid("the error", expected, "a constant"));
         }
         let trace_xe = trace(&sxe)?;
-        let spectrum = Spectrum::new(&sx, &sxe, &se)?;
+        let spectrum = ErrorSpectrum::new(&sx, &sxe, &se)?;
         let scalar = trace_xe * trace_xe / (trace_x * trace_e);
         let r_squared = null_trace(&sx, &sxe, &se)? / trace_e;
         Ok(Self {
@@ -111,7 +111,7 @@ fn null_trace(sx: &Tensor, sxe: &Tensor, se: &Tensor) -> Result<f64> {
 }
 
 /// Sums in the coordinates of the principal directions of x.
-struct Spectrum {
+struct ErrorSpectrum {
     /// Eigenvalues of Sₓ that count, from the largest down.
     values: Vec<f64>,
     /// `Λ^(−1/2) Vᵀ Sₓₑ`, `[directions, d]`.
@@ -122,7 +122,7 @@ struct Spectrum {
     predicted: Vec<f64>,
 }
 
-impl Spectrum {
+impl ErrorSpectrum {
     fn new(sx: &Tensor, sxe: &Tensor, se: &Tensor) -> Result<Self> {
         let spectrum = eigh(sx)?;
         let mut values: Vec<f64> = spectrum.values.to_vec1()?;

@@ -27,7 +27,7 @@ pub fn random_dictionary(size: usize, dims: usize, seed: u64) -> Result<Tensor> 
 /// # Errors
 /// A count above the dimensions, fewer than two samples, NaN.
 pub fn pca(x: &Tensor, count: usize) -> Result<Tensor> {
-    let spectrum = Spectrum::of(x, count)?;
+    let spectrum = CovarianceSpectrum::of(x, count)?;
     Ok(spectrum.leading(count)?.t()?.to_dtype(DType::F32)?.contiguous()?)
 }
 
@@ -66,7 +66,7 @@ impl Default for IcaOptions {
 /// Stop is pressed.
 pub fn ica(x: &Tensor, count: usize, options: IcaOptions) -> Result<Tensor> {
     crate::check::check_sizes(&[("the number of steps", options.steps)])?;
-    let spectrum = Spectrum::of(x, count)?;
+    let spectrum = CovarianceSpectrum::of(x, count)?;
     let rank = spectrum.rank();
     if count > rank {
         let expected = format!("at most {rank}, the rank of the samples");
@@ -103,14 +103,14 @@ pub fn ica(x: &Tensor, count: usize, options: IcaOptions) -> Result<Tensor> {
 }
 
 /// The covariance of samples, taken apart.
-struct Spectrum {
+struct CovarianceSpectrum {
     centred: Tensor,
     values: Vec<f64>,
     /// Columns, ascending.
     vectors: Tensor,
 }
 
-impl Spectrum {
+impl CovarianceSpectrum {
     fn of(x: &Tensor, count: usize) -> Result<Self> {
         let (n, dims) = match *x.dims() {
             [n, dims] if n > 1 && dims > 0 => (n, dims),

@@ -50,13 +50,13 @@ impl Default for AdamWOptions {
 #[derive(Debug)]
 pub struct AdamW {
     parameters: Vec<Var>,
-    moments: Vec<Moments>,
+    moments: Vec<AdamMoments>,
     options: AdamWOptions,
     steps: i32,
 }
 
 #[derive(Debug)]
-enum Moments {
+enum AdamMoments {
     Host { mean: Vec<f32>, square: Vec<f32> },
     Tensors { mean: Tensor, square: Tensor },
 }
@@ -75,7 +75,7 @@ impl AdamW {
                 return Err(Error::invalid(what, "in [0, 1)", beta));
             }
         }
-        let moments = parameters.iter().map(Moments::zero).collect::<Result<_>>()?;
+        let moments = parameters.iter().map(AdamMoments::zero).collect::<Result<_>>()?;
         Ok(Self { parameters, moments, options, steps: 0 })
     }
 }
@@ -87,13 +87,13 @@ impl AdamW {
         let mut tensors = Vec::new();
         for (i, (parameter, moments)) in self.parameters.iter().zip(&self.moments).enumerate() {
             let (mean, square) = match moments {
-                Moments::Host { mean, square } => {
+                AdamMoments::Host { mean, square } => {
                     let tensor = |values: &Vec<f32>| {
                         Tensor::from_slice(values, parameter.shape(), parameter.device())
                     };
                     (tensor(mean)?, tensor(square)?)
                 }
-                Moments::Tensors { mean, square } => (mean.clone(), square.clone()),
+                AdamMoments::Tensors { mean, square } => (mean.clone(), square.clone()),
             };
             tensors.push((format!("mean.{i}"), mean));
             tensors.push((format!("square.{i}"), square));
@@ -115,11 +115,11 @@ impl AdamW {
             };
             let (new_mean, new_square) = (moment("mean")?, moment("square")?);
             match moments {
-                Moments::Host { mean, square } => {
+                AdamMoments::Host { mean, square } => {
                     *mean = new_mean.flatten_all()?.to_vec1()?;
                     *square = new_square.flatten_all()?.to_vec1()?;
                 }
-                Moments::Tensors { mean, square } => (*mean, *square) = (new_mean, new_square),
+                AdamMoments::Tensors { mean, square } => (*mean, *square) = (new_mean, new_square),
             }
         }
         self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
@@ -137,7 +137,7 @@ impl ResumableOptimizer for AdamW {
     }
 }
 
-impl Moments {
+impl AdamMoments {
     fn zero(parameter: &Var) -> Result<Self> {
         if parameter.device().is_cpu() && parameter.dtype() == DType::F32 {
             let zeros = vec![0f32; parameter.elem_count()];
@@ -158,11 +158,11 @@ impl Optimizer for AdamW {
             self.parameters.iter().zip(&mut self.moments).zip(gradients)
         {
             match moments {
-                Moments::Host { mean, square } => {
+                AdamMoments::Host { mean, square } => {
                     let fused = AdamWOp { update, moments: RefCell::new((mean, square)) };
                     parameter.inplace_op2(&gradient.contiguous()?, &fused)?;
                 }
-                Moments::Tensors { mean, square } => {
+                AdamMoments::Tensors { mean, square } => {
                     *mean = ((&*mean * beta1)? + (gradient * (1.0 - beta1))?)?;
                     *square = ((&*square * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
                     let denominator = ((square.sqrt()? / update.root)? + epsilon)?;

@@ -29,7 +29,7 @@ pub(crate) struct Checkpoint {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct State {
+struct CheckpointHeader {
     settings: String,
     step: usize,
     rows: usize,
@@ -55,7 +55,7 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
             other => other.map_err(Error::io("read", &path))?,
         };
-        let state: State = serde_json::from_slice(&text).map_err(|reason| {
+        let state: CheckpointHeader = serde_json::from_slice(&text).map_err(|reason| {
             Error::format(&path, "the state of a fit", reason.to_string()).caused_by(reason)
         })?;
         if self.settings != state.settings {
@@ -91,7 +91,7 @@ impl Checkpoint {
         all.insert(HISTORY.to_owned(), Tensor::from_vec(flat, shape, &Device::Cpu)?);
         let tensors = format!("step-{step}.safetensors");
         save_exactly(&self.folder.join(&tensors), &all)?;
-        let state = State {
+        let state = CheckpointHeader {
             settings: self.settings.clone(),
             step,
             rows: rows.len(),

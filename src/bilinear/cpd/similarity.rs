@@ -45,7 +45,7 @@ pub struct InteractionTensor {
 }
 
 /// `⟨P, T⟩`, `‖T‖²` and what the gradients share.
-struct Products {
+struct TensorProducts {
     weights: Tensor,
     maps: Tensor,
     pairs: Tensor,
@@ -134,7 +134,7 @@ impl InteractionTensor {
         Err(Error::shape("the factors (left, down)", expected, (cpd.left.dims(), cpd.down.dims())))
     }
 
-    fn products(&self, cpd: &CpdModel) -> Result<Products> {
+    fn products(&self, cpd: &CpdModel) -> Result<TensorProducts> {
         self.check(cpd)?;
         let (left, right, down) = (cpd.left(), cpd.right(), cpd.down());
         let (hidden, rank) = (self.head.dim(1)?, cpd.rank());
@@ -150,7 +150,7 @@ impl InteractionTensor {
         let gram_down = matmul_tn(&down, &down)?;
         let gram_pairs = ((&gram_left * &gram_right)? + (&gram_cross * gram_cross.t()?)?)?;
         let square = 0.5 * sum(&(&gram_down * &gram_pairs)?)?;
-        Ok(Products {
+        Ok(TensorProducts {
             weights,
             maps,
             pairs,
@@ -164,7 +164,7 @@ impl InteractionTensor {
         })
     }
 
-    fn cosine(&self, products: &Products) -> Result<f64> {
+    fn cosine(&self, products: &TensorProducts) -> Result<f64> {
         Ok(products.dot / (length("the factors' tensor", products.square)? * self.norm))
     }
 
@@ -175,7 +175,8 @@ impl InteractionTensor {
     pub fn gradients(&self, cpd: &CpdModel) -> Result<SimilarityGradients> {
         let products = self.products(cpd)?;
         let similarity = self.cosine(&products)?;
-        let Products { weights, maps, pairs, dot, square, gram_down, gram_cross, .. } = &products;
+        let TensorProducts { weights, maps, pairs, dot, square, gram_down, gram_cross, .. } =
+            &products;
         let (left, right, down) = (cpd.left(), cpd.right(), cpd.down());
         let (hidden, rank) = (self.head.dim(1)?, cpd.rank());
         // ∂⟨P, T⟩: each block of the maps, weighted, meets the map of its partner.

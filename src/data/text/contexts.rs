@@ -276,7 +276,7 @@ fn read(path: &Path, bytes: Bytes) -> Result<Contexts> {
         return Err(Error::format(path, format!("a column `{COLUMN}`"), "no such column"));
     };
     let column = schema.column(place);
-    let mut found = Rows::default();
+    let mut found = FileRows::default();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(broken)?;
         let reader = group.get_column_reader(place).map_err(broken)?;
@@ -301,12 +301,12 @@ enum Reading {
 
 /// Rows of a file as they are read.
 #[derive(Default)]
-struct Rows {
+struct FileRows {
     tokens: Vec<i64>,
     starts: Vec<usize>,
 }
 
-impl Rows {
+impl FileRows {
     fn read<T: DataType>(
         &mut self,
         mut reader: ColumnReaderImpl<T>,
@@ -425,10 +425,10 @@ mod tests {
         let error = Contexts::from_pretrained(folder.path().to_str().unwrap()).unwrap_err();
         let source = error.source().unwrap();
         assert!(source.is::<ParquetError>() && error.to_string().contains(&source.to_string()));
-        let ragged = Rows { tokens: vec![1, 2, 3], starts: vec![0, 2] };
+        let ragged = FileRows { tokens: vec![1, 2, 3], starts: vec![0, 2] };
         let message = ragged.contexts(&path).unwrap_err().to_string();
         assert!(message.contains("1 tokens in row 1, 2 in the first"), "{message}");
-        let negative = Rows { tokens: vec![1, -2], starts: vec![0] };
+        let negative = FileRows { tokens: vec![1, -2], starts: vec![0] };
         assert!(negative.contexts(&path).unwrap_err().to_string().contains("tokens from 0"));
         assert!(Contexts::new(3, vec![0; 4]).unwrap_err().to_string().contains("multiple of 3"));
     }

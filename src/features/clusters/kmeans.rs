@@ -96,7 +96,7 @@ fn first_centres(points: &Tensor, squares: &[f32], k: usize, rng: &mut Rng) -> R
 
 /// A point's centre, and what is known of its distances.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct CentreBounds {
     own: u32,
     /// Not below the distance to its centre.
     upper: f64,
@@ -108,12 +108,12 @@ struct Lloyd<'a> {
     points: &'a Tensor,
     squares: &'a [f32],
     centres: Tensor,
-    places: Vec<Place>,
+    places: Vec<CentreBounds>,
 }
 
 impl<'a> Lloyd<'a> {
     fn new(points: &'a Tensor, squares: &'a [f32], centres: Tensor) -> Self {
-        let unknown = Place { own: 0, upper: f64::INFINITY, lower: 0.0 };
+        let unknown = CentreBounds { own: 0, upper: f64::INFINITY, lower: 0.0 };
         Self { points, squares, centres, places: vec![unknown; squares.len()] }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Lloyd<'a> {
         for some in open.chunks((ENTRIES / k).max(1)) {
             let index = Tensor::new(some, &Device::Cpu)?;
             let products = matmul_nt(&self.points.index_select(&index, 0)?, &self.centres)?;
-            let found: Vec<Place> = with_values(&products, |products| {
+            let found: Vec<CentreBounds> = with_values(&products, |products| {
                 let rows = products.par_chunks(k).zip(some);
                 rows.map(|(row, at)| nearest(row, &own, self.squares[*at as usize])).collect()
             })?;
@@ -177,7 +177,7 @@ impl<'a> Lloyd<'a> {
                 let Some(far) = order.by_ref().find(alone) else { break };
                 counts[self.places[far].own as usize] -= 1;
                 counts[centre] = 1;
-                self.places[far] = Place { own: centre as u32, upper: 0.0, lower: 0.0 };
+                self.places[far] = CentreBounds { own: centre as u32, upper: 0.0, lower: 0.0 };
             }
         }
         let mut members: Vec<Vec<usize>> = counts.iter().map(|n| Vec::with_capacity(*n)).collect();
@@ -210,7 +210,7 @@ impl<'a> Lloyd<'a> {
 }
 
 /// The nearest centre of a point from its products with all, and the distance to the second.
-fn nearest(products: &[f32], centres: &[f32], square: f32) -> Place {
+fn nearest(products: &[f32], centres: &[f32], square: f32) -> CentreBounds {
     let (mut own, mut first, mut second) = (0, f32::INFINITY, f32::INFINITY);
     for (at, (product, centre)) in products.iter().zip(centres).enumerate() {
         let less = centre - 2.0 * product;
@@ -221,7 +221,7 @@ fn nearest(products: &[f32], centres: &[f32], square: f32) -> Place {
         }
     }
     let distance = |less: f32| f64::from((square + less).max(0.0)).sqrt();
-    Place { own, upper: distance(first), lower: distance(second) }
+    CentreBounds { own, upper: distance(first), lower: distance(second) }
 }
 
 #[cfg(test)]

@@ -51,18 +51,18 @@ use crate::{Error, Result};
 pub struct Moments {
     width: usize,
     targets: usize,
-    origin: Option<Origin>,
+    origin: Option<SumOrigin>,
     folds: Vec<FoldSums>,
 }
 
 /// What is taken off the rows before they are summed.
 #[derive(Debug, Clone)]
-struct Origin {
+struct SumOrigin {
     x: Vec<f64>,
     y: Vec<f64>,
 }
 
-impl Origin {
+impl SumOrigin {
     /// The means of the first rows, exact for columns that do not vary.
     fn of(x: &Tensor, y: Option<&Tensor>) -> Result<Self> {
         let mean = |rows: &Tensor| -> Result<Vec<f64>> {
@@ -143,7 +143,7 @@ impl Moments {
         let y = y.map(|y| y.to_device(&Device::Cpu)).transpose()?;
         let origin = match &mut self.origin {
             Some(origin) => origin,
-            none => none.insert(Origin::of(&x, y.as_ref())?),
+            none => none.insert(SumOrigin::of(&x, y.as_ref())?),
         };
         let (mut inputs, mut outputs) = (Panels::new(self.width), Panels::new(self.targets));
         for start in (0..rows).step_by(ROWS_PER_PANEL) {

@@ -138,23 +138,22 @@ fn shards_merge_to_the_whole_and_threads_change_no_bit() {
 
 #[test]
 fn an_ill_conditioned_map_predicts_as_that_of_qr() {
-    let (rows, d) = (2_000, 48);
-    let mut rng = Rng::seed(3);
-    let left = qr(&normal(&mut rng, rows, d)).unwrap().q;
-    let right = qr(&normal(&mut rng, d, d)).unwrap().q;
-    let noise = normal(&mut rng, rows, 2);
-    let weights = normal(&mut rng, d, 2);
-    for (condition, bound) in [(1e3, 1e-9), (1e6, 1e-6)] {
+    for (rows, d, condition, bound) in [(2_000, 48, 1e3, 1e-9), (150_000, 192, 1e6, 1e-6)] {
+        let mut rng = Rng::seed(3);
+        let left = qr(&normal(&mut rng, rows, d)).unwrap().q;
+        let right = qr(&normal(&mut rng, d, d)).unwrap().q;
+        let noise = normal(&mut rng, rows, 2);
+        let weights = normal(&mut rng, d, 2);
         let spread: Vec<f64> =
             (0..d).map(|i| f64::powf(condition, -(i as f64) / (d - 1) as f64)).collect();
         let spread = Tensor::new(spread, &Device::Cpu).unwrap();
-        let x = left.broadcast_mul(&spread).unwrap().matmul(&right.t().unwrap()).unwrap();
+        let x = matmul(&left.broadcast_mul(&spread).unwrap(), &right.t().unwrap()).unwrap();
         let y = (matmul(&x, &weights).unwrap() + (&noise * 0.01).unwrap()).unwrap();
         let mut moments = Moments::new(d, 2, 1).unwrap();
         moments.add(0, &x, &y).unwrap();
         let map = moments.fit(&[0], false).unwrap();
         // The projection onto the columns of Q.
-        let expected = matmul(&left, &left.t().unwrap().matmul(&y).unwrap()).unwrap();
+        let expected = matmul(&left, &matmul(&left.t().unwrap(), &y).unwrap()).unwrap();
         let size = sum(&expected.sqr().unwrap()).sqrt();
         let found = map.apply(&x).unwrap();
         let error = sum(&(found - expected).unwrap().sqr().unwrap()).sqrt();

@@ -190,7 +190,7 @@ impl Region {
             .filter(|[_, high]| *high >= 0.0);
         let slope = sums.centred_xy / sums.centred_xx;
         let (centre, level) = (slope, sums.y - slope * sums.x);
-        let mut ends = Ends::default();
+        let mut ends = FactorRange::default();
         if let Some(half_factor) = half(squares(centre, level), sums.centred_xx) {
             // The constant that goes with the extreme factor, and the other way round.
             for side in [-1.0, 1.0] {
@@ -212,9 +212,9 @@ impl Region {
 
 /// The smallest and largest factor and constant of points that are added.
 #[derive(Debug, Default)]
-struct Ends(Option<Slice>);
+struct FactorRange(Option<Slice>);
 
-impl Ends {
+impl FactorRange {
     /// Adds a point if neither coordinate is negative.
     fn add(&mut self, factor: f64, constant: f64) {
         if factor >= 0.0 && constant >= 0.0 {
