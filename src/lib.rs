@@ -58,6 +58,11 @@
 //! [`Visualizer`](features::Visualizer) shows features: the texts that activate them most, with
 //! each token coloured by its activation, and the tokens that they promote.
 //!
+//! [`Interp`](interp::Interp) has features explained in words by a language model behind any server
+//! that speaks OpenAI's protocol ([`ChatModel`](interp::ChatModel)), and scores the explanations by how
+//! well they tell texts apart. What was found is a [`Report`](interp::Report); the
+//! [`Visualizer`](features::Visualizer) shows its explanations.
+//!
 //! [`Mlsae`](multilayer::Mlsae) is one autoencoder for the residual stream at every layer of a
 //! model. It tells at which layers each latent is active, and for which texts.
 //!
@@ -82,6 +87,7 @@
 //! | [`sae`] | sparse autoencoders: read, train, check, intervene |
 //! | [`harvest`] | stores: activations, codes and statistics of one pass over a text, asked many times |
 //! | [`bilinear`], [`toy`], [`geometry`], [`cyclic`], [`features`], [`multilayer`], [`sae_error`] | the analyses: interaction matrices, dictionaries, shapes of representations, circles of words, texts of features, latents over layers, errors of autoencoders |
+//! | [`interp`] | explanations of features by a language model, and their scores |
 //! | [`plot`], [`figures`] | charts of arrays; figures that know what they draw |
 //! | [`notebook`], [`prelude`] | displays, progress bars, input and Stop; what a notebook imports |
 //!
@@ -123,7 +129,9 @@ pub mod geometry;
 pub mod gguf;
 pub mod harvest;
 mod home;
+mod http;
 pub mod hub;
+pub mod interp;
 pub mod linalg;
 #[doc = include_str!("methods.md")]
 pub mod methods {}

@@ -49,7 +49,7 @@ impl Example {
 pub struct FeatureView {
     /// The feature.
     pub feature: usize,
-    /// Where its autoencoder reads.
+    /// Where its autoencoder reads; for another reader of features, where its decoder writes.
     pub point: HookPoint,
     /// Texts that activate it, the most active first.
     pub examples: Vec<Example>,
@@ -63,6 +63,8 @@ pub struct FeatureView {
     pub density: Option<f32>,
     /// How strongly it is active.
     pub histogram: Option<Histogram>,
+    /// What it is about, in words, if somebody has said it.
+    pub explanation: Option<String>,
 }
 
 /// Features, to be shown as the value of a cell: tokens are coloured by activation, blue above
@@ -136,6 +138,9 @@ impl FeatureView {
             );
         }
         html.push_str("</div>");
+        if let Some(explanation) = &self.explanation {
+            let _ = write!(html, "<div><i>{}</i></div>", escape(explanation));
+        }
         for (what, tokens) in [("promotes", &self.promoted), ("suppresses", &self.suppressed)] {
             let list: Vec<String> =
                 tokens.iter().map(|(token, value)| chip(token, *value)).collect();
@@ -195,6 +200,9 @@ impl fmt::Display for Gallery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for view in &self.0 {
             writeln!(f, "feature {} of {}: {}", view.feature, view.point, view.caption())?;
+            if let Some(explanation) = &view.explanation {
+                writeln!(f, "  \"{explanation}\"")?;
+            }
             for (what, tokens) in [("promotes", &view.promoted), ("suppresses", &view.suppressed)] {
                 let list: Vec<String> =
                     tokens.iter().map(|(token, value)| format!("{token} {value:+.2}")).collect();
@@ -245,6 +253,7 @@ mod tests {
             suppressed: vec![("<".to_owned(), -0.25)],
             density: Some(0.0125),
             histogram: Some(Histogram::default()),
+            explanation: Some("kings & \"queens\"".to_owned()),
         }
     }
 
@@ -254,6 +263,7 @@ mod tests {
         for part in [
             "<b>feature 5</b> of 2.mlp_in",
             "density 1.250 %, largest 2.50",
+            "</div><div><i>kings &amp; &quot;queens&quot;</i></div><div>",
             "white-space: pre-wrap\"><span title=\"a · id 0\">a</span><span",
             "title=\"2.500 · ␣&lt;b&gt; · id 1\" style=\"background-color: \
              rgba(59, 130, 246, 0.62)\"> &lt;b&gt;</span>",
@@ -267,6 +277,9 @@ mod tests {
         assert_eq!(html.matches("<span").count(), html.matches("</span>").count(), "{html}");
         let text = Gallery::new(vec![view()]).to_string();
         assert!(text.contains("a[ <b>]↵[c]") && text.contains("␣king +0.50"), "{text}");
+        assert!(text.contains("largest 2.50\n  \"kings & \"queens\"\"\n  promotes"), "{text}");
+        let silent = Gallery::new(vec![FeatureView { explanation: None, ..view() }]);
+        assert!(!silent.to_string().contains("kings") && !silent.html().contains("<i>"));
     }
 
     #[test]

@@ -26,10 +26,13 @@
 
 mod cloud;
 mod clusters;
+mod explanations;
 mod gallery;
 mod maximal;
 mod neighbours;
 mod pairs;
+mod reader;
+mod reader_table;
 mod search;
 mod visualizer;
 
@@ -42,9 +45,12 @@ pub use clusters::{
     Centring, Clusters, GraphOptions, PublishedCheck, PublishedCluster, SpectralOptions,
     SpectralReport, Stability, angular_affinity, cosines, mean_pairwise_cosine, singular_values,
 };
+pub use explanations::{Explanations, FeatureExplanation};
 pub use gallery::{Example, FeatureView, Gallery};
 pub use maximal::{MaxOptions, max_activations};
 pub use neighbours::Neighbours;
 pub(crate) use pairs::{PairVisitor, UnitVectors};
+pub use reader::FeatureReader;
+pub(crate) use reader::check_reads_activations;
 pub use search::{LeftOut, Search, SearchOptions, SearchRow};
 pub use visualizer::Visualizer;

@@ -37,6 +37,7 @@ mod circles;
 mod cloud;
 mod directions;
 mod explanation;
+mod interp;
 mod layers;
 mod reducibility;
 mod residuals;

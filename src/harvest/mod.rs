@@ -63,6 +63,8 @@ pub use questions::{Occurrences, StoredExamples};
 pub use run::{Run, RunDataset, RunModel, RunPoint, RunSae, RunSources};
 pub(crate) use run::{loadable, sum_of_model, sum_of_sae, sum_of_tensors, sum_of_tokens};
 pub use shuffled::{ShuffleOptions, Shuffled};
+pub(crate) use store::feature_table;
 pub use store::{Store, StoreCheck, Tidied};
 pub use tally::Peak;
+pub(crate) use tally::Tally;
 pub use units::Harvest;

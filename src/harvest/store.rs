@@ -281,7 +281,7 @@ impl Store {
 }
 
 /// The table of what is known of features after `contexts` contexts, with `keep` of them per feature.
-fn feature_table(
+pub(crate) fn feature_table(
     tally: &Tally,
     point: HookPoint,
     keep: usize,

@@ -40,7 +40,7 @@ pub(super) struct FeatureSums {
 
 /// All features of an autoencoder.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Contexts that are kept per feature.
     keep: usize,
     pub(super) features: Vec<FeatureSums>,
@@ -51,7 +51,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(features: usize, keep: usize) -> Self {
+    pub(crate) fn new(features: usize, keep: usize) -> Self {
         Self {
             keep,
             features: vec![FeatureSums::default(); features],
@@ -68,7 +68,7 @@ impl Tally {
 
     /// Takes in codes of whole contexts of `length` rows, of which the first is number `first`, at the
     /// rows that `is_kept`.
-    pub(super) fn add(&mut self, codes: &Codes, first: u64, length: usize, is_kept: &[bool]) {
+    pub(crate) fn add(&mut self, codes: &Codes, first: u64, length: usize, is_kept: &[bool]) {
         for at in 0..codes.rows() / length {
             let context = first + at as u64;
             let mut active = Vec::new();

@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 
 use super::Hub;
 use super::cache::CacheFolder;
-use super::client::{Client, Patience, Refusal};
+use super::client::{Client, Refusal};
 use super::names::Repo;
 use super::remote::About;
+use crate::http::Patience;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -87,6 +88,11 @@ impl Download<'_> {
         refusal.into_error(format!("{} of {}", self.name, self.repo))
     }
 
+    /// Waits, or fails when Stop is pressed.
+    fn sleep(&self, duration: Duration) -> Result<()> {
+        self.patience().sleep(duration).map_err(|_| self.error(Refusal::Stopped))
+    }
+
     /// Bytes that have arrived.
     fn arrived(&self) -> u64 {
         fs::metadata(self.part).map_or(0, |about| about.len())
@@ -116,7 +122,7 @@ impl Download<'_> {
                 let _ = bar.advance(arrived.saturating_sub(*shown));
                 *shown = arrived.max(*shown);
             }
-            self.patience().sleep(POLL).map_err(|refusal| self.error(refusal))?;
+            self.sleep(POLL)?;
         }
     }
 
@@ -246,7 +252,7 @@ impl Download<'_> {
                 break;
             }
             hash.update(&buffer[..read]);
-            self.patience().sleep(Duration::ZERO).map_err(|refusal| self.error(refusal))?;
+            self.sleep(Duration::ZERO)?;
         }
         let found = format!("{:x}", hash.finalize());
         Ok((found != *key).then(|| {

@@ -54,9 +54,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::cache::CacheFolder;
-use self::client::Patience;
 use self::names::{Repo, check_file_name};
 use crate::home::expand_home;
+use crate::http::Patience;
 use crate::{Error, Result};
 
 /// Where hub files come from: an endpoint and a cache.

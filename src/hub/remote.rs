@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::client::{Answer, Client, Headers, Refusal};
+use super::client::{Answer, Client, Refusal};
 use super::names::{Repo, similar, some_of};
 use super::{CacheFolder, Hub};
+use crate::http::Headers;
 
 /// How often something that passes, such as a connection that breaks, is tried again.
 const RETRIES: u32 = 3;
@@ -59,7 +60,7 @@ impl Hub {
                     if failures < RETRIES && after.is_none_or(|pause| pause <= LONGEST_PAUSE) =>
                 {
                     let usual = self.patience.pause * (1 << (2 * failures));
-                    self.patience.sleep(after.unwrap_or(usual))?;
+                    self.patience.sleep(after.unwrap_or(usual)).map_err(|_| Refusal::Stopped)?;
                     failures += 1;
                 }
                 done => return done,

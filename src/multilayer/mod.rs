@@ -49,6 +49,7 @@ mod pass;
 mod persistence;
 mod prompt;
 mod ranked_logits;
+mod reader;
 mod resampling;
 mod residual;
 mod save;

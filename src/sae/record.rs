@@ -15,6 +15,9 @@ pub(super) const CENTRED: &str = "center_writing_weights";
 /// The name of [`TrainingRecord::tuned_lens`] in a file.
 pub(super) const TUNED_LENS: &str = "tuned_lens";
 
+/// The name of [`TrainingRecord::reads`] in a file.
+const READS: &str = "reads";
+
 /// What an autoencoder's files record about the activations it was trained on.
 ///
 /// None of it changes what the autoencoder computes, but activations that are made otherwise lie
@@ -43,6 +46,9 @@ pub struct TrainingRecord {
     /// Whether a [tuned lens](crate::model::TunedLens) mapped the activations first: the autoencoder
     /// reads what the lens makes of the stream, and not the stream itself.
     pub tuned_lens: bool,
+    /// What it reads, where that is not the activation at its place, but made of it: such as "the
+    /// nonlinear part of the error".
+    pub reads: Option<String>,
     /// Tokens whose activations were left out.
     pub excluded_tokens: Option<ExcludedTokens>,
     /// The floating point type of the training, as the files call it.
@@ -112,6 +118,7 @@ impl TrainingRecord {
         put("hook_head_index", Some(Value::from(self.head)));
         put("hook_layers", self.layers.clone().map(Value::from));
         put(TUNED_LENS, self.tuned_lens.then(|| Value::from(true)));
+        put(READS, self.reads.clone().map(Value::from));
         put(
             "exclude_special_tokens",
             self.excluded_tokens.as_ref().map(|excluded| match excluded {
@@ -143,6 +150,9 @@ impl TrainingRecord {
                  it, and TunedLens::transform makes such rows"
                     .to_owned(),
             );
+        }
+        if let Some(reads) = &self.reads {
+            differences.push(format!("it reads {reads}, not the activation"));
         }
         if on(CENTRED) {
             differences.push(
@@ -209,6 +219,7 @@ impl fmt::Display for TrainingRecord {
         parts.extend(self.head.map(|head| format!("head {head} alone")));
         parts.extend(self.layers.as_ref().map(|layers| format!("layers {layers:?}")));
         parts.extend(self.tuned_lens.then(|| "through a tuned lens".to_owned()));
+        parts.extend(self.reads.as_ref().map(|reads| format!("{reads} in place of activations")));
         parts.extend(self.excluded_tokens.as_ref().map(|excluded| match excluded {
             ExcludedTokens::Special => "without special tokens".to_owned(),
             ExcludedTokens::Ids(ids) => format!("without the tokens {ids:?}"),

@@ -22,6 +22,7 @@
 //! | How much of the error is the encoder's? | [`Pursuit`] |
 //! | What does each part cost the model? | [`Downstream`] |
 //! | Do other sites predict the parts? | [`Circuits`] |
+//! | What are features of a part of the error about? | [`PartReader`], with [`interp`](crate::interp) |
 //! | What do known amounts of noise look like? | [`NoiseSimulation`] |
 //!
 //! Defaults are the plain definitions: held out by context, with an intercept, R² pooled over
@@ -43,6 +44,7 @@ mod moments;
 mod norm_test;
 mod null;
 pub mod original;
+mod part_reader;
 mod part_sae;
 mod parts;
 mod per_token;
@@ -67,6 +69,7 @@ pub use linear_map::{LinearMap, LinearScore};
 pub use moments::Moments;
 pub use norm_test::{NormBaseline, NormBaselines, NormTarget, NormTest, NormTestRow};
 pub use null::{LinearNull, NullDirection};
+pub use part_reader::PartReader;
 pub use part_sae::Part;
 pub use parts::ErrorParts;
 pub use per_token::PerToken;

@@ -42,7 +42,7 @@ impl Explained {
     /// # Errors
     /// [`Error::NotFound`] if the model of the rows is not known, as those of
     /// [`SaeInfo`](super::SaeInfo) are, or the hook point of `sae`; [`Error::Shape`] for an autoencoder
-    /// of another width, and [`Error::Invalid`] for one of another hook point.
+    /// of another width, and [`Error::Invalid`] for one of another hook point or part.
     pub fn reader(&self, part: Part, sae: &Sae) -> Result<PartReader> {
         const WHAT: &str = "the autoencoder of a part of the error";
         let origin = self.known_origin()?;
@@ -56,6 +56,11 @@ impl Explained {
         if own != point {
             let expected = format!("one for {point}, whose errors were taken apart");
             return Err(Error::invalid(WHAT, expected, format!("one for {own}")));
+        }
+        if let Some(reads) = &sae.origin().training.reads
+            && ![part.reads(), part.reads_noise()].contains(reads)
+        {
+            return Err(Error::invalid(WHAT, format!("one of {part}"), format!("one of {reads}")));
         }
         let map = self.map().clone();
         Ok(PartReader { part, point, first: origin.sae, map, sae: sae.clone(), skip_positions: 0 })
@@ -234,6 +239,14 @@ mod tests {
         assert!(error.contains("8 dimensions") && error.contains("[4, 4]"), "{error}");
         let error = message(&explained(), &sae(HookPoint::MlpOut(0), 5));
         assert!(error.contains("for 0.resid_post") && error.contains("for 0.mlp_out"), "{error}");
+        let reads = Some(Part::Linear.reads());
+        let other = sae(POINT, 5)
+            .with_training_record(TrainingRecord { reads, ..TrainingRecord::default() });
+        assert!(message(&explained(), &other).contains("one of the linear part of the error"));
+        let reads = Some(Part::Error.reads_noise());
+        let noise =
+            other.with_training_record(TrainingRecord { reads, ..TrainingRecord::default() });
+        explained().reader(Part::Error, &noise).unwrap();
         // Tensors do not know which model they come from.
         let x = rng.normal((200, 8), &Device::Cpu).unwrap();
         let noise = (rng.normal((200, 8), &Device::Cpu).unwrap() * 0.1).unwrap();

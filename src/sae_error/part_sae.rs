@@ -40,11 +40,21 @@ impl fmt::Display for Part {
 }
 
 impl Part {
+    /// What an autoencoder of it reads, as its record says it.
+    pub(super) fn reads(self) -> String {
+        self.to_string()
+    }
+
+    /// What an autoencoder of noise like it reads.
+    pub(super) fn reads_noise(self) -> String {
+        format!("Gaussian noise with the covariance of {self}")
+    }
+
     /// The part for activations `x` `[n, d]`, in f32.
     ///
     /// # Errors
     /// As [`Sae::reconstruct`] and [`LinearMap::apply`].
-    fn of(self, sae: &Sae, map: &LinearMap, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn of(self, sae: &Sae, map: &LinearMap, x: &Tensor) -> Result<Tensor> {
         let x = x.to_dtype(DType::F32)?;
         Ok(match self {
             Self::Linear => map.apply(&x)?,
@@ -58,7 +68,8 @@ impl Explained {
     /// Trains an autoencoder of a part of the error, as [`Sae::fit`] trains one of the activations. The
     /// linear part is that of the [map of all rows](Explained::map): the text should be another one.
     ///
-    /// What comes out reads that part, and not the activations at its hook point.
+    /// What comes out reads that part, and not the activations at its hook point:
+    /// [`Explained::reader`] has its codes of a text.
     ///
     /// Compare it with [`Explained::fit_gaussian`]: an autoencoder finds features in noise too.
     ///
@@ -76,7 +87,7 @@ impl Explained {
         let made = move |x: &Tensor| part.of(&sae, &map, x);
         let (found, history) =
             Sae::fit_mapped(&origin.model, point, text, options, (&name, &made))?;
-        Ok((noted(found, format!("it reads {part}, not the activation")), history))
+        Ok((reading(found, part.reads()), history))
     }
 
     /// Trains an autoencoder of independent Gaussian vectors with the mean and covariance that a part
@@ -101,10 +112,7 @@ impl Explained {
             device: origin.model.device(),
         };
         let (found, history) = Sae::fit_from(source, options, place)?;
-        Ok((
-            noted(found, format!("it reads Gaussian noise with the covariance of {part}")),
-            history,
-        ))
+        Ok((reading(found, part.reads_noise()), history))
     }
 
     /// What a fit of a part belongs to.
@@ -113,11 +121,7 @@ impl Explained {
             let what = "`target` of an autoencoder of a part of an error";
             return Err(Error::invalid(what, "none", target));
         }
-        let origin = self.rows().origin().ok_or_else(|| Error::NotFound {
-            what: "the model and the autoencoder of these errors".to_owned(),
-            hint: "Tensors alone do not know them: SaeInfo::collect and `info.explain()?` do."
-                .to_owned(),
-        })?;
+        let origin = self.known_origin()?;
         let point = origin.sae.point()?;
         let map = self.map();
         let mut tensors = vec![("matrix", map.matrix(&Device::Cpu)?)];
@@ -127,6 +131,15 @@ impl Explained {
         let map = sum_of_tensors(tensors.iter().map(|(name, tensor)| (*name, tensor)))?;
         let name = format!("{part} of {} by {map}", sum_of_sae(&origin.sae)?);
         Ok(PartOrigin { origin, point, name })
+    }
+
+    /// The model and the autoencoder of the rows.
+    pub(super) fn known_origin(&self) -> Result<ErrorOrigin> {
+        self.rows().origin().ok_or_else(|| Error::NotFound {
+            what: "the model and the autoencoder of these errors".to_owned(),
+            hint: "Tensors alone do not know them: SaeInfo::collect and `info.explain()?` do."
+                .to_owned(),
+        })
     }
 
     /// Mean `[d]` and covariance `[d, d]` of a part over the rows, f64.
@@ -158,16 +171,18 @@ struct PartOrigin {
     name: String,
 }
 
-/// The same autoencoder with a note.
-fn noted(sae: Sae, note: String) -> Sae {
+/// The same autoencoder with a record and a note of what it reads.
+fn reading(sae: Sae, reads: String) -> Sae {
     let mut origin = sae.origin().clone();
-    origin.notes.push(Note::Other(note));
+    origin.notes.push(Note::Other(format!("it reads {reads}, not the activation")));
+    origin.training.reads = Some(reads);
     sae.with_origin(origin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::FeatureReader as _;
     use crate::harvest::tests::{contexts, model, sae};
     use crate::progress::OnStop;
     use crate::random::Rng;
@@ -235,6 +250,11 @@ mod tests {
             let nmse = history.column("nmse").unwrap();
             assert!(nmse[nmse.len() - 1] < 0.8 * nmse[0], "{part}: {nmse:?}");
             assert!(found.to_string().contains(&part.to_string()), "{found}");
+            assert_eq!(found.origin().training.reads, Some(part.to_string()));
+            // Read by itself it would make codes of the activation.
+            let tokens = contexts().batch(0, 2, &Device::Cpu).unwrap();
+            let error = found.read(&model(), &tokens).unwrap_err().to_string();
+            assert!(error.contains("PartReader") && error.contains(&part.to_string()), "{error}");
             // What it was trained on is the part and not the activation.
             let tokens = text().windows(20, 8, &Device::Cpu).unwrap();
             let x = model().activations(&tokens, &[POINT]).unwrap();

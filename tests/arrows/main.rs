@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use imports::{Source, source};
 
 /// Modules of the library, each of which uses only those before it.
-const LIBRARY: [&str; 32] = [
+const LIBRARY: [&str; 34] = [
     // Ground floor.
     "error",
     "random",
@@ -29,6 +29,7 @@ const LIBRARY: [&str; 32] = [
     "check",
     "display",
     "progress",
+    "http",
     // Numbers and files.
     "linalg",
     "tensors",
@@ -48,6 +49,7 @@ const LIBRARY: [&str; 32] = [
     "features",
     "multilayer",
     "sae_error",
+    "interp",
     // What is seen of it.
     "plot",
     "figures",

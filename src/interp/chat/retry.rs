@@ -79,7 +79,7 @@ pub(super) fn fate(status: u16, body: &str) -> Fate {
             "A quota is used up or the account's billing is not in order, which no waiting changes",
         ),
         408 | 425 | 429 | 500 | 502 | 503 | 504 | 529 => Fate::Again,
-        300..400 => Fate::Never("It redirects: give the address it redirects to as `base_url`"),
+        300..=399 => Fate::Never("It redirects: give the address it redirects to as `base_url`"),
         401 | 403 => Fate::Never(
             "Set the variable that `key_from` names (`OPENAI_API_KEY` for `from_env`) to a key that \
              may use this model",

@@ -37,6 +37,8 @@ pub(super) struct SaeLensRecord {
     hook_layers: Option<Vec<Size>>,
     /// Whether a tuned lens came first, where [`Sae::save`](crate::sae::Sae::save) wrote it.
     tuned_lens: Option<bool>,
+    /// What it reads in place of activations, where [`Sae::save`](crate::sae::Sae::save) wrote it.
+    reads: Option<String>,
     /// Tokens that were left out.
     exclude_special_tokens: Option<SpecialTokens>,
     /// The data set of the texts.
@@ -107,6 +109,7 @@ impl SaeLensRecord {
             hook_point_head_index: top.hook_point_head_index.or(below.hook_point_head_index),
             hook_layers: below.hook_layers,
             tuned_lens: below.tuned_lens,
+            reads: below.reads,
             exclude_special_tokens: top.exclude_special_tokens.or(below.exclude_special_tokens),
             dataset_path: top.dataset_path.or(below.dataset_path),
             dtype,
@@ -136,6 +139,7 @@ impl SaeLensRecord {
                 .filter(|slice| *slice != PositionSlice::default()),
             head: self.hook_point_head_index.or(self.hook_head_index).map(usize::from),
             tuned_lens: self.tuned_lens == Some(true),
+            reads: self.reads,
             layers: self.hook_layers.map(|layers| layers.into_iter().map(usize::from).collect()),
             excluded_tokens: match self.exclude_special_tokens {
                 None | Some(SpecialTokens::All(false)) => None,

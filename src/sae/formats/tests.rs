@@ -297,6 +297,7 @@ fn a_record_survives_saving_whole() {
         positions: Some(PositionSlice { start: Some(1), stop: Some(-2), step: None }),
         head: Some(3),
         tuned_lens: true,
+        reads: Some("the error".to_owned()),
         layers: Some(vec![0, 2]),
         excluded_tokens: Some(ExcludedTokens::Special),
         dtype: Some("bfloat16".to_owned()),
