@@ -140,7 +140,7 @@ impl Breakdown {
             let texts =
                 bands.iter().map(|band| format!("{name}: {:.4} of the variance", part(band)));
             let texts = Some(texts.collect());
-            let area = Series::new(Style::Line, name, x.clone(), top.clone()).ink(ink);
+            let area = Series::new(Style::Line, name, x.clone(), top.clone()).looks(ink, at);
             let area = area.area((floor, top.clone()));
             marks.push(Mark::Series(Series { texts, dotted: false, ..area }));
             floor = top;

@@ -71,10 +71,7 @@ FAULTS = """
             looks.set(look, trace.name);
         }
         const dashes = (plot._fullData || []).filter(t => t.type === 'scatter' && t.showlegend && (t.mode || '').includes('lines') && t.line);
-        // Lines that bound areas are told by their order, which is that of the legend.
-        // (A band around a line is paler.)
-        const areas = (plot._fullData || []).filter(t => t.fill === 'toself' && rgba(t.fillcolor).alpha > 0.3).length;
-        if (dashes.length > 1 && areas !== dashes.length && new Set(dashes.map(t => t.line.dash + t.line.width)).size === 1) say('series differ in colour only');
+        if (dashes.length > 1 && new Set(dashes.map(t => t.line.dash + t.line.width)).size === 1) say('series differ in colour only');
     });
     return faults;
 })()
