@@ -49,11 +49,11 @@ export function columns(labels, series, label, axis = 'layer') {
 /** Sign and logarithm, straight near 0, so that counts of 0 have a place. */
 const symlog = (x) => Math.log10(1 + x);
 
-/** A step area of a layer's counts, with the bin of zeros apart on the left. */
+/** A step area of a layer's counts, with the bin of zeros apart on the left unless `zeros` is null. */
 export function histogram(values, edges, zeros, top, label) {
   const width = 640;
   const height = 74;
-  const left = 58; // the bin of zeros takes the first 40
+  const left = zeros === null ? 4 : 58; // the bin of zeros takes the first 40
   const base = height - 16;
   const scale = symlog(Math.max(top, 1));
   const y = (count) => base - (symlog(count) / scale) * (base - 6);
@@ -62,10 +62,10 @@ export function histogram(values, edges, zeros, top, label) {
   const last = edges[edges.length - 1];
   return svg('svg', { class: 'chart histogram', viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label },
     svg('title', {}, label),
-    svg('rect', { class: 'bar zero', x: 4, width: 36, y: y(zeros), height: base - y(zeros) }),
-    svg('text', { x: 22, y: height - 3, 'text-anchor': 'middle' }, 'zero'),
+    zeros !== null && [svg('rect', { class: 'bar zero', x: 4, width: 36, y: y(zeros), height: base - y(zeros) }),
+      svg('text', { x: 22, y: height - 3, 'text-anchor': 'middle' }, 'zero'), svg('path', { class: 'axis', d: `M4 ${base}H40` })],
     svg('path', { class: 'bar', d: `${path}V${base}Z` }),
-    svg('path', { class: 'axis', d: `M4 ${base}H40M${left} ${base}H${width}` }),
+    svg('path', { class: 'axis', d: `M${left} ${base}H${width}` }),
     [0, 0.25, 0.5, 0.75, 1].map((part) => svg('text', { class: part % 0.5 ? 'between' : null, x: left + (width - left) * part, y: height - 3,
       'text-anchor': part === 0 ? 'start' : part === 1 ? 'end' : 'middle' }, number(edges[0] + (last - edges[0]) * part, 2))));
 }

@@ -1,7 +1,7 @@
 // Links inside the page: real addresses, followed without a new load.
 
 import { h } from './dom.js';
-import { labelOf } from './session.js';
+import { nameOf } from './explanations.js';
 import { state } from './state.js';
 
 export function link(text, patch, title, attributes = {}) {
@@ -18,12 +18,13 @@ export function link(text, patch, title, attributes = {}) {
   return element;
 }
 
-/** The number of a latent, which opens its page, with its label if it has one. */
-export function latentLink(latent, knownLabel, { label = true } = {}) {
-  const name = labelOf(latent, knownLabel);
+/** The number of a latent, which opens its page, with its label if it has one, else with its explanation; `whole` cuts neither. */
+export function latentLink(latent, knownLabel, { label = true, whole = false } = {}) {
+  const name = nameOf(latent, knownLabel);
+  const kind = ['label', !name?.own && 'explained', whole && 'whole'].filter(Boolean).join(' ');
   return h('span', { class: 'latent-link' },
-    link(String(latent), { view: 'latent', latent, on: null }, name ? `Open latent ${latent}: ${name}` : `Open latent ${latent}`, { 'data-latent': latent }),
-    label && name ? h('span', { class: 'label', title: name }, name) : null);
+    link(String(latent), { view: 'latent', latent, on: null }, name ? `Open latent ${latent}: ${name.text}` : `Open latent ${latent}`, { 'data-latent': latent }),
+    label && name ? h('span', { class: kind, dir: 'auto', title: name.own ? name.text : `Explanation: ${name.text}` }, name.text) : null);
 }
 
 /** What every view begins with: its name and a sentence. */

@@ -11,6 +11,7 @@ export const session = {
   prompt: null, // the one of the views Prompt, Search and Steer
   hover: {}, // layer, latent, position under the pointer
   labels: new Map(), // labels changed on this page
+  explanations: new Map(), // texts about those latents of which an answer had one
 };
 
 const prompts = new Map();
@@ -32,6 +33,8 @@ export async function fetchPrompt(text, { view = 'prompt', fresh = false, ...opt
     return old;
   }
   const prompt = new Prompt(text, answer);
+  const { id, explanation } = answer.latents;
+  explanation.forEach((own, i) => learn(id[i], own));
   prompts.set(text, prompt);
   if (prompts.size > KEPT_PROMPTS) prompts.delete(prompts.keys().next().value);
   return prompt;
@@ -86,6 +89,11 @@ export function hover(what = {}) {
 /** A label as it is now. */
 export const labelOf = (latent, known) => session.labels.get(latent) ?? known ?? '';
 
+/** Keeps what an answer says that was written about a latent. */
+export function learn(latent, explanation) {
+  if (explanation) session.explanations.set(latent, explanation);
+}
+
 const details = new Map();
 
 /** GET /latents/{i}, kept for this page. */
@@ -93,6 +101,8 @@ export async function latentDetails(latent, options) {
   let found = details.get(latent);
   if (!found) {
     found = await get(`/latents/${latent}`, {}, options);
+    learn(latent, found.explanation?.text);
+    for (const near of Object.values(found.nearest).flat()) learn(near.latent, near.explanation);
     details.set(latent, found);
     if (details.size > 40) details.delete(details.keys().next().value);
   }

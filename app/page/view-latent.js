@@ -4,8 +4,10 @@ import { post } from './api.js';
 import { columns, meter } from './charts.js';
 import { button, card, field, fill, h, mark, note, panel, right, select, table } from './dom.js';
 import { exampleList, exampleRecords, exampleRow, fetchExamples, windowSelect } from './examples.js';
+import { explanationBox } from './explanations.js';
 import { count, number, percent, plural } from './format.js';
 import { labelEditor } from './labels.js';
+import { latentHistograms } from './latent-histograms.js';
 import { empty, heading, latentLink, link } from './links.js';
 import { scores } from './logits.js';
 import { latentDetails, labelOf, layers, session } from './session.js';
@@ -35,7 +37,7 @@ function byLayer(answer) {
 }
 
 function nearest(id, caption, rows) {
-  return h('div', { class: 'logits', id }, h('h4', {}, caption), table(null, caption, ['Latent', 'Cosine'], rows.map((row) => h('tr', {}, h('td', {}, latentLink(row.latent), ' ',
+  return h('div', { class: 'logits', id }, h('h4', {}, caption), table(null, caption, ['Latent', 'Cosine'], rows.map((row) => h('tr', {}, h('td', {}, latentLink(row.latent, row.label), ' ',
       link('compare', { view: 'compare', what: 'latents', latent_a: state.values.latent ?? 0, latent_b: row.latent }, `Compare with latent ${row.latent}`, { class: 'small' })),
     right(number(row.cosine))))));
 }
@@ -122,6 +124,7 @@ export function latentView() {
   box.addEventListener('change', () => box.value !== '' && box.checkValidity() && go(Number(box.value)));
   const title = h('h2', {});
   const label = h('div', { class: 'row' });
+  const explained = h('div', {});
   const summary = h('div', { class: 'stack' });
   const tokens = h('div', { class: 'stack' });
   const loader = new Loader(() => draw());
@@ -140,7 +143,9 @@ export function latentView() {
     if (!answer || drawn === answer) return;
     drawn = answer;
     fill(label, h('span', { class: 'quiet' }, 'Label:'), labelEditor(answer.latent, answer.label));
-    fill(summary, facts(answer), h('h3', {}, 'Distribution over layers'), byLayer(answer));
+    fill(explained, explanationBox(answer.explanation));
+    explained.hidden = !explained.firstChild;
+    fill(summary, facts(answer), h('h3', {}, 'Distribution over layers'), byLayer(answer), h('h3', {}, 'Sizes of activations'), latentHistograms(answer));
     fill(tokens, h('div', { class: 'columns four' },
       scores(answer.promoted, { id: 'promoted', caption: 'Promoted tokens', note: 'The latent raises their logits.' }),
       scores(answer.suppressed, { id: 'suppressed', caption: 'Suppressed tokens', note: 'The latent lowers their logits.' }),
@@ -150,7 +155,7 @@ export function latentView() {
   }
 
   const details = h('div', { class: 'stack' },
-    panel('Summary', label, summary),
+    panel('Summary', label, explained, summary),
     panel('Directions', h('h2', {}, 'Tokens and similar latents'), tokens));
   const element = h('div', { class: 'view' },
     heading('Latent', 'One latent in detail: at which layers it is active, the texts that activate it most, and the tokens that it makes more or less probable.'),

@@ -6,7 +6,7 @@ import { button, debounce, field, fill, h, mark, newId, panel, select } from './
 import { count, number, percent } from './format.js';
 import { labelEditor } from './labels.js';
 import { empty, heading, latentLink } from './links.js';
-import { labelOf, layers, session } from './session.js';
+import { labelOf, layers, learn, session } from './session.js';
 import { state } from './state.js';
 import { virtualList } from './virtual-list.js';
 import { Work } from './work.js';
@@ -60,6 +60,7 @@ function sortBy(column) {
 
 export function latentsView() {
   const all = layers();
+  const explained = session.info.data.explanations;
   const search = h('input', { type: 'search', id: 'search', autocomplete: 'off', spellcheck: false, placeholder: 'for example a word' });
   search.addEventListener('input', debounce(300, () => state.set({ q: search.value.trim() })));
   const searched = h('span', { class: 'quiet small' });
@@ -83,9 +84,10 @@ export function latentsView() {
   const heads = COLUMNS.map(([key, title, help]) => h('span', { role: 'columnheader', data: { sort: key } },
     button(title, `${help}. Click to sort.`, () => sortBy(key))));
   const head = h('div', { class: 'list-row list-head', role: 'row', 'aria-rowindex': 1 }, heads,
-    ['Layers', 'Promoted tokens', 'Label'].map((title) => h('span', { role: 'columnheader', class: 'plain-head' }, title)));
+    ['Layers', 'Promoted tokens', 'Label', ...(explained ? ['Explanation'] : [])].map((title) => h('span', { role: 'columnheader', class: 'plain-head' }, title)));
 
   function rowCells(row) {
+    learn(row.latent, row.explanation);
     const cell = (child, title) => h('span', { role: 'cell', title }, child);
     const shares = row.profile ?? [];
     return [
@@ -94,6 +96,7 @@ export function latentsView() {
       cell(sparkline(shares, shares.length ? `Share by layer: ${shares.map((share, l) => `${all[l]}: ${percent(share)}`).join(', ')}` : 'unknown', { width: 68 })),
       h('span', { role: 'cell', class: 'promoted', title: (row.top ?? []).join('  ') }, (row.top ?? []).map((text) => h('span', { class: 'token' }, text))),
       h('div', { role: 'cell' }, labelEditor(row.latent, row.label, { work: labelWork })),
+      ...(explained ? [h('span', { role: 'cell', class: 'explained', dir: 'auto', title: row.explanation || null }, row.explanation)] : []),
     ];
   }
 
@@ -102,6 +105,7 @@ export function latentsView() {
     fetchPage: async (offset, limit) => (await pageWork.run('Fetching rows', (options) => get('/latents', { ...query(), offset, limit }, options),
       { quiet: true, retry: () => list.redraw() }))?.rows,
   });
+  list.element.classList.toggle('explained', explained);
   let asked = '';
 
   async function fetchList() {
@@ -117,7 +121,7 @@ export function latentsView() {
     total.textContent = answer.total === session.info.sae.latents ? `${count(answer.total)} latents` : `${count(answer.total)} of ${count(session.info.sae.latents)} latents`;
     list.element.hidden = answer.total === 0;
     fill(none, answer.total === 0 && empty('No latent fits. Change the search or the filters, or ', button('clear them', 'Show all latents again', () => clear.click(), { class: 'text' }), '.'));
-    const places = [['labels', 'labels'], ['promoted', 'promoted tokens'], ['examples', 'examples']].filter(([name]) => answer.searched?.[name]);
+    const places = [['labels', 'labels'], ['explanations', 'explanations'], ['promoted', 'promoted tokens'], ['examples', 'examples']].filter(([name]) => answer.searched?.[name]);
     searched.textContent = places.length ? `Searches ${places.map(([, name]) => name).join(', ')}.` : '';
   }
 

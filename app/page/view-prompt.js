@@ -69,7 +69,7 @@ function controls() {
       factor.set(state.values.factor);
       mark(strongest, 'aria-pressed', String(state.values.latent === null));
       const { density, max } = prompt.about(now.latent);
-      fill(name, 'Held latent: ', latentLink(now.latent, prompt.about(now.latent).label),
+      fill(name, 'Held latent: ', latentLink(now.latent, prompt.about(now.latent).label, { whole: true }),
         density != null ? ` · active on ${percent(density)} of tokens` : '', max != null ? ` · largest known activation ${number(max)}` : '');
     },
   };

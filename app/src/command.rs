@@ -1,5 +1,6 @@
 //! `eigenlens app`: the page from a terminal.
 
+use eigenlens::features::Explanations;
 use eigenlens::multilayer::{LayerExamples, Mlsae};
 use eigenlens::{Result, best_device, home};
 use eigenlens_common::message::PAGE_LINK;
@@ -13,6 +14,8 @@ pub struct AppArguments {
     pub name: String,
     /// Where examples are, if not beside the autoencoder.
     pub examples: Option<String>,
+    /// A file of explanations of latents, if it is not beside the autoencoder.
+    pub explanations: Option<String>,
     /// The port of 127.0.0.1; 0, any that is free.
     pub port: u16,
     /// Tokens of a prompt at most.
@@ -26,7 +29,7 @@ pub struct AppArguments {
 /// Serves the page until the process ends, and prints its link.
 ///
 /// # Errors
-/// As [`Mlsae::from_pretrained`] and [`AppServer::serve`].
+/// As [`Mlsae::from_pretrained`], [`Explanations::load`] and [`AppServer::serve`].
 pub fn main(arguments: &AppArguments) -> Result<()> {
     let mlsae = Mlsae::from_pretrained(&arguments.name, &best_device())?;
     println!("{mlsae}");
@@ -35,6 +38,9 @@ pub fn main(arguments: &AppArguments) -> Result<()> {
         AppServer::beside(&mlsae)?.port(arguments.port).labels(home()?.join("labels").join(file));
     if let Some(name) = &arguments.examples {
         server = server.examples(&LayerExamples::from_pretrained(name)?);
+    }
+    if let Some(path) = &arguments.explanations {
+        server = server.explanations(&Explanations::load(path)?);
     }
     if let Some(tokens) = arguments.context {
         server = server.context(tokens);

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use eigenlens::Result;
+use eigenlens::features::Explanations;
 use eigenlens::notebook::MimeBundle;
 use tokio::sync::oneshot;
 
+use crate::explained::Explained;
 use crate::guard::Token;
 use crate::worker::Worker;
 
@@ -27,6 +30,7 @@ pub struct App {
     title: String,
     port: u16,
     token: Token,
+    explained: Explained,
     shown: AtomicBool,
     running: Option<Running>,
 }
@@ -55,12 +59,13 @@ impl App {
         title: String,
         port: u16,
         token: Token,
+        explained: Explained,
         worker: Worker,
         stop: oneshot::Sender<()>,
         thread: JoinHandle<()>,
     ) -> Self {
         let running = Some(Running { worker, stop: Some(stop), thread: Some(thread) });
-        Self { title, port, token, shown: AtomicBool::new(false), running }
+        Self { title, port, token, explained, shown: AtomicBool::new(false), running }
     }
 
     /// The port of 127.0.0.1.
@@ -71,6 +76,16 @@ impl App {
     /// The link for a browser, with the token in the part that browsers do not send.
     pub fn link(&self) -> String {
         format!("http://127.0.0.1:{}/#token={}", self.port, self.token.as_str())
+    }
+
+    /// Shows these explanations from now on, in the place of those that it had. A page that is open has
+    /// them once it is loaded anew.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](eigenlens::Error::Invalid) for explanations of latents that the autoencoder
+    /// does not have; then those from before stay.
+    pub fn explanations(&self, explanations: &Explanations) -> Result<()> {
+        self.explained.set(explanations.clone())
     }
 
     /// Ends the server and gives its port back.

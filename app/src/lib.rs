@@ -27,6 +27,8 @@
 mod answers;
 mod assets;
 mod command;
+mod directions;
+mod explained;
 mod fault;
 mod guard;
 mod handle;
@@ -36,6 +38,7 @@ mod request;
 mod routes;
 mod server;
 mod settings;
+mod statistics;
 mod subject;
 mod table;
 mod texts;

@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
+use crate::explained::Explained;
 use crate::guard::{Guard, Token};
 use crate::handle::App;
 use crate::labels::Labels;
@@ -33,12 +34,19 @@ const READ: Duration = Duration::from_secs(10);
 pub(crate) struct Served {
     pub(crate) subject: Subject,
     pub(crate) labels: Labels,
+    pub(crate) explained: Explained,
     pub(crate) prompts: Prompts,
     pub(crate) worker: Worker,
 }
 
 /// Listens on 127.0.0.1 and serves on threads of its own.
-pub(crate) fn start(subject: Subject, labels: Labels, port: u16, logs: bool) -> Result<App> {
+pub(crate) fn start(
+    subject: Subject,
+    labels: Labels,
+    explained: Explained,
+    port: u16,
+    logs: bool,
+) -> Result<App> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let name = address.to_string();
     let failed = |reason| Error::io("listen on", Path::new(&name))(reason);
@@ -47,8 +55,14 @@ pub(crate) fn start(subject: Subject, labels: Labels, port: u16, logs: bool) -> 
     let port = listener.local_addr().map_err(failed)?.port();
     let token = Token::new()?;
     let worker = Worker::start().map_err(failed)?;
-    let served = Served { subject, labels, prompts: Prompts::default(), worker: worker.clone() };
-    let title = served.subject.name.clone();
+    let title = subject.name.clone();
+    let served = Served {
+        subject,
+        labels,
+        explained: explained.clone(),
+        prompts: Prompts::default(),
+        worker: worker.clone(),
+    };
     let guard = Guard { token: token.clone(), logs };
     let router = routes::router(Arc::new(served), guard);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -68,7 +82,7 @@ pub(crate) fn start(subject: Subject, labels: Labels, port: u16, logs: bool) -> 
             });
         })
         .map_err(failed)?;
-    Ok(App::new(title, port, token, worker, stop, thread))
+    Ok(App::new(title, port, token, explained, worker, stop, thread))
 }
 
 async fn listen(listener: TcpListener, router: Router) {

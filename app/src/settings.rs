@@ -1,11 +1,16 @@
 //! What is served, and how.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use eigenlens::data::text::Contexts;
+use eigenlens::features::{Explanations, FeatureTable, load_tables};
+use eigenlens::hub::Source;
 use eigenlens::multilayer::{LayerDistributions, LayerExamples, Mlsae};
+use eigenlens::prelude::HookPoint;
 use eigenlens::{Error, Result};
 
+use crate::explained::Explained;
 use crate::handle::App;
 use crate::labels::Labels;
 use crate::server;
@@ -32,6 +37,8 @@ pub struct AppServer {
     distributions: Option<LayerDistributions>,
     examples: Option<LayerExamples>,
     contexts: Option<Contexts>,
+    statistics: Option<Vec<FeatureTable>>,
+    explanations: Explanations,
     labels: Option<PathBuf>,
     context: usize,
     port: u16,
@@ -48,6 +55,8 @@ impl AppServer {
             distributions: None,
             examples: None,
             contexts: None,
+            statistics: None,
+            explanations: Explanations::new(),
             labels: None,
             context: CONTEXT,
             port: 0,
@@ -83,6 +92,23 @@ impl AppServer {
     #[must_use]
     pub fn contexts(mut self, contexts: &Contexts) -> Self {
         self.contexts = Some(contexts.clone());
+        self
+    }
+
+    /// How large the activations of latents are at each layer: a table for each, as
+    /// [`max_activations`](eigenlens::features::max_activations) makes them of [`Mlsae::at`]. By
+    /// default there are none, and a latent's page has no histograms.
+    #[must_use]
+    pub fn statistics(mut self, tables: &[FeatureTable]) -> Self {
+        self.statistics = Some(tables.to_vec());
+        self
+    }
+
+    /// What was written about latents. By default there is nothing.
+    /// [`App::explanations`] brings others while the page is served.
+    #[must_use]
+    pub fn explanations(mut self, explanations: &Explanations) -> Self {
+        self.explanations = explanations.clone();
         self
     }
 
@@ -126,13 +152,15 @@ impl AppServer {
     ///
     /// # Errors
     /// - [`Error::Io`] for a port that another program has, or a labels' file that cannot be read.
-    /// - [`Error::Invalid`] for distributions or examples of another autoencoder, contexts of another
-    ///   text than the examples', a context of 0, or a model without tokenizer.
+    /// - [`Error::Invalid`] for distributions, examples, tables or explanations of another autoencoder,
+    ///   tables without histograms, contexts of another text than the examples', a context of 0, or a
+    ///   model without tokenizer.
     pub fn serve(self) -> Result<App> {
         if self.context == 0 {
             return Err(Error::invalid("`context`", "at least 1", 0));
         }
         let labels = Labels::new(self.labels, self.read_only)?;
+        let explained = Explained::new(self.mlsae.sae().features(), self.explanations)?;
         let named = self.examples.as_ref().and_then(LayerExamples::text);
         let contexts = match (self.contexts, named) {
             (None, Some(text)) if text.name.is_some() => if_there(text.read())?,
@@ -141,18 +169,19 @@ impl AppServer {
         let subject = Subject::new(
             self.mlsae,
             self.name,
-            self.distributions,
+            self.distributions.as_ref(),
             self.examples,
             contexts,
+            self.statistics.as_deref(),
             self.context,
         )?;
-        server::start(subject, labels, self.port, self.logs)
+        server::start(subject, labels, explained, self.port, self.logs)
     }
 }
 
 /// Serves the page of an autoencoder with what is known of it: distributions, examples and their
-/// text, if they lie beside its weights. In a notebook, a cell that ends with the returned [`App`]
-/// shows the page; the server ends when the variable does.
+/// text, statistics and explanations, if they lie beside its weights. In a notebook, a cell that ends
+/// with the returned [`App`] shows the page; the server ends when the variable does.
 ///
 /// # Errors
 /// As [`AppServer::serve`]; files beside the weights that are there and cannot be read.
@@ -162,16 +191,37 @@ pub fn serve(mlsae: &Mlsae) -> Result<App> {
 
 impl AppServer {
     /// [`AppServer::new`] with what lies beside the autoencoder's weights: distributions and
-    /// examples. What is not there is left out.
+    /// examples; and if that is a folder of this machine, explanations (`explanations.json`) and tables
+    /// of statistics (`top-activations.safetensors`). What is not there is left out.
     ///
     /// # Errors
     /// Those of reading a file that is there.
     pub fn beside(mlsae: &Mlsae) -> Result<Self> {
-        let server = Self::new(mlsae);
-        let Some(name) = mlsae.name() else { return Ok(server) };
-        let examples = if_there(LayerExamples::from_pretrained(name))?;
-        let distributions = if_there(LayerDistributions::from_pretrained(name))?;
-        Ok(Self { distributions, examples, ..server })
+        let mut server = Self::new(mlsae);
+        if let Some(name) = mlsae.name() {
+            server.examples = if_there(LayerExamples::from_pretrained(name))?;
+            server.distributions = if_there(LayerDistributions::from_pretrained(name))?;
+        }
+        if let Some(folder) = folder_of(mlsae) {
+            let explanations = if_there(Explanations::load(folder))?;
+            server.explanations = explanations.unwrap_or_default();
+            let points: Vec<HookPoint> =
+                mlsae.layers().iter().map(|layer| HookPoint::ResidPost(*layer)).collect();
+            let tables = if_there(load_tables(folder, &points))?;
+            // Published ones have contexts alone.
+            let has_all = |own: &Vec<FeatureTable>| own.iter().all(|it| it.statistics().is_some());
+            server.statistics = tables.filter(has_all);
+        }
+        Ok(server)
+    }
+}
+
+/// The folder of this machine that the autoencoder was loaded from, if it was.
+fn folder_of(mlsae: &Mlsae) -> Option<&Path> {
+    match mlsae.sae().origin().source.as_ref()? {
+        Source::Folder(folder) => Some(folder.as_path()),
+        Source::File(file) => file.parent(),
+        _ => None,
     }
 }
 
@@ -179,6 +229,7 @@ impl AppServer {
 fn if_there<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Err(Error::NotFound { .. }) => Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         read => read.map(Some),
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::OnceLock;
 
 use eigenlens::data::text::Contexts;
+use eigenlens::features::FeatureTable;
 use eigenlens::multilayer::{LayerDistributions, LayerExamples, Mlsae, RankedLogit};
 use eigenlens::prelude::Tensor;
 use eigenlens::sae::SaeActivation;
 use eigenlens::{Error, Result};
 
+use crate::directions::Directions;
 use crate::fault::Fault;
+use crate::statistics::LatentStatistics;
 use crate::table::{LatentTable, bests};
 use crate::texts::Texts;
 
@@ -24,25 +27,51 @@ const LATENTS_AT_A_TIME: usize = 64;
 pub(crate) struct Subject {
     pub(crate) mlsae: Mlsae,
     pub(crate) name: String,
-    pub(crate) distributions: Option<LayerDistributions>,
     pub(crate) examples: Option<LayerExamples>,
     pub(crate) contexts: Option<Contexts>,
+    pub(crate) statistics: Option<LatentStatistics>,
     /// Tokens of a prompt at most.
     pub(crate) context: usize,
     pub(crate) table: LatentTable,
     pub(crate) texts: Texts,
+    pub(crate) directions: KnownDirections,
     /// What a search looks through, in small letters: for each latent its promoted tokens and its best
     /// examples.
     searched: OnceLock<Vec<String>>,
+}
+
+/// Directions of latents and of tokens.
+#[derive(Debug)]
+pub(crate) struct KnownDirections {
+    pub(crate) decoder: Directions,
+    pub(crate) encoder: Directions,
+    /// Of tokens that come in.
+    pub(crate) input: Directions,
+    /// Of tokens that are predicted.
+    pub(crate) output: Directions,
+}
+
+impl KnownDirections {
+    fn of(mlsae: &Mlsae) -> Result<Self> {
+        let (sae, model) = (mlsae.sae(), mlsae.model());
+        Ok(Self {
+            decoder: Directions::columns(sae.w_dec().clone()),
+            // An encoder of two maps has the second below the first.
+            encoder: Directions::rows(sae.w_enc().narrow(0, 0, sae.features())?),
+            input: Directions::rows(model.w_e()),
+            output: Directions::rows(model.w_u()),
+        })
+    }
 }
 
 impl Subject {
     pub(crate) fn new(
         mlsae: Mlsae,
         name: Option<String>,
-        distributions: Option<LayerDistributions>,
+        distributions: Option<&LayerDistributions>,
         examples: Option<LayerExamples>,
         contexts: Option<Contexts>,
+        tables: Option<&[FeatureTable]>,
         context: usize,
     ) -> Result<Self> {
         let sizes = (mlsae.layers().len(), mlsae.sae().features());
@@ -53,7 +82,7 @@ impl Subject {
                 Err(Error::invalid(what, of(sizes), of(found)))
             }
         };
-        if let Some(own) = &distributions {
+        if let Some(own) = distributions {
             check("the distributions", (own.layers(), own.latents()))?;
         }
         if let Some(own) = &examples {
@@ -70,13 +99,26 @@ impl Subject {
             SaeActivation::TopK { k, relu: true } => Some(k),
             _ => None,
         };
-        let table = LatentTable::new(sizes.1, k, distributions.as_ref(), examples.as_ref())?;
-        let texts = Texts::of(&mlsae)?;
+        let table = LatentTable::new(sizes.1, k, distributions, examples.as_ref())?;
+        let statistics = tables.map(|own| LatentStatistics::new(own, mlsae.layers(), sizes.1));
+        let statistics = statistics.transpose()?;
+        let (texts, directions) = (Texts::of(&mlsae)?, KnownDirections::of(&mlsae)?);
         let name = name.or_else(|| mlsae.name().map(str::to_owned));
         let name = name.unwrap_or_else(|| "an autoencoder in memory".to_owned());
         let context = context.min(mlsae.model().config().context);
         let searched = OnceLock::new();
-        Ok(Self { mlsae, name, distributions, examples, contexts, context, table, texts, searched })
+        Ok(Self {
+            mlsae,
+            name,
+            examples,
+            contexts,
+            statistics,
+            context,
+            table,
+            texts,
+            directions,
+            searched,
+        })
     }
 
     /// Number of latents.

@@ -1,9 +1,11 @@
 //! What is known of each latent.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
-use eigenlens::Result;
 use eigenlens::multilayer::{LayerDistributions, LayerExample, LayerExamples};
+use eigenlens::prelude::Tensor;
+use eigenlens::{Result, candle};
 use serde::{Deserialize, Serialize};
 
 /// Rows of examples at most that are gone over to know the best of every latent.
@@ -34,10 +36,31 @@ pub(crate) struct LatentNumbers {
 #[derive(Debug)]
 pub(crate) struct LatentTable {
     rows: Vec<LatentNumbers>,
-    /// Share of the summed activation by layer, latent after latent.
-    profiles: Option<(usize, Vec<f64>)>,
+    by_layer: Option<LayerNumbers>,
     /// Positions that were counted.
     positions: Option<u64>,
+}
+
+/// What was counted at each layer: the layers of a latent stand side by side.
+#[derive(Debug)]
+struct LayerNumbers {
+    layers: usize,
+    shares: Vec<f64>,
+    counts: Vec<i64>,
+    means: Vec<f64>,
+}
+
+impl LayerNumbers {
+    fn new(own: &LayerDistributions) -> Result<Self> {
+        let by_latent =
+            |matrix: Tensor| -> candle::Result<Tensor> { matrix.t()?.contiguous()?.flatten_all() };
+        Ok(Self {
+            layers: own.layers(),
+            shares: by_latent(own.probabilities()?)?.to_vec1()?,
+            counts: by_latent(own.counts()?)?.to_vec1()?,
+            means: by_latent(own.means()?)?.to_vec1()?,
+        })
+    }
 }
 
 /// What a list is sorted by.
@@ -75,7 +98,7 @@ impl LatentTable {
         let mut rows: Vec<LatentNumbers> = (0..latents)
             .map(|latent| LatentNumbers { latent, ..LatentNumbers::default() })
             .collect();
-        let (mut profiles, mut positions) = (None, None);
+        let (mut by_layer, mut positions) = (None, None);
         if let Some(own) = distributions {
             let layers = own.layers();
             let counts = own.count();
@@ -92,8 +115,7 @@ impl LatentTable {
                 row.std = finite(std[latent]);
                 row.entropy = finite(entropy[latent]);
             }
-            let shares = own.probabilities()?.t()?.contiguous()?.flatten_all()?.to_vec1()?;
-            profiles = Some((layers, shares));
+            by_layer = Some(LayerNumbers::new(own)?);
         }
         if let Some(examples) = examples {
             for best in bests(examples) {
@@ -102,7 +124,12 @@ impl LatentTable {
                 *max = Some(max.map_or(activation, |max| max.max(activation)));
             }
         }
-        Ok(Self { rows, profiles, positions })
+        Ok(Self { rows, by_layer, positions })
+    }
+
+    /// Whether it is known how often latents are active, and at which layers.
+    pub(crate) fn has_distributions(&self) -> bool {
+        self.by_layer.is_some()
     }
 
     /// Positions that were counted, if that is known.
@@ -117,10 +144,23 @@ impl LatentTable {
 
     /// Share of each layer in the latent's summed activation; empty if nothing is known.
     pub(crate) fn profile(&self, latent: usize) -> &[f64] {
-        match &self.profiles {
-            Some((layers, all)) => &all[latent * layers..(latent + 1) * layers],
-            None => &[],
-        }
+        self.layers_of(latent).map(|(own, at)| &own.shares[at]).unwrap_or_default()
+    }
+
+    /// Positions at which the latent is active, by layer; empty if nothing is known.
+    pub(crate) fn counts(&self, latent: usize) -> &[i64] {
+        self.layers_of(latent).map(|(own, at)| &own.counts[at]).unwrap_or_default()
+    }
+
+    /// Its mean activation at these positions, by layer; empty if nothing is known.
+    pub(crate) fn means(&self, latent: usize) -> &[f64] {
+        self.layers_of(latent).map(|(own, at)| &own.means[at]).unwrap_or_default()
+    }
+
+    /// What was counted, and where a latent's layers are in it.
+    fn layers_of(&self, latent: usize) -> Option<(&LayerNumbers, Range<usize>)> {
+        let own = self.by_layer.as_ref()?;
+        Some((own, latent * own.layers..(latent + 1) * own.layers))
     }
 
     /// The latents that `filter` and `matches` let through, sorted; what is not known comes last.
@@ -190,14 +230,18 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_distributions() {
         let table = table();
-        assert_eq!(table.positions(), Some(2));
+        assert_eq!((table.positions(), table.has_distributions()), (Some(2), true));
         let row = table.row(1);
         assert_eq!((row.count, row.density, row.mean_layer), (Some(3), Some(0.75), Some(0.8)));
         assert_eq!(table.profile(1), [0.2, 0.8]);
+        assert_eq!((table.counts(0), table.means(0)), (&[1, 0][..], &[2.0, 0.0][..]));
+        assert_eq!((table.counts(1), table.means(1)), (&[1, 2][..], &[1.0, 2.0][..]));
         let never = table.row(2);
         assert_eq!((never.count, never.mean_layer, never.max), (Some(0), None, None));
         let unknown = LatentTable::new(2, None, None, None).unwrap();
         assert!(unknown.row(1).count.is_none() && unknown.profile(1).is_empty());
+        assert!(unknown.counts(1).is_empty() && unknown.means(1).is_empty());
+        assert!(!unknown.has_distributions());
     }
 
     #[test]

@@ -1,8 +1,11 @@
 """The page of latents in a browser: what it shows is what its server says, and nothing leaves the machine."""
 
+import array
 import json
 import os
 import pathlib
+import shutil
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -16,6 +19,38 @@ from test_start import SPEC
 
 LINK = "the page is on "
 HOSTILE = "She had <img src=x onerror=alert(1)> been"
+EXPLAINED = "<script>alert(1)</script> names <img src=x onerror=alert(2)>"
+LATENTS, LAYERS, BINS = 3072, 4, 32
+
+
+def known_autoencoder(folder):
+    """The shipped autoencoder in `folder`, with explanations and histograms beside it."""
+    shutil.copytree(ROOT / "assets/language/classics-mlsae", folder)
+    entries = [
+        {"feature": latent, "text": f"words of kind {latent}", "by": "a <b>judge</b>", "score": 0.75}
+        for latent in range(LATENTS) if latent != 18
+    ]
+    entries[17]["text"] = EXPLAINED
+    (folder / "explanations.json").write_text(json.dumps({"version": 1, "explanations": entries}))
+    header, data = {}, b""
+    for layer in range(LAYERS):
+        counts = array.array("I", [0]) * (LATENTS * BINS)
+        for latent in range(LATENTS):
+            counts[latent * BINS] = 1000 + latent
+            counts[latent * BINS + 8 * layer + 7] = latent % 10
+        parts = {
+            "": ("I64", [1, LATENTS], array.array("q", [0]) * LATENTS),
+            ".density": ("F32", [LATENTS], array.array("f", [0.25]) * LATENTS),
+            ".histogram": ("U32", [LATENTS, BINS], counts),
+            ".edge": ("F32", [LATENTS], array.array("f", [2.0 ** layer]) * LATENTS),
+        }
+        for part, (kind, shape, values) in parts.items():
+            start, data = len(data), data + values.tobytes()
+            name = f"{layer}-resid-post{part}"
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, len(data)]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (folder / "top-activations.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 class Page(unittest.TestCase):
@@ -24,8 +59,11 @@ class Page(unittest.TestCase):
         PICTURES.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "EIGENLENS_CHECKOUT": str(ROOT)}
         env["EIGENLENS_HOME"] = SPEC["env"]["EIGENLENS_HOME"].replace("$$", "$")
+        cls.folder = tempfile.TemporaryDirectory(prefix="eigenlens-app-")
+        autoencoder = pathlib.Path(cls.folder.name, "known")
+        known_autoencoder(autoencoder)
         cls.app = subprocess.Popen(
-            [SPEC["argv"][0], "app", "--no-browser", "--read-only"],
+            [SPEC["argv"][0], "app", str(autoencoder), "--no-browser", "--read-only"],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
         for line in cls.app.stdout:
@@ -45,6 +83,7 @@ class Page(unittest.TestCase):
         cls.browser.close()
         cls.app.terminate()
         cls.app.wait(timeout=30)
+        cls.folder.cleanup()
 
     def api(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -123,6 +162,49 @@ class Page(unittest.TestCase):
         text = json.dumps(found["promoted"][0]["text"])
         self.browser.wait(f"document.getElementById('promoted')?.textContent.includes({text})", 20, "its tokens")
         self.browser.screenshot(PICTURES / "app-latent.png")
+
+    def test_a_latents_page_has_its_explanation_and_a_histogram_a_layer(self):
+        self.view("latent")
+        self.fill("#latent-number", "17")
+        text = "document.querySelector('#explanation p')?.textContent"
+        self.browser.wait(f"{text} === {json.dumps(EXPLAINED)}", 20, "its explanation as a text")
+        self.assertEqual(self.js("document.getElementById('explained-by').textContent"), "written by a <b>judge</b>")
+        self.assertIn("0.75", self.js("document.getElementById('explained-score').textContent"))
+        counts = [sum(layer) for layer in self.api("/latents/17")["histograms"]["values"]]
+        self.assertEqual(counts, [1017 + 7] * LAYERS)
+        rows = "[...document.querySelectorAll('#latent-histograms [data-layer]')].map(own => Number(own.dataset.count))"
+        self.assertEqual(self.js(rows), counts)
+        labels = self.js("[...document.querySelectorAll('#latent-histograms svg')].map(own => own.getAttribute('aria-label'))")
+        for layer, label in enumerate(labels):
+            self.assertTrue(label.startswith(f"Layer {layer}: 1,024 activations, most often from 0 to "), label)
+        self.js("document.getElementById('latent-histograms').scrollIntoView({block: 'center'})")
+        self.browser.screenshot(PICTURES / "app-latent-histograms.png")
+        self.fill("#latent-number", "18")
+        nobody = "document.getElementById('view-latent').textContent.includes('Nobody has explained')"
+        self.browser.wait(nobody, 20, "that there is no explanation")
+
+    def test_explanations_are_searched_and_named_after_labels(self):
+        self.view("latents")
+        try:
+            self.fill("#search", "onerror NAMES")
+            total = "document.getElementById('total').textContent"
+            self.browser.wait(f"{total}.startsWith('1 of')", 20, "the one explanation with both words")
+            cell = "document.querySelector('.list-body .list-row[data-latent=\"17\"] .explained')"
+            self.browser.wait(f"{cell}?.textContent === {json.dumps(EXPLAINED)}", 10, "its row")
+            self.assertIn("explanations", self.js("document.getElementById('view-latents').textContent"))
+            self.browser.screenshot(PICTURES / "app-explanations.png")
+        finally:
+            self.fill("#search", "")
+        link = "import('/assets/links.js').then(own => own.latentLink(17, {}).textContent)"
+        self.assertEqual(self.js(link.format("''")), f"17{EXPLAINED}")
+        self.assertEqual(self.js(link.format("'mine'")), "17mine")
+        self.submit("She had been very happy")
+        self.js("document.getElementById('strongest').click()")
+        held = "document.getElementById('held-latent').textContent"
+        self.browser.wait(f"{held}.includes('words of kind ')", 10, "the explanation of the strongest latent")
+        latent = self.js("document.querySelector('#held-latent [data-latent]').dataset.latent")
+        self.assertIn(f"words of kind {latent} ", self.js(held))
+        self.assertEqual(self.js("document.querySelectorAll('#main script, #main img, #main b b').length"), 0)
 
     def test_generation_streams_and_stops(self):
         self.submit("She had been very happy")

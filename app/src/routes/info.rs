@@ -36,10 +36,12 @@ pub(super) async fn info(State(served): Shared) -> Result<Response, Fault> {
             "standardize": architecture.normalization == Normalization::LayerNorm,
         },
         "data": {
-            "distributions": subject.distributions.is_some(),
+            "distributions": subject.table.has_distributions(),
             "positions": subject.table.positions(),
             "examples": subject.examples.as_ref().map(|own| own.len()),
             "texts": subject.contexts.is_some(),
+            "histograms": subject.statistics.is_some(),
+            "explanations": !served.explained.now().is_empty(),
         },
         "limits": {
             "prompt_bytes": PROMPT_BYTES, "prompt_tokens": subject.context, "top": TOP,

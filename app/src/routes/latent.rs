@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use eigenlens::multilayer::nearest_embeddings;
-use eigenlens::prelude::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::prompt::prompted;
 use super::{Shared, answer};
+use crate::directions::Directions;
+use crate::explained::{ShownExplanation, in_a_list};
 use crate::fault::Fault;
 use crate::request::{Asker, Json, Number};
 use crate::server::Served;
+use crate::statistics::LatentHistograms;
 use crate::table::LatentNumbers;
 use crate::texts::{NearToken, ScoredToken, ShownToken};
 
@@ -26,9 +27,11 @@ const LATENTS: usize = 64;
 #[derive(Debug, Serialize)]
 struct LatentAnswer {
     label: String,
+    explanation: Option<ShownExplanation>,
     #[serde(flatten)]
     numbers: LatentNumbers,
     by_layer: Vec<AtLayer>,
+    histograms: Option<LatentHistograms>,
     promoted: Vec<ScoredToken>,
     suppressed: Vec<ScoredToken>,
     nearest: Nearest,
@@ -55,6 +58,8 @@ struct Nearest {
 struct NearLatent {
     latent: u32,
     cosine: f32,
+    label: String,
+    explanation: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,46 +80,51 @@ pub(super) async fn latent(
 
 fn described(served: &Served, latent: usize) -> Result<LatentAnswer, Fault> {
     let subject = &served.subject;
-    let (sae, model) = (subject.mlsae.sae(), subject.mlsae.model());
     let scored = |rises: bool| -> Result<Vec<ScoredToken>, Fault> {
         let rows = subject.promoted(&[latent], LOGITS, rises)?;
         Ok(subject.texts.scored(rows.into_iter().flatten()))
     };
-    let decoder = sae.w_dec().clone();
-    let encoder = sae.w_enc().t()?.contiguous()?;
-    let near = |embeddings: &Tensor| -> Result<Vec<NearToken>, Fault> {
-        let rows = nearest_embeddings(&decoder, embeddings, &[latent], NEAREST)?;
-        Ok(subject.texts.near(rows.into_iter().flatten()))
+    let directions = &subject.directions;
+    let written = directions.decoder.one(latent)?;
+    let near = |embeddings: &Directions| -> Result<Vec<NearToken>, Fault> {
+        Ok(subject.texts.near(embeddings.nearest(&written, NEAREST)?))
     };
     Ok(LatentAnswer {
         label: served.labels.of(latent),
+        explanation: ShownExplanation::of(&served.explained.now(), latent),
         numbers: subject.table.row(latent),
         by_layer: by_layer(served, latent)?,
+        histograms: subject.statistics.as_ref().map(|own| own.of(latent)),
         promoted: scored(true)?,
         suppressed: scored(false)?,
         nearest: Nearest {
-            decoder: neighbours(&decoder, latent)?,
-            encoder: neighbours(&encoder, latent)?,
+            decoder: neighbours(served, &directions.decoder, latent)?,
+            encoder: neighbours(served, &directions.encoder, latent)?,
         },
-        embeddings: Embeddings { input: near(&model.w_e())?, output: near(&model.w_u())? },
+        embeddings: Embeddings {
+            input: near(&directions.input)?,
+            output: near(&directions.output)?,
+        },
     })
 }
 
-/// The nearest columns of `columns` `[d, n]` to one of them.
-fn neighbours(columns: &Tensor, latent: usize) -> Result<Vec<NearLatent>, Fault> {
-    let rows = columns.t()?.contiguous()?;
-    let found = nearest_embeddings(columns, &rows, &[latent], NEAREST + 1)?;
-    let others = found.into_iter().flatten().filter(|own| own.0 as usize != latent);
-    Ok(others.take(NEAREST).map(|(latent, cosine)| NearLatent { latent, cosine }).collect())
+/// The directions nearest to that of a latent.
+fn neighbours(served: &Served, all: &Directions, latent: usize) -> Result<Vec<NearLatent>, Fault> {
+    let explained = served.explained.now();
+    let found = all.nearest(&all.one(latent)?, NEAREST + 1)?;
+    let others = found.into_iter().filter(|own| own.0 as usize != latent).take(NEAREST);
+    let near = others.map(|(latent, cosine)| NearLatent {
+        latent,
+        cosine,
+        label: served.labels.of(latent as usize),
+        explanation: in_a_list(&explained, latent as usize),
+    });
+    Ok(near.collect())
 }
 
 fn by_layer(served: &Served, latent: usize) -> Result<Vec<AtLayer>, Fault> {
     let subject = &served.subject;
-    let (mut counts, mut means) = (None, None);
-    if let Some(own) = &subject.distributions {
-        counts = Some(own.counts()?.narrow(1, latent, 1)?.flatten_all()?.to_vec1::<i64>()?);
-        means = Some(own.means()?.narrow(1, latent, 1)?.flatten_all()?.to_vec1::<f64>()?);
-    }
+    let (counts, means) = (subject.table.counts(latent), subject.table.means(latent));
     let profile = subject.table.profile(latent);
     let layers = subject.mlsae.layers().iter().enumerate();
     let each = layers.map(|(at, layer)| {
@@ -124,8 +134,8 @@ fn by_layer(served: &Served, latent: usize) -> Result<Vec<AtLayer>, Fault> {
         };
         Ok(AtLayer {
             layer: *layer,
-            count: counts.as_ref().map(|own| own[at] as u64),
-            mean: means.as_ref().map(|own| own[at]),
+            count: counts.get(at).map(|own| *own as u64),
+            mean: means.get(at).copied(),
             share: profile.get(at).copied().filter(|own| own.is_finite()),
             max: best,
         })

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::{Shared, answer};
+use crate::explained::in_a_list;
 use crate::fault::Fault;
 use crate::request::{Asked, Asker};
 use crate::server::Served;
@@ -60,12 +61,15 @@ struct ListRow {
     /// Texts of the tokens that it promotes.
     top: Vec<String>,
     label: String,
+    /// What was written about it.
+    explanation: String,
 }
 
 /// What a search looks through.
 #[derive(Debug, Serialize)]
 struct Searched {
     labels: bool,
+    explanations: bool,
     examples: bool,
     promoted: bool,
 }
@@ -96,15 +100,19 @@ fn listed(served: &Served, asked: &ListRequest, limit: usize) -> Result<ListAnsw
     };
     let labels = served.labels.all();
     let label = |latent: usize| labels.get(&latent).map(String::as_str).unwrap_or_default();
+    let explained = served.explained.now();
     let query = asked.q.as_deref().unwrap_or_default().trim().to_lowercase();
     let searched = match query.is_empty() {
         true => &[][..],
         false => subject.searched()?,
     };
+    // In ascending order.
+    let in_explanations = explained.find(&query);
     let matches = |latent: usize| {
         query.is_empty()
             || latent.to_string() == query
             || label(latent).to_lowercase().contains(&query)
+            || in_explanations.binary_search(&latent).is_ok()
             || searched[latent].contains(&query)
     };
     let all = subject.table.list((asked.sort, asked.order == Order::Desc), filter, matches);
@@ -119,12 +127,14 @@ fn listed(served: &Served, asked: &ListRequest, limit: usize) -> Result<ListAnsw
         profile: subject.table.profile(*latent).to_vec(),
         top: tokens.into_iter().map(|(token, _)| subject.texts.one(token)).collect(),
         label: label(*latent).to_owned(),
+        explanation: in_a_list(&explained, *latent),
     });
     Ok(ListAnswer {
         total: all.len(),
         rows: rows.collect(),
         searched: Searched {
             labels: true,
+            explanations: !explained.is_empty(),
             examples: subject.examples.is_some(),
             promoted: subject.searches_promoted(),
         },

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::info::PROMPT_BYTES;
 use super::{Shared, answer};
 use crate::answers::SparseCodes;
+use crate::explained::in_a_list;
 use crate::fault::Fault;
 use crate::request::{Asked, Asker, Json};
 use crate::server::Served;
@@ -51,6 +52,8 @@ struct KnownLatents {
     std: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
     label: Vec<String>,
+    /// What was written about them; nothing at all if there is nothing about any latent.
+    explanation: Vec<String>,
 }
 
 pub(super) async fn prompt(
@@ -118,7 +121,7 @@ fn losses(logits: &[Vec<f64>], prompt: &LayerPrompt) -> Vec<Option<f64>> {
 }
 
 fn known_latents(served: &Served, latents: Vec<u32>) -> KnownLatents {
-    let labels = served.labels.all();
+    let (labels, explained) = (served.labels.all(), served.explained.now());
     let mut found = KnownLatents::default();
     for latent in &latents {
         let row = served.subject.table.row(*latent as usize);
@@ -127,6 +130,9 @@ fn known_latents(served: &Served, latents: Vec<u32>) -> KnownLatents {
         found.std.push(row.std);
         found.max.push(row.max);
         found.label.push(labels.get(&(*latent as usize)).cloned().unwrap_or_default());
+        if !explained.is_empty() {
+            found.explanation.push(in_a_list(&explained, *latent as usize));
+        }
     }
     KnownLatents { id: latents, ..found }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod explained;
 mod http;
 mod security;
 mod storm;

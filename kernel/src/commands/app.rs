@@ -26,15 +26,16 @@ pub(crate) fn app(args: &AppArgs) -> Result<()> {
 
 /// The cell that serves the page, and ends its process with words if it cannot.
 fn cell(args: &AppArgs) -> String {
-    let AppArgs { name, examples, port, read_only, context, log, .. } = args;
-    let examples = examples.as_ref().map(|name| format!("{name:?}.to_owned()"));
+    let AppArgs { name, examples, explanations, port, read_only, context, log, .. } = args;
+    let owned = |text: &String| format!("{text:?}.to_owned()");
     let context = context.map(|tokens| tokens.to_string());
     format!(
         "if let Err(error) = eigenlens::app::main(&eigenlens::app::AppArguments {{\n    \
-         name: {name:?}.to_owned(),\n    examples: {},\n    port: {},\n    context: {},\n    \
-         read_only: {read_only},\n    log: {log},\n}}) {{\n    \
+         name: {name:?}.to_owned(),\n    examples: {},\n    explanations: {},\n    port: {},\n    \
+         context: {},\n    read_only: {read_only},\n    log: {log},\n}}) {{\n    \
          eprintln!(\"error: {{error}}\");\n    std::process::exit(1);\n}}",
-        option(examples),
+        option(examples.as_ref().map(owned)),
+        option(explanations.as_ref().map(owned)),
         port.unwrap_or_default(),
         option(context),
     )
@@ -64,10 +65,14 @@ mod tests {
         };
         let plain = of(&[]);
         assert!(plain.contains("\"eigenlens/classics-mlsae\".to_owned()"), "{plain}");
-        assert!(plain.contains("examples:None,port:0,context:None,read_only:false"), "{plain}");
+        let expected = "examples:None,explanations:None,port:0,context:None,read_only:false";
+        assert!(plain.contains(expected), "{plain}");
         let name = "a \"quoted\" \\ name";
         let told = of(&[name, "--port", "80", "--context", "9", "--read-only", "--examples", "e"]);
         assert!(told.contains(r#"name:"a\"quoted\"\\name".to_owned()"#), "{told}");
-        assert!(told.contains("examples:Some(\"e\".to_owned()),port:80,context:Some(9)"), "{told}");
+        let expected = "examples:Some(\"e\".to_owned()),explanations:None,port:80,context:Some(9)";
+        assert!(told.contains(expected), "{told}");
+        let told = of(&["--explanations", "a \"file\""]);
+        assert!(told.contains(r#"explanations:Some("a\"file\"".to_owned())"#), "{told}");
     }
 }

@@ -66,6 +66,9 @@ pub(crate) struct AppArgs {
     /// Examples of its latents, if they are not beside it
     #[arg(long)]
     pub(crate) examples: Option<String>,
+    /// Explanations of its latents, if they are not beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) explanations: Option<String>,
     /// Port on 127.0.0.1 [default: any that is free]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
