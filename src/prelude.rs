@@ -11,8 +11,9 @@ pub use crate::cyclic::{
 pub use crate::data::text::{Contexts, Tokenizer, Tokens};
 pub use crate::data::{Augmentation, FashionMnist, ImageDataset, Images, Mnist, Table};
 pub use crate::features::{
-    CloudOptions, Clusters, FeatureCloud, GraphOptions, MaxOptions, Neighbours, PublishedCluster,
-    Search, SearchOptions, SpectralOptions, TokenClasses, Visualizer, max_activations,
+    CloudOptions, Clusters, Explanations, FeatureCloud, GraphOptions, MaxOptions, Neighbours,
+    PublishedCluster, Search, SearchOptions, SpectralOptions, TokenClasses, Visualizer,
+    max_activations,
 };
 pub use crate::figures::{
     plot_directions, plot_eigenspectrum, plot_explanation, plot_recovery, plot_regressions,
@@ -24,6 +25,7 @@ pub use crate::geometry::{
     Subspace, Targets,
 };
 pub use crate::harvest::{HarvestOptions, Keep, ShuffleOptions, Store};
+pub use crate::interp::{ChatModel, Interp};
 pub use crate::linalg::pca;
 pub use crate::model::{
     Config, Decoder, DecoderLoader, HookPoint, Hooks, LensOptions, Sampling, TrainOptions,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::change::{Change, changes};
-use super::outcome::{PatchOutcome, Scoring};
+use super::outcome::{OutcomeScoring, PatchOutcome};
 use super::pass::{Runner, check_layer};
 use super::patch::{CircleReading, Patch, PatchVariant, Patcher};
 use super::problems::{Problems, Role};
@@ -123,7 +123,7 @@ impl Interventions {
         which.sort_unstable();
         which.dedup();
         let targets = streams.circle(&options.frequencies)?;
-        let scoring = Scoring {
+        let scoring = OutcomeScoring {
             groups: all.iter().map(|change| questions[change.problem].start).collect(),
             period,
             confidence: options.confidence,

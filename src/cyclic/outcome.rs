@@ -33,7 +33,7 @@ pub struct PatchOutcome {
 }
 
 /// How changes are scored.
-pub(super) struct Scoring {
+pub(super) struct OutcomeScoring {
     /// The word that the problem of each change starts from.
     pub(super) groups: Vec<usize>,
     pub(super) period: usize,
@@ -41,7 +41,7 @@ pub(super) struct Scoring {
     pub(super) seed: u64,
 }
 
-impl Scoring {
+impl OutcomeScoring {
     /// Scores logits of the words after each change, draw by draw.
     pub(super) fn outcome(
         &self,

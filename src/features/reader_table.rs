@@ -66,7 +66,8 @@ mod tests {
     fn the_table_of_an_autoencoder_is_that_of_a_search_through_a_store() {
         let sae = sae(HookPoint::MlpIn(1), 1);
         let options = MaxOptions { examples: 5, batch: 7, ..MaxOptions::default() };
-        let expected = max_activations(&model(), &[sae.clone()], &contexts(), &options).unwrap();
+        let expected =
+            max_activations(&model(), std::slice::from_ref(&sae), &contexts(), &options).unwrap();
         let found = reader_table(&model(), &sae, &contexts(), 5).unwrap();
         assert_eq!((found.point(), found.features()), (HookPoint::MlpIn(1), 24));
         for feature in 0..24 {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::wordlevel::WordLevel;
@@ -193,6 +194,18 @@ impl Tokenizer {
     /// Number of ids: one more than the largest. A model needs as many rows in its embedding.
     pub fn vocab(&self) -> usize {
         self.inner.ids
+    }
+
+    /// SHA-256 of the file that [`save`](Self::save) would write without its line breaks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a tokenizer that cannot be saved.
+    pub(crate) fn sum(&self) -> Result<String> {
+        let file = self.inner.tokenizer.to_string(false);
+        let file = file.map_err(|reason| {
+            Error::invalid("the tokenizer", "one that can be saved", &reason).caused_by(reason)
+        })?;
+        Ok(format!("{:x}", Sha256::digest(file)))
     }
 
     /// Whether the other is the same tokenizer: both would be saved as the same file.

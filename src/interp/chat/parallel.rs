@@ -153,11 +153,13 @@ mod tests {
                 return Err(Error::invalid("the fifth", "right", "wrong"));
             }
             // As a request that waits does.
-            while job > 5 {
-                thread::sleep(Duration::from_millis(5));
+            loop {
+                match job > 5 {
+                    true => thread::sleep(Duration::from_millis(5)),
+                    false => return Ok(()),
+                }
                 safe_point("waiting")?;
             }
-            Ok(())
         });
         assert_eq!(result.unwrap_err().to_string(), "the fifth must be right, found wrong");
         assert!(begun.into_inner() < 20);

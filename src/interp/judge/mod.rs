@@ -32,7 +32,7 @@
 //! let tokenizer = Tokenizer::of_words("<s>", ["three", "days"])?;
 //! let server = judge::serve(&tokenizer)?;
 //! let chat = server.chat()?; // answers as long as there is `server`
-//! assert_eq!(chat.model(), judge::TOKEN_JUDGE);
+//! assert!(chat.model().starts_with(judge::TOKEN_JUDGE));
 //! # Ok::<(), eigenlens::Error>(())
 //! ```
 
@@ -57,7 +57,8 @@ use exchange::{ServerBounds, ServerReply};
 use server::LoopbackServer;
 use token_judge::TokenJudge;
 
-/// The judge's name as a model; the number changes with its rules.
+/// What the judge's name as a model begins with; the number changes with its rules. Behind it are
+/// eight digits that tell the tokenizer.
 pub const TOKEN_JUDGE: &str = "token-judge-1";
 
 /// Starts a token judge on 127.0.0.1, at a port that is free. It has threads of its own and ends
@@ -69,7 +70,8 @@ pub const TOKEN_JUDGE: &str = "token-judge-1";
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) if the system has no port or thread left.
 pub fn serve(tokenizer: &Tokenizer) -> Result<Judge> {
-    let judge = TokenJudge::new(tokenizer);
+    let judge = TokenJudge::new(tokenizer)?;
+    let model = judge.name().to_owned();
     let requests = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&requests);
     let (name, bounds) = ("token judge", ServerBounds::default());
@@ -80,7 +82,7 @@ pub fn serve(tokenizer: &Tokenizer) -> Result<Judge> {
         // A client that went away is no news.
         let _ = connection.send(&reply);
     })?;
-    Ok(Judge { server, requests })
+    Ok(Judge { server, requests, model })
 }
 
 /// A token judge that is running: [`serve`]. Keep it while it is asked: it ends when it is dropped,
@@ -89,6 +91,7 @@ pub fn serve(tokenizer: &Tokenizer) -> Result<Judge> {
 pub struct Judge {
     server: LoopbackServer,
     requests: Arc<AtomicUsize>,
+    model: String,
 }
 
 impl Judge {
@@ -97,12 +100,12 @@ impl Judge {
         format!("http://{}/v1", self.server.address())
     }
 
-    /// A client that asks it, under the name [`TOKEN_JUDGE`].
+    /// A client that asks it, under its name, which begins with [`TOKEN_JUDGE`].
     ///
     /// # Errors
     /// As [`ChatModel::new`].
     pub fn chat(&self) -> Result<ChatModel> {
-        ChatModel::new(&self.base_url(), TOKEN_JUDGE)
+        ChatModel::new(&self.base_url(), &self.model)
     }
 
     /// Number of requests so far, with those that were refused.
@@ -113,7 +116,8 @@ impl Judge {
 
 impl fmt::Display for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{TOKEN_JUDGE} at {}, {} requests so far", self.base_url(), self.requests())
+        let (model, requests) = (&self.model, self.requests());
+        write!(f, "{model} at {}, {requests} requests so far", self.base_url())
     }
 }
 

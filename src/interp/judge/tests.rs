@@ -47,7 +47,7 @@ fn a_feature_is_explained_detected_and_fuzzed_over_a_connection() {
     let answer = chat.ask(&prompts::fuzz(&explanation, &marked)).unwrap();
     assert_eq!(prompts::read_labels(&answer, 3), Some(vec![true, true, false]));
     assert_eq!(server.requests(), 3);
-    let shown = format!("token-judge-1 at {}, 3 requests so far", server.base_url());
+    let shown = format!("{} at {}, 3 requests so far", chat.model(), server.base_url());
     assert_eq!(server.to_string(), shown);
 }
 

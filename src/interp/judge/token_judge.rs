@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::TOKEN_JUDGE;
 use super::exchange::ServerReply;
-use crate::Error;
 use crate::data::text::Tokenizer;
 use crate::interp::chat::ChatMessage;
 use crate::interp::prompts::ReadPrompt;
+use crate::{Error, Result};
 
 /// Token types that an explanation names.
 const MAX_TOKEN_TYPES: usize = 5;
@@ -25,11 +25,23 @@ const MAX_QUOTED: usize = 60;
 #[derive(Debug)]
 pub(super) struct TokenJudge {
     tokenizer: Tokenizer,
+    name: String,
 }
 
 impl TokenJudge {
-    pub(super) fn new(tokenizer: &Tokenizer) -> Self {
-        Self { tokenizer: tokenizer.clone() }
+    /// A judge by the tokens of `tokenizer`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::sum`].
+    pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self> {
+        // Answers are kept by the name of the model, and other tokens may give others.
+        let name = format!("{TOKEN_JUDGE}-{}", &tokenizer.sum()?[..8]);
+        Ok(Self { tokenizer: tokenizer.clone(), name })
+    }
+
+    /// Its name as a model.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The answer to the body of a request.
@@ -39,8 +51,8 @@ impl TokenJudge {
     /// that are none of this library's, 503 if Stop came between.
     pub(super) fn answer(&self, body: &Value) -> Result<Value, ServerReply> {
         let model = &body["model"];
-        if !model.is_null() && *model != TOKEN_JUDGE {
-            let message = format!("the model must be {TOKEN_JUDGE:?}, found {model}");
+        if !model.is_null() && *model != *self.name {
+            let message = format!("the model must be {:?}, found {model}", self.name);
             return Err(ServerReply::refusal(404, message));
         }
         if body["stream"] == true {
@@ -63,7 +75,7 @@ impl TokenJudge {
         };
         let text = answer.text();
         let usage = [asked, self.count(&text)];
-        Ok(chat_completion(TOKEN_JUDGE, &text, usage, &log_probabilities))
+        Ok(chat_completion(&self.name, &text, usage, &log_probabilities))
     }
 
     fn answer_to(&self, prompt: &ReadPrompt) -> Result<JudgeAnswer, ServerReply> {

@@ -5,6 +5,9 @@ use super::write::{DETECT_SYSTEM, EXPLAIN_SYSTEM, FUZZ_SYSTEM};
 use super::{ACTIVATIONS, GIVEN};
 use crate::interp::chat::{ChatMessage, ChatRole};
 
+/// A text without marks, and its marked tokens.
+pub(in crate::interp) type MarkedText = (String, Vec<String>);
+
 /// The task of a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::interp) enum ReadPrompt {
@@ -25,7 +28,7 @@ pub(in crate::interp) enum ReadPrompt {
         /// What the feature is said to be.
         explanation: String,
         /// Each text without marks, and its marked tokens.
-        texts: Vec<(String, Vec<String>)>,
+        texts: Vec<MarkedText>,
     },
 }
 
@@ -65,7 +68,7 @@ fn read_fuzz(task: &str) -> Option<ReadPrompt> {
 }
 
 /// The explanation and the texts of a task, with their marked tokens.
-fn read_judged(task: &str) -> Option<(String, Vec<(String, Vec<String>)>)> {
+fn read_judged(task: &str) -> Option<(String, Vec<MarkedText>)> {
     let mut lines = task.lines();
     let explanation = lines.next()?.strip_prefix(GIVEN)?.to_owned();
     let literals = lines.filter_map(|line| {

@@ -15,7 +15,7 @@ use crate::data::text::{Contexts, Tokenizer};
 use crate::features::FeatureReader;
 use crate::harvest::tests::model;
 use crate::interp::chat::{Limits, Retries};
-use crate::interp::judge::{ChatServer, Fault, TOKEN_JUDGE, completion, serve};
+use crate::interp::judge::{ChatServer, Fault, completion, serve};
 use crate::interp::sample::Interp;
 use crate::model::{Decoder, HookPoint};
 use crate::progress::in_background;
@@ -143,7 +143,7 @@ fn planted_features_have_the_scores_that_follow_from_their_tokens() {
     let plan = plan_with(&Interp { log_probabilities: true, ..options() });
     assert_eq!(plan.features(), [0, 1]);
     let report = plan.run(&chat).unwrap();
-    assert_eq!((report.model(), report.unparsed()), (TOKEN_JUDGE, (0, REQUESTS)));
+    assert_eq!((report.model(), report.unparsed()), (chat.model(), (0, REQUESTS)));
     assert_eq!(judge.requests(), REQUESTS);
     // The ten strongest texts of feature 0 all have w10, so the judge does not know w11, which the two
     // weaker groups have.
@@ -175,7 +175,7 @@ fn planted_features_have_the_scores_that_follow_from_their_tokens() {
     assert_eq!(judge.requests(), REQUESTS, "the second run sends nothing");
     assert_eq!(again.feature_scores(), scores);
     drop(judge);
-    let offline = ChatModel::new("http://127.0.0.1:1/v1", TOKEN_JUDGE).unwrap().only_cached();
+    let offline = ChatModel::new("http://127.0.0.1:1/v1", chat.model()).unwrap().only_cached();
     let cached = plan.run(&offline.clone().answers(folder.path())).unwrap();
     assert_eq!(cached.feature_scores(), scores);
     let empty = tempfile::tempdir().unwrap();

@@ -11,7 +11,9 @@ const AGAIN: [u16; 8] = [408, 425, 429, 500, 502, 503, 504, 529];
 fn statuses_that_may_pass_are_tried_again_after_the_pause_that_is_asked() {
     let world = World::new();
     let chat = world.chat();
-    let headers: [(&[(&str, &str)], [f64; 2]); 6] = [
+    /// Headers, and seconds between which the pause lies.
+    type Paused = (&'static [(&'static str, &'static str)], [f64; 2]);
+    let headers: [Paused; 6] = [
         (&[], [0.375, 0.625]),
         (&[("retry-after", "7")], [7.0, 7.0]),
         (&[("retry-after", "7"), ("retry-after-ms", "1500")], [1.5, 1.5]),

@@ -6,12 +6,12 @@ use crate::interp::prompts::{self, ShownExcerpt};
 const ODD_TOKENS: [&str; 8] = [" \"", "\n", "<<", ">>", "]", "\\n", "\u{2028}é", "\",\""];
 
 fn of_words(words: &[&str]) -> TokenJudge {
-    TokenJudge::new(&Tokenizer::of_words("<s>", words.iter().copied()).unwrap())
+    TokenJudge::new(&Tokenizer::of_words("<s>", words.iter().copied()).unwrap()).unwrap()
 }
 
 /// A judge whose tokens are bytes and the frequent parts of a text.
 fn of_text(text: &str) -> TokenJudge {
-    TokenJudge::new(&Tokenizer::train([text], 300).unwrap())
+    TokenJudge::new(&Tokenizer::train([text], 300).unwrap()).unwrap()
 }
 
 fn marked(tokens: &[(&str, f32)]) -> Vec<(String, f32)> {
@@ -29,7 +29,6 @@ fn excerpt(tokens: &[(&str, f32)]) -> ShownExcerpt {
 
 fn body(request: &ChatRequest) -> Value {
     json!({
-        "model": TOKEN_JUDGE,
         "messages": request.messages,
         "logprobs": request.log_probabilities,
     })
@@ -141,7 +140,7 @@ fn types_are_found_as_tokens_of_byte_pair_encoding_too() {
 #[test]
 fn tokens_that_make_a_character_together_are_one() {
     // A token a byte.
-    let judge = TokenJudge::new(&Tokenizer::train(["a"], 256).unwrap());
+    let judge = TokenJudge::new(&Tokenizer::train(["a"], 256).unwrap()).unwrap();
     let texts = ["a中b", "中", "a文b", "ab"];
     assert_eq!(labels(&judge, &explanation_by(&["中"]), &texts), "[1, 1, 0, 0]");
     assert_eq!(labels(&judge, &explanation_by(&["b"]), &texts), "[1, 0, 1, 1]");
@@ -206,7 +205,7 @@ fn usage_is_counted_by_the_tokenizer() {
         (usage, answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned())
     };
     // A token a byte.
-    let (usage, text) = count(&TokenJudge::new(&Tokenizer::train(["a"], 256).unwrap()));
+    let (usage, text) = count(&TokenJudge::new(&Tokenizer::train(["a"], 256).unwrap()).unwrap());
     let bytes = |texts: &[&str]| texts.iter().map(|text| text.len() as u64).sum::<u64>();
     let contents: Vec<&str> = request.messages.iter().map(|own| own.content.as_str()).collect();
     let [asked, answered] = [bytes(&contents), bytes(&[text.as_str()])];
@@ -243,11 +242,11 @@ fn what_is_no_prompt_of_ours_is_refused_with_what_is_understood() {
     }
     let named = json!({"model": "gpt-2", "messages": []});
     let (status, message) = refusal(judge.answer(&named));
-    assert_eq!(
-        (status, message.as_str()),
-        (404, "the model must be \"token-judge-1\", found \"gpt-2\"")
-    );
-    let streamed = json!({"model": TOKEN_JUDGE, "messages": [], "stream": true});
+    let expected = format!("the model must be {:?}, found \"gpt-2\"", judge.name());
+    assert_eq!((status, message), (404, expected));
+    // Answers of other tokens are kept under another name.
+    assert_ne!(judge.name(), of_words(&["another"]).name());
+    let streamed = json!({"model": judge.name(), "messages": [], "stream": true});
     assert!(refusal(judge.answer(&streamed)).1.contains("`stream`"));
 }
 
