@@ -28,6 +28,9 @@ pub fn mmcs_unsigned(features: &Tensor, dictionary: &Tensor) -> Result<f64> {
 
 /// `maxⱼ cos(fᵢ, gⱼ)` of each feature, `[n]`.
 ///
+/// Two dictionaries whose fits had the same seed begin at the same directions, and stay nearer to each
+/// other than others do: compare fits of different seeds.
+///
 /// # Errors
 /// As [`mmcs`].
 pub fn best_cosines(features: &Tensor, dictionary: &Tensor) -> Result<Tensor> {
