@@ -55,6 +55,7 @@ mod past;
 mod place;
 mod point;
 pub(crate) mod precision;
+mod reach;
 mod run;
 mod summary;
 #[cfg(test)]
@@ -65,7 +66,7 @@ mod tuned_lens;
 pub use analysis::{
     Attribution, AttributionRow, Gradients, Lens, LensRow, Patching, logit_difference,
 };
-pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
+pub use config::{Activation, Config, Mlp, Norm, Position, QkNorm, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
 #[cfg(test)]
