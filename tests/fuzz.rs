@@ -91,6 +91,22 @@ fn tensors() -> HashMap<String, Tensor> {
     HashMap::from([("W_enc".to_owned(), normal(&[6, 10])), ("b_dec".to_owned(), normal(&[6]))])
 }
 
+/// Configs of families with lists in them, or fields of their own.
+const CONFIGS: [&str; 4] = [
+    r#"{"model_type": "gpt_neo", "num_layers": 1, "num_heads": 1, "hidden_size": 2,
+        "max_position_embeddings": 4, "vocab_size": 3, "intermediate_size": null,
+        "attention_types": [[["local"], 1]], "attention_layers": ["local"], "window_size": 2}"#,
+    r#"{"model_type": "opt", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 2,
+        "word_embed_proj_dim": 2, "ffn_dim": 2, "vocab_size": 3, "max_position_embeddings": 4,
+        "do_layer_norm_before": true, "_remove_final_layer_norm": false}"#,
+    r#"{"model_type": "starcoder2", "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "hidden_size": 4, "intermediate_size": 2, "vocab_size": 3,
+        "rope_theta": 5.5, "sliding_window": 2, "norm_type": "layer_norm", "norm_epsilon": 0.1}"#,
+    r#"{"n_layers": 1, "d_model": 2, "n_heads": 1, "d_head": 2, "n_ctx": 4, "d_vocab": 3,
+        "act_fn": "solu_ln", "normalization": "LN", "shortformer_pos": false, "ln_eps": 1e-05,
+        "neuron_scale": 1.0, "d_vocab_out": -1, "attn_scores_soft_cap": -1.0}"#,
+];
+
 /// One test: the allocator counts for the whole process.
 #[test]
 fn damaged_files_are_survived() {
@@ -102,6 +118,8 @@ fn damaged_files_are_survived() {
     survive("npz", &std::fs::read(&path).unwrap(), UNPACKED_RATIO, fuzzing::npz);
     let pickle = include_bytes!("data/mistral.pt");
     survive("pickle", pickle, UNPACKED_RATIO, fuzzing::pickle);
+    let weights = include_bytes!("data/tiny.pth");
+    survive("weights", weights, UNPACKED_RATIO, fuzzing::model_weights);
     survive("gguf", &gguf(), RATIO, fuzzing::gguf);
     let config = br#"{"architecture": "topk", "d_in": 2, "d_sae": 3, "k": 1, "dtype": "float32",
         "apply_b_dec_to_input": true, "normalize_activations": "none", "metadata": {"hook_name":
@@ -111,6 +129,9 @@ fn damaged_files_are_survived() {
         "d_model": 2, "d_hidden": 2, "bilinear": true, "gate": null, "bias": false,
         "normalization": true}"#;
     survive("config.json", config, RATIO, fuzzing::model_config);
+    for config in CONFIGS {
+        survive(config, config.as_bytes(), RATIO, fuzzing::model_config);
+    }
 }
 
 /// A GGUF file of one small tensor and a few fields.

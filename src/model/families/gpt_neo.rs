@@ -89,13 +89,10 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
         context: context(document, config.max_position_embeddings, 2048)?,
         vocab: config.vocab_size.into(),
         norm: Norm::LayerNorm { eps: config.layer_norm_epsilon.unwrap_or(1e-5) },
-        qkv_bias: false,
-        // Scores are not divided by the root of a head's width.
-        score_scale: Some(1.),
         windows,
         mlp: Mlp::Plain(Some(activation.into())),
         tied: config.tie_word_embeddings.unwrap_or(true),
-        ..Config::gpt2(layers, heads, d_model, d_hidden)
+        ..Config::gpt_neo(layers, heads, d_model, d_hidden)
     })
 }
 

@@ -6,11 +6,8 @@ use super::shared::{HiddenActivation, context};
 use super::{Weights, check_tied, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
-use crate::model::{Config, Mlp, Norm};
+use crate::model::{Config, Mlp};
 use crate::store::{Document, MustBe, Size};
-
-/// The row of the first position among the learned ones.
-const FIRST_POSITION: usize = 2;
 
 /// `config.json` of OPT. The epsilon of its norms is in none: it is 1e-5.
 #[derive(Debug, Deserialize)]
@@ -37,7 +34,7 @@ struct OptConfig {
     tie_word_embeddings: Option<bool>,
 }
 
-/// Parts of OPT that its smaller relatives have otherwise.
+/// Parts that some of OPT's relatives have otherwise.
 #[derive(Debug, Deserialize)]
 #[expect(dead_code, reason = "what is not supported is refused while it is read")]
 struct OptUnsupported {
@@ -68,14 +65,12 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
     Ok(Config {
         context: context(document, config.max_position_embeddings, 2048)?,
         vocab: config.vocab_size.into(),
-        norm: Norm::LayerNorm { eps: 1e-5 },
-        position_offset: FIRST_POSITION,
         qkv_bias: bias,
         attention_bias: bias,
         mlp: Mlp::Plain(Some(activation.into())),
         mlp_bias: bias,
         tied: config.tie_word_embeddings.unwrap_or(true),
-        ..Config::gpt2(layers, heads, d_model, d_hidden)
+        ..Config::opt(layers, heads, d_model, d_hidden)
     })
 }
 

@@ -1,5 +1,5 @@
-//! TransformerLens's own checkpoints: small models that were trained to be looked into (GELU and SoLU
-//! models, attention only, shortformers).
+//! TransformerLens's own checkpoints: small models that were trained to be looked into (GELU and
+//! SoLU models, attention only, shortformers).
 //!
 //! `config.json` has no `model_type`, and says how the model was trained beside what it is. Weights
 //! multiply from the right, `x W + b`, each head's apart: `W_Q`, `W_K`, `W_V` `[heads, d_model,
@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// The epsilon of norms where none is given, and of the norm over an MLP's neurons always.
 const EPS: f64 = 1e-5;
 
-/// Fields that change no logit: of the training script, and of TransformerLens's configurations how a
-/// model is run, and what belongs to other kinds of positions.
+/// Fields that change no logit: of the training script, and of TransformerLens's configurations how
+/// a model is run, and what belongs to other kinds of positions.
 pub(super) const INERT: [&str; 57] = [
     // Training.
     "batch_size",
@@ -128,8 +128,8 @@ struct TransformerLensConfig {
     attn_scores_soft_cap: Option<f64>,
     /// c of c·tanh(logit / c): none if left out or not positive.
     output_logits_soft_cap: Option<f64>,
-    /// Factors that the training script could put before and within SoLU, and one of its experiments:
-    /// 1 in all that was published.
+    /// Factors that the training script could put before and within SoLU, and one of its
+    /// experiments: 1 in all that was published.
     neuron_scale: Option<f64>,
     neuron_temp: Option<f64>,
     control: Option<f64>,

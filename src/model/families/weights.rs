@@ -173,8 +173,8 @@ impl Weights {
         }
     }
 
-    /// Queries above keys above values, which the file keeps apart under `names`; `shape` is that of
-    /// all three together.
+    /// Queries above keys above values, which the file keeps apart under `names`; `shape` is that
+    /// of all three together.
     pub(super) fn take_qkv(
         &mut self,
         config: &Config,

@@ -1,6 +1,6 @@
-//! GPT-Neo, OPT, StarCoder 2 and TransformerLens's own checkpoints against a plain evaluation in f64.
-//! Weights are drawn under plain names, `[outputs, inputs]`, and each family's files are written from
-//! them, so that the loops know nothing of files.
+//! GPT-Neo, OPT, StarCoder 2 and TransformerLens's own checkpoints against a plain evaluation in
+//! f64. Weights are drawn under plain names, `[outputs, inputs]`, and each family's files are
+//! written from them, so that the loops know nothing of files.
 
 mod files;
 mod loops;

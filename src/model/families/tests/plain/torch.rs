@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use serde_json::json;
 
 use super::{PlainCase, TOKENS, gap, gpt_neo, load, opt, transformer_lens};
 use crate::hub::Repository;
@@ -91,6 +92,26 @@ fn what_is_cut_short_damaged_or_calls_code_is_told() {
         assert!(message.contains("posix.system") && message.contains("nothing in a file is exec"));
         assert!(!called.exists());
     }
+}
+
+/// The seed of `fuzzing::model_weights`.
+#[test]
+fn the_smallest_file_of_transformer_lens_is_read() {
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny.pth");
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "n_layers": 1, "d_model": 2, "n_heads": 1, "d_head": 2, "n_ctx": 4, "d_vocab": 3,
+        "act_fn": "gelu", "attn_only": true, "normalization": null, "shortformer_pos": true,
+        "tokenizer_name": "owner/tokens",
+    });
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    fs::copy(FILE, folder.path().join("model_final.pth")).unwrap();
+    let model = load(folder.path(), DType::F32).unwrap();
+    let config = model.config();
+    assert_eq!((config.d_head, config.vocab, config.unembed_bias), (None, 3, true));
+    assert_eq!(model.origin().tokenizer_name.as_deref(), Some("owner/tokens"));
+    let tokens = Tensor::new(&[0u32, 2, 1], &Device::Cpu).unwrap();
+    assert_eq!(model.logits(&tokens).unwrap().dims(), [1, 3, 3]);
 }
 
 #[test]
