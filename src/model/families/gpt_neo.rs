@@ -9,8 +9,8 @@ use crate::model::{Config, Mlp, Norm};
 use crate::store::{Document, Size};
 use crate::{Error, Result};
 
-/// Layers up to which lists of their kinds are written out.
-const MOST_LAYERS: usize = 1 << 16;
+/// Kinds of layers that are written out of lists with how often each comes.
+const MOST_KINDS: usize = 1 << 16;
 
 /// Fields that change no logit: heads for other tasks.
 pub(super) const INERT: [&str; 5] = [
@@ -107,7 +107,7 @@ fn attention(
         found if found == layers => Ok(kinds),
         found => {
             let expected = format!("`global` or `local` for each of {layers} layers in `{name}`");
-            let more = if found > MOST_LAYERS { "or more " } else { "" };
+            let more = if found > MOST_KINDS { "or more " } else { "" };
             Err(Error::format(document.path(), expected, format!("{found} {more}of them")))
         }
     };
@@ -115,7 +115,7 @@ fn attention(
         // A list without kinds could be repeated for ever.
         let repeated = types.iter().filter(|(kinds, _)| !kinds.is_empty());
         let repeated = repeated.flat_map(|(kinds, Size(times))| std::iter::repeat_n(kinds, *times));
-        each("attention_types", repeated.flatten().copied().take(MOST_LAYERS + 1).collect())
+        each("attention_types", repeated.flatten().copied().take(MOST_KINDS + 1).collect())
     });
     let written = written.map(|kinds| each("attention_layers", kinds));
     let names =

@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 
-use super::rotary::rotary;
+use super::rope_places::RopeLayers;
+use super::rotary::RotaryFields;
 use super::shared::{HiddenActivation, context, windows};
 use super::{Weights, check_tied, var};
+use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Mlp, Norm, Position};
 use crate::store::{Document, MustBe, Size};
-use crate::{Error, Result};
 
 /// Fields that change no logit. The published files have an activation and an epsilon that nothing
 /// reads beside those that count, `hidden_act` and `norm_epsilon`, and say how scores in half
@@ -81,11 +82,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
     let (Size(d_model), Size(d_hidden)) = (config.hidden_size, config.intermediate_size);
     let kv_heads = config.num_key_value_heads.map_or(2, usize::from);
     let d_head = config.head_dim.map_or(d_model / heads.max(1), usize::from);
-    let rotary = rotary(document, d_head, [None, None], 1.)?;
-    if let Some(dims) = rotary.dims {
-        let expected = format!("rotary embedding of all {d_head} entries of a head");
-        return Err(Error::format(document.path(), expected, dims.to_string()));
-    }
+    let rotary = RotaryFields::new(d_head).whole(document, RopeLayers::All, None)?;
     let window = config.sliding_window.map(usize::from);
     let bias = config.use_bias.unwrap_or(true);
     let activation = config.hidden_act.unwrap_or(HiddenActivation::GeluTanh);
@@ -98,7 +95,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
         position: Position::Rotary(rotary),
         qkv_bias: bias,
         attention_bias: bias,
-        windows: windows(document, layers, window, |_| window.is_some())?,
+        windows: windows(document, layers, window, |_| true)?,
         mlp: Mlp::Plain(Some(activation.into())),
         mlp_bias: bias,
         tied: config.tie_word_embeddings.unwrap_or(true),

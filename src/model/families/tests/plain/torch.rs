@@ -128,6 +128,7 @@ fn a_revision_is_chosen_by_its_name() {
     let model = from("owner/stories@step1000").unwrap();
     assert!(gap(&logits(&model), &expected(&gpt_neo())) < 1e-10);
     assert!(model.source().to_string().contains("owner/stories@step1000"));
+    assert_eq!(model.scope().unwrap().name(), "owner/stories-scope");
     for other in ["owner/stories", "owner/stories@step2000"] {
         let message = from(other).unwrap_err().to_string();
         assert!(message.contains("config.json of owner/stories@"), "{message}");
