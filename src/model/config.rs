@@ -239,13 +239,6 @@ impl Config {
         usual.into_iter().chain(&self.local_rotary)
     }
 
-    /// Radians a position that each pair of a head's entries turns by in a layer, for a text of
-    /// `length` tokens; empty where nothing turns.
-    pub(super) fn frequencies(&self, layer: usize, length: usize) -> Vec<f64> {
-        let rotary = self.rotary_of(layer);
-        rotary.map_or(Vec::new(), |rotary| rotary.frequencies(self.d_head(), length))
-    }
-
     /// Whether what was kept of `seen` positions is of no use with `positions` more, because in a
     /// text of that length every position turns by other angles.
     pub(super) fn turns_anew(&self, seen: usize, positions: usize) -> bool {

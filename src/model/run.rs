@@ -4,7 +4,6 @@ use candle_core::{D, DType, Tensor};
 
 use super::pass::Pass;
 use super::past::Past;
-use super::place::Place;
 use super::{Cache, Decoder, HookPoint, Hooks};
 use crate::train::cross_entropy;
 use crate::{Error, Result};
@@ -136,7 +135,7 @@ impl Decoder {
             return Err(Error::invalid(what, expected, point.long_name()));
         }
         let mut pass = self.pass(false, hooks)?;
-        let place = Place::new(self, 0, positions)?;
+        let place = pass.place(positions)?;
         let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
         let stream = pass.blocks(resid, layer..self.config().layers, &place, None)?;
         Ok((stream, pass))

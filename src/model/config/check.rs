@@ -171,7 +171,6 @@ mod tests {
         let config = Config { unturned, ..Config::llama(3, 4, 32, 64) };
         let turned = |layer| config.rotary_of(layer).is_some();
         assert_eq!([0, 1, 2].map(turned), [true, false, true]);
-        assert_eq!((config.frequencies(0, 9).len(), config.frequencies(1, 9).len()), (4, 0));
         assert!(Config::gpt2(1, 4, 32, 64).rotary_of(0).is_none());
         // A local embedding without windows is nobody's.
         let local = Some(Rotary::new(7.));
