@@ -9,10 +9,10 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::{Weights, var};
+use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Activation, Config, Mlp, Norm, Position};
 use crate::store::{Document, Size, nullable};
-use crate::{Error, Result};
 
 /// The epsilon of norms where none is given, and of the norm over an MLP's neurons always.
 const EPS: f64 = 1e-5;
