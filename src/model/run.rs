@@ -383,6 +383,9 @@ mod tests {
             small(Config::gpt2(1, 2, 4, 3)),
             small(Config::gpt_neox(1, 2, 8, 3)),
             small(Config { qkv_bias: true, kv_heads: Some(1), ..Config::llama(1, 2, 4, 3) }),
+            small(Config::gemma3(1, 2, 4, 3)),
+            small(Config { kv_heads: Some(1), ..Config::olmo2(1, 2, 4, 3) }),
+            small(Config { unembed_bias: true, mlp: Mlp::None, ..Config::opt(1, 2, 4, 3) }),
         ] {
             let model = Decoder::random(config, 3, &Device::Cpu).unwrap().widened().unwrap();
             for var in model.variables() {
