@@ -87,9 +87,9 @@ impl Decoder {
 
     /// Writes the model to the folder `path`, which is made if need be, as
     /// [`Decoder::from_pretrained`] reads it, in f32: bilinear transformers and their relatives in
-    /// their own layout, and what Llama, Mistral and Qwen-2 have words for in Hugging Face's, which
-    /// `transformers` reads too. A model without biases that has windows in some layers is written as
-    /// Qwen-2's with biases of zero, which change no number.
+    /// their own layout, and what Llama, Mistral, Qwen-2 and 3, SmolLM 3 and Granite have words for in
+    /// Hugging Face's, which `transformers` reads too. A model without biases that has windows in some
+    /// layers is written as Qwen-2's with biases of zero, which change no number.
     ///
     /// # Errors
     /// A folder or file that cannot be written; a model that the format has no words for.
