@@ -92,7 +92,7 @@ fn tensors() -> HashMap<String, Tensor> {
 }
 
 /// Configs of families with lists in them, or fields of their own.
-const CONFIGS: [&str; 4] = [
+const CONFIGS: [&str; 8] = [
     r#"{"model_type": "gpt_neo", "num_layers": 1, "num_heads": 1, "hidden_size": 2,
         "max_position_embeddings": 4, "vocab_size": 3, "intermediate_size": null,
         "attention_types": [[["local"], 1]], "attention_layers": ["local"], "window_size": 2}"#,
@@ -105,6 +105,20 @@ const CONFIGS: [&str; 4] = [
     r#"{"n_layers": 1, "d_model": 2, "n_heads": 1, "d_head": 2, "n_ctx": 4, "d_vocab": 3,
         "act_fn": "solu_ln", "normalization": "LN", "shortformer_pos": false, "ln_eps": 1e-05,
         "neuron_scale": 1.0, "d_vocab_out": -1, "attn_scores_soft_cap": -1.0}"#,
+    r#"{"model_type": "smollm3", "num_hidden_layers": 2, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "num_key_value_heads": 1, "no_rope_layers": [1, 0],
+        "layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": true,
+        "sliding_window": 2}"#,
+    r#"{"model_type": "phi3", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "original_max_position_embeddings": 4,
+        "rope_scaling": {"type": "longrope", "short_factor": [1, 1.1], "long_factor": [2, 3.5]}}"#,
+    r#"{"model_type": "olmo3", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "rope_parameters": {"full_attention":
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+        "beta_fast": 2, "mscale": 0.5, "mscale_all_dim": 1, "truncate": true}}}"#,
+    r#"{"model_type": "gemma3", "text_config": {"hidden_size": 4, "intermediate_size": 2,
+        "num_hidden_layers": 1, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window_pattern": 6, "vocab_size": 3, "head_dim": 2}, "vision_config": {"a": 1}}"#,
 ];
 
 /// One test: the allocator counts for the whole process.
