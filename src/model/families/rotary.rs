@@ -99,8 +99,13 @@ struct RopeRamp {
     /// count where both are there.
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
-    /// Whether the ramp's ends are whole numbers.
-    #[expect(dead_code, reason = "what is not supported is refused while it is read")]
+}
+
+/// Of `yarn`.
+#[derive(Debug, Default, Deserialize)]
+#[expect(dead_code, reason = "what is not supported is refused while it is read")]
+struct RopeRampEnds {
+    /// Whether the ramp's ends are whole numbers. True if left out.
     truncate: Option<MustBe<true>>,
 }
 
@@ -295,6 +300,7 @@ fn yarn(
     factor: f64,
     original: f64,
 ) -> Result<Scaling> {
+    settings::<RopeRampEnds>(document, layers)?;
     let ramp: RopeRamp = settings(document, layers)?;
     let RopeAttention { attention_factor } = settings(document, layers)?;
     let used = |number: Option<f64>| number.filter(|number| *number != 0.);
