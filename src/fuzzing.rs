@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
 
+use crate::Error;
 use crate::gguf::Gguf;
 use crate::model::{Config, Decoder};
 use crate::sae::{Architecture, Sae, SaeWeights};
@@ -75,6 +76,23 @@ pub fn model_config(bytes: &[u8]) {
         Decoder::random(config, 0, &Device::Cpu)?.save(folder)
     };
     in_folder("model", write, "config.json", bytes, |folder| {
+        drop(Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu));
+    });
+}
+
+/// The weights of a language model in a file of `torch.save`: one layer of attention in
+/// TransformerLens's layout.
+pub fn model_weights(bytes: &[u8]) {
+    const CONFIG: &str = r#"{
+        "n_layers": 1, "d_model": 2, "n_heads": 1, "d_head": 2, "n_ctx": 4, "d_vocab": 3,
+        "act_fn": "gelu", "attn_only": true, "normalization": null, "shortformer_pos": true
+    }"#;
+    let write = |folder: &Path| -> crate::Result<()> {
+        let write =
+            fs::create_dir_all(folder).and_then(|()| fs::write(folder.join("config.json"), CONFIG));
+        write.map_err(Error::io("write", folder))
+    };
+    in_folder("weights", write, "model_final.pth", bytes, |folder| {
         drop(Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu));
     });
 }

@@ -91,6 +91,36 @@ fn tensors() -> HashMap<String, Tensor> {
     HashMap::from([("W_enc".to_owned(), normal(&[6, 10])), ("b_dec".to_owned(), normal(&[6]))])
 }
 
+/// Configs of families with lists in them, or fields of their own.
+const CONFIGS: [&str; 8] = [
+    r#"{"model_type": "gpt_neo", "num_layers": 1, "num_heads": 1, "hidden_size": 2,
+        "max_position_embeddings": 4, "vocab_size": 3, "intermediate_size": null,
+        "attention_types": [[["local"], 1]], "attention_layers": ["local"], "window_size": 2}"#,
+    r#"{"model_type": "opt", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 2,
+        "word_embed_proj_dim": 2, "ffn_dim": 2, "vocab_size": 3, "max_position_embeddings": 4,
+        "do_layer_norm_before": true, "_remove_final_layer_norm": false}"#,
+    r#"{"model_type": "starcoder2", "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "hidden_size": 4, "intermediate_size": 2, "vocab_size": 3,
+        "rope_theta": 5.5, "sliding_window": 2, "norm_type": "layer_norm", "norm_epsilon": 0.1}"#,
+    r#"{"n_layers": 1, "d_model": 2, "n_heads": 1, "d_head": 2, "n_ctx": 4, "d_vocab": 3,
+        "act_fn": "solu_ln", "normalization": "LN", "shortformer_pos": false, "ln_eps": 1e-05,
+        "neuron_scale": 1.0, "d_vocab_out": -1, "attn_scores_soft_cap": -1.0}"#,
+    r#"{"model_type": "smollm3", "num_hidden_layers": 2, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "num_key_value_heads": 1, "no_rope_layers": [1, 0],
+        "layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": true,
+        "sliding_window": 2}"#,
+    r#"{"model_type": "phi3", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "original_max_position_embeddings": 4,
+        "rope_scaling": {"type": "longrope", "short_factor": [1, 1.1], "long_factor": [2, 3.5]}}"#,
+    r#"{"model_type": "olmo3", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "rope_parameters": {"full_attention":
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+        "beta_fast": 2, "mscale": 0.5, "mscale_all_dim": 1, "truncate": true}}}"#,
+    r#"{"model_type": "gemma3", "text_config": {"hidden_size": 4, "intermediate_size": 2,
+        "num_hidden_layers": 1, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window_pattern": 6, "vocab_size": 3, "head_dim": 2}, "vision_config": {"a": 1}}"#,
+];
+
 /// One test: the allocator counts for the whole process.
 #[test]
 fn damaged_files_are_survived() {
@@ -102,6 +132,8 @@ fn damaged_files_are_survived() {
     survive("npz", &std::fs::read(&path).unwrap(), UNPACKED_RATIO, fuzzing::npz);
     let pickle = include_bytes!("data/mistral.pt");
     survive("pickle", pickle, UNPACKED_RATIO, fuzzing::pickle);
+    let weights = include_bytes!("data/tiny.pth");
+    survive("weights", weights, UNPACKED_RATIO, fuzzing::model_weights);
     survive("gguf", &gguf(), RATIO, fuzzing::gguf);
     let config = br#"{"architecture": "topk", "d_in": 2, "d_sae": 3, "k": 1, "dtype": "float32",
         "apply_b_dec_to_input": true, "normalize_activations": "none", "metadata": {"hook_name":
@@ -111,6 +143,9 @@ fn damaged_files_are_survived() {
         "d_model": 2, "d_hidden": 2, "bilinear": true, "gate": null, "bias": false,
         "normalization": true}"#;
     survive("config.json", config, RATIO, fuzzing::model_config);
+    for config in CONFIGS {
+        survive(config, config.as_bytes(), RATIO, fuzzing::model_config);
+    }
 }
 
 /// A GGUF file of one small tensor and a few fields.

@@ -51,6 +51,7 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "sae/*/*", run: autoencoders::family },
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
+    Suite { pattern: "models2/*", run: models::model },
     Suite { pattern: "smollm2", run: smollm2::model },
     Suite { pattern: "multidim/clustering", run: features::clustering },
     Suite { pattern: "multidim/cluster_activations", run: features::activations },

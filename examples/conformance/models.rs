@@ -1,16 +1,30 @@
-//! `models/*`: every point, loss, intervention and continuation of the hooked language models.
+//! `models/*` and `models2/*`: every point, gradient, loss, intervention and continuation of the
+//! hooked language models, from every file that a case has them in.
 
 use std::fs;
 use std::path::Path;
 
 use eigenlens::candle::{DType, Device, Tensor};
 use eigenlens::model::{Cache, Decoder, HookPoint, Hooks, Sampling};
+use eigenlens::train::cross_entropy;
 use eigenlens::{Error, Result};
 
 use crate::report::{Reference, Report};
 
-/// Of logits, `max |error| ≤ SHARE · max |reference|`.
+/// Of logits and gradients, `max |error| ≤ SHARE · max |reference|`.
 const SHARE: f64 = 5e-5;
+
+/// What a name of the reference begins with that is the gradient of the loss at a point.
+const GRADIENT: &str = "grad.";
+
+/// The configs that a case may have, and its weights with the names that a model has them under.
+const CONFIGS: [&str; 2] = ["config.json", "config.legacy.json"];
+const WEIGHTS: [(&str, &str); 4] = [
+    ("model.safetensors", "model.safetensors"),
+    ("model.legacy.safetensors", "model.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin"),
+    ("model_final.pth", "model_final.pth"),
+];
 
 pub(crate) fn model(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join("io.safetensors"), report)?;
@@ -19,12 +33,15 @@ pub(crate) fn model(folder: &Path, report: &mut Report) -> Result<()> {
     let logits = model.logits(&tokens)?;
     reference.compare("logits", &logits, report)?;
     same("logits", &reference, &logits, report)?;
+    let wide = model.widened()?.logits(&tokens)?.to_dtype(DType::F32)?;
+    same("logits in f64", &reference, &wide, report)?;
     reference.compare("loss", &model.loss(&tokens)?, report)?;
     reference.compare("loss_per_token", &model.loss_per_token(&tokens)?, report)?;
     points(&model, &tokens, &reference, report)?;
+    gradients(&model, &tokens, &reference, report)?;
     interventions(&model, &tokens, &reference, report)?;
     greedy(&model, &reference, report)?;
-    legacy(folder, &tokens, &reference, report)
+    spellings(folder, &tokens, &reference, report)
 }
 
 /// The same checkpoint in several files, beside the case it belongs to.
@@ -36,28 +53,27 @@ pub(crate) fn sharded(folder: &Path, report: &mut Report) -> Result<()> {
     same("logits of the shards", &reference, &model.logits(&tokens)?, report)
 }
 
-/// The files as they were spelt before transformers 5.
-fn legacy(
+/// The same model from each config with each file of weights, those included that are spelt as
+/// before transformers 5.
+fn spellings(
     folder: &Path,
     tokens: &Tensor,
     reference: &Reference,
     report: &mut Report,
 ) -> Result<()> {
-    let config = folder.join("config.legacy.json");
-    if !config.is_file() {
-        return Ok(());
-    }
-    let own = tempfile::tempdir().map_err(Error::io("create", folder))?;
-    let copy = |from: &Path, name: &str| {
-        fs::copy(from, own.path().join(name)).map_err(Error::io("read", from))
-    };
-    copy(&config, "config.json")?;
-    for weights in ["model.safetensors", "model.legacy.safetensors"] {
-        let from = folder.join(weights);
-        if from.is_file() {
-            copy(&from, "model.safetensors")?;
+    let is_there = |name: &str| folder.join(name).is_file();
+    for config in CONFIGS.into_iter().filter(|name| is_there(name)) {
+        for (weights, name) in WEIGHTS.into_iter().filter(|(weights, _)| is_there(weights)) {
+            if (config, weights) == (CONFIGS[0], WEIGHTS[0].0) {
+                continue;
+            }
+            let own = tempfile::tempdir().map_err(Error::io("create", folder))?;
+            for (from, to) in [(config, CONFIGS[0]), (weights, name)] {
+                let from = folder.join(from);
+                fs::copy(&from, own.path().join(to)).map_err(Error::io("read", &from))?;
+            }
             let model = Decoder::from_pretrained(&own.path().to_string_lossy(), &Device::Cpu)?;
-            let what = format!("logits of config.legacy.json, {weights}");
+            let what = format!("logits of {config}, {weights}");
             same(&what, reference, &model.logits(tokens)?, report)?;
         }
     }
@@ -85,6 +101,34 @@ fn points(
         let what = format!("logits from layer {layer} on");
         same(&what, reference, &model.run_from(layer, resid, &Hooks::new())?.0, report)?;
     }
+    Ok(())
+}
+
+/// Gradients of the mean loss with respect to activations, compared by share: they are small.
+fn gradients(
+    model: &Decoder,
+    tokens: &Tensor,
+    reference: &Reference,
+    report: &mut Report,
+) -> Result<()> {
+    let found = |name: &str| name.strip_prefix(GRADIENT).map(str::parse::<HookPoint>);
+    let points: Vec<HookPoint> = reference.names().filter_map(found).collect::<Result<_>>()?;
+    if points.is_empty() {
+        return Ok(());
+    }
+    let predicting = tokens.dim(1)? - 1;
+    let next = tokens.narrow(1, 1, predicting)?.flatten_all()?;
+    let loss = |logits: &Tensor| {
+        let logits = logits.narrow(1, 0, predicting)?.contiguous()?.flatten(0, 1)?;
+        cross_entropy(&logits, &next)
+    };
+    let found = model.gradients(tokens, &points, &Hooks::new(), loss)?;
+    report.relative(SHARE);
+    for point in points {
+        let name = format!("{GRADIENT}{}", point.long_name());
+        reference.compare(&name, found.gradients.get(point)?, report)?;
+    }
+    report.standard();
     Ok(())
 }
 

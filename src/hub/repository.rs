@@ -99,10 +99,15 @@ impl Repository {
     }
 
     /// The repository beside this one whose name ends in `ending` too: of `owner/name` and
-    /// `-scope`, `owner/name-scope`.
+    /// `-scope`, `owner/name-scope`; on the hub without a revision, which is this one's alone.
     #[must_use]
     pub fn sibling(&self, ending: &str) -> Self {
-        let name = format!("{}{ending}", self.name.trim_end_matches('/'));
+        let own = self.name.trim_end_matches('/');
+        let own = match self.is_on_hub() {
+            true => own.split_once('@').map_or(own, |(plain, _)| plain),
+            false => own,
+        };
+        let name = format!("{own}{ending}");
         let place = match &self.place {
             RepositoryPlace::Folder(path) => {
                 // Without a slash at the end.

@@ -118,8 +118,9 @@ impl Server {
         Hub { patience, ..self.hub.clone() }
     }
 
-    /// Serves every file in `folder` as the repository `name`.
+    /// Serves every file in `folder` as the repository `name`, which may end in `@revision`.
     pub(crate) fn serve(&self, name: &str, folder: &Path) {
+        let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
         let mut folders = vec![folder.to_owned()];
         while let Some(next) = folders.pop() {
             for entry in fs::read_dir(next).unwrap() {
@@ -128,7 +129,8 @@ impl Server {
                     folders.push(path);
                 } else {
                     let file = path.strip_prefix(folder).unwrap().to_str().unwrap();
-                    self.put(&format!("/{name}/resolve/main/{file}"), fs::read(&path).unwrap());
+                    let address = format!("/{name}/resolve/{revision}/{file}");
+                    self.put(&address, fs::read(&path).unwrap());
                 }
             }
         }

@@ -4,13 +4,13 @@ use candle_core::{D, DType, Var};
 
 use super::origin::ModelOrigin;
 use super::parameters::{ModelParameter, Parameters};
-use super::{Config, Decoder};
+use super::{Config, Decoder, Position};
 use crate::{Error, Result};
 
 impl Decoder {
     /// The same model with every weight that writes to the residual stream less its mean over the
-    /// stream's dimensions: embeddings, vectors of positions, the output maps of attentions and MLPs
-    /// and their biases.
+    /// stream's dimensions: embeddings, vectors of positions (but of a Shortformer, whose stream does
+    /// not hold them), the output maps of attentions and MLPs and their biases.
     ///
     /// A LayerNorm takes that mean off whatever it reads, so the logits stay the same; the stream
     /// itself has a mean of zero at every position. This is what TransformerLens's
@@ -32,26 +32,30 @@ impl Decoder {
     /// ```
     ///
     /// # Errors
-    /// A model without LayerNorms, in which the mean has a part in what is read, or whose attentions
-    /// and MLPs pass through norms before they join the stream; memory.
+    /// A model without LayerNorms before its attentions and MLPs, in which the mean has a part in what
+    /// is read, or whose attentions and MLPs pass through norms before they join the stream; memory.
     pub fn centred_writing(&self) -> Result<Self> {
         let config = self.config();
-        if !config.norm.centres() || config.post_norms {
+        if !config.pre_norm().centres() || config.post_norms {
             let expected = "a model with LayerNorms before its attentions and MLPs alone, which take \
                             the mean off";
             let found = match config.post_norms {
                 true => "one with norms after them".to_owned(),
-                false => format!("one with {:?}", config.norm),
+                false => format!("one with {:?}", config.pre_norm()),
             };
             return Err(Error::invalid("the model of `centred_writing`", expected, found));
         }
         let untied = Config { tied: false, ..config.clone() };
         let own = self.parameters();
-        let mut all = own.all().into_iter();
+        let mut all = own.all().into_iter().peekable();
         // Built in the order in which they are listed; a tied unembedding is not in the list.
         let parameters = Parameters::build(&untied, |_, part, _| {
-            let var = all.next().map_or(own.unembed(), |(_, _, var)| var);
+            let listed = all.next_if(|(_, listed, _)| *listed == part);
+            let var = listed.map_or(own.unembed(), |(_, _, var)| var);
             let along = match part {
+                ModelParameter::Positions if config.position == Position::Shortformer => {
+                    return Ok(var.clone());
+                }
                 ModelParameter::Embed | ModelParameter::Positions => D::Minus1,
                 ModelParameter::AttentionOut | ModelParameter::MlpOut => D::Minus2,
                 ModelParameter::AttentionOutBias | ModelParameter::MlpOutBias => D::Minus1,
@@ -102,6 +106,20 @@ mod tests {
         for (config, tied) in [
             (Config { vocab: 12, context: 8, ..Config::gpt2(3, 2, 16, 24) }, true),
             (Config { vocab: 12, context: 8, ..Config::gpt_neox(2, 2, 16, 24) }, false),
+            (
+                Config { vocab: 12, context: 8, unembed_bias: true, ..Config::opt(2, 2, 16, 24) },
+                true,
+            ),
+            (
+                Config {
+                    vocab: 12,
+                    context: 8,
+                    position: Position::Shortformer,
+                    mlp_norm: true,
+                    ..Config::gpt2(2, 2, 16, 24)
+                },
+                true,
+            ),
         ] {
             assert_eq!(config.tied, tied);
             let model = lopsided(config);

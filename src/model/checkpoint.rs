@@ -17,16 +17,19 @@ const WEIGHTS: &str = "model.safetensors";
 
 impl Decoder {
     /// The model `name`: embedded (`eigenlens/classics`), in a folder, or of the hub, such as
-    /// `tdooms/fw-medium` or `openai-community/gpt2`. [`Decoder::source`] says which. Its weights
-    /// are f32, whatever type the file has.
+    /// `tdooms/fw-medium` or `openai-community/gpt2`; `@` after it chooses a branch, tag or commit,
+    /// as in `EleutherAI/pythia-70m@step1000`. [`Decoder::source`] says which. Its weights are f32,
+    /// whatever type the file has.
     ///
     /// `smollm2-135m-instruct` is the model that `cargo run --bin eigenlens -- fetch smollm2` has
     /// put into [`home`](crate::data::home); a path that ends in `.gguf` is read by
     /// [`Decoder::from_gguf`].
     ///
-    /// Families: GPT-2, GPT-NeoX and Pythia, Llama 2 and 3, SmolLM2, Mistral, Qwen-2, Gemma 2, and
-    /// the bilinear transformers; weights in one file or in several with an index, `.safetensors` or
-    /// else the `pytorch_model.bin` of older repositories, of which nothing is executed.
+    /// Families: GPT-2, GPT-Neo and TinyStories, GPT-NeoX and Pythia, OPT, StarCoder 2, Llama 2 and
+    /// 3, SmolLM 2 and 3, Mistral, Qwen 2 and 3, Granite 3, Phi-3, OLMo 2 and 3, Gemma 2 and 3,
+    /// TransformerLens's own small models, and the bilinear transformers. Weights are in one file or
+    /// in several with an index: `.safetensors`, or else the `pytorch_model.bin` of older
+    /// repositories and the `model_final.pth` of TransformerLens's, of which nothing is executed.
     ///
     /// # Errors
     /// A repository that is neither in the cache nor reachable; files that are damaged, do not fit
@@ -84,9 +87,9 @@ impl Decoder {
 
     /// Writes the model to the folder `path`, which is made if need be, as
     /// [`Decoder::from_pretrained`] reads it, in f32: bilinear transformers and their relatives in
-    /// their own layout, and what Llama, Mistral and Qwen-2 have words for in Hugging Face's, which
-    /// `transformers` reads too. A model without biases that has windows in some layers is written as
-    /// Qwen-2's with biases of zero, which change no number.
+    /// their own layout, and what Llama, Mistral, Qwen-2 and 3, SmolLM 3 and Granite have words for in
+    /// Hugging Face's, which `transformers` reads too. A model without biases that has windows in some
+    /// layers is written as Qwen-2's with biases of zero, which change no number.
     ///
     /// # Errors
     /// A folder or file that cannot be written; a model that the format has no words for.
@@ -212,7 +215,8 @@ mod tests {
         fs::write(path.join(WEIGHTS), &weights[..weights.len() - 5]).unwrap();
         assert!(message().contains("truncated or incomplete"), "{}", message());
         let nan = model(Mlp::Gated(None));
-        let bias = nan.parameters().blocks[1].mlp_out_bias.clone().unwrap();
+        let mlp = nan.parameters().blocks[1].mlp.clone().unwrap();
+        let bias = mlp.output_bias.unwrap();
         bias.set(&(bias.as_tensor() / 0.0).unwrap()).unwrap();
         nan.save(path).unwrap();
         assert!(message().contains("transformer.h.1.mlp.p.bias"), "{}", message());

@@ -1,7 +1,11 @@
 //! What a decoder is made of.
 
-use crate::check::check_sizes;
-use crate::{Error, Result};
+mod check;
+mod rotary;
+mod shown;
+mod usual;
+
+pub use rotary::{Position, Rotary, Scaling};
 
 /// Sizes and parts of a [`Decoder`](super::Decoder).
 ///
@@ -12,7 +16,7 @@ use crate::{Error, Result};
 /// let small = Config { vocab: 100, kv_heads: Some(1), ..Config::llama(2, 4, 32, 64) };
 /// assert_eq!(small.d_head(), 8);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Config {
     /// Blocks of attention and MLP.
     pub layers: usize,
@@ -25,7 +29,8 @@ pub struct Config {
     pub d_model: usize,
     /// Width of a head. `None`: `d_model / heads`.
     pub d_head: Option<usize>,
-    /// Hidden neurons of an MLP.
+    /// Hidden neurons of an MLP. It counts only where there are MLPs, as `mlp_bias` and `mlp_norm`
+    /// do.
     pub d_hidden: usize,
     /// Longest sequence of tokens.
     pub context: usize,
@@ -34,11 +39,26 @@ pub struct Config {
     /// What the residual stream passes through before each attention, each MLP and the
     /// unembedding.
     pub norm: Norm,
+    /// Whether attention and MLP read the residual stream through norms; true. OLMo 2 and 3 have
+    /// none there: no ln1, no ln2, and so no hook points in them.
+    pub pre_norms: bool,
     /// Whether the outputs of attention and MLP pass through norms too, before they join the
     /// residual stream.
     pub post_norms: bool,
+    /// RMS norms of queries and keys, after their biases and before rotary embedding; `None`: none.
+    /// Their epsilon and their kind of gain, w or 1 + w, are those of `norm`.
+    pub qk_norm: Option<QkNorm>,
     /// How a model knows where a token stands.
     pub position: Position,
+    /// Rotary embedding of the layers with a window, where it is another than `position`'s; `None`:
+    /// the same.
+    pub local_rotary: Option<Rotary>,
+    /// Whether queries and keys stay as they are, where those of other layers turn (SmolLM 3), layer
+    /// by layer. Without any entry, no layer's do.
+    pub unturned: Vec<bool>,
+    /// Position p has row `p + position_offset` of the learned vectors, of which there are
+    /// `context + position_offset`; 0, and 2 for OPT.
+    pub position_offset: usize,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// Whether the output map of the attention has a bias.
@@ -53,9 +73,13 @@ pub struct Config {
     /// Keys that a query sees, itself the last of them, layer by layer; `None` in a layer: all that
     /// are not ahead. Without any entry, `None` in every layer.
     pub windows: Vec<Option<usize>>,
-    /// What an attention's output is multiplied by before it joins the residual stream; 1 but for
-    /// bilinear transformers.
+    /// What an attention's output is multiplied by before it joins the residual stream, after the
+    /// hook point [`AttnOut`](super::HookPoint::AttnOut); 1 but for bilinear transformers.
     pub attention_scale: f64,
+    /// What the outputs of attention and MLP are multiplied by, after any norm of outputs and before
+    /// the hook points [`AttnOut`](super::HookPoint::AttnOut) and
+    /// [`MlpOut`](super::HookPoint::MlpOut); 1 but for Granite.
+    pub residual_scale: f64,
     /// Whether the MLP reads the residual stream from before the attention:
     /// `x + attention(n₁(x)) + MLP(n₂(x))`.
     pub parallel: bool,
@@ -63,12 +87,20 @@ pub struct Config {
     pub mlp: Mlp,
     /// Whether the maps of an MLP have biases.
     pub mlp_bias: bool,
+    /// Whether a LayerNorm over the neurons, with epsilon 1e-5, gain and bias, lies between an MLP's
+    /// activation and its output map (`solu_ln`).
+    pub mlp_norm: bool,
     /// What token embeddings are multiplied by; 1.
     pub embed_scale: f64,
+    /// What logits are multiplied by before they are bounded; 1, and the inverse of `logits_scaling`
+    /// for Granite.
+    pub logit_scale: f64,
     /// Bound c of logits, `c tanh(logit / c)`; `None`: unbounded.
     pub logit_cap: Option<f64>,
     /// Whether the unembedding is the embedding matrix.
     pub tied: bool,
+    /// Whether the unembedding has a bias, `[vocab]`.
+    pub unembed_bias: bool,
 }
 
 /// A normalisation of the residual stream, position by position.
@@ -98,50 +130,15 @@ pub enum Norm {
     },
 }
 
-/// How a model knows where a token stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Position {
-    /// Queries and keys are turned by angles that grow with the position.
-    Rotary(Rotary),
-    /// A vector for each position, added to the token's embedding.
-    Learned,
-}
-
-/// Rotary embedding: of the first `r = dims` entries of a head, numbers i and i + r/2 turn together,
-/// by `position · f(base^(-2i/r))` radians.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rotary {
-    /// Entries of a head that turn. `None`: all.
-    pub dims: Option<usize>,
-    /// Wavelengths grow up to 2π times this; 10,000.
-    pub base: f64,
-    /// What is done to the frequencies so that longer texts fit.
-    pub scaling: Scaling,
-}
-
-/// A change `f` of the rotary frequencies.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scaling {
-    /// None.
-    None,
-    /// `f / factor`.
-    Linear {
-        /// How many times slower.
-        factor: f64,
-    },
-    /// That of Llama 3.1. With wavelength `w = 2π/f`: `f` where `w < original/high`, `f / factor`
-    /// where `w > original/low`, and between them `(1 − s) f / factor + s f` with
-    /// `s = (original/w − low) / (high − low)`.
-    Llama3 {
-        /// How many times slower low frequencies are.
-        factor: f64,
-        /// Turns within the original context below which a frequency is low.
-        low: f64,
-        /// Turns within the original context above which a frequency stays.
-        high: f64,
-        /// Context that the model was first trained with, in tokens.
-        original: f64,
-    },
+/// Over what an RMS norm of queries and keys goes. Values have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Over the `d_head` entries of each head, with one gain `[d_head]` for all heads of queries, and
+    /// one for all heads of keys (Qwen 3, Gemma 3).
+    PerHead,
+    /// Over all entries of a position's queries, and over all of its keys, with gains
+    /// `[heads · d_head]` and `[kv_heads · d_head]` (OLMo 2 and 3).
+    Whole,
 }
 
 /// An MLP, with input `x` `[d_model]`, hidden width h and output map `P` `[d_model, h]`.
@@ -151,9 +148,11 @@ pub enum Mlp {
     Gated(Option<Activation>),
     /// `P act(Wx)`.
     Plain(Option<Activation>),
+    /// None: the blocks have attention alone. There is no ln2, and no hook point of an MLP.
+    None,
 }
 
-/// An activation function, entry by entry.
+/// An activation function, entry by entry but for [`Activation::Solu`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `max(x, 0)`.
@@ -164,49 +163,8 @@ pub enum Activation {
     Gelu,
     /// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`, which is nearly [`Activation::Gelu`].
     GeluTanh,
-}
-
-impl Rotary {
-    /// All of a head, wavelengths up to 2π·`base`, no scaling.
-    pub fn new(base: f64) -> Self {
-        Self { dims: None, base, scaling: Scaling::None }
-    }
-}
-
-impl Scaling {
-    /// The frequency in the place of `f`.
-    pub(super) fn of(self, f: f64) -> f64 {
-        match self {
-            Self::None => f,
-            Self::Linear { factor } => f / factor,
-            Self::Llama3 { factor, low, high, original } => {
-                let turns = original * f / (2. * std::f64::consts::PI);
-                if turns > high {
-                    f
-                } else if turns < low {
-                    f / factor
-                } else {
-                    let share = (turns - low) / (high - low);
-                    (1. - share) * f / factor + share * f
-                }
-            }
-        }
-    }
-
-    fn check(self) -> Result<()> {
-        let (factor, bounds) = match self {
-            Self::None => return Ok(()),
-            Self::Linear { factor } => (factor, true),
-            Self::Llama3 { factor, low, high, original } => {
-                (factor, low > 0. && high > low && original > 0. && high.is_finite())
-            }
-        };
-        if factor > 0. && factor.is_finite() && bounds {
-            return Ok(());
-        }
-        let expected = "positive, with a high frequency factor above the low one";
-        Err(Error::invalid("the rotary scaling's numbers", expected, format!("{self:?}")))
-    }
+    /// `x ∘ softmax(x)`, with the softmax over the neurons (Elhage et al., 2022).
+    Solu,
 }
 
 impl Norm {
@@ -233,96 +191,6 @@ impl Norm {
 }
 
 impl Config {
-    /// A bilinear transformer as the published ones are: RMS norms without gain, attention scaled
-    /// by 1/√(2·layers), no biases.
-    pub fn bilinear(layers: usize, heads: usize, d_model: usize, d_hidden: usize) -> Self {
-        Self {
-            layers,
-            heads,
-            kv_heads: None,
-            d_model,
-            d_head: None,
-            d_hidden,
-            context: 256,
-            vocab: 4096,
-            norm: Norm::Rms { eps: 1e-8 },
-            post_norms: false,
-            position: Position::Rotary(Rotary::new(10_000.)),
-            qkv_bias: false,
-            attention_bias: false,
-            score_scale: None,
-            inverse_layer_scale: false,
-            score_cap: None,
-            windows: Vec::new(),
-            attention_scale: 1. / (2. * layers as f64).sqrt(),
-            parallel: false,
-            mlp: Mlp::Gated(None),
-            mlp_bias: false,
-            embed_scale: 1.,
-            logit_cap: None,
-            tied: false,
-        }
-    }
-
-    /// GPT-2: LayerNorms, learned positions, a plain MLP with the tanh GELU, biases everywhere, the
-    /// unembedding tied.
-    pub fn gpt2(layers: usize, heads: usize, d_model: usize, d_hidden: usize) -> Self {
-        Self {
-            norm: Norm::LayerNorm { eps: 1e-5 },
-            position: Position::Learned,
-            qkv_bias: true,
-            attention_bias: true,
-            attention_scale: 1.,
-            mlp: Mlp::Plain(Some(Activation::GeluTanh)),
-            mlp_bias: true,
-            tied: true,
-            ..Self::bilinear(layers, heads, d_model, d_hidden)
-        }
-    }
-
-    /// GPT-NeoX and Pythia: LayerNorms, the parallel residual, a quarter of each head rotary where
-    /// that is an even number, a plain MLP with the exact GELU, biases everywhere.
-    pub fn gpt_neox(layers: usize, heads: usize, d_model: usize, d_hidden: usize) -> Self {
-        let dims = d_model / heads.max(1) / 4;
-        Self {
-            position: Position::Rotary(Rotary {
-                dims: Some(dims - dims % 2),
-                ..Rotary::new(10_000.)
-            }),
-            parallel: true,
-            mlp: Mlp::Plain(Some(Activation::Gelu)),
-            tied: false,
-            ..Self::gpt2(layers, heads, d_model, d_hidden)
-        }
-    }
-
-    /// Llama: RMS norms with gain, rotary embedding, a SiLU-gated MLP, no biases. Mistral has
-    /// `windows` more, Qwen-2 `qkv_bias`.
-    pub fn llama(layers: usize, heads: usize, d_model: usize, d_hidden: usize) -> Self {
-        Self {
-            norm: Norm::RmsGain { eps: 1e-5 },
-            attention_scale: 1.,
-            mlp: Mlp::Gated(Some(Activation::Silu)),
-            ..Self::bilinear(layers, heads, d_model, d_hidden)
-        }
-    }
-
-    /// Gemma 2: norms before and after attention and MLP with gain 1 + w, scaled embeddings, soft
-    /// caps of 50 and 30, every other layer with a window of 4,096 from the first on.
-    pub fn gemma2(layers: usize, heads: usize, d_model: usize, d_hidden: usize) -> Self {
-        Self {
-            norm: Norm::RmsOnePlusGain { eps: 1e-6 },
-            post_norms: true,
-            score_cap: Some(50.),
-            windows: (0..layers).map(|layer| (layer % 2 == 0).then_some(4096)).collect(),
-            mlp: Mlp::Gated(Some(Activation::GeluTanh)),
-            embed_scale: (d_model as f64).sqrt(),
-            logit_cap: Some(30.),
-            tied: true,
-            ..Self::llama(layers, heads, d_model, d_hidden)
-        }
-    }
-
     /// Width of a head.
     pub fn d_head(&self) -> usize {
         self.d_head.unwrap_or(self.d_model / self.heads.max(1))
@@ -338,6 +206,17 @@ impl Config {
         self.windows.get(layer).copied().flatten()
     }
 
+    /// Rotary embedding of the layer's queries and keys: that of `local_rotary` in a layer with a
+    /// window, where there is one, else that of `position`. `None` where nothing turns.
+    pub fn rotary_of(&self, layer: usize) -> Option<&Rotary> {
+        let Position::Rotary(usual) = &self.position else { return None };
+        if self.unturned.get(layer).copied().unwrap_or(false) {
+            return None;
+        }
+        let local = self.local_rotary.as_ref().filter(|_| self.window(layer).is_some());
+        Some(local.unwrap_or(usual))
+    }
+
     /// What `q·k` is multiplied by, before any division by the number of the layer.
     pub fn score_scale(&self) -> f64 {
         self.score_scale.unwrap_or((self.d_head() as f64).powf(-0.5))
@@ -351,22 +230,44 @@ impl Config {
         }
     }
 
-    /// The entries of a head that rotary embedding turns.
-    pub(super) fn rotary_dims(&self) -> usize {
-        match self.position {
-            Position::Learned => 0,
-            Position::Rotary(rotary) => rotary.dims.unwrap_or(self.d_head()),
-        }
+    /// Every rotary embedding that a layer may have.
+    pub(super) fn rotaries(&self) -> impl Iterator<Item = &Rotary> {
+        let usual = match &self.position {
+            Position::Rotary(rotary) => Some(rotary),
+            Position::Learned | Position::Shortformer => None,
+        };
+        usual.into_iter().chain(&self.local_rotary)
     }
 
-    /// Radians a position that pair `i` of a head turns by.
-    pub(super) fn frequency(&self, i: usize) -> f64 {
-        match self.position {
-            Position::Learned => 0.,
-            Position::Rotary(Rotary { base, scaling, .. }) => {
-                scaling.of(base.powf(-2. * i as f64 / self.rotary_dims() as f64))
-            }
-        }
+    /// Whether what was kept of `seen` positions is of no use with `positions` more, because in a
+    /// text of that length every position turns by other angles.
+    pub(super) fn turns_anew(&self, seen: usize, positions: usize) -> bool {
+        let other = |rotary: &Rotary| rotary.is_long(seen) != rotary.is_long(seen + positions);
+        seen > 0 && self.rotaries().any(other)
+    }
+
+    /// What attention and MLP read the residual stream through.
+    pub(super) fn pre_norm(&self) -> Norm {
+        if self.pre_norms { self.norm } else { Norm::None }
+    }
+
+    /// What their outputs pass through.
+    pub(super) fn post_norm(&self) -> Norm {
+        if self.post_norms { self.norm } else { Norm::None }
+    }
+
+    /// The norm of an MLP's neurons.
+    pub(super) fn norm_of_neurons(&self) -> Norm {
+        if self.mlp_norm { Norm::LayerNorm { eps: 1e-5 } } else { Norm::None }
+    }
+
+    /// Widths of the gains of queries' and keys' norms, if they have gains.
+    pub(super) fn qk_gains(&self) -> Option<[usize; 2]> {
+        let kind = self.qk_norm.filter(|_| self.norm.has_gain())?;
+        Some(match kind {
+            QkNorm::PerHead => [self.d_head(); 2],
+            QkNorm::Whole => [self.q_width(), self.kv_width()],
+        })
     }
 
     /// Width of all queries.
@@ -384,131 +285,7 @@ impl Config {
         match self.mlp {
             Mlp::Gated(_) => 2 * self.d_hidden,
             Mlp::Plain(_) => self.d_hidden,
-        }
-    }
-
-    /// Checks that the sizes make a model.
-    pub(super) fn check(&self) -> Result<()> {
-        check_sizes(&[
-            ("the number of layers", self.layers),
-            ("the number of heads", self.heads),
-            ("the number of key and value heads", self.kv_heads()),
-            ("d_model", self.d_model),
-            ("d_hidden", self.d_hidden),
-            ("the context", self.context),
-            ("the vocabulary", self.vocab),
-        ])?;
-        if self.d_head.is_none() {
-            // Half of a head turns with the other half.
-            let (parts, of) = match self.rotary_dims() == self.d_model / self.heads {
-                true => (2 * self.heads, "twice "),
-                false => (self.heads, ""),
-            };
-            if !self.d_model.is_multiple_of(parts) {
-                let expected = format!("a multiple of {of}the {} heads", self.heads);
-                return Err(Error::invalid("d_model", expected, self.d_model));
-            }
-        }
-        check_sizes(&[("d_head", self.d_head())])?;
-        if !self.heads.is_multiple_of(self.kv_heads()) {
-            let expected = format!("a multiple of the {} key and value heads", self.kv_heads());
-            return Err(Error::invalid("the number of heads", expected, self.heads));
-        }
-        let turned = self.rotary_dims();
-        if !turned.is_multiple_of(2) || turned > self.d_head() {
-            let expected = format!("an even number up to {}, the width of a head", self.d_head());
-            return Err(Error::invalid("the rotary entries of a head", expected, turned));
-        }
-        if !self.windows.is_empty() && self.windows.len() != self.layers {
-            let expected = format!("none, or one for each of {} layers", self.layers);
-            return Err(Error::invalid("the windows", expected, self.windows.len()));
-        }
-        if self.windows.contains(&Some(0)) {
-            return Err(Error::invalid("a window", "at least 1", 0));
-        }
-        self.check_numbers()
-    }
-
-    fn check_numbers(&self) -> Result<()> {
-        let positive = [
-            ("the scale of attention scores", Some(self.score_scale())),
-            ("the bound of attention scores", self.score_cap),
-            ("the bound of logits", self.logit_cap),
-            ("the scale of embeddings", Some(self.embed_scale)),
-        ];
-        for (what, value) in positive {
-            if let Some(value) = value.filter(|value| !(*value > 0. && value.is_finite())) {
-                return Err(Error::invalid(what, "positive", value));
-            }
-        }
-        if !(self.norm.eps() >= 0. && self.norm.eps().is_finite()) {
-            return Err(Error::invalid(
-                "the epsilon of the norms",
-                "zero or positive",
-                self.norm.eps(),
-            ));
-        }
-        match self.position {
-            Position::Learned => Ok(()),
-            Position::Rotary(Rotary { base, .. }) if !(base > 0. && base.is_finite()) => {
-                Err(Error::invalid("the rotary base", "positive", base))
-            }
-            Position::Rotary(Rotary { scaling, .. }) => scaling.check(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn llama3_frequencies_fall_in_three_bands() {
-        let scaling = Scaling::Llama3 { factor: 8., low: 1., high: 4., original: 64. };
-        let of_turns = |turns: f64| 2. * std::f64::consts::PI * turns / 64.;
-        let share = |turns: f64| scaling.of(of_turns(turns)) / of_turns(turns);
-        assert_eq!((share(5.), share(0.5)), (1., 1. / 8.));
-        assert!((share(2.5) - (0.5 / 8. + 0.5)).abs() < 1e-12);
-        assert_eq!(Scaling::Linear { factor: 4. }.of(2.), 0.5);
-    }
-
-    #[test]
-    fn sizes_and_numbers_that_make_no_model_are_refused() {
-        let usual = Config::llama(2, 4, 32, 64);
-        usual.check().unwrap();
-        let rotary = |rotary| Position::Rotary(rotary);
-        let cases = [
-            (Config { kv_heads: Some(3), ..usual.clone() }, "a multiple of the 3 key"),
-            (Config { kv_heads: Some(0), ..usual.clone() }, "key and value heads"),
-            (Config { heads: 5, ..usual.clone() }, "twice the 5 heads"),
-            (Config { d_head: Some(7), ..usual.clone() }, "even number up to 7"),
-            (Config { windows: vec![None], ..usual.clone() }, "each of 2 layers"),
-            (Config { windows: vec![None, Some(0)], ..usual.clone() }, "a window"),
-            (Config { score_cap: Some(0.), ..usual.clone() }, "bound of attention scores"),
-            (Config { logit_cap: Some(f64::NAN), ..usual.clone() }, "bound of logits"),
-            (Config { norm: Norm::RmsGain { eps: -1. }, ..usual.clone() }, "epsilon"),
-            (Config { position: rotary(Rotary::new(0.)), ..usual.clone() }, "rotary base"),
-            (
-                Config {
-                    position: rotary(Rotary { dims: Some(10), ..Rotary::new(1e4) }),
-                    ..usual.clone()
-                },
-                "even number up to 8",
-            ),
-            (
-                Config {
-                    position: rotary(Rotary {
-                        scaling: Scaling::Linear { factor: 0. },
-                        ..Rotary::new(1e4)
-                    }),
-                    ..usual
-                },
-                "rotary scaling",
-            ),
-        ];
-        for (config, expected) in cases {
-            let message = config.check().unwrap_err().to_string();
-            assert!(message.contains(expected), "{message}");
+            Mlp::None => 0,
         }
     }
 }

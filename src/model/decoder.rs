@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::origin::ModelOrigin;
 use super::parameters::Parameters;
-use super::{Config, HookPoint, Position, Scaling};
+use super::{Config, HookPoint, Position};
 use crate::{Error, Result};
 
 /// A decoder-only transformer. A cheap handle: clones share weights.
@@ -122,14 +122,21 @@ impl Decoder {
     }
 
     /// The same model, in which every token of a pass from a residual stream stands at position 0:
-    /// rotary embedding turns nothing, and attention stays causal.
-    pub(crate) fn at_one_position(&self) -> Self {
-        let mut config = self.config().clone();
+    /// rotary embedding turns nothing, what layers read of positions is the first vector, and
+    /// attention stays causal.
+    pub(crate) fn at_one_position(&self) -> Result<Self> {
+        let (mut config, mut parameters) = (self.config().clone(), self.parameters().clone());
+        let d_head = config.d_head();
         if let Position::Rotary(rotary) = &mut config.position {
-            rotary.scaling = Scaling::Linear { factor: f64::INFINITY };
+            *rotary = rotary.at_rest(d_head);
         }
-        let (parameters, origin) = (self.parameters().clone(), self.origin().clone());
-        Self::from_parameters(config, parameters, self.device(), origin)
+        config.local_rotary = config.local_rotary.map(|rotary| rotary.at_rest(d_head));
+        if let (Position::Shortformer, Some(vectors)) = (&config.position, &parameters.positions) {
+            let first = vectors.as_detached_tensor().narrow(0, config.position_offset, 1)?;
+            let all = first.broadcast_as(vectors.shape())?.contiguous()?;
+            parameters.positions = Some(Var::from_tensor(&all)?);
+        }
+        Ok(Self::from_parameters(config, parameters, self.device(), self.origin().clone()))
     }
 }
 

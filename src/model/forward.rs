@@ -5,16 +5,16 @@ use std::ops::Range;
 use candle_core::{D, DType, Tensor};
 
 use super::kernels::{Act, GatedActivation, RowNorm};
-use super::operations::{activate, cap, linear, scaled_and_shifted};
-use super::parameters::{BlockParameters, NormWeights};
+use super::operations::{activate, cap, linear, scaled, scaled_and_shifted};
+use super::parameters::{MlpParameters, NormWeights};
 use super::pass::Pass;
 use super::past::Past;
 use super::place::Place;
 use super::precision::{is_half, widened};
-use super::{HookPoint, Mlp, Norm};
-use crate::Result;
+use super::{HookPoint, Mlp, Norm, Position};
 use crate::linalg::{can_fuse, fused};
 use crate::progress::safe_point;
+use crate::{Error, Result};
 
 /// The two points of a norm.
 type NormPoints = (HookPoint, HookPoint);
@@ -33,10 +33,26 @@ impl Pass<'_> {
         layers: usize,
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
-        let seen = past.as_deref().map_or(0, Past::len);
-        let place = Place::new(self.model, seen, tokens.dim(1)?)?;
-        let x = self.embed(tokens, &place)?;
+        let (seen, positions) = (past.as_deref().map_or(0, Past::len), tokens.dim(1)?);
+        if self.model.config().turns_anew(seen, positions) {
+            let expected = "no more than turn by the angles of the keys that were kept: a text that \
+                            grows over the original context is read anew from its start";
+            return Err(Error::invalid("the number of tokens", expected, seen + positions));
+        }
+        let (x, place) = self.embed(tokens, Place::new(self.model, seen, positions)?)?;
         self.blocks(x, 0..layers, &place, past)
+    }
+
+    /// Where `positions` tokens stand whose residual stream is given, the first of a text.
+    pub(super) fn place(&self, positions: usize) -> Result<Place> {
+        let place = Place::new(self.model, 0, positions)?;
+        match (&self.model.config().position, &self.model.parameters().positions) {
+            (Position::Shortformer, Some(vectors)) => {
+                let rows = place.rows(&self.weight(vectors))?;
+                Ok(place.with_vectors(rows))
+            }
+            _ => Ok(place),
+        }
     }
 
     /// The residual stream after the last of `layers`, from that before the first.
@@ -59,33 +75,30 @@ impl Pass<'_> {
         Ok(x)
     }
 
-    /// The residual stream before the first layer.
-    fn embed(&mut self, tokens: &Tensor, place: &Place) -> Result<Tensor> {
+    /// The residual stream before the first layer, and the place with what it gives to layers.
+    fn embed(&mut self, tokens: &Tensor, place: Place) -> Result<(Tensor, Place)> {
         let (batch, positions) = tokens.dims2()?;
         let (config, parameters) = (self.model.config(), self.model.parameters());
         let embed = self.weight(&parameters.embed);
         let x = embed.index_select(&tokens.flatten_all()?, 0)?;
-        let mut x = x.reshape((batch, positions, config.d_model))?;
-        if config.embed_scale != 1. {
-            x = (x * config.embed_scale)?;
-        }
+        let x = scaled(x.reshape((batch, positions, config.d_model))?, config.embed_scale)?;
         let x = self.hook(HookPoint::Embed, x)?;
-        match &parameters.positions {
-            None => Ok(x),
-            Some(vectors) => {
-                let vectors = place.rows(&self.weight(vectors))?;
-                let vectors = vectors.broadcast_as(x.shape())?;
-                let vectors = self.hook(HookPoint::PosEmbed, vectors)?;
-                Ok((x + vectors)?)
-            }
+        let Some(vectors) = &parameters.positions else { return Ok((x, place)) };
+        let vectors = place.rows(&self.weight(vectors))?.broadcast_as(x.shape())?;
+        let vectors = self.hook(HookPoint::PosEmbed, vectors)?;
+        match config.position {
+            Position::Shortformer => Ok((x, place.with_vectors(vectors))),
+            Position::Learned | Position::Rotary(_) => Ok(((x + vectors)?, place)),
         }
     }
 
     /// Logits `[batch, positions, vocab]` of the residual stream after all layers, at least f32.
     pub(super) fn unembed(&mut self, stream: &Tensor) -> Result<Tensor> {
         let x = self.final_norm(stream)?;
-        let logits = linear(&x, &self.weight(self.model.parameters().unembed()), None)?;
-        cap(widened(&logits)?, self.model.config().logit_cap)
+        let (config, parameters) = (self.model.config(), self.model.parameters());
+        let bias = self.optional(&parameters.unembed_bias);
+        let logits = linear(&x, &self.weight(parameters.unembed()), bias.as_ref())?;
+        cap(scaled(widened(&logits)?, config.logit_scale)?, config.logit_cap)
     }
 
     /// What the unembedding reads.
@@ -103,61 +116,77 @@ impl Pass<'_> {
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
         let (block, config) = (self.model.block(layer)?, self.model.config());
-        let post = if config.post_norms { config.norm } else { Norm::None };
+        let (pre, post) = (config.pre_norm(), config.post_norm());
         let x = self.hook(HookPoint::ResidPre(layer), x)?;
         let points = (HookPoint::Ln1Scale(layer), HookPoint::Ln1Normalized(layer));
-        let input = self.norm(&x, config.norm, &block.ln1, points)?;
+        let input = self.norm(&x, pre, &block.ln1, points)?;
         let attention = self.attention(layer, block, &input, place, past)?;
         let points = (HookPoint::Ln1PostScale(layer), HookPoint::Ln1PostNormalized(layer));
         let attention = self.norm(&attention, post, &block.ln1_post, points)?;
-        let mut attention = self.hook(HookPoint::AttnOut(layer), attention)?;
-        if config.attention_scale != 1. {
-            attention = (attention * config.attention_scale)?;
-        }
+        let attention = scaled(attention, config.residual_scale)?;
+        let attention = self.hook(HookPoint::AttnOut(layer), attention)?;
+        let attention = scaled(attention, config.attention_scale)?;
+        let Some(mlp) = &block.mlp else {
+            return self.hook(HookPoint::ResidPost(layer), (&x + &attention)?);
+        };
         let mid = match config.parallel {
             true => x.clone(),
             false => self.hook(HookPoint::ResidMid(layer), (&x + &attention)?)?,
         };
         let points = (HookPoint::Ln2Scale(layer), HookPoint::Ln2Normalized(layer));
-        let input = self.norm(&mid, config.norm, &block.ln2, points)?;
+        let input = self.norm(&mid, pre, &mlp.ln2, points)?;
         let input = self.hook(HookPoint::MlpIn(layer), input)?;
-        let output = self.mlp(layer, block, &input)?;
+        let output = self.mlp(layer, mlp, &input)?;
         let points = (HookPoint::Ln2PostScale(layer), HookPoint::Ln2PostNormalized(layer));
-        let output = self.norm(&output, post, &block.ln2_post, points)?;
+        let output = self.norm(&output, post, &mlp.ln2_post, points)?;
+        let output = scaled(output, config.residual_scale)?;
         let output = self.hook(HookPoint::MlpOut(layer), output)?;
         let mid = if config.parallel { (mid + attention)? } else { mid };
         self.hook(HookPoint::ResidPost(layer), (mid + output)?)
     }
 
-    fn mlp(&mut self, layer: usize, block: &BlockParameters, x: &Tensor) -> Result<Tensor> {
-        let bias = self.optional(&block.mlp_in_bias);
-        let inner = linear(x, &self.weight(&block.mlp_in), bias.as_ref())?;
-        let inner = self.activation(layer, inner)?;
+    fn mlp(&mut self, layer: usize, mlp: &MlpParameters, x: &Tensor) -> Result<Tensor> {
+        let bias = self.optional(&mlp.input_bias);
+        let inner = linear(x, &self.weight(&mlp.input), bias.as_ref())?;
+        let mut inner = self.activation(layer, inner)?;
+        let norm = self.model.config().norm_of_neurons();
+        if norm != Norm::None {
+            inner = self.hook(HookPoint::MlpMid(layer), inner)?;
+            let points = (HookPoint::MlpLnScale(layer), HookPoint::MlpLnNormalized(layer));
+            inner = self.norm(&inner, norm, &mlp.norm, points)?;
+        }
         let inner = self.hook(HookPoint::MlpPost(layer), inner)?;
-        let bias = self.optional(&block.mlp_out_bias);
-        linear(&inner, &self.weight(&block.mlp_out), bias.as_ref())
+        let bias = self.optional(&mlp.output_bias);
+        linear(&inner, &self.weight(&mlp.output), bias.as_ref())
     }
 
-    /// From what the MLP's input map gives to what its output map reads.
+    /// From what the MLP's input map gives to its activation.
     fn activation(&mut self, layer: usize, inner: Tensor) -> Result<Tensor> {
         let h = self.model.config().d_hidden;
         let points = [HookPoint::MlpPre(layer), HookPoint::MlpPreLinear(layer)];
         let whole = can_fuse(&inner) && self.hooks.pass_by_all(&points);
         match self.model.config().mlp {
-            Mlp::Gated(activation) if whole => fused(&inner, GatedActivation(activation)),
             Mlp::Gated(activation) => {
+                if whole && let Some(kernel) = GatedActivation::of(activation) {
+                    return fused(&inner, kernel);
+                }
                 let left = inner.narrow(D::Minus1, 0, h)?;
                 let left = activate(activation, &self.hook(points[0], left)?)?;
                 let right = self.hook(points[1], inner.narrow(D::Minus1, h, h)?)?;
                 Ok((left * right)?)
             }
-            Mlp::Plain(Some(activation)) if whole => fused(&inner, Act(activation)),
-            Mlp::Plain(activation) => activate(activation, &self.hook(points[0], inner)?),
+            Mlp::Plain(activation) => {
+                if whole && let Some(kernel) = activation.and_then(Act::of) {
+                    return fused(&inner, kernel);
+                }
+                activate(activation, &self.hook(points[0], inner)?)
+            }
+            Mlp::None => Ok(inner),
         }
     }
 
-    /// `norm` of `x`, with hooks at its points.
-    fn norm(
+    /// `norm` of `x`, over its last dimension, with hooks at its points.
+    pub(super) fn norm(
         &mut self,
         x: &Tensor,
         norm: Norm,

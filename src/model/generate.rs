@@ -67,8 +67,10 @@ impl Sampling {
 impl Decoder {
     /// Continues `tokens` by up to `count` tokens. It stops after one of [`Decoder::end_tokens`],
     /// which is then the last; [`Decoder::with_end_tokens`] chooses others, or none. Attention keeps
-    /// its keys and values, so each new token costs one position. When Stop is pressed, the call fails
-    /// and `stopped::<Vec<u32>>()` returns the tokens so far.
+    /// its keys and values, so each new token costs one position; but a text that grows over the
+    /// original context of [`LongRope`](super::Scaling::LongRope) is read anew there, because every
+    /// position of a longer text turns by other angles. When Stop is pressed, the call fails and
+    /// `stopped::<Vec<u32>>()` returns the tokens so far.
     ///
     /// # Errors
     /// No tokens, or more with the new ones than the context holds; tokens that are not in the
@@ -83,7 +85,8 @@ impl Decoder {
         self.generate_tokens_with(tokens, count, sampling, &Hooks::new())
     }
 
-    /// [`Decoder::generate_tokens`] with `hooks` acting at every position, once each.
+    /// [`Decoder::generate_tokens`] with `hooks` acting at every position, once each, and once more where
+    /// a text is read anew.
     ///
     /// # Errors
     /// As [`Decoder::generate_tokens`] and [`Decoder::run`].
@@ -190,6 +193,10 @@ impl Generation {
     }
 
     fn draw(&mut self) -> Result<u32> {
+        let more = self.all.len() - self.unseen;
+        if self.model.config().turns_anew(self.past.len(), more) {
+            (self.past, self.unseen) = (Past::default(), 0);
+        }
         let logits =
             self.model.next_logits(&self.all[self.unseen..], &mut self.past, &self.hooks)?;
         self.unseen = self.all.len();

@@ -195,16 +195,20 @@ mod tests {
         let llama3 = Scaling::Llama3 { factor: 8., low: 1., high: 4., original: 8192. };
         // With this base the three frequencies are in the three bands.
         let base = 2.75e8;
-        let factors: Vec<f32> = (0..3)
-            .map(|i| {
-                let f = f64::powf(base, -2. * f64::from(i) / 6.);
-                (f / llama3.of(f)) as f32
-            })
+        let frequencies = |scaling: Scaling| {
+            let rotary = Rotary { scaling, ..Rotary::new(base) };
+            rotary.frequencies(6, 1)
+        };
+        let scaled_ones = frequencies(llama3.clone());
+        let factors: Vec<f32> = frequencies(Scaling::None)
+            .iter()
+            .zip(&scaled_ones)
+            .map(|(plain, scaled)| (plain / scaled) as f32)
             .collect();
         assert!(factors[0] == 1. && factors[1] > 1. && factors[1] < 8. && factors[2] == 8.);
         let sample = file(&weights).f32("llama.rope.freq_base", base as f32);
         let model = load(&sample.clone().floats("rope_freqs.weight", &[3], &factors)).unwrap();
-        let Position::Rotary(found) = model.config().position else { panic!("no rotary") };
+        let Position::Rotary(found) = &model.config().position else { panic!("no rotary") };
         assert_eq!(found.scaling, llama3);
         let other = sample.floats("rope_freqs.weight", &[3], &[1., 5., 8.]);
         let message = load(&other).unwrap_err().to_string();

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use super::parameters::BlockParameters;
+use super::operations::scaled;
+use super::parameters::{BlockParameters, MlpParameters};
 use super::{Decoder, Mlp};
 use crate::linalg::{matmul_nt, matmul_tn};
 use crate::{Error, Result};
@@ -18,16 +19,23 @@ impl Decoder {
         self.parameters().embed.as_detached_tensor()
     }
 
-    /// The unembedding `[vocab, d_model]`: logits are `W_u` times the normed residual stream. Where
-    /// it is tied, the embeddings.
+    /// The unembedding `[vocab, d_model]`: logits are `W_u` times the normed residual stream, plus a
+    /// bias ([`Decoder::b_u`]) and times a scale ([`Config::logit_scale`](super::Config)) where there
+    /// are any. Where it is tied, the embeddings.
     pub fn w_u(&self) -> Tensor {
         self.parameters().unembed().as_detached_tensor()
     }
 
+    /// The unembedding's bias `[vocab]`; `None`: no bias.
+    pub fn b_u(&self) -> Option<Tensor> {
+        self.parameters().unembed_bias.as_ref().map(|bias| bias.as_detached_tensor())
+    }
+
     /// What directions `[n, d_model]` of the residual stream's end add to each logit, `[n, vocab]` in
-    /// f32: `W_u (γ ∘ c(d))` with the final norm's gain γ (`1 + w` for Gemma, 1 where there is none)
-    /// and, for a LayerNorm, `c(d) = d − mean(d)`. The division by the stream's length, which the
-    /// norm does as well, is left out: it is one positive number for all tokens of a position.
+    /// f32: `s W_u (γ ∘ c(d))` with the final norm's gain γ (`1 + w` for Gemma, 1 where there is
+    /// none), the scale s of logits (1 but for Granite) and, for a LayerNorm, `c(d) = d − mean(d)`. The
+    /// division by the stream's length, which the norm does as well, is left out: it is one positive
+    /// number for all tokens of a position.
     ///
     /// # Errors
     /// Directions of another width.
@@ -46,6 +54,7 @@ impl Decoder {
         if let Some(gain) = gain {
             directions = directions.broadcast_mul(&gain.to_dtype(DType::F32)?)?;
         }
+        let directions = scaled(directions, self.config().logit_scale)?;
         let unembed = self.w_u();
         if unembed.dtype() == DType::F32 {
             return matmul_nt(&directions, &unembed);
@@ -77,23 +86,24 @@ impl Decoder {
         self.gated_half(layer, 1)
     }
 
-    /// Output map of an MLP, `[d_model, d_hidden]`.
+    /// Output map of an MLP, `[d_model, d_hidden]`, without the scale of the MLP's output
+    /// ([`Config::residual_scale`](super::Config)).
     ///
     /// # Errors
-    /// A layer the model does not have.
+    /// A layer the model does not have; a model without MLPs.
     pub fn w_p(&self, layer: usize) -> Result<Tensor> {
-        Ok(self.block(layer)?.mlp_out.as_detached_tensor())
+        Ok(self.mlp(layer)?.output.as_detached_tensor())
     }
 
     /// Input map of an MLP that is not gated, `[d_hidden, d_model]`.
     ///
     /// # Errors
-    /// A layer the model does not have; a gated MLP, whose halves are [`Decoder::w_l`] and
-    /// [`Decoder::w_r`].
+    /// A layer the model does not have; a model without MLPs; a gated MLP, whose halves are
+    /// [`Decoder::w_l`] and [`Decoder::w_r`].
     pub fn w_in(&self, layer: usize) -> Result<Tensor> {
-        let block = self.block(layer)?;
+        let own = self.mlp(layer)?;
         match self.config().mlp {
-            Mlp::Plain(_) => Ok(block.mlp_in.as_detached_tensor()),
+            Mlp::Plain(_) => Ok(own.input.as_detached_tensor()),
             gated => {
                 let expected = "plain, to have one input map; w_l and w_r give a gated one's";
                 Err(Error::invalid("the MLP", expected, format!("{gated:?}")))
@@ -101,13 +111,17 @@ impl Decoder {
         }
     }
 
-    /// Vectors of positions `[context, d_model]`.
+    /// Vectors of positions `[context, d_model]`, that of position 0 first.
     ///
     /// # Errors
     /// A model whose positions are rotary.
     pub fn w_pos(&self) -> Result<Tensor> {
-        match &self.parameters().positions {
-            Some(positions) => Ok(positions.as_detached_tensor()),
+        let (config, parameters) = (self.config(), self.parameters());
+        match &parameters.positions {
+            Some(positions) => {
+                let all = positions.as_detached_tensor();
+                Ok(all.narrow(0, config.position_offset, config.context)?)
+            }
             None => Err(Error::invalid("the positions", "learned, to have vectors", "rotary")),
         }
     }
@@ -137,7 +151,7 @@ impl Decoder {
         self.heads_of(layer, heads + kv_heads, kv_heads)
     }
 
-    /// Output maps of the heads, `[heads, d_model, d_head]`, without the scale of the attention's
+    /// Output maps of the heads, `[heads, d_model, d_head]`, without the scales of the attention's
     /// output.
     ///
     /// # Errors
@@ -150,7 +164,8 @@ impl Decoder {
     }
 
     /// `W_qᵀ W_k` of a head, `[d_model, d_model]`: what a query position (rows) looks for in a key
-    /// position (columns), where rotary embedding turns neither.
+    /// position (columns), where rotary embedding turns neither and norms of queries and keys are left
+    /// out.
     ///
     /// # Errors
     /// A layer or head the model does not have.
@@ -175,6 +190,13 @@ impl Decoder {
             .ok_or_else(|| Error::invalid("the layer", format!("below {}", blocks.len()), layer))
     }
 
+    /// The MLP of a layer.
+    fn mlp(&self, layer: usize) -> Result<&MlpParameters> {
+        let expected = "one with MLPs, whose maps are asked for";
+        let own = self.block(layer)?.mlp.as_ref();
+        own.ok_or_else(|| Error::invalid("the model", expected, "attention alone"))
+    }
+
     /// The keys and values that a head reads.
     fn kv_head(&self, head: usize) -> Result<usize> {
         let (heads, kv_heads) = (self.config().heads, self.config().kv_heads());
@@ -186,12 +208,12 @@ impl Decoder {
 
     fn gated_half(&self, layer: usize, half: usize) -> Result<Tensor> {
         let h = self.config().d_hidden;
-        let block = self.block(layer)?;
+        let own = self.mlp(layer)?;
         if !matches!(self.config().mlp, Mlp::Gated(_)) {
             let found = format!("{:?}", self.config().mlp);
             return Err(Error::invalid("the MLP", "gated, to have a left and a right map", found));
         }
-        Ok(block.mlp_in.as_detached_tensor().narrow(0, half * h, h)?)
+        Ok(own.input.as_detached_tensor().narrow(0, half * h, h)?)
     }
 
     /// The maps of `heads` heads from number `first` on, of queries, keys and values in a row.

@@ -1,8 +1,9 @@
 //! Language models that can be looked into and changed while they run.
 //!
 //! One [`Decoder`], described by a [`Config`], with a [`HookPoint`] at every place that the
-//! literature names: GPT-2, GPT-NeoX and Pythia, Llama, Mistral, SmolLM2, Qwen-2, Gemma 2, and the
-//! bilinear transformers of Pearce, Dooms, Rigg, Oramas and Sharkey (2024), whose MLP is
+//! literature names: GPT-2, GPT-Neo, GPT-NeoX and Pythia, OPT, Llama, Mistral, SmolLM2 and 3, Qwen-2
+//! and 3, Gemma 2 and 3, OLMo 2 and 3, Phi-3, Granite, StarCoder 2, the small models of TransformerLens,
+//! and the bilinear transformers of Pearce, Dooms, Rigg, Oramas and Sharkey (2024), whose MLP is
 //!
 //! ```text
 //! MLP(x) = P (Lx ∘ Rx)
@@ -55,6 +56,7 @@ mod past;
 mod place;
 mod point;
 pub(crate) mod precision;
+mod reach;
 mod run;
 mod summary;
 #[cfg(test)]
@@ -65,7 +67,7 @@ mod tuned_lens;
 pub use analysis::{
     Attribution, AttributionRow, Gradients, Lens, LensRow, Patching, logit_difference,
 };
-pub use config::{Activation, Config, Mlp, Norm, Position, Rotary, Scaling};
+pub use config::{Activation, Config, Mlp, Norm, Position, QkNorm, Rotary, Scaling};
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
 #[cfg(test)]

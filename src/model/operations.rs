@@ -10,6 +10,11 @@ use super::precision::{is_half, widened};
 use crate::Result;
 use crate::linalg::{can_fuse, fused, matmul_nt};
 
+/// `factor · x`.
+pub(super) fn scaled(x: Tensor, factor: f64) -> Result<Tensor> {
+    if factor == 1. { Ok(x) } else { Ok((x * factor)?) }
+}
+
 /// `gain ∘ x + bias`.
 pub(super) fn scaled_and_shifted(
     x: Tensor,
@@ -60,6 +65,7 @@ pub(super) fn activate(activation: Option<Activation>, x: &Tensor) -> Result<Ten
             ((x * share)? * 0.5)?
         }
         Some(Activation::GeluTanh) => x.gelu()?,
+        Some(Activation::Solu) => (x * softmax(x)?)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Config, Norm};
+use super::{Config, Mlp, Norm};
 use crate::Result;
 use crate::random::Rng;
 
@@ -10,12 +10,13 @@ use crate::random::Rng;
 #[derive(Debug, Clone)]
 pub(super) struct Parameters {
     pub(super) embed: Var,
-    /// `[context, d_model]`, where positions are learned.
+    /// `[position_offset + context, d_model]`, where positions are learned.
     pub(super) positions: Option<Var>,
     pub(super) blocks: Vec<BlockParameters>,
     pub(super) ln_final: NormWeights,
     /// `None` where it is the embedding.
     pub(super) unembed: Option<Var>,
+    pub(super) unembed_bias: Option<Var>,
 }
 
 #[derive(Debug, Clone)]
@@ -24,15 +25,27 @@ pub(super) struct BlockParameters {
     /// `[(heads + 2 · kv_heads) · d_head, d_model]`: queries, keys, values, each head after head.
     pub(super) qkv: Var,
     pub(super) qkv_bias: Option<Var>,
+    /// Of one head, or of all: see [`QkNorm`](super::QkNorm).
+    pub(super) q_norm: NormWeights,
+    pub(super) k_norm: NormWeights,
     pub(super) attention_out: Var,
     pub(super) attention_out_bias: Option<Var>,
     pub(super) ln1_post: NormWeights,
+    /// `None` where the model has attention alone.
+    pub(super) mlp: Option<MlpParameters>,
+}
+
+/// The MLP of a block, with the norms around it.
+#[derive(Debug, Clone)]
+pub(super) struct MlpParameters {
     pub(super) ln2: NormWeights,
-    /// `[rows, d_model]`: left above right where the MLP is gated.
-    pub(super) mlp_in: Var,
-    pub(super) mlp_in_bias: Option<Var>,
-    pub(super) mlp_out: Var,
-    pub(super) mlp_out_bias: Option<Var>,
+    /// `[rows, d_model]`: left above right where it is gated.
+    pub(super) input: Var,
+    pub(super) input_bias: Option<Var>,
+    /// Of the neurons.
+    pub(super) norm: NormWeights,
+    pub(super) output: Var,
+    pub(super) output_bias: Option<Var>,
     pub(super) ln2_post: NormWeights,
 }
 
@@ -73,6 +86,10 @@ pub(in crate::model) enum ModelParameter {
     Qkv,
     /// Their biases.
     QkvBias,
+    /// Gain of the norm of queries, `[d_head]` or `[heads · d_head]`.
+    QGain,
+    /// Gain of the norm of keys, `[d_head]` or `[kv_heads · d_head]`.
+    KGain,
     /// The attention's output map.
     AttentionOut,
     /// Its bias.
@@ -81,12 +98,18 @@ pub(in crate::model) enum ModelParameter {
     MlpIn,
     /// Its bias.
     MlpInBias,
+    /// Gain of the norm of its neurons.
+    MlpNormGain,
+    /// Bias of that norm.
+    MlpNormShift,
     /// The MLP's output map.
     MlpOut,
     /// Its bias.
     MlpOutBias,
     /// The unembedding.
     Unembed,
+    /// Its bias.
+    UnembedBias,
 }
 
 impl ModelParameter {
@@ -106,13 +129,18 @@ impl ModelParameter {
             Self::Shift(place) => &norm(place, "bias"),
             Self::Qkv => "attn.qkv.weight",
             Self::QkvBias => "attn.qkv.bias",
+            Self::QGain => "attn.q_norm.weight",
+            Self::KGain => "attn.k_norm.weight",
             Self::AttentionOut => "attn.o.weight",
             Self::AttentionOutBias => "attn.o.bias",
             Self::MlpIn => "mlp.w.weight",
             Self::MlpInBias => "mlp.w.bias",
+            Self::MlpNormGain => "mlp.ln.weight",
+            Self::MlpNormShift => "mlp.ln.bias",
             Self::MlpOut => "mlp.p.weight",
             Self::MlpOutBias => "mlp.p.bias",
             Self::Unembed => "lm_head.weight",
+            Self::UnembedBias => "lm_head.bias",
         };
         match layer {
             Some(layer) => format!("transformer.h.{layer}.{name}"),
@@ -122,56 +150,35 @@ impl ModelParameter {
 }
 
 impl Parameters {
-    /// Weights from wherever `take` gets a part of a layer, or of the model, in a shape.
+    /// Weights from wherever `take` gets a part of a layer, or of the model, in a shape: those that the
+    /// config has, in the order of [`Parameters::all`].
     pub(super) fn build(
         config: &Config,
         mut take: impl FnMut(Option<usize>, ModelParameter, &[usize]) -> Result<Var>,
     ) -> Result<Self> {
-        let (d, h, rows) = (config.d_model, config.d_hidden, config.mlp_rows());
-        let (q, kv) = (config.q_width(), config.kv_width());
+        let d = config.d_model;
         let embed = take(None, ModelParameter::Embed, &[config.vocab, d])?;
-        let learned = config.position == super::Position::Learned;
-        let positions = learned
-            .then(|| take(None, ModelParameter::Positions, &[config.context, d]))
+        let rows = config.position_offset + config.context;
+        let positions = config
+            .position
+            .has_vectors()
+            .then(|| take(None, ModelParameter::Positions, &[rows, d]))
             .transpose()?;
         let mut blocks = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let mut take = |part: ModelParameter, shape: &[usize]| take(Some(layer), part, shape);
-            let post = if config.post_norms { config.norm } else { Norm::None };
-            blocks.push(BlockParameters {
-                ln1: NormWeights::build(config.norm, NormPlace::Ln1, d, &mut take)?,
-                qkv: take(ModelParameter::Qkv, &[q + 2 * kv, d])?,
-                qkv_bias: config
-                    .qkv_bias
-                    .then(|| take(ModelParameter::QkvBias, &[q + 2 * kv]))
-                    .transpose()?,
-                attention_out: take(ModelParameter::AttentionOut, &[d, q])?,
-                attention_out_bias: config
-                    .attention_bias
-                    .then(|| take(ModelParameter::AttentionOutBias, &[d]))
-                    .transpose()?,
-                ln1_post: NormWeights::build(post, NormPlace::Ln1Post, d, &mut take)?,
-                ln2: NormWeights::build(config.norm, NormPlace::Ln2, d, &mut take)?,
-                mlp_in: take(ModelParameter::MlpIn, &[rows, d])?,
-                mlp_in_bias: config
-                    .mlp_bias
-                    .then(|| take(ModelParameter::MlpInBias, &[rows]))
-                    .transpose()?,
-                mlp_out: take(ModelParameter::MlpOut, &[d, h])?,
-                mlp_out_bias: config
-                    .mlp_bias
-                    .then(|| take(ModelParameter::MlpOutBias, &[d]))
-                    .transpose()?,
-                ln2_post: NormWeights::build(post, NormPlace::Ln2Post, d, &mut take)?,
-            });
+            blocks.push(BlockParameters::build(config, &mut take)?);
         }
-        let ln_final = NormWeights::build(config.norm, NormPlace::Final, d, &mut |part, shape| {
-            take(None, part, shape)
-        })?;
+        let mut take = |part: ModelParameter, shape: &[usize]| take(None, part, shape);
+        let ln_final = NormWeights::build(config.norm, NormPlace::Final.parts(), d, &mut take)?;
         let unembed = (!config.tied)
-            .then(|| take(None, ModelParameter::Unembed, &[config.vocab, d]))
+            .then(|| take(ModelParameter::Unembed, &[config.vocab, d]))
             .transpose()?;
-        Ok(Self { embed, positions, blocks, ln_final, unembed })
+        let unembed_bias = config
+            .unembed_bias
+            .then(|| take(ModelParameter::UnembedBias, &[config.vocab]))
+            .transpose()?;
+        Ok(Self { embed, positions, blocks, ln_final, unembed, unembed_bias })
     }
 
     /// Normal with standard deviation 0.02, the MLP's maps into the residual stream divided by
@@ -179,18 +186,27 @@ impl Parameters {
     pub(super) fn random(config: &Config, seed: u64, device: &Device) -> Result<Self> {
         let mut rng = Rng::seed(seed);
         let into_stream = 1. / (2. * config.layers as f64).sqrt();
+        let from_one = matches!(config.norm, Norm::RmsOnePlusGain { .. });
         Self::build(config, |_, part, shape| {
             let scale = match part {
-                ModelParameter::Gain(_) if !matches!(config.norm, Norm::RmsOnePlusGain { .. }) => {
+                ModelParameter::MlpNormGain => return Ok(Var::ones(shape, DType::F32, device)?),
+                ModelParameter::Gain(_) | ModelParameter::QGain | ModelParameter::KGain
+                    if !from_one =>
+                {
                     return Ok(Var::ones(shape, DType::F32, device)?);
                 }
-                ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
+                ModelParameter::Gain(_)
+                | ModelParameter::Shift(_)
+                | ModelParameter::QGain
+                | ModelParameter::KGain
+                | ModelParameter::MlpNormShift => {
                     return Ok(Var::zeros(shape, DType::F32, device)?);
                 }
                 ModelParameter::QkvBias
                 | ModelParameter::AttentionOutBias
                 | ModelParameter::MlpInBias
-                | ModelParameter::MlpOutBias => 0.0,
+                | ModelParameter::MlpOutBias
+                | ModelParameter::UnembedBias => 0.0,
                 ModelParameter::MlpOut => 0.02 * into_stream,
                 _ => 0.02,
             };
@@ -208,31 +224,14 @@ impl Parameters {
         let mut all = vec![(None, ModelParameter::Embed, &self.embed)];
         all.extend(self.positions.iter().map(|var| (None, ModelParameter::Positions, var)));
         for (layer, block) in self.blocks.iter().enumerate() {
-            let own = [
-                (ModelParameter::Gain(NormPlace::Ln1), block.ln1.gain.as_ref()),
-                (ModelParameter::Shift(NormPlace::Ln1), block.ln1.bias.as_ref()),
-                (ModelParameter::Qkv, Some(&block.qkv)),
-                (ModelParameter::QkvBias, block.qkv_bias.as_ref()),
-                (ModelParameter::AttentionOut, Some(&block.attention_out)),
-                (ModelParameter::AttentionOutBias, block.attention_out_bias.as_ref()),
-                (ModelParameter::Gain(NormPlace::Ln1Post), block.ln1_post.gain.as_ref()),
-                (ModelParameter::Shift(NormPlace::Ln1Post), block.ln1_post.bias.as_ref()),
-                (ModelParameter::Gain(NormPlace::Ln2), block.ln2.gain.as_ref()),
-                (ModelParameter::Shift(NormPlace::Ln2), block.ln2.bias.as_ref()),
-                (ModelParameter::MlpIn, Some(&block.mlp_in)),
-                (ModelParameter::MlpInBias, block.mlp_in_bias.as_ref()),
-                (ModelParameter::MlpOut, Some(&block.mlp_out)),
-                (ModelParameter::MlpOutBias, block.mlp_out_bias.as_ref()),
-                (ModelParameter::Gain(NormPlace::Ln2Post), block.ln2_post.gain.as_ref()),
-                (ModelParameter::Shift(NormPlace::Ln2Post), block.ln2_post.bias.as_ref()),
-            ];
-            let own = own.into_iter().filter_map(|(part, var)| Some((Some(layer), part, var?)));
-            all.extend(own);
+            let own = block.all().into_iter();
+            all.extend(own.filter_map(|(part, var)| Some((Some(layer), part, var?))));
         }
         let last = [
             (ModelParameter::Gain(NormPlace::Final), self.ln_final.gain.as_ref()),
             (ModelParameter::Shift(NormPlace::Final), self.ln_final.bias.as_ref()),
             (ModelParameter::Unembed, self.unembed.as_ref()),
+            (ModelParameter::UnembedBias, self.unembed_bias.as_ref()),
         ];
         all.extend(last.into_iter().filter_map(|(part, var)| Some((None, part, var?))));
         all
@@ -254,26 +253,121 @@ impl Parameters {
     }
 }
 
-impl NormWeights {
+impl BlockParameters {
     fn build(
-        norm: Norm,
-        place: NormPlace,
-        d_model: usize,
+        config: &Config,
         take: &mut impl FnMut(ModelParameter, &[usize]) -> Result<Var>,
     ) -> Result<Self> {
+        let (d, q, kv) = (config.d_model, config.q_width(), config.kv_width());
+        let ln1 = NormWeights::build(config.pre_norm(), NormPlace::Ln1.parts(), d, take)?;
+        let qkv = take(ModelParameter::Qkv, &[q + 2 * kv, d])?;
+        let qkv_bias =
+            config.qkv_bias.then(|| take(ModelParameter::QkvBias, &[q + 2 * kv])).transpose()?;
+        let (mut q_norm, mut k_norm) = (NormWeights::default(), NormWeights::default());
+        if let Some([queries, keys]) = config.qk_gains() {
+            q_norm.gain = Some(take(ModelParameter::QGain, &[queries])?);
+            k_norm.gain = Some(take(ModelParameter::KGain, &[keys])?);
+        }
         Ok(Self {
-            gain: norm
-                .has_gain()
-                .then(|| take(ModelParameter::Gain(place), &[d_model]))
+            ln1,
+            qkv,
+            qkv_bias,
+            q_norm,
+            k_norm,
+            attention_out: take(ModelParameter::AttentionOut, &[d, q])?,
+            attention_out_bias: config
+                .attention_bias
+                .then(|| take(ModelParameter::AttentionOutBias, &[d]))
                 .transpose()?,
-            bias: norm
-                .centres()
-                .then(|| take(ModelParameter::Shift(place), &[d_model]))
-                .transpose()?,
+            ln1_post: NormWeights::build(config.post_norm(), NormPlace::Ln1Post.parts(), d, take)?,
+            mlp: match config.mlp {
+                Mlp::None => None,
+                Mlp::Gated(_) | Mlp::Plain(_) => Some(MlpParameters::build(config, take)?),
+            },
         })
     }
 
-    /// The gain as it multiplies, `[d_model]`.
+    /// Every weight that there may be, in the order in which they are built.
+    fn all(&self) -> [(ModelParameter, Option<&Var>); 20] {
+        let mlp = self.mlp.as_ref();
+        let of_norm = |norm: fn(&MlpParameters) -> &NormWeights| {
+            let norm = mlp.map(norm);
+            [norm.and_then(|norm| norm.gain.as_ref()), norm.and_then(|norm| norm.bias.as_ref())]
+        };
+        let (ln2, neurons) = (of_norm(|mlp| &mlp.ln2), of_norm(|mlp| &mlp.norm));
+        let ln2_post = of_norm(|mlp| &mlp.ln2_post);
+        [
+            (ModelParameter::Gain(NormPlace::Ln1), self.ln1.gain.as_ref()),
+            (ModelParameter::Shift(NormPlace::Ln1), self.ln1.bias.as_ref()),
+            (ModelParameter::Qkv, Some(&self.qkv)),
+            (ModelParameter::QkvBias, self.qkv_bias.as_ref()),
+            (ModelParameter::QGain, self.q_norm.gain.as_ref()),
+            (ModelParameter::KGain, self.k_norm.gain.as_ref()),
+            (ModelParameter::AttentionOut, Some(&self.attention_out)),
+            (ModelParameter::AttentionOutBias, self.attention_out_bias.as_ref()),
+            (ModelParameter::Gain(NormPlace::Ln1Post), self.ln1_post.gain.as_ref()),
+            (ModelParameter::Shift(NormPlace::Ln1Post), self.ln1_post.bias.as_ref()),
+            (ModelParameter::Gain(NormPlace::Ln2), ln2[0]),
+            (ModelParameter::Shift(NormPlace::Ln2), ln2[1]),
+            (ModelParameter::MlpIn, mlp.map(|mlp| &mlp.input)),
+            (ModelParameter::MlpInBias, mlp.and_then(|mlp| mlp.input_bias.as_ref())),
+            (ModelParameter::MlpNormGain, neurons[0]),
+            (ModelParameter::MlpNormShift, neurons[1]),
+            (ModelParameter::MlpOut, mlp.map(|mlp| &mlp.output)),
+            (ModelParameter::MlpOutBias, mlp.and_then(|mlp| mlp.output_bias.as_ref())),
+            (ModelParameter::Gain(NormPlace::Ln2Post), ln2_post[0]),
+            (ModelParameter::Shift(NormPlace::Ln2Post), ln2_post[1]),
+        ]
+    }
+}
+
+impl MlpParameters {
+    fn build(
+        config: &Config,
+        take: &mut impl FnMut(ModelParameter, &[usize]) -> Result<Var>,
+    ) -> Result<Self> {
+        let (d, h, rows) = (config.d_model, config.d_hidden, config.mlp_rows());
+        let of_neurons = [ModelParameter::MlpNormGain, ModelParameter::MlpNormShift];
+        Ok(Self {
+            ln2: NormWeights::build(config.pre_norm(), NormPlace::Ln2.parts(), d, take)?,
+            input: take(ModelParameter::MlpIn, &[rows, d])?,
+            input_bias: config
+                .mlp_bias
+                .then(|| take(ModelParameter::MlpInBias, &[rows]))
+                .transpose()?,
+            norm: NormWeights::build(config.norm_of_neurons(), of_neurons, h, take)?,
+            output: take(ModelParameter::MlpOut, &[d, h])?,
+            output_bias: config
+                .mlp_bias
+                .then(|| take(ModelParameter::MlpOutBias, &[d]))
+                .transpose()?,
+            ln2_post: NormWeights::build(config.post_norm(), NormPlace::Ln2Post.parts(), d, take)?,
+        })
+    }
+}
+
+impl NormPlace {
+    /// Gain and bias.
+    fn parts(self) -> [ModelParameter; 2] {
+        [ModelParameter::Gain(self), ModelParameter::Shift(self)]
+    }
+}
+
+impl NormWeights {
+    /// What a norm of `width` entries has of its two `parts`.
+    fn build(
+        norm: Norm,
+        [gain, bias]: [ModelParameter; 2],
+        width: usize,
+        take: &mut impl FnMut(ModelParameter, &[usize]) -> Result<Var>,
+    ) -> Result<Self> {
+        Ok(Self {
+            gain: norm.has_gain().then(|| take(gain, &[width])).transpose()?,
+            bias: norm.centres().then(|| take(bias, &[width])).transpose()?,
+        })
+    }
+
+    /// The gain as it multiplies, of the norm's width.
     pub(super) fn factor(
         &self,
         norm: Norm,

@@ -4,7 +4,10 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-/// Keys after rotary embedding and values of the positions that a generation has seen.
+/// Keys after their norm and rotary embedding, and values, of the positions that a generation has
+/// seen. A text that grows so long that all of it turns by other angles
+/// ([`LongRope`](super::Scaling::LongRope)) is read anew: its earlier positions read other keys then,
+/// so that what later layers kept of them is of no use.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     seen: usize,

@@ -1,11 +1,12 @@
-//! Where the tokens of a pass stand: angles of the rotary embedding, and which keys a query sees.
+//! Where the tokens of a pass stand: angles of rotary embeddings, vectors of positions, and which keys
+//! a query sees.
 
 use std::sync::Arc;
 
 use candle_core::{D, Device, Tensor};
 
 use super::kernels::Attention;
-use super::{Config, Decoder};
+use super::{Config, Decoder, Rotary};
 use crate::{Error, Result};
 
 /// The attention score of a key that a query may not see, at [`HookPoint::Scores`].
@@ -20,13 +21,51 @@ pub const MASKED_SCORE: f32 = -1e30;
 pub(super) struct Place {
     seen: usize,
     positions: usize,
-    /// Cosines and sines of the angles, `[positions, 1, rotary_dims/2]`.
-    turn: Option<[Tensor; 2]>,
-    /// The same on the host.
-    table: [Arc<[f64]>; 2],
+    /// Of learned positions, the row of the first.
+    first_row: usize,
+    /// Of each rotary embedding that a layer has.
+    angles: Vec<RotaryAngles>,
+    /// Which of them each layer has, if its queries and keys turn.
+    angles_of: Vec<Option<usize>>,
+    /// What queries and keys read besides their layer's input, `[…, positions, d_model]`, in a
+    /// Shortformer.
+    vectors: Option<Tensor>,
     /// For each window of the model, `[queries, keys]`: 1 where a query does not see a key. `None`
     /// where it sees them all.
     masks: Vec<(Option<usize>, Option<Tensor>)>,
+}
+
+/// Cosines and sines of the angles by which a rotary embedding turns.
+struct RotaryAngles {
+    /// Entries of a head that turn.
+    entries: usize,
+    /// `[positions, 1, entries/2]`; `None` where no entry turns.
+    tensors: Option<[Tensor; 2]>,
+    /// The same on the host.
+    table: [Arc<[f64]>; 2],
+}
+
+impl RotaryAngles {
+    fn new(model: &Decoder, rotary: &Rotary, seen: usize, positions: usize) -> Result<Self> {
+        let d_head = model.config().d_head();
+        let (frequencies, amplitude) =
+            (rotary.frequencies(d_head, seen + positions), rotary.amplitude());
+        let angles: Vec<f64> = (seen..seen + positions)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+            .collect();
+        let (half, dtype) = (frequencies.len(), model.dtype());
+        let table = [f64::cos, f64::sin]
+            .map(|f| angles.iter().map(|angle| f(*angle) * amplitude).collect::<Arc<[f64]>>());
+        let tensor = |values: &Arc<[f64]>| -> Result<Tensor> {
+            let table = Tensor::from_slice(values, (positions, 1, half), &Device::Cpu)?;
+            Ok(table.to_dtype(dtype)?.to_device(model.device())?)
+        };
+        let tensors = match half {
+            0 => None,
+            _ => Some([tensor(&table[0])?, tensor(&table[1])?]),
+        };
+        Ok(Self { entries: rotary.entries(d_head), tensors, table })
+    }
 }
 
 impl Place {
@@ -36,21 +75,20 @@ impl Place {
             let expected = format!("at most {}, the model's context", config.context);
             return Err(Error::invalid("the number of tokens", expected, seen + positions));
         }
-        let half = config.rotary_dims() / 2;
-        let frequencies: Vec<f64> = (0..half).map(|i| config.frequency(i)).collect();
-        let angles: Vec<f64> = (seen..seen + positions)
-            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
-            .collect();
-        let dtype = model.dtype();
-        let table = [f64::cos, f64::sin].map(|f| angles.iter().map(|angle| f(*angle)).collect());
-        let tensor = |values: &Arc<[f64]>| -> Result<Tensor> {
-            let table = Tensor::from_slice(values, (positions, 1, half), &Device::Cpu)?;
-            Ok(table.to_dtype(dtype)?.to_device(device)?)
-        };
-        let turn = match half {
-            0 => None,
-            _ => Some([tensor(&table[0])?, tensor(&table[1])?]),
-        };
+        let (mut rotaries, mut angles): (Vec<&Rotary>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut angles_of = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let Some(rotary) = config.rotary_of(layer) else {
+                angles_of.push(None);
+                continue;
+            };
+            let known = rotaries.iter().position(|own| *own == rotary);
+            if known.is_none() {
+                rotaries.push(rotary);
+                angles.push(RotaryAngles::new(model, rotary, seen, positions)?);
+            }
+            angles_of.push(Some(known.unwrap_or(angles.len() - 1)));
+        }
         let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
         for layer in 0..config.layers {
             let window = config.window(layer);
@@ -58,7 +96,18 @@ impl Place {
                 masks.push((window, mask(seen, positions, window, device)?));
             }
         }
-        Ok(Self { seen, positions, turn, table, masks })
+        let first_row = config.position_offset + seen;
+        Ok(Self { seen, positions, first_row, angles, angles_of, vectors: None, masks })
+    }
+
+    /// The same with vectors that queries and keys read besides the input of their layer.
+    pub(super) fn with_vectors(self, vectors: Tensor) -> Self {
+        Self { vectors: Some(vectors), ..self }
+    }
+
+    /// What queries and keys read besides the input of their layer.
+    pub(super) fn vectors(&self) -> Option<&Tensor> {
+        self.vectors.as_ref()
     }
 
     /// Positions before these.
@@ -68,12 +117,13 @@ impl Place {
 
     /// Attention of these positions in one layer, without a past.
     pub(super) fn attention(&self, config: &Config, layer: usize) -> Attention {
-        let [cos, sin] = self.table.clone();
+        let angles = self.angles(layer);
+        let [cos, sin] = angles.map_or_else(Default::default, |angles| angles.table.clone());
         Attention {
             heads: config.heads,
             kv_heads: config.kv_heads(),
             d_head: config.d_head(),
-            turned: config.rotary_dims(),
+            turned: angles.map_or(0, |angles| angles.entries),
             scale: config.score_scale_of(layer),
             cap: config.score_cap,
             window: config.window(layer).unwrap_or(usize::MAX),
@@ -82,9 +132,10 @@ impl Place {
         }
     }
 
-    /// Turns queries or keys `[batch, positions, heads, d_head]`.
-    pub(super) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        let Some([cos, sin]) = &self.turn else { return Ok(x.clone()) };
+    /// Turns queries or keys `[batch, positions, heads, d_head]` of a layer.
+    pub(super) fn rotate(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        let tensors = self.angles(layer).and_then(|angles| angles.tensors.as_ref());
+        let Some([cos, sin]) = tensors else { return Ok(x.clone()) };
         let half = cos.dim(D::Minus1)?;
         let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
         let turned_a = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
@@ -95,6 +146,11 @@ impl Place {
         }
         let rest = x.narrow(D::Minus1, 2 * half, rest)?;
         Ok(Tensor::cat(&[turned_a, turned_b, rest], D::Minus1)?)
+    }
+
+    /// The angles by which a layer's queries and keys turn, if they do.
+    fn angles(&self, layer: usize) -> Option<&RotaryAngles> {
+        self.angles.get((*self.angles_of.get(layer)?)?)
     }
 
     /// Scores `[batch, heads, queries, keys]` with those of keys that are not seen replaced.
@@ -108,9 +164,9 @@ impl Place {
         Ok(hidden.broadcast_as(scores.shape())?.where_cond(&masked, scores)?)
     }
 
-    /// Rows `seen .. seen + positions` of vectors of positions.
+    /// The rows of these positions among vectors of positions, `[positions, d_model]`.
     pub(super) fn rows(&self, vectors: &Tensor) -> Result<Tensor> {
-        Ok(vectors.narrow(0, self.seen, self.positions)?)
+        Ok(vectors.narrow(0, self.first_row, self.positions)?)
     }
 }
 

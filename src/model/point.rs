@@ -3,25 +3,28 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Config, Mlp, Norm, Position};
 use crate::{Error, Result};
 
 /// A place in the forward pass of a [`Decoder`](super::Decoder), most of them in the layer that they
 /// name.
 ///
 /// With `x` the residual stream `[batch, positions, d_model]`, n₁, n₂, n₃ norms, p₁ and p₂ the norms
-/// of outputs where there are any, and R the rotary embedding where there is one:
+/// of outputs, n_q, n_k and n_m the norms of queries, keys and an MLP's neurons, and R the rotary
+/// embedding, each where there is one and nothing where there is none:
 ///
 /// ```text
 /// resid_pre = embed (+ pos_embed)         in the first layer, else the last resid_post
-/// q, k, v = W n₁(resid_pre) + b           rot_q, rot_k = R q, R k
+/// q, k, v = W n₁(resid_pre) + b           (Shortformer: q and k of n₁(resid_pre) + pos_embed)
+/// q_normed, k_normed = n_q(q), n_k(k)     rot_q, rot_k = R q_normed, R k_normed
 /// scores = cap(scale · rot_q rot_kᵀ)      where a key may not be seen: -1e30
 /// pattern = softmax(scores)               z = pattern v
-/// attn_out = p₁(W_o z + b)                resid_mid = resid_pre + attention_scale · attn_out
+/// attn_out = residual_scale · p₁(W_o z + b)
+/// resid_mid = resid_pre + attention_scale · attn_out
 /// mlp_in = n₂(resid_mid)                  (parallel residual: n₂(resid_pre), no resid_mid)
-/// mlp_pre, mlp_pre_linear = W mlp_in + b  mlp_post = act(mlp_pre) ∘ mlp_pre_linear
-/// mlp_out = p₂(W mlp_post + b)            resid_post = resid_mid + mlp_out
-/// logits = cap(W_u n₃(last resid_post))
+/// mlp_pre, mlp_pre_linear = W mlp_in + b  mlp_mid = act(mlp_pre) ∘ mlp_pre_linear
+/// mlp_post = n_m(mlp_mid)                 mlp_out = residual_scale · p₂(W mlp_post + b)
+/// resid_post = resid_mid + mlp_out        (attention alone: resid_mid is called resid_post)
+/// logits = cap(logit_scale · (W_u n₃(last resid_post) + b))
 /// ```
 ///
 /// A norm is `normalized = x / scale` (a LayerNorm: of `x` less its mean), then gain and bias. Its
@@ -37,7 +40,8 @@ use crate::{Error, Result};
 pub enum HookPoint {
     /// Token embeddings, after the scale that Gemma multiplies them by; `hook_embed`.
     Embed,
-    /// Vectors of positions `[batch, positions, d_model]`, where they are learned;
+    /// Vectors of positions `[batch, positions, d_model]`, where they are learned: before they are
+    /// added to the embeddings, or in a Shortformer to what the queries and keys of every layer read;
     /// `hook_pos_embed`.
     PosEmbed,
     /// The residual stream before the attention; TransformerLens: `blocks.L.hook_resid_pre`.
@@ -47,18 +51,39 @@ pub enum HookPoint {
     Ln1Scale(usize),
     /// That norm's result before gain and bias; `blocks.L.ln1.hook_normalized`.
     Ln1Normalized(usize),
-    /// Queries with bias, before rotary embedding, `[batch, positions, heads, d_head]`;
-    /// `blocks.L.attn.hook_q`.
+    /// Queries with bias, before their norm and before rotary embedding,
+    /// `[batch, positions, heads, d_head]`; `blocks.L.attn.hook_q`.
     Q(usize),
-    /// Keys with bias, before rotary embedding, `[batch, positions, kv_heads, d_head]`;
-    /// `blocks.L.attn.hook_k`.
+    /// Keys with bias, before their norm and before rotary embedding,
+    /// `[batch, positions, kv_heads, d_head]`; `blocks.L.attn.hook_k`.
     K(usize),
     /// Values with bias, `[batch, positions, kv_heads, d_head]`; `blocks.L.attn.hook_v`.
     V(usize),
-    /// Queries after rotary embedding, the entries that do not turn included;
-    /// `blocks.L.attn.hook_rot_q`.
+    /// Denominator of the norm of queries, which comes after [`HookPoint::Q`]:
+    /// `[batch, positions, heads, 1]`, or `[batch, positions, 1]` of a norm of all heads together
+    /// ([`QkNorm::Whole`](super::QkNorm::Whole)); `blocks.L.attn.q_norm.hook_scale`.
+    QNormScale(usize),
+    /// That norm's result **before its gain**, `[batch, positions, heads, d_head]`, or
+    /// `[batch, positions, heads · d_head]` of a norm of all heads together;
+    /// `blocks.L.attn.q_norm.hook_normalized`.
+    QNormNormalized(usize),
+    /// Queries after their norm **with its gain**, before rotary embedding,
+    /// `[batch, positions, heads, d_head]`; `blocks.L.attn.hook_q_normed`.
+    QNormed(usize),
+    /// Denominator of the norm of keys, as [`HookPoint::QNormScale`];
+    /// `blocks.L.attn.k_norm.hook_scale`.
+    KNormScale(usize),
+    /// That norm's result **before its gain**, as [`HookPoint::QNormNormalized`];
+    /// `blocks.L.attn.k_norm.hook_normalized`.
+    KNormNormalized(usize),
+    /// Keys after their norm **with its gain**, before rotary embedding,
+    /// `[batch, positions, kv_heads, d_head]`; `blocks.L.attn.hook_k_normed`.
+    KNormed(usize),
+    /// Queries after their norm and rotary embedding, the entries that do not turn included; of a
+    /// layer in which nothing turns, the queries that others would turn. `blocks.L.attn.hook_rot_q`.
     RotQ(usize),
-    /// Keys after rotary embedding; `blocks.L.attn.hook_rot_k`.
+    /// Keys after their norm and rotary embedding, as [`HookPoint::RotQ`];
+    /// `blocks.L.attn.hook_rot_k`.
     RotK(usize),
     /// Attention scores `[batch, heads, queries, keys]` before the softmax: scaled, capped, masked
     /// entries [`MASKED_SCORE`](super::MASKED_SCORE), at least f32; `blocks.L.attn.hook_attn_scores`.
@@ -71,18 +96,20 @@ pub enum HookPoint {
     Ln1PostScale(usize),
     /// That norm's result before its gain; `blocks.L.ln1_post.hook_normalized`.
     Ln1PostNormalized(usize),
-    /// The attention's output, with bias and after the norm of outputs with its gain, before the
-    /// scale with which bilinear transformers add it; `blocks.L.hook_attn_out` (TransformerLens's
-    /// models have no such scale).
+    /// The attention's output, with bias, after the norm of outputs with its gain and after Granite's
+    /// `residual_scale`, before the `attention_scale` with which bilinear transformers add it;
+    /// `blocks.L.hook_attn_out` (TransformerLens's models have no such scale).
     AttnOut(usize),
-    /// Between attention and MLP; `blocks.L.hook_resid_mid`.
+    /// Between attention and MLP; `blocks.L.hook_resid_mid`. A model with attention alone has
+    /// [`HookPoint::ResidPost`] there.
     ResidMid(usize),
     /// Denominator of the norm before the MLP; `blocks.L.ln2.hook_scale`.
     Ln2Scale(usize),
     /// That norm's result before gain and bias; `blocks.L.ln2.hook_normalized`.
     Ln2Normalized(usize),
     /// What the MLP reads, after the norm with gain and bias: where a norm has none of them, as in
-    /// bilinear transformers, equal to [`HookPoint::Ln2Normalized`]. `blocks.L.mlp.hook_in` of
+    /// bilinear transformers, equal to [`HookPoint::Ln2Normalized`], and where there is no norm before
+    /// the MLP, as in OLMo 2, to [`HookPoint::ResidMid`]. `blocks.L.mlp.hook_in` of
     /// TransformerLens's bridge; its `hook_mlp_in` is another place, before the norm.
     MlpIn(usize),
     /// Before the activation, with bias, `[batch, positions, d_hidden]`; of a gated MLP the half
@@ -90,14 +117,23 @@ pub enum HookPoint {
     MlpPre(usize),
     /// The other half of a gated MLP; `blocks.L.mlp.hook_pre_linear`.
     MlpPreLinear(usize),
-    /// What the MLP's output map reads; `blocks.L.mlp.hook_post`.
+    /// After the activation of an MLP whose neurons have a norm (`solu_ln`), before that norm,
+    /// `[batch, positions, d_hidden]`; `blocks.L.mlp.hook_mid`.
+    MlpMid(usize),
+    /// Denominator of the norm of the neurons, `[batch, positions, 1]`; `blocks.L.mlp.ln.hook_scale`.
+    MlpLnScale(usize),
+    /// That norm's result **before gain and bias**, `[batch, positions, d_hidden]`;
+    /// `blocks.L.mlp.ln.hook_normalized`.
+    MlpLnNormalized(usize),
+    /// What the MLP's output map reads: after the activation, and after the norm of the neurons with
+    /// gain and bias where there is one; `blocks.L.mlp.hook_post`.
     MlpPost(usize),
     /// Denominator of the norm of the MLP's output; `blocks.L.ln2_post.hook_scale`.
     Ln2PostScale(usize),
     /// That norm's result before its gain; `blocks.L.ln2_post.hook_normalized`.
     Ln2PostNormalized(usize),
-    /// What the MLP adds to the residual stream: with bias, after the norm of outputs with its
-    /// gain; `blocks.L.hook_mlp_out`.
+    /// What the MLP adds to the residual stream: with bias, after the norm of outputs with its gain
+    /// and after Granite's `residual_scale`; `blocks.L.hook_mlp_out`.
     MlpOut(usize),
     /// After the MLP, before the final norm in the last layer too; `blocks.L.hook_resid_post`.
     ResidPost(usize),
@@ -111,7 +147,7 @@ pub enum HookPoint {
 type PointOfLayer = fn(usize) -> HookPoint;
 
 /// Points of each layer.
-const KINDS: usize = 25;
+const KINDS: usize = 34;
 
 /// Short name, TransformerLens's name, and the point, of each kind, as a pass reaches them.
 const NAMES: [(&str, &str, PointOfLayer); KINDS] = [
@@ -121,6 +157,12 @@ const NAMES: [(&str, &str, PointOfLayer); KINDS] = [
     ("q", "attn.hook_q", HookPoint::Q),
     ("k", "attn.hook_k", HookPoint::K),
     ("v", "attn.hook_v", HookPoint::V),
+    ("q_norm_scale", "attn.q_norm.hook_scale", HookPoint::QNormScale),
+    ("q_norm_normalized", "attn.q_norm.hook_normalized", HookPoint::QNormNormalized),
+    ("q_normed", "attn.hook_q_normed", HookPoint::QNormed),
+    ("k_norm_scale", "attn.k_norm.hook_scale", HookPoint::KNormScale),
+    ("k_norm_normalized", "attn.k_norm.hook_normalized", HookPoint::KNormNormalized),
+    ("k_normed", "attn.hook_k_normed", HookPoint::KNormed),
     ("rot_q", "attn.hook_rot_q", HookPoint::RotQ),
     ("rot_k", "attn.hook_rot_k", HookPoint::RotK),
     ("scores", "attn.hook_attn_scores", HookPoint::Scores),
@@ -135,6 +177,9 @@ const NAMES: [(&str, &str, PointOfLayer); KINDS] = [
     ("mlp_in", "mlp.hook_in", HookPoint::MlpIn),
     ("mlp_pre", "mlp.hook_pre", HookPoint::MlpPre),
     ("mlp_pre_linear", "mlp.hook_pre_linear", HookPoint::MlpPreLinear),
+    ("mlp_mid", "mlp.hook_mid", HookPoint::MlpMid),
+    ("mlp_ln_scale", "mlp.ln.hook_scale", HookPoint::MlpLnScale),
+    ("mlp_ln_normalized", "mlp.ln.hook_normalized", HookPoint::MlpLnNormalized),
     ("mlp_post", "mlp.hook_post", HookPoint::MlpPost),
     ("ln2_post_scale", "ln2_post.hook_scale", HookPoint::Ln2PostScale),
     ("ln2_post_normalized", "ln2_post.hook_normalized", HookPoint::Ln2PostNormalized),
@@ -167,6 +212,12 @@ impl HookPoint {
             | Self::Q(layer)
             | Self::K(layer)
             | Self::V(layer)
+            | Self::QNormScale(layer)
+            | Self::QNormNormalized(layer)
+            | Self::QNormed(layer)
+            | Self::KNormScale(layer)
+            | Self::KNormNormalized(layer)
+            | Self::KNormed(layer)
             | Self::RotQ(layer)
             | Self::RotK(layer)
             | Self::Scores(layer)
@@ -181,6 +232,9 @@ impl HookPoint {
             | Self::MlpIn(layer)
             | Self::MlpPre(layer)
             | Self::MlpPreLinear(layer)
+            | Self::MlpMid(layer)
+            | Self::MlpLnScale(layer)
+            | Self::MlpLnNormalized(layer)
             | Self::MlpPost(layer)
             | Self::Ln2PostScale(layer)
             | Self::Ln2PostNormalized(layer)
@@ -206,68 +260,6 @@ impl HookPoint {
     /// Whether it lies after all layers.
     pub(super) fn is_final(self) -> bool {
         matches!(self, Self::LnFinalScale | Self::LnFinalNormalized)
-    }
-
-    /// Why no pass of such a model reaches it, if none does.
-    pub(super) fn never(self, config: &Config) -> Option<String> {
-        if self.layer().is_some_and(|layer| layer >= config.layers) {
-            return Some(format!("in a layer below {}", config.layers));
-        }
-        let reason = match self {
-            Self::PosEmbed | Self::RotQ(_) | Self::RotK(_) => {
-                let learned = config.position == Position::Learned;
-                match (self, learned) {
-                    (Self::PosEmbed, false) => {
-                        "of a model with learned positions; this one's are rotary"
-                    }
-                    (Self::RotQ(_) | Self::RotK(_), true) => {
-                        "of a model with rotary embedding; this one's positions are learned"
-                    }
-                    _ => return None,
-                }
-            }
-            Self::ResidMid(_) if config.parallel => {
-                "of a model that adds attention and MLP one after the other; this one adds both to \
-                 resid_pre (parallel residual)"
-            }
-            Self::Ln1PostScale(_)
-            | Self::Ln1PostNormalized(_)
-            | Self::Ln2PostScale(_)
-            | Self::Ln2PostNormalized(_)
-                if !config.post_norms =>
-            {
-                "of a model with norms of outputs, as Gemma 2; this one has none"
-            }
-            Self::Ln1Scale(_)
-            | Self::Ln1Normalized(_)
-            | Self::Ln2Scale(_)
-            | Self::Ln2Normalized(_)
-            | Self::Ln1PostScale(_)
-            | Self::Ln1PostNormalized(_)
-            | Self::Ln2PostScale(_)
-            | Self::Ln2PostNormalized(_)
-            | Self::LnFinalScale
-            | Self::LnFinalNormalized
-                if config.norm == Norm::None =>
-            {
-                "of a model with norms; this one has none"
-            }
-            Self::MlpPreLinear(_) if matches!(config.mlp, Mlp::Plain(_)) => {
-                "of a gated MLP; this model's have one half"
-            }
-            _ => return None,
-        };
-        Some(reason.to_owned())
-    }
-}
-
-impl Config {
-    /// Every point that a pass reaches, in its order.
-    pub(super) fn points(&self) -> Vec<HookPoint> {
-        let [embed, pos_embed, scale, normalized] = OUTSIDE.map(|(_, _, point)| point);
-        let layers = (0..self.layers).flat_map(HookPoint::all);
-        let all = [embed, pos_embed].into_iter().chain(layers).chain([scale, normalized]);
-        all.filter(|point| point.never(self).is_none()).collect()
     }
 }
 
@@ -333,20 +325,5 @@ mod tests {
         let message = "3.resid".parse::<HookPoint>().unwrap_err().to_string();
         assert!(message.contains("resid_mid") && message.contains("3.resid"), "{message}");
         assert!("x.resid_pre".parse::<HookPoint>().is_err());
-    }
-
-    #[test]
-    fn a_model_has_the_points_of_its_parts() {
-        let count = |config: Config| config.points().len();
-        let common = KINDS - 4;
-        // Embedding and the final norm's two; no learned positions, no norms of outputs.
-        assert_eq!(count(Config::llama(2, 2, 8, 8)), 2 * common + 3);
-        assert_eq!(count(Config::gemma2(2, 2, 8, 8)), 2 * KINDS + 3);
-        // No rotary embedding, no second half.
-        assert_eq!(count(Config::gpt2(2, 2, 8, 8)), 2 * (common - 3) + 4);
-        // Nor a resid_mid.
-        assert_eq!(count(Config::gpt_neox(2, 2, 8, 8)), 2 * (common - 2) + 3);
-        let none = Config { norm: Norm::None, ..Config::llama(1, 2, 8, 8) };
-        assert_eq!(count(none), common - 4 + 1);
     }
 }

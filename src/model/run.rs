@@ -4,7 +4,6 @@ use candle_core::{D, DType, Tensor};
 
 use super::pass::Pass;
 use super::past::Past;
-use super::place::Place;
 use super::{Cache, Decoder, HookPoint, Hooks};
 use crate::train::cross_entropy;
 use crate::{Error, Result};
@@ -136,7 +135,7 @@ impl Decoder {
             return Err(Error::invalid(what, expected, point.long_name()));
         }
         let mut pass = self.pass(false, hooks)?;
-        let place = Place::new(self, 0, positions)?;
+        let place = pass.place(positions)?;
         let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
         let stream = pass.blocks(resid, layer..self.config().layers, &place, None)?;
         Ok((stream, pass))
@@ -384,6 +383,9 @@ mod tests {
             small(Config::gpt2(1, 2, 4, 3)),
             small(Config::gpt_neox(1, 2, 8, 3)),
             small(Config { qkv_bias: true, kv_heads: Some(1), ..Config::llama(1, 2, 4, 3) }),
+            small(Config::gemma3(1, 2, 4, 3)),
+            small(Config { kv_heads: Some(1), ..Config::olmo2(1, 2, 4, 3) }),
+            small(Config { unembed_bias: true, mlp: Mlp::None, ..Config::opt(1, 2, 4, 3) }),
         ] {
             let model = Decoder::random(config, 3, &Device::Cpu).unwrap().widened().unwrap();
             for var in model.variables() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::DType;
 
-use super::{Activation, Decoder, Mlp, Norm};
+use super::{Activation, Decoder, Mlp, Norm, Position};
 use crate::display::show_as_text;
 use crate::text::thousands;
 
@@ -58,23 +58,32 @@ impl Decoder {
         let activation = |activation: Option<Activation>| match activation {
             None => String::new(),
             Some(Activation::GeluTanh) => "tanh gelu ".to_owned(),
+            Some(Activation::Solu) => "SoLU ".to_owned(),
             Some(activation) => format!("{activation:?} ").to_lowercase(),
         };
         let mlp = match config.mlp {
-            Mlp::Gated(None) => "bilinear".to_owned(),
-            Mlp::Gated(gate) => format!("{}gated", activation(gate)),
-            Mlp::Plain(act) => format!("{}plain", activation(act)),
+            Mlp::Gated(None) => format!("bilinear MLP of {}", config.d_hidden),
+            Mlp::Gated(gate) => format!("{}gated MLP of {}", activation(gate), config.d_hidden),
+            Mlp::Plain(act) => format!("{}plain MLP of {}", activation(act), config.d_hidden),
+            Mlp::None => "attention alone".to_owned(),
         };
         let mut title = format!(
-            "{} layers, {} heads, d_model {}, {mlp} MLP of {}, context {}",
-            config.layers, config.heads, config.d_model, config.d_hidden, config.context
+            "{} layers, {} heads, d_model {}, {mlp}, context {}",
+            config.layers, config.heads, config.d_model, config.context
         );
+        let unturned = config.unturned.iter().filter(|unturned| **unturned).count();
         let sliding = config.windows.iter().flatten().max();
         let more = [
             (config.norm == Norm::None).then(|| "no norms".to_owned()),
+            (!config.pre_norms).then(|| "no norms before attention and MLP".to_owned()),
+            config.qk_norm.map(|_| "norms of queries and keys".to_owned()),
             config.kv_heads.filter(|kv| *kv != config.heads).map(|kv| format!("{kv} key heads")),
             config.d_head.map(|d_head| format!("d_head {d_head}")),
             sliding.map(|window| format!("windows of {window}")),
+            (config.position == Position::Shortformer).then(|| "Shortformer".to_owned()),
+            (unturned > 0).then(|| {
+                format!("{unturned} of {} layers without rotary embedding", config.layers)
+            }),
             config.parallel.then(|| "parallel residual".to_owned()),
             config.tied.then(|| "tied unembedding".to_owned()),
             (self.dtype() != DType::F32).then(|| format!("in {}", self.dtype().as_str())),
@@ -109,5 +118,25 @@ mod tests {
         let text = summary.to_string();
         assert!(text.starts_with("3 layers, 2 heads, d_model 8, bilinear MLP of 16"), "{text}");
         assert!(text.contains("block.attn.qkv.weight") && text.contains("3 × [24, 8]"), "{text}");
+    }
+
+    #[test]
+    fn what_is_unusual_is_in_the_title() {
+        let title = |config: Config| {
+            let config = Config { vocab: 9, context: 8, ..config };
+            let model = Decoder::random(config, 0, &Device::Cpu).unwrap();
+            let text = model.summary().to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let unturned = vec![false, true];
+        let olmo = title(Config { unturned, ..Config::olmo2(2, 2, 8, 6) });
+        for part in
+            ["silu gated MLP of 6", "no norms before", "queries and keys", "1 of 2 layers without"]
+        {
+            assert!(olmo.contains(part), "{part} in {olmo}");
+        }
+        let position = Position::Shortformer;
+        let short = title(Config { position, mlp: Mlp::None, ..Config::gpt2(1, 2, 8, 6) });
+        assert!(short.contains("attention alone, context 8, Shortformer"), "{short}");
     }
 }

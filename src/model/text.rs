@@ -44,8 +44,8 @@ impl Decoder {
     }
 
     /// The tokenizer: `tokenizer.json` in the model's repository with what `tokenizer_config.json`
-    /// says of it, else in the repository that `config.json` names as `tokenizer`; the one in a GGUF
-    /// file.
+    /// says of it, else in the repository that `config.json` names as `tokenizer` (TransformerLens's
+    /// own: as `tokenizer_name`); the one in a GGUF file.
     ///
     /// # Errors
     /// A model that has none, or one that is not reachable, damaged, or of another format; one whose

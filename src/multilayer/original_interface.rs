@@ -61,7 +61,7 @@ impl Mlsae {
         layer: usize,
         changed: &Tensor,
     ) -> Result<SteeredLogits> {
-        let model = self.model().at_one_position();
+        let model = self.model().at_one_position()?;
         let logits = |stream| logits_after(&model, layer, stream, &Hooks::new());
         let before = logits(self.stream_after(prompt, layer)?)?;
         SteeredLogits::new(&model, before, logits(changed)?)

@@ -151,7 +151,9 @@ fn width(config: &Config, point: HookPoint) -> Option<usize> {
         | HookPoint::Ln2Normalized(_)
         | HookPoint::LnFinalNormalized => Some(config.d_model),
         HookPoint::Z(_) => Some(config.heads * config.d_head()),
-        HookPoint::MlpPost(_) => Some(config.d_hidden),
+        HookPoint::MlpMid(_) | HookPoint::MlpLnNormalized(_) | HookPoint::MlpPost(_) => {
+            Some(config.d_hidden)
+        }
         _ => None,
     }
 }

@@ -9,8 +9,9 @@ use crate::{Error, Result};
 impl Sae {
     /// How much a feature moves each logit when it writes straight to the end of the residual
     /// stream, per unit of activation, `[vocab]`: `W_u (γ ∘ c(D[:, feature]))`, with the final norm's
-    /// gain γ (`1 + w` for Gemma) and, for a LayerNorm, the mean over the dimensions taken off (c).
-    /// The norm's division by the length of the stream is left out, and so is everything in between.
+    /// gain γ (`1 + w` for Gemma) and, for a LayerNorm, the mean over the dimensions taken off (c);
+    /// times the scale of logits where there is one (Granite). The norm's division by the length of the
+    /// stream is left out, and so is everything in between.
     ///
     /// A model without a gain has γ = 1. See [`Decoder::direct_logits`].
     ///

@@ -55,6 +55,8 @@ pub(crate) struct Document {
     path: PathBuf,
     fields: Map<String, Value>,
     unknown: Vec<FieldPath>,
+    /// The name of the field that the object is in, if it is within another.
+    within: Option<String>,
 }
 
 impl Document {
@@ -72,7 +74,30 @@ impl Document {
     /// The object with these fields, which a file holds in another format.
     pub(crate) fn new(path: &Path, fields: Map<String, Value>) -> Self {
         let unknown = fields.keys().map(|name| vec![name.clone()]).collect();
-        Self { path: path.to_owned(), fields, unknown }
+        Self { path: path.to_owned(), fields, unknown, within: None }
+    }
+
+    /// The object in the field `name` as a document of its own, whose errors name its fields as
+    /// `name.field`. [`Document::join`] puts it back.
+    ///
+    /// # Errors
+    /// No such field, or one of another kind.
+    pub(crate) fn inner(&self, name: &str) -> Result<Self> {
+        match self.fields.get(name) {
+            Some(Value::Object(fields)) => {
+                let within = Some(self.named(name));
+                Ok(Self { within, ..Self::new(&self.path, fields.clone()) })
+            }
+            Some(Value::Null) | None => Err(self.missing(name, "an object")),
+            Some(other) => Err(self.wrong(name, "an object", other.clone())),
+        }
+    }
+
+    /// Knows of the object in the field `name` what its [inner](Document::inner) document knows.
+    pub(crate) fn join(&mut self, name: &str, inner: Self) {
+        self.unknown.retain(|names| names.first().is_none_or(|first| first != name));
+        let within = inner.unknown.into_iter();
+        self.unknown.extend(within.map(|names| [vec![name.to_owned()], names].concat()));
     }
 
     /// The file.
@@ -143,6 +168,7 @@ impl Document {
     ) -> Result<Option<T>> {
         match (value, other) {
             (Some(value), Some(other)) if value != other => {
+                let (name, other_name) = (self.named(name), self.named(other_name));
                 let expected = format!("the same in `{name}` and `{other_name}`");
                 Err(Error::format(&self.path, expected, format!("{value:?} and {other:?}")))
             }
@@ -152,12 +178,22 @@ impl Document {
 
     /// The error for a field that is not there.
     pub(crate) fn missing(&self, name: &str, expected: &str) -> Error {
-        Error::format(&self.path, format!("the field `{name}`, {expected}"), "no such field")
+        let expected = format!("the field `{}`, {expected}", self.named(name));
+        Error::format(&self.path, expected, "no such field")
     }
 
     /// The error for a field of another value than `expected`.
     pub(crate) fn wrong(&self, name: &str, expected: &str, found: impl Into<Value>) -> Error {
-        Error::format(&self.path, format!("{expected} in `{name}`"), shortened(&found.into()))
+        let expected = format!("{expected} in `{}`", self.named(name));
+        Error::format(&self.path, expected, shortened(&found.into()))
+    }
+
+    /// The field `name` as the file has it, from the outermost object on.
+    fn named(&self, name: &str) -> String {
+        match &self.within {
+            Some(outer) => format!("{outer}.{name}"),
+            None => name.to_owned(),
+        }
     }
 
     fn refused<T: DeserializeOwned>(
@@ -176,7 +212,8 @@ impl Document {
         let text = reason.inner().to_string();
         let Some(missing) = text.strip_prefix("missing field `") else {
             let found = find(&self.fields, &names).map(shortened).unwrap_or_default();
-            let expected = format!("{} in `{}`", expectation(&text), names.join("."));
+            let name = self.named(&names.join("."));
+            let expected = format!("{} in `{name}`", expectation(&text));
             return Error::format(&self.path, expected, found).caused_by(reason.into_inner());
         };
         names.push(missing.trim_end_matches('`').to_owned());
@@ -395,6 +432,37 @@ mod tests {
             left.sort();
             assert_eq!(left, ["metadata.glow: 3", "zoo: 1"]);
         }
+    }
+
+    #[test]
+    fn an_object_within_is_a_document_of_its_own_and_comes_back() {
+        let mut outer = document(json!({"zoo": 1, "text": {"lr": 1, "glow": 2, "width": true}}));
+        outer.read::<NoFields>().unwrap();
+        let mut inner = outer.inner("text").unwrap();
+        let message = inner.read::<OuterFields>().unwrap_err().to_string();
+        assert!(message.contains("a size in `text.width`, found true"), "{message}");
+        let message = inner.missing("depth", "a size").to_string();
+        assert!(message.contains("the field `text.depth`, a size"), "{message}");
+        assert!(inner.wrong("lr", "0", 1).to_string().contains("0 in `text.lr`, found 1"));
+        let message = inner.agreed(("a", Some(1)), ("b", Some(2))).unwrap_err().to_string();
+        assert!(message.contains("`text.a` and `text.b`"), "{message}");
+        for wrong in ["zoo", "none"] {
+            assert!(outer.inner(wrong).unwrap_err().to_string().contains("an object"));
+        }
+        let fields = json!({"zoo": 1, "text": {"lr": 1, "glow": 2, "metadata": {"x": 3}}});
+        let mut outer = document(fields);
+        inner = outer.inner("text").unwrap();
+        inner.read::<NoFields>().unwrap();
+        inner.read::<OuterFields>().unwrap_err();
+        #[derive(Debug, Deserialize)]
+        struct Rate {
+            lr: f64,
+        }
+        assert_eq!(inner.read::<Rate>().unwrap().lr, 1.0);
+        outer.join("text", inner);
+        let mut left = outer.finish(|_| false, UnknownFields::Allow, LOADER).unwrap();
+        left.sort();
+        assert_eq!(left, ["text.glow: 2", "text.metadata: {\"x\":3}", "zoo: 1"]);
     }
 
     #[test]

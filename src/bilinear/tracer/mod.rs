@@ -74,9 +74,15 @@ impl Tracer {
         let [left, right, out] = [model.w_l(layer)?, model.w_r(layer)?, model.w_p(layer)?];
         // The autoencoders compute in f32.
         let [left, right, out] = [left, right, out].map(|map| map.to_dtype(DType::F32));
-        if model.config().mlp != Mlp::Gated(None) || model.config().mlp_bias {
+        let config = model.config();
+        if config.mlp != Mlp::Gated(None) || config.mlp_bias {
             let found = "one with an activation or biases";
             return Err(Error::invalid("the MLP", "bilinear without biases", found));
+        }
+        if config.mlp_norm || config.post_norms || config.residual_scale != 1.0 {
+            let expected = "written to the residual stream as its output map makes it";
+            let found = "with norms or a scale behind the product";
+            return Err(Error::invalid("what the MLP makes", expected, found));
         }
         let places = [
             ("the input autoencoder", input, HookPoint::MlpIn(layer)),
@@ -351,6 +357,8 @@ pub(super) mod tests {
         assert!(message(plain, 1, &input, &output).contains("gated"));
         let biased = Config { mlp_bias: true, ..config.clone() };
         assert!(message(biased, 1, &input, &output).contains("bilinear without"));
+        let scaled = Config { residual_scale: 0.5, ..config.clone() };
+        assert!(message(scaled, 1, &input, &output).contains("behind the product"));
         let wide = Config { vocab: 11, ..Config::bilinear(2, 2, 12, 12) };
         assert!(message(wide, 1, &input, &output).contains("d_model 12"));
         assert!(tracer().interaction(16).unwrap_err().to_string().contains("below 16"));

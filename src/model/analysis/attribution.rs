@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::display::{ShownColumn, ShownTable};
 use crate::model::parameters::NormWeights;
-use crate::model::{Cache, Decoder, HookPoint, Hooks, Norm};
+use crate::model::{Cache, Decoder, HookPoint, Hooks, Norm, Position};
 use crate::{Error, Result};
 
 /// Shares of the parts of a model in a logit, or in the difference of two.
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// is not in its share.)
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribution {
-    /// From the embedding to the last layer, then the bias of the final norm.
+    /// From the embedding to the last layer, then the biases of the final norm and of the unembedding.
     pub rows: Vec<AttributionRow>,
     /// The logit before any bound of the logits, or the difference: the sum of the rows.
     pub logit: f64,
@@ -26,7 +26,8 @@ pub struct Attribution {
 /// The share of one part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttributionRow {
-    /// Where the part joins the residual stream; of the bias of the final norm, the point after it.
+    /// Where the part joins the residual stream; of the biases of the final norm and of the
+    /// unembedding together, the point after that norm.
     pub point: HookPoint,
     /// The attention head; none for a bias of the attention's output or of the norm after it, or
     /// for another part.
@@ -85,12 +86,16 @@ impl Decoder {
             return Err(Error::invalid("the position", format!("below {positions}"), position));
         }
         let config = self.config();
-        let post = if config.post_norms { config.norm } else { Norm::None };
+        let post = config.post_norm();
         let mut points = vec![HookPoint::Embed, HookPoint::PosEmbed, HookPoint::LnFinalScale];
         points.extend((0..config.layers).flat_map(|layer| {
             [HookPoint::Z(layer), HookPoint::Ln1PostScale(layer), HookPoint::MlpOut(layer)]
         }));
-        points.retain(|point| point.never(config).is_none());
+        // The vectors of a Shortformer never join the residual stream.
+        let apart = |point: HookPoint| {
+            point == HookPoint::PosEmbed && config.position == Position::Shortformer
+        };
+        points.retain(|point| point.never(config).is_none() && !apart(*point));
         let (_, cache) = self.run(&tokens, &Hooks::new().capture_all(points.iter().copied()))?;
         let at = |point: HookPoint| vector(&cache, point, position);
         let scale = |norm: Norm, point: HookPoint| match norm {
@@ -110,8 +115,8 @@ impl Decoder {
         }
         for layer in 0..config.layers {
             let (block, point) = (self.block(layer)?, HookPoint::AttnOut(layer));
-            let out: Vec<f64> =
-                last.weights.iter().map(|weight| weight * config.attention_scale).collect();
+            let share = config.attention_scale * config.residual_scale;
+            let out: Vec<f64> = last.weights.iter().map(|weight| weight * share).collect();
             let own = scale(post, HookPoint::Ln1PostScale(layer))?;
             let out = Held::new(&out, post, &block.ln1_post, own)?;
             let weight = Tensor::from_vec(out.weights.clone(), (1, config.d_model), self.device())?;
@@ -130,16 +135,27 @@ impl Decoder {
                 add(point, None, bias + out.constant);
             }
             let point = HookPoint::MlpOut(layer);
-            add(point, None, dot(&last.weights, &at(point)?));
+            if points.contains(&point) {
+                add(point, None, dot(&last.weights, &at(point)?));
+            }
         }
-        if self.parameters().ln_final.bias.is_some() {
-            add(HookPoint::LnFinalNormalized, None, last.constant);
+        if self.parameters().ln_final.bias.is_some() || config.unembed_bias {
+            let bias = self.bias_toward(toward, against)?;
+            add(HookPoint::LnFinalNormalized, None, last.constant + bias);
         }
         let logit = rows.iter().map(|row| row.value).sum();
         Ok(Attribution { rows, logit })
     }
 
-    /// The row of a token in the unembedding, less another's.
+    /// The bias of a token in the unembedding, less another's, as it counts in a logit.
+    fn bias_toward(&self, toward: u32, against: Option<u32>) -> Result<f64> {
+        let Some(bias) = self.b_u() else { return Ok(0.) };
+        let bias = host(&bias)?;
+        let other = against.map_or(0., |against| bias[against as usize]);
+        Ok((bias[toward as usize] - other) * self.config().logit_scale)
+    }
+
+    /// The row of a token in the unembedding, less another's, as it counts in a logit.
     fn direction(&self, toward: u32, against: Option<u32>) -> Result<Vec<f64>> {
         let unembed = self.w_u();
         let row = |token: u32| {
@@ -154,6 +170,8 @@ impl Decoder {
         if let Some(against) = against {
             direction.iter_mut().zip(row(against)?).for_each(|(to, other)| *to -= other);
         }
+        let scale = self.config().logit_scale;
+        direction.iter_mut().for_each(|entry| *entry *= scale);
         Ok(direction)
     }
 }
@@ -213,7 +231,7 @@ impl AttributionRow {
     pub fn name(&self) -> String {
         match (self.head, self.point) {
             (Some(head), point) => format!("{point} head {head}"),
-            (None, HookPoint::LnFinalNormalized) => "final norm's bias".to_owned(),
+            (None, HookPoint::LnFinalNormalized) => "final biases".to_owned(),
             (None, point) => point.to_string(),
         }
     }
@@ -234,7 +252,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::Config;
+    use crate::model::{Config, Mlp};
 
     /// The logit difference of a text's last position with hooks, and the final norm's denominator
     /// held.
@@ -260,6 +278,12 @@ mod tests {
             Config::gpt2(2, 2, 8, 6),
             Config::gpt_neox(2, 2, 8, 6),
             Config { norm: Norm::None, ..Config::bilinear(2, 2, 8, 6) },
+            Config::gemma3(2, 2, 8, 6),
+            Config::olmo2(2, 2, 8, 6),
+            Config { residual_scale: 0.5, logit_scale: 0.25, ..Config::llama(2, 2, 8, 6) },
+            Config { mlp_norm: true, unembed_bias: true, ..Config::opt(2, 2, 8, 6) },
+            Config { position: Position::Shortformer, ..Config::gpt2(2, 2, 8, 6) },
+            Config { mlp: Mlp::None, unembed_bias: true, ..Config::gpt2(2, 2, 8, 6) },
         ] {
             let config = Config { vocab: 7, context: 8, ..config };
             let model = Decoder::random(config, 3, &Device::Cpu).unwrap().widened().unwrap();
@@ -277,12 +301,19 @@ mod tests {
             };
             // Nothing comes after the last MLP.
             let zero = |x: &Tensor| Ok(x.zeros_like()?);
-            let without = logit(&model, &tokens, Hooks::new().replace(HookPoint::MlpOut(1), zero));
-            assert!((whole - without - share(HookPoint::MlpOut(1), None)).abs() < 1e-9);
+            let mut kept = Vec::new();
+            if model.config().mlp != Mlp::None {
+                let hooks = Hooks::new().replace(HookPoint::MlpOut(1), zero);
+                let without = logit(&model, &tokens, hooks);
+                assert!((whole - without - share(HookPoint::MlpOut(1), None)).abs() < 1e-9);
+                kept.push(HookPoint::MlpOut(1));
+            }
             // After the last attention comes the last MLP, and the norm of outputs.
-            let mut kept = vec![HookPoint::MlpOut(1)];
             if model.config().post_norms {
                 kept.push(HookPoint::Ln1PostScale(1));
+            }
+            if kept.is_empty() {
+                kept.push(HookPoint::Embed);
             }
             let clean = model.activations(&tokens, &kept).unwrap();
             let mut hooks = Hooks::new().replace(HookPoint::Z(1), |z| {

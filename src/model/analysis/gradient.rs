@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::model::analysis::logit_difference;
-    use crate::model::{Config, Position, Rotary};
+    use crate::model::{Activation, Config, Mlp, Norm, Position, Rotary};
 
     fn metric(logits: &Tensor) -> Result<Tensor> {
         let curved = logits.sqr()?.mean_all()?;
@@ -114,6 +114,25 @@ mod tests {
             Config { position: rotary, ..Config::gpt_neox(2, 2, 8, 6) },
             Config::gpt2(2, 2, 8, 6),
             Config::bilinear(2, 2, 8, 6),
+            Config {
+                kv_heads: Some(1),
+                windows: vec![Some(2), None],
+                ..Config::gemma3(2, 2, 8, 6)
+            },
+            Config { norm: Norm::RmsGain { eps: 0.3 }, ..Config::olmo2(2, 2, 8, 6) },
+            Config {
+                unturned: vec![true, false],
+                residual_scale: 0.5,
+                logit_scale: 0.25,
+                ..Config::llama(2, 2, 8, 6)
+            },
+            Config {
+                position: Position::Shortformer,
+                mlp: Mlp::Plain(Some(Activation::Solu)),
+                mlp_norm: true,
+                ..Config::gpt2(2, 2, 8, 6)
+            },
+            Config { mlp: Mlp::None, unembed_bias: true, ..Config::opt(2, 2, 8, 6) },
         ] {
             let config = Config { vocab: 7, context: 8, ..config };
             let model = Decoder::random(config, 3, &Device::Cpu).unwrap().widened().unwrap();

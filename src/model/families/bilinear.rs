@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Weights, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, Parameters};
-use crate::model::{Activation, Config, Mlp, Norm};
+use crate::model::{Activation, Config, Mlp, Norm, Rotary};
 use crate::store::{Document, Size};
 
 /// `config.json` of a bilinear transformer.
@@ -33,6 +33,9 @@ struct BilinearConfig {
     /// Whether there are norms.
     normalization: bool,
 }
+
+/// The base of the rotary embedding.
+const BASE: f64 = 10_000.;
 
 const ACTIVATIONS: [(&str, Activation); 3] =
     [("relu", Activation::Relu), ("silu", Activation::Silu), ("gelu", Activation::Gelu)];
@@ -78,17 +81,17 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
 /// computed here.
 fn check_rotation(config: &Config, weights: &mut Weights) -> Result<()> {
     let half = config.d_head() / 2;
+    let expected = Rotary::new(BASE).frequencies(config.d_head(), config.context);
     for layer in 0..config.layers {
         let name = format!("transformer.h.{layer}.attn.rotary.inv_freq");
         if weights.shape(&name).is_none() {
             continue;
         }
         let stored: Vec<f64> = weights.take(&name, &[half])?.to_dtype(DType::F64)?.to_vec1()?;
-        for (i, stored) in stored.iter().enumerate() {
-            let expected = config.frequency(i);
+        for (i, (stored, expected)) in stored.iter().zip(&expected).enumerate() {
             // A checkpoint in bfloat16 has three digits.
             if (stored - expected).abs() > 1e-2 * expected {
-                let what = format!("{expected} at `{name}`[{i}], for rotary base 10000");
+                let what = format!("{expected} at `{name}`[{i}], for rotary base {BASE}");
                 return Err(weights.unusable(&what, &stored.to_string()));
             }
         }
@@ -104,6 +107,7 @@ pub(super) fn fields(config: &Config) -> Option<Value> {
     let (bilinear, activation) = match mlp {
         Mlp::Gated(activation) => (true, activation),
         Mlp::Plain(activation) => (false, activation),
+        Mlp::None => return None,
     };
     let gate = match activation {
         None => None,

@@ -16,10 +16,11 @@ const ADAPTER: &str = "adapter_config.json";
 pub(super) const UNQUANTISED: &str = "Load the repository that was quantised, with its weights in 16 or 32 bits, or a GGUF file of \
      the model (Decoder::from_gguf)";
 
-/// Kinds of models that no family here is, by what their `model_type` begins with, longer names
-/// first where they share a beginning.
-const KINDS: [(&str, &str); 57] = [
+/// Kinds of models that no family here is, by what their `model_type` begins with; the longest
+/// beginning counts.
+const KINDS: &[(&str, &str)] = &[
     ("albert", ENCODER),
+    ("bamba", STATE_SPACE),
     ("bart", ENCODER_DECODER),
     ("bert", ENCODER),
     ("big_bird", ENCODER),
@@ -32,15 +33,23 @@ const KINDS: [(&str, &str); 57] = [
     ("deepseek_v2", EXPERTS),
     ("deepseek_v3", EXPERTS),
     ("distilbert", ENCODER),
+    ("dots1", EXPERTS),
     ("electra", ENCODER),
     ("encoder-decoder", ENCODER_DECODER),
+    ("ernie4_5_moe", EXPERTS),
     ("esm", ENCODER),
+    ("falcon_h1", STATE_SPACE),
     ("falcon_mamba", STATE_SPACE),
-    ("gemma3n", WITH_IMAGES),
-    ("gpt_oss", EXPERTS),
+    ("gemma3n", PER_LAYER),
+    ("gemma4", PER_LAYER),
+    ("glm4_moe", EXPERTS),
+    ("gpt_oss", SINKS),
     ("granitemoe", EXPERTS),
+    ("granitemoehybrid", STATE_SPACE),
     ("idefics", WITH_IMAGES),
+    ("internvl", WITH_IMAGES),
     ("jamba", STATE_SPACE),
+    ("kimi_linear", DELTA_NETS),
     ("led", ENCODER_DECODER),
     ("llama4", EXPERTS),
     ("llava", WITH_IMAGES),
@@ -50,21 +59,32 @@ const KINDS: [(&str, &str); 57] = [
     ("mamba", STATE_SPACE),
     ("marian", ENCODER_DECODER),
     ("mbart", ENCODER_DECODER),
+    ("minimax", EXPERTS),
+    ("mistral3", WITH_IMAGES),
     ("mixtral", EXPERTS),
     ("mllama", WITH_IMAGES),
     ("modernbert", ENCODER),
     ("mpnet", ENCODER),
     ("mt5", ENCODER_DECODER),
+    ("nemotron_h", STATE_SPACE),
     ("nomic_bert", ENCODER),
+    ("olmo_hybrid", DELTA_NETS),
     ("olmoe", EXPERTS),
     ("paligemma", WITH_IMAGES),
     ("pegasus", ENCODER_DECODER),
+    ("phi3_v", WITH_IMAGES),
+    ("phi4_multimodal", WITH_IMAGES),
+    ("phi4mm", WITH_IMAGES),
     ("phimoe", EXPERTS),
     ("prophetnet", ENCODER_DECODER),
     ("qwen2_5_vl", WITH_IMAGES),
     ("qwen2_moe", EXPERTS),
     ("qwen2_vl", WITH_IMAGES),
+    ("qwen3_5", DELTA_NETS),
     ("qwen3_moe", EXPERTS),
+    ("qwen3_next", DELTA_NETS),
+    ("qwen3_omni", WITH_IMAGES),
+    ("qwen3_vl", WITH_IMAGES),
     ("recurrent_gemma", STATE_SPACE),
     ("roberta", ENCODER),
     ("rwkv", STATE_SPACE),
@@ -76,12 +96,20 @@ const KINDS: [(&str, &str); 57] = [
     ("whisper", ENCODER_DECODER),
     ("xlm-roberta", ENCODER),
     ("xlnet", ENCODER),
+    ("zamba", STATE_SPACE),
 ];
 
 const ENCODER: &str = "an encoder, which fills in masked tokens; only decoders are read here";
 pub(super) const ENCODER_DECODER: &str =
     "an encoder with a decoder; only models that are a decoder alone are read here";
-const EXPERTS: &str = "a mixture of experts, whose MLPs are not those of a family here";
+const EXPERTS: &str = "a mixture of experts, whose MLPs are not those of a family here: it would \
+     need a router and several MLPs in a layer";
+const SINKS: &str = "a mixture of experts whose attention has sinks: it would need a learned score \
+     beside those of the keys in each head, a router, and several MLPs in a layer";
+const DELTA_NETS: &str = "a model most of whose layers are gated delta nets, which are no attention: \
+     it would need their recurrence";
+const PER_LAYER: &str = "a model with embeddings of its tokens in every layer: it would need these, and \
+     keys and values that layers share";
 const STATE_SPACE: &str = "a recurrent or state space model, whose layers are not attention";
 const WITH_IMAGES: &str = "a model of images or of text with images";
 

@@ -3,11 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Weights;
-use super::llama::{self, HiddenAct, LlamaConfig};
+use super::llama::{HiddenAct, LlamaConfig};
 use super::shared::{HiddenActivation, context, windows};
 use crate::Result;
-use crate::model::parameters::Parameters;
 use crate::model::{Config, Mlp, Norm, Position};
 use crate::store::{Document, Size, nullable};
 
@@ -76,8 +74,4 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
         tied: config.tie_word_embeddings.unwrap_or(true),
         ..Config::gemma2(layers, heads, d_model, d_hidden)
     })
-}
-
-pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
-    llama::load(config, weights)
 }

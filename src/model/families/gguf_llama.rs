@@ -143,7 +143,7 @@ impl GgufLlama {
     /// The sizes and kinds of the transformer.
     pub(crate) fn config(&self) -> Config {
         let usual = self.d_head * self.heads == self.d_model;
-        let rotary = Rotary { scaling: self.scaling, ..Rotary::new(self.rope_base) };
+        let rotary = Rotary { scaling: self.scaling.clone(), ..Rotary::new(self.rope_base) };
         Config {
             kv_heads: (self.kv_heads != self.heads).then_some(self.kv_heads),
             d_head: (!usual).then_some(self.d_head),
@@ -219,7 +219,7 @@ impl GgufLlama {
                 return wrong(&what, format!("{found}, a scaling that eigenlens does not know"));
             }
         }
-        match self.scaling {
+        match &self.scaling {
             Scaling::None if factor == 1. => Ok(Scaling::None),
             Scaling::None => Ok(Scaling::Llama3 { factor, low, high, original }),
             other => wrong("no factors, beside a scaling in the metadata,", format!("{other:?}")),

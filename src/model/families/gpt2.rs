@@ -91,9 +91,7 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
             ModelParameter::MlpOut => "mlp.c_proj.weight",
             ModelParameter::MlpOutBias => "mlp.c_proj.bias",
             ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
-            ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
-                unreachable!("GPT-2 has no norms of outputs")
-            }
+            other => unreachable!("GPT-2 has no {other:?}"),
         };
         let name = format!("{own}{name}");
         match (part, shape) {

@@ -86,9 +86,7 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
             ModelParameter::MlpOut => "mlp.dense_4h_to_h.weight",
             ModelParameter::MlpOutBias => "mlp.dense_4h_to_h.bias",
             ModelParameter::Unembed => return var(&weights.take("embed_out.weight", shape)?),
-            ModelParameter::Positions | ModelParameter::Gain(_) | ModelParameter::Shift(_) => {
-                unreachable!("GPT-NeoX has neither learned positions nor norms of outputs")
-            }
+            other => unreachable!("GPT-NeoX has no {other:?}"),
         };
         let tensor = weights.take(&format!("{own}{name}"), shape)?;
         match part {

@@ -4,7 +4,7 @@
 //! of the usual trainers and converters. A field whose value can change a number is in none of them:
 //! it is applied where a family is read, or refused.
 
-use super::ModelFamily;
+use super::{ModelFamily, gemma3, gpt_neo, phi3, starcoder2, transformer_lens};
 
 /// Fields of every family: names of things, training, generation, and how other programs run.
 const COMMON: [&str; 143] = [
@@ -178,8 +178,22 @@ const LLAMA: [&str; 1] = ["is_llama_config"];
 pub(super) fn changes_nothing(family: ModelFamily, name: &str) -> bool {
     let own: &[&str] = match family {
         ModelFamily::Gpt2 => &GPT2,
+        ModelFamily::GptNeo => &gpt_neo::INERT,
+        ModelFamily::Starcoder2 => &starcoder2::INERT,
         ModelFamily::Llama(_) => &LLAMA,
-        ModelFamily::Bilinear | ModelFamily::GptNeox | ModelFamily::Gemma2 => &[],
+        ModelFamily::Phi3 => &phi3::INERT,
+        ModelFamily::Gemma3 => &gemma3::INERT,
+        ModelFamily::TransformerLens => &transformer_lens::INERT,
+        ModelFamily::Bilinear
+        | ModelFamily::GptNeox
+        | ModelFamily::Opt
+        | ModelFamily::Olmo(_)
+        | ModelFamily::Gemma2
+        | ModelFamily::Gemma3Text => &[],
+    };
+    let name = match family {
+        ModelFamily::Gemma3 => gemma3::within(name),
+        _ => name,
     };
     // transformers keeps for itself what begins with an underscore, and dropouts act in training.
     name.starts_with('_')

@@ -4,16 +4,25 @@
 mod bilinear;
 mod foreign;
 mod gemma2;
+mod gemma3;
 mod gguf_llama;
 mod gguf_metadata;
 mod gpt2;
+mod gpt_neo;
 mod gpt_neox;
 mod inert;
 pub(super) mod llama;
+mod llama_saved;
+mod olmo;
+mod opt;
+mod phi3;
+mod rope_places;
 mod rotary;
 mod shared;
+mod starcoder2;
 #[cfg(test)]
 mod tests;
+mod transformer_lens;
 mod weights;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -29,6 +38,8 @@ use crate::{Error, Result};
 use foreign::{ENCODER_DECODER, kind_of, without_config};
 pub(crate) use gguf_llama::GgufLlama;
 use inert::changes_nothing;
+use llama::LlamaMember;
+use olmo::OlmoMember;
 use weights::Weights;
 
 pub(super) const CONFIG: &str = "config.json";
@@ -41,20 +52,45 @@ const LOADER: &str = "`DecoderLoader::new().allow_unknown_fields().load(…)`";
 enum ModelFamily {
     Bilinear,
     Gpt2,
+    GptNeo,
     GptNeox,
-    Llama(llama::LlamaMember),
+    Opt,
+    Starcoder2,
+    Llama(LlamaMember),
+    Phi3,
+    Olmo(OlmoMember),
     Gemma2,
+    /// Of text alone.
+    Gemma3Text,
+    /// Of text and images, of which text is read.
+    Gemma3,
+    /// TransformerLens's own, whose configs have no `model_type`.
+    TransformerLens,
 }
 
 /// `model_type`, `architectures`, and the family.
-const FAMILIES: [(&str, &str, ModelFamily); 6] = [
+const FAMILIES: [(&str, &str, ModelFamily); 17] = [
     ("gpt2", "GPT2LMHeadModel", ModelFamily::Gpt2),
+    ("gpt_neo", "GPTNeoForCausalLM", ModelFamily::GptNeo),
     ("gpt_neox", "GPTNeoXForCausalLM", ModelFamily::GptNeox),
-    ("llama", "LlamaForCausalLM", ModelFamily::Llama(llama::LlamaMember::Llama)),
-    ("mistral", "MistralForCausalLM", ModelFamily::Llama(llama::LlamaMember::Mistral)),
-    ("qwen2", "Qwen2ForCausalLM", ModelFamily::Llama(llama::LlamaMember::Qwen2)),
+    ("opt", "OPTForCausalLM", ModelFamily::Opt),
+    ("starcoder2", "Starcoder2ForCausalLM", ModelFamily::Starcoder2),
+    ("llama", "LlamaForCausalLM", ModelFamily::Llama(LlamaMember::Llama)),
+    ("mistral", "MistralForCausalLM", ModelFamily::Llama(LlamaMember::Mistral)),
+    ("qwen2", "Qwen2ForCausalLM", ModelFamily::Llama(LlamaMember::Qwen2)),
+    ("qwen3", "Qwen3ForCausalLM", ModelFamily::Llama(LlamaMember::Qwen3)),
+    ("smollm3", "SmolLM3ForCausalLM", ModelFamily::Llama(LlamaMember::SmolLm3)),
+    ("granite", "GraniteForCausalLM", ModelFamily::Llama(LlamaMember::Granite)),
+    ("phi3", "Phi3ForCausalLM", ModelFamily::Phi3),
+    ("olmo2", "Olmo2ForCausalLM", ModelFamily::Olmo(OlmoMember::Olmo2)),
+    ("olmo3", "Olmo3ForCausalLM", ModelFamily::Olmo(OlmoMember::Olmo3)),
     ("gemma2", "Gemma2ForCausalLM", ModelFamily::Gemma2),
+    ("gemma3_text", "Gemma3ForCausalLM", ModelFamily::Gemma3Text),
+    ("gemma3", "Gemma3ForConditionalGeneration", ModelFamily::Gemma3),
 ];
+
+/// Fields of TransformerLens's own configs that together no other has.
+const OF_TRANSFORMER_LENS: [&str; 4] = ["d_model", "n_layers", "n_heads", "d_head"];
 
 impl ModelFamily {
     fn of(document: &Document) -> Result<Self> {
@@ -83,6 +119,9 @@ impl ModelFamily {
             let family = found.map(|(.., family)| *family);
             return family.ok_or_else(|| refused("model_type", &name, kind_of(&name)));
         }
+        if OF_TRANSFORMER_LENS.iter().all(|name| document.get(name).is_some()) {
+            return Ok(Self::TransformerLens);
+        }
         match document.get("architectures").and_then(|value| text(value.get(0)?)) {
             // The published bilinear transformers call themselves so.
             None => Ok(Self::Bilinear),
@@ -102,9 +141,37 @@ impl ModelFamily {
         match self {
             Self::Bilinear => bilinear::config(document),
             Self::Gpt2 => gpt2::config(document),
+            Self::GptNeo => gpt_neo::config(document),
             Self::GptNeox => gpt_neox::config(document),
-            Self::Llama(kind) => llama::config(document, kind),
+            Self::Opt => opt::config(document),
+            Self::Starcoder2 => starcoder2::config(document),
+            Self::Llama(member) => llama::config(document, member),
+            Self::Phi3 => phi3::config(document),
+            Self::Olmo(member) => olmo::config(document, member),
             Self::Gemma2 => gemma2::config(document),
+            Self::Gemma3Text => gemma3::config(document),
+            Self::Gemma3 => gemma3::config_with_images(document),
+            Self::TransformerLens => transformer_lens::config(document),
+        }
+    }
+
+    /// The config with what only the weights tell.
+    fn completed(self, config: Config, weights: &Weights) -> Config {
+        match self {
+            Self::Bilinear => Config { vocab: bilinear::vocab(weights), ..config },
+            Self::TransformerLens => {
+                Config { unembed_bias: transformer_lens::has_unembed_bias(weights), ..config }
+            }
+            _ => config,
+        }
+    }
+
+    /// What a user should know of how a config is read.
+    fn note(self, document: &Document) -> Option<String> {
+        match self {
+            Self::Gemma3 => Some(gemma3::note()),
+            Self::Olmo(OlmoMember::Olmo3) => olmo::note(document),
+            _ => None,
         }
     }
 
@@ -112,9 +179,15 @@ impl ModelFamily {
         match self {
             Self::Bilinear => bilinear::parameters(config, weights),
             Self::Gpt2 => gpt2::parameters(config, weights),
+            Self::GptNeo => gpt_neo::parameters(config, weights),
             Self::GptNeox => gpt_neox::parameters(config, weights),
-            Self::Llama(_) => llama::load(config, weights),
-            Self::Gemma2 => gemma2::parameters(config, weights),
+            Self::Opt => opt::parameters(config, weights),
+            Self::Starcoder2 => starcoder2::parameters(config, weights),
+            Self::Llama(_) | Self::Olmo(_) | Self::Gemma2 => llama::load(config, weights),
+            Self::Phi3 => phi3::parameters(config, weights),
+            Self::Gemma3Text => gemma3::parameters(config, weights),
+            Self::Gemma3 => gemma3::parameters_with_images(config, weights),
+            Self::TransformerLens => transformer_lens::parameters(config, weights),
         }
     }
 }
@@ -131,15 +204,19 @@ pub(super) fn load(
     // All that can be told from these few bytes is told before weights are fetched.
     let family = ModelFamily::of(&document)?;
     shared::check_precision(&mut document)?;
-    let tokenizer_name = document.get("tokenizer").and_then(|name| Some(name.as_str()?.to_owned()));
-    let mut config = family.config(&mut document)?;
+    let tokenizer_field = match family {
+        ModelFamily::TransformerLens => "tokenizer_name",
+        _ => "tokenizer",
+    };
+    let tokenizer_name =
+        document.get(tokenizer_field).and_then(|name| Some(name.as_str()?.to_owned()));
+    let config = family.config(&mut document)?;
     let mut notes = shared::notes(&document);
+    notes.extend(family.note(&document));
     let ignored = document.finish(|name| changes_nothing(family, name), unknown, LOADER)?;
     notes.extend(ignored_note(CONFIG, &ignored));
     let mut weights = Weights::open(repository, device, dtype)?;
-    if family == ModelFamily::Bilinear {
-        config.vocab = bilinear::vocab(&weights);
-    }
+    let config = family.completed(config, &weights);
     config.check().map_err(|reason| {
         Error::format(&content.path, "the sizes of a transformer", reason.to_string())
             .caused_by(reason)
@@ -169,13 +246,14 @@ pub(super) fn written(
         let named = parameters.named().into_iter();
         return Ok((fields, named.map(|(name, var)| (name, var.as_detached_tensor())).collect()));
     }
-    let Some(fields) = llama::fields(config) else {
+    let Some(fields) = llama_saved::fields(config) else {
         let expected = "as in the published bilinear transformers, or as in Llama, Mistral (a \
-                        window in all layers) or Qwen-2 (windows of one size in some layers): only \
-                        these formats are written";
+                        window in all layers), Qwen-2 (windows of one size in some layers), Qwen 3 \
+                        (norms of each head's queries and keys), SmolLM 3 (layers that do not turn) \
+                        or Granite (scales): only these formats are written";
         return Err(Error::invalid("the model to be saved", expected, "one of another kind"));
     };
-    Ok((fields, llama::tensors(config, parameters)?))
+    Ok((fields, llama_saved::tensors(config, parameters)?))
 }
 
 /// A note on fields of a file that were ignored because the user allowed it.

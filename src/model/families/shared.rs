@@ -113,13 +113,14 @@ pub(super) enum HiddenActivation {
 }
 
 impl HiddenActivation {
-    /// The name of an activation in files.
-    pub(super) fn name(activation: Activation) -> &'static str {
+    /// The name of an activation in files, if it has one.
+    pub(super) fn name(activation: Activation) -> Option<&'static str> {
         match activation {
-            Activation::Relu => "relu",
-            Activation::Silu => "silu",
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_new",
+            Activation::Relu => Some("relu"),
+            Activation::Silu => Some("silu"),
+            Activation::Gelu => Some("gelu"),
+            Activation::GeluTanh => Some("gelu_new"),
+            Activation::Solu => None,
         }
     }
 }
@@ -148,17 +149,43 @@ enum AttentionType {
     SlidingAttention,
 }
 
-/// The window of each layer: `window` where `layer_types` says so, or else where `slides` does.
-/// Empty where no layer has one.
+/// Layers up to which lists of them are made.
+const MOST_LAYERS: usize = 1 << 16;
+
+/// Fails for a number of layers that no model has.
+pub(super) fn check_layers(document: &Document, layers: usize) -> Result<()> {
+    match layers <= MOST_LAYERS {
+        true => Ok(()),
+        false => {
+            let expected = format!("a size up to {MOST_LAYERS}");
+            Err(document.wrong("num_hidden_layers", &expected, layers))
+        }
+    }
+}
+
+/// The window of each layer: `window` where `layer_types` says so, or else where `slides` does if
+/// there is one. Empty where no layer has one.
 pub(super) fn windows(
     document: &mut Document,
     layers: usize,
     window: Option<usize>,
     slides: impl Fn(usize) -> bool,
 ) -> Result<Vec<Option<usize>>> {
+    fixed_windows(document, layers, window, |layer| window.is_some() && slides(layer))
+}
+
+/// [`windows`] of a family in which layers slide whether there is a window or not, so that there must
+/// be one.
+pub(super) fn fixed_windows(
+    document: &mut Document,
+    layers: usize,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>> {
+    check_layers(document, layers)?;
     let LayerTypes { layer_types } = document.read()?;
     let sliding: Vec<bool> = match layer_types {
-        None => (0..layers).map(|layer| window.is_some() && slides(layer)).collect(),
+        None => (0..layers).map(slides).collect(),
         Some(types) if types.len() == layers => {
             types.into_iter().map(|kind| kind == AttentionType::SlidingAttention).collect()
         }
@@ -174,8 +201,21 @@ pub(super) fn windows(
         return Ok(Vec::new());
     }
     if window.is_none() {
-        let expected = "a window for the layers whose attention slides";
+        let expected = "a window in `sliding_window` for the layers whose attention slides";
         return Err(Error::format(document.path(), expected, "none"));
     }
     Ok(sliding.into_iter().map(|slides| window.filter(|_| slides)).collect())
+}
+
+/// A number that must be positive, `default` where the field `name` is left out.
+pub(super) fn positive(
+    document: &Document,
+    name: &str,
+    number: Option<f64>,
+    default: f64,
+) -> Result<f64> {
+    match number.unwrap_or(default) {
+        number if number > 0. && number.is_finite() => Ok(number),
+        number => Err(document.wrong(name, "a positive number", number)),
+    }
 }

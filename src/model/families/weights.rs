@@ -8,17 +8,23 @@ use serde_json::Value;
 
 use super::foreign::{UNQUANTISED, is_missing, without_weights};
 use crate::hub::{Content, Repository};
+use crate::model::Config;
 use crate::provenance::Source;
 use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
 
 /// Where weights are looked for, in this order: a file, or the index of several.
-const PLACES: [(&str, CheckpointLayout); 4] = [
+const PLACES: [(&str, CheckpointLayout); 5] = [
     ("model.safetensors", CheckpointLayout::Whole),
     ("model.safetensors.index.json", CheckpointLayout::Split),
     ("pytorch_model.bin", CheckpointLayout::Whole),
     ("pytorch_model.bin.index.json", CheckpointLayout::Split),
+    // TransformerLens's own.
+    ("model_final.pth", CheckpointLayout::Whole),
 ];
+
+/// Ends of the names of files of `torch.save`.
+const OF_TORCH: [&str; 3] = ["bin", "pt", "pth"];
 
 /// Fields under which training programs put the weights in a file of `torch.save`.
 const WITHIN: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
@@ -167,6 +173,24 @@ impl Weights {
         }
     }
 
+    /// Queries above keys above values, which the file keeps apart under `names`; `shape` is that
+    /// of all three together.
+    pub(super) fn take_qkv(
+        &mut self,
+        config: &Config,
+        names: [String; 3],
+        shape: &[usize],
+    ) -> Result<Tensor> {
+        let (q, kv) = (config.q_width(), config.kv_width());
+        let mut all = Vec::with_capacity(names.len());
+        for (name, rows) in names.iter().zip([q, kv, kv]) {
+            let own: Vec<usize> =
+                std::iter::once(rows).chain(shape.iter().skip(1).copied()).collect();
+            all.push(self.take(name, &own)?);
+        }
+        Ok(Tensor::cat(&all, 0)?)
+    }
+
     /// The shape of the tensor `name`, if it is there and was not taken.
     pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.files[self.file(name)?].shape(name)
@@ -177,6 +201,11 @@ impl Weights {
         if let Some(file) = self.file(name) {
             self.files[file].any(name);
         }
+    }
+
+    /// Leaves aside the tensors whose names `harmless` says yes to.
+    pub(super) fn forget(&mut self, harmless: impl Fn(&str) -> bool) {
+        self.files.iter_mut().for_each(|file| file.forget(&harmless));
     }
 
     /// Fails if anything was not taken: it could matter.
@@ -199,7 +228,7 @@ impl Weights {
 
 /// The tensors of a file, of the format that its name says.
 fn read(path: &Path, bytes: &Blob, device: &Device) -> Result<Tensors> {
-    if path.extension().is_none_or(|end| end != "bin") {
+    if !path.extension().is_some_and(|end| OF_TORCH.iter().any(|own| end == *own)) {
         return Tensors::parse(path, bytes, device);
     }
     let loaded = read_torch(path, &bytes.read().map_err(Error::io("read", path))?)?;

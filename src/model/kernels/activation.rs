@@ -10,16 +10,52 @@ use crate::model::Activation;
 /// Entries that one thread takes at a time where rows mean nothing.
 const CHUNK: usize = 4096;
 
-/// `√(2/π)` and the factor of the cube in [`Activation::GeluTanh`].
+/// `√(2/π)` and the factor of the cube in [`ActivationCurve::GeluTanh`].
 const TANH: (f64, f64) = (0.797_884_560_802_865_4, 0.044_715);
 
 /// An activation of each entry.
-pub(in crate::model) struct Act(pub(in crate::model) Activation);
+pub(in crate::model) struct Act(ActivationCurve);
 
 /// `act(left) ∘ right` for rows `[…, left | right]`; `left ∘ right` without an activation.
-pub(in crate::model) struct GatedActivation(pub(in crate::model) Option<Activation>);
+pub(in crate::model) struct GatedActivation(Option<ActivationCurve>);
 
-impl Activation {
+/// An activation of one entry at a time.
+#[derive(Clone, Copy)]
+enum ActivationCurve {
+    Relu,
+    Silu,
+    Gelu,
+    GeluTanh,
+}
+
+impl Act {
+    /// `None` for an activation that is composed, because it looks at other entries too.
+    pub(in crate::model) fn of(activation: Activation) -> Option<Self> {
+        ActivationCurve::of(activation).map(Self)
+    }
+}
+
+impl GatedActivation {
+    /// `None` for an activation that is composed, because it looks at other entries too.
+    pub(in crate::model) fn of(activation: Option<Activation>) -> Option<Self> {
+        match activation {
+            None => Some(Self(None)),
+            Some(activation) => Some(Self(Some(ActivationCurve::of(activation)?))),
+        }
+    }
+}
+
+impl ActivationCurve {
+    fn of(activation: Activation) -> Option<Self> {
+        match activation {
+            Activation::Relu => Some(Self::Relu),
+            Activation::Silu => Some(Self::Silu),
+            Activation::Gelu => Some(Self::Gelu),
+            Activation::GeluTanh => Some(Self::GeluTanh),
+            Activation::Solu => None,
+        }
+    }
+
     /// Writes `act(x)` to `out`.
     fn apply<T: Real>(self, x: &[T], out: &mut [T]) {
         let (one, half) = (T::one(), T::from_f64(0.5));

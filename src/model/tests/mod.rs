@@ -1,1 +1,3 @@
+mod parts;
+mod plain_pass;
 mod precisions;

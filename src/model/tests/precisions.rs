@@ -10,7 +10,10 @@ use crate::Result;
 use crate::bilinear::tracer::Tracer;
 use crate::data::text::{Contexts, Tokenizer, Tokens};
 use crate::features::{MaxOptions, Visualizer, max_activations};
-use crate::model::{Config, Decoder, HookPoint, Hooks, MASKED_SCORE, Sampling, logit_difference};
+use crate::model::{
+    Activation, Config, Decoder, HookPoint, Hooks, MASKED_SCORE, Mlp, Position, Sampling,
+    logit_difference,
+};
 use crate::random::Rng;
 use crate::sae::{Architecture, Codes, Normalization, Sae, SaeOptions, SaeWeights};
 
@@ -28,6 +31,15 @@ fn families() -> Vec<Config> {
         sized(Config::gpt_neox(2, 2, 16, 12)),
         sized(Config { kv_heads: Some(1), ..Config::gemma2(2, 2, 8, 12) }),
         sized(Config::bilinear(2, 2, 8, 12)),
+        sized(Config { kv_heads: Some(1), ..Config::gemma3(2, 2, 8, 12) }),
+        sized(Config::olmo2(2, 2, 8, 12)),
+        sized(Config {
+            position: Position::Shortformer,
+            mlp: Mlp::Plain(Some(Activation::Solu)),
+            mlp_norm: true,
+            unembed_bias: true,
+            ..Config::gpt2(2, 2, 8, 12)
+        }),
     ]
 }
 
@@ -79,8 +91,9 @@ fn gap(a: &Tensor, b: &Tensor) -> f64 {
 /// What `look` gives for the model in every type, against f32.
 fn near(what: &str, model: &Decoder, look: impl Fn(&Decoder) -> Result<Tensor>) {
     let expected = look(model).unwrap();
-    // Norms of what layers write make small numbers large, with their errors.
-    let more = if model.config().post_norms { 3.0 } else { 1.0 };
+    // Norms of what layers and neurons write make small numbers large, with their errors.
+    let config = model.config();
+    let more = if config.post_norms || config.mlp_norm { 3.0 } else { 1.0 };
     for (dtype, bound) in TYPES.map(|(dtype, bound)| (dtype, more * bound)) {
         let found = look(&model.to_dtype(dtype).unwrap());
         let found = found.unwrap_or_else(|error| panic!("{what} in {dtype:?}: {error}"));

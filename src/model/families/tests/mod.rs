@@ -4,6 +4,9 @@
 // Plain loops, as the formulas have their indices.
 #![allow(clippy::needless_range_loop)]
 
+mod plain;
+mod spellings;
+mod today;
 mod wild;
 
 use std::collections::HashMap;
@@ -620,11 +623,11 @@ fn what_a_config_says_wrong_or_unknown_is_named() {
         fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
         load(folder.path(), DType::F32).map(|_| ()).unwrap_err().to_string()
     };
-    let yarn = json!({"rope_type": "yarn", "factor": 4.0});
+    let other = json!({"rope_type": "mrope", "factor": 4.0});
     let more = json!({"rope_type": "linear", "factor": 4.0, "beta": 1.0});
     for (family, name, value, expected) in [
-        ("llama", "model_type", json!("phi3"), "phi3"),
-        ("llama", "rope_scaling", yarn, "yarn"),
+        ("llama", "model_type", json!("gptj"), "gptj"),
+        ("llama", "rope_scaling", other, "\"mrope\""),
         ("llama", "rope_scaling", more, "also `rope_scaling.beta`"),
         ("llama", "rope_scaling", json!({"rope_type": "linear"}), "`factor`"),
         ("llama", "rope_parameters", json!({"rope_theta": 7.0}), "rope_scaling"),

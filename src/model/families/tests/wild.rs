@@ -14,7 +14,7 @@ use crate::store::tests::sample::{legacy_torch_file, torch_file};
 
 const CPU: &Device = &Device::Cpu;
 
-type Weights = Vec<(String, Tensor)>;
+pub(super) type Weights = Vec<(String, Tensor)>;
 
 fn normal(shapes: &[(String, Vec<usize>)]) -> Weights {
     let mut rng = Rng::seed(4);
@@ -55,8 +55,8 @@ fn gpt2() -> (Value, Weights) {
     (config, normal(&shapes))
 }
 
-/// A member of the Llama family of vocabulary 11, width 8, 1 layer, 2 heads.
-fn llama(model_type: &str) -> (Value, Weights) {
+/// Llama or a relative, of vocabulary 11, width 8, 1 layer, 2 heads.
+pub(super) fn llama(model_type: &str) -> (Value, Weights) {
     let mut shapes = vec![
         ("model.embed_tokens.weight".to_owned(), vec![11, 8]),
         ("model.norm.weight".to_owned(), vec![8]),
@@ -79,13 +79,40 @@ fn llama(model_type: &str) -> (Value, Weights) {
             ("self_attn.k_proj.bias", vec![8]),
             ("self_attn.v_proj.bias", vec![8]),
         ]),
-        "gemma2" => {
+        "qwen3" => parts
+            .extend([("self_attn.q_norm.weight", vec![4]), ("self_attn.k_norm.weight", vec![4])]),
+        "gemma2" | "gemma3_text" => {
             shapes.pop();
             parts.extend([
                 ("pre_feedforward_layernorm.weight", vec![8]),
                 ("post_feedforward_layernorm.weight", vec![8]),
             ]);
+            if model_type == "gemma3_text" {
+                parts.extend([
+                    ("self_attn.q_norm.weight", vec![4]),
+                    ("self_attn.k_norm.weight", vec![4]),
+                ]);
+            }
         }
+        "olmo2" | "olmo3" => {
+            parts[0] = ("post_feedforward_layernorm.weight", vec![8]);
+            parts.extend([
+                ("self_attn.q_norm.weight", vec![8]),
+                ("self_attn.k_norm.weight", vec![8]),
+            ]);
+        }
+        "phi3" => {
+            parts.retain(|(name, _)| {
+                !["q_", "k_", "v_", "gate_", "up_"]
+                    .iter()
+                    .any(|own| name.contains(&format!(".{own}proj")))
+            });
+            parts.extend([
+                ("self_attn.qkv_proj.weight", vec![24, 8]),
+                ("mlp.gate_up_proj.weight", vec![24, 8]),
+            ]);
+        }
+        "smollm3" => drop(shapes.pop()),
         _ => {}
     }
     shapes.extend(parts.into_iter().map(|(name, shape)| (format!("model.layers.0.{name}"), shape)));
@@ -94,8 +121,9 @@ fn llama(model_type: &str) -> (Value, Weights) {
         "hidden_size": 8, "intermediate_size": 12, "vocab_size": 11,
         "max_position_embeddings": 16, "rms_norm_eps": 1e-5,
     });
-    if model_type == "gemma2" {
+    if ["gemma2", "gemma3_text", "qwen3", "smollm3"].contains(&model_type) {
         config["head_dim"] = 4.into();
+        config["num_key_value_heads"] = 2.into();
     }
     (config, normal(&shapes))
 }
@@ -130,10 +158,23 @@ fn gpt_neox() -> (Value, Weights) {
 }
 
 fn every_family() -> Vec<(Value, Weights)> {
-    vec![gpt2(), gpt_neox(), llama("llama"), llama("mistral"), llama("qwen2"), llama("gemma2")]
+    let alike = [
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+        "phi3",
+        "olmo2",
+        "olmo3",
+        "gemma2",
+        "gemma3_text",
+    ];
+    let others = super::plain::checkpoints();
+    [gpt2(), gpt_neox()].into_iter().chain(alike.map(llama)).chain(others).collect()
 }
 
-fn with(config: &Value, more: &Value) -> Value {
+pub(super) fn with(config: &Value, more: &Value) -> Value {
     let mut config = config.clone();
     for (name, value) in more.as_object().unwrap() {
         config[name] = value.clone();
@@ -141,43 +182,43 @@ fn with(config: &Value, more: &Value) -> Value {
     config
 }
 
-fn write_config(folder: &Path, config: &Value) {
+pub(super) fn write_config(folder: &Path, config: &Value) {
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
 
-fn write_weights(folder: &Path, weights: &Weights) {
+pub(super) fn write_weights(folder: &Path, weights: &Weights) {
     let tensors = weights.iter().cloned().collect();
     safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
 }
 
-fn folder(config: &Value, weights: &Weights) -> tempfile::TempDir {
+pub(super) fn folder(config: &Value, weights: &Weights) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), config);
     write_weights(folder.path(), weights);
     folder
 }
 
-fn load(folder: &Path) -> crate::Result<Decoder> {
+pub(super) fn load(folder: &Path) -> crate::Result<Decoder> {
     Decoder::from_pretrained(folder.to_str().unwrap(), CPU)
 }
 
-fn loaded(config: &Value, weights: &Weights) -> Decoder {
+pub(super) fn loaded(config: &Value, weights: &Weights) -> Decoder {
     load(folder(config, weights).path()).unwrap_or_else(|error| panic!("{error}\n{config}"))
 }
 
-fn message(config: &Value) -> String {
+pub(super) fn message(config: &Value) -> String {
     // A config that is refused is refused before weights are looked for.
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), config);
     load(folder.path()).unwrap_err().to_string()
 }
 
-fn logits(model: &Decoder) -> Vec<f32> {
+pub(super) fn logits(model: &Decoder) -> Vec<f32> {
     let tokens = Tensor::new(&[[3u32, 1, 4, 1, 5, 9, 2]], CPU).unwrap();
     model.logits(&tokens).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn gap(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn gap(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0f32, |gap, (a, b)| gap.max((a - b).abs()))
 }
 
@@ -290,8 +331,9 @@ fn what_is_unknown_is_told_at_once_with_the_way_on_and_noted_where_it_is_taken()
         let half = DecoderLoader::new().dtype(DType::BF16).allow_unknown_fields();
         assert_eq!(half.load(name, CPU).unwrap().dtype(), DType::BF16);
         // A known field with a value that cannot be applied is not let through.
-        write_config(folder.path(), &with(&strange, &json!({ "vocab_size": "many" })));
-        assert!(half.load(name, CPU).unwrap_err().to_string().contains("vocab_size"));
+        let size = if config["vocab_size"].is_null() { "d_vocab" } else { "vocab_size" };
+        write_config(folder.path(), &with(&strange, &json!({ size: "many" })));
+        assert!(half.load(name, CPU).unwrap_err().to_string().contains(size));
     }
 }
 
@@ -317,9 +359,9 @@ fn fields_that_change_numbers_are_applied_or_refused() {
     let (config, weights) = llama("llama");
     let scaled =
         |scaling: Value| loaded(&with(&config, &json!({ "rope_scaling": scaling })), &weights);
-    let scaling = |model: &Decoder| match model.config().position {
-        Position::Rotary(rotary) => rotary.scaling,
-        Position::Learned => panic!("learned"),
+    let scaling = |model: &Decoder| match &model.config().position {
+        Position::Rotary(rotary) => rotary.scaling.clone(),
+        other => panic!("{other:?}"),
     };
     let linear = scaled(json!({ "type": "linear", "factor": 2.0 }));
     assert_eq!(scaling(&linear), Scaling::Linear { factor: 2.0 });
@@ -331,14 +373,15 @@ fn fields_that_change_numbers_are_applied_or_refused() {
     ] {
         assert_eq!(scaling(&scaled(same)), Scaling::None);
     }
-    let yarn = json!({ "rope_scaling": { "type": "yarn", "factor": 2.0 } });
-    assert!(message(&with(&config, &yarn)).contains("\"yarn\""));
+    let other = json!({ "rope_scaling": { "type": "mrope", "factor": 2.0 } });
+    let other = message(&with(&config, &other));
+    assert!(other.contains("\"mrope\"") && other.contains("`longrope`"), "{other}");
     let serial = json!({ "use_parallel_residual": false });
     let (config, weights) = gpt_neox();
     assert!(!loaded(&with(&config, &serial), &weights).config().parallel);
-    let turned = |more: Value| match loaded(&with(&config, &more), &weights).config().position {
+    let turned = |more: Value| match &loaded(&with(&config, &more), &weights).config().position {
         Position::Rotary(rotary) => rotary.dims,
-        Position::Learned => panic!("learned"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(turned(json!({ "rotary_pct": 0.5 })), Some(4));
     assert_eq!(turned(json!({ "partial_rotary_factor": 0.5, "rotary_pct": 0.5 })), Some(4));
@@ -395,20 +438,29 @@ fn models_of_other_kinds_are_named_for_what_they_are() {
         ("mixtral", "a mixture of experts"),
         ("mamba2", "a recurrent or state space"),
         ("llava_next", "images"),
+        ("qwen3_vl", "images"),
+        ("qwen3_moe", "need a router"),
+        ("olmoe", "need a router"),
+        ("qwen3_next", "gated delta nets"),
+        ("qwen3_5_moe", "gated delta nets"),
+        ("gpt_oss", "a learned score beside those of the keys"),
+        ("gemma3n_text", "embeddings of its tokens in every layer"),
+        ("gemma4_text", "embeddings of its tokens in every layer"),
     ] {
         let message = typed(name);
-        for part in [kind, name, "gpt2, gpt_neox, llama, mistral, qwen2, gemma2"] {
+        for part in [kind, name, "gpt2, gpt_neo, gpt_neox, opt, starcoder2, llama, mistral, qwen2"]
+        {
             assert!(message.contains(part), "{part} in {message}");
         }
     }
-    for name in ["qwen3", "gemma", "gpt_neo", "opt", "phi3"] {
+    for name in ["gemma", "gptj", "bloom", "falcon", "phi"] {
         let message = typed(name);
         assert!(message.contains("one of gpt2") && message.ends_with(name), "{message}");
     }
     let both = message(&json!({ "model_type": "some_new", "is_encoder_decoder": true }));
     assert!(both.contains("an encoder with a decoder"), "{both}");
-    let other = message(&json!({ "architectures": ["OPTForCausalLM"] }));
-    assert!(other.contains("GPT2LMHeadModel") && other.contains("OPTForCausalLM"), "{other}");
+    let other = message(&json!({ "architectures": ["BloomForCausalLM"] }));
+    assert!(other.contains("GPT2LMHeadModel") && other.contains("BloomForCausalLM"), "{other}");
 }
 
 #[test]
