@@ -41,7 +41,7 @@ impl CacheFolder {
 
     /// The commit that the revision stands for, if it is known: the one in its reference, the
     /// revision itself if it is a commit (or the start of one), and for `main` without a reference
-    /// the newest snapshot.
+    /// the newest snapshot that no other revision has a reference to.
     fn commit(&self) -> Option<String> {
         let reference = fs::read_to_string(self.path().join("refs").join(&self.revision));
         if let Some(commit) = reference.ok().map(|text| text.trim().to_owned())
@@ -56,7 +56,11 @@ impl CacheFolder {
         let is_main = self.revision == "main";
         let is_short =
             self.revision.len() >= 7 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let fits = |name: &str| is_main || (is_short && name.starts_with(&self.revision));
+        let others = if is_main { references(&self.path().join("refs")) } else { Vec::new() };
+        let fits = |name: &str| match is_main {
+            true => !others.iter().any(|other| other == name),
+            false => is_short && name.starts_with(&self.revision),
+        };
         let found = snapshots.filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let age = entry.metadata().and_then(|about| about.modified());
@@ -157,6 +161,19 @@ impl CacheFolder {
         }
         Ok(path)
     }
+}
+
+/// The commits in a folder of references, whose names may have parts.
+fn references(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => found.extend(references(&path)),
+            false => found.extend(fs::read_to_string(&path).map(|text| text.trim().to_owned())),
+        }
+    }
+    found
 }
 
 /// Names of what a folder holds, in alphabetical order.

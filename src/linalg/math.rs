@@ -53,6 +53,16 @@ impl Real for f32 {
     }
 }
 
+/// Replaces each of `row` by `exp(x − m)`, m the largest; returns their sum S and `m + ln S`, which is
+/// `ln Σ exp(x)`.
+pub(crate) fn exponentials(row: &mut [f32]) -> [f64; 2] {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x -= most);
+    f32::exp_all(row);
+    let sum: f64 = row.iter().map(|x| f64::from(*x)).sum();
+    [sum, f64::from(most) + sum.ln()]
+}
+
 /// `eˣ = 2ⁿ eʳ` with `n` the integer nearest to `x/ln 2`, and `eʳ` by its Taylor polynomial on
 /// `|r| ≤ ln 2/2`. NaN stays NaN.
 fn exp(x: f32) -> f32 {

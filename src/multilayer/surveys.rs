@@ -1,6 +1,7 @@
 //! Statistics of a multi-layer autoencoder on a text.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
+use rayon::prelude::*;
 
 use super::codes::LayerCodes;
 use super::decomposition::VarianceDecomposition;
@@ -15,6 +16,7 @@ use super::residual::{ResidualMeans, ResidualStatistics};
 use super::scores::{EvaluatedLayer, LayerScores};
 use crate::Result;
 use crate::data::text::Contexts;
+use crate::linalg::{exponentials, with_values};
 use crate::model::Hooks;
 use crate::train::cross_entropy;
 
@@ -256,15 +258,29 @@ fn mean_loss(logits: &Tensor, tokens: &Tensor) -> Result<Option<f64>> {
     if length < 2 {
         return Ok(None);
     }
-    let logits = logits.narrow(1, 0, length - 1)?.flatten(0, 1)?;
+    let logits = logits.narrow(1, 0, length - 1)?.flatten(0, 1)?.contiguous()?;
     let next = tokens.narrow(1, 1, length - 1)?.flatten_all()?;
-    let loss = cross_entropy(&logits.contiguous()?, &next.contiguous()?)?;
-    Ok(Some(loss.to_dtype(candle_core::DType::F64)?.to_scalar()?))
+    if !logits.device().is_cpu() {
+        let loss = cross_entropy(&logits, &next.contiguous()?)?;
+        return Ok(Some(loss.to_dtype(DType::F64)?.to_scalar()?));
+    }
+    let (vocabulary, next) = (logits.dim(1)?, next.to_vec1::<u32>()?);
+    let losses = with_values(&logits.to_dtype(DType::F32)?, |logits| {
+        let rows = logits.par_chunks(vocabulary).zip(&next);
+        let losses = rows.map_init(Vec::new, |row, (logits, next)| {
+            row.clear();
+            row.extend_from_slice(logits);
+            let [_, log_sum] = exponentials(row);
+            log_sum - f64::from(logits[*next as usize])
+        });
+        losses.collect::<Vec<f64>>()
+    })?;
+    Ok(Some(losses.iter().sum::<f64>() / losses.len() as f64))
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::super::codes::tests::dense;
     use super::super::decomposition::Weighting;

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use crate::linalg::{Real, with_values};
+use crate::linalg::{exponentials, with_values};
 use crate::model::Decoder;
 use crate::{Error, Result};
 
@@ -133,15 +133,6 @@ impl<'a> CleanPart<'a> {
             })
         })?
     }
-}
-
-/// Replaces each of `row` by `exp(x − m)`, m the largest; returns their sum S and `m + ln S`.
-fn exponentials(row: &mut [f32]) -> [f64; 2] {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x -= most);
-    f32::exp_all(row);
-    let sum: f64 = row.iter().map(|x| f64::from(*x)).sum();
-    [sum, f64::from(most) + sum.ln()]
 }
 
 /// [`CleanPart::losses`] by the device's own operations.

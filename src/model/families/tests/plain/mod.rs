@@ -43,6 +43,9 @@ enum PlainPosition {
     Rotary(f64),
 }
 
+/// From what the input map gives to what the output map reads.
+type Neurons = fn(&[f64]) -> Vec<f64>;
+
 /// What a file says, and what the loops need to know of it.
 struct PlainCase {
     config: Value,
@@ -60,7 +63,7 @@ struct PlainCase {
     /// Whether the other maps have biases.
     bias: bool,
     /// The MLP's activation, if there is an MLP.
-    act: Option<fn(&[f64]) -> Vec<f64>>,
+    act: Option<Neurons>,
     /// Whether a LayerNorm follows the activation.
     mlp_norm: bool,
     tied: bool,
