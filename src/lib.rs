@@ -25,8 +25,8 @@
 //!
 //! # The main types
 //!
-//! [`Decoder`](model::Decoder) is a language model: GPT-2, Pythia, Llama, Mistral, SmolLM2, Gemma 2,
-//! Qwen 2 and bilinear transformers are one type with one set of hook points. A
+//! [`Decoder`](model::Decoder) is a language model: GPT-2, Pythia, Llama, Mistral, Gemma 2 and 3,
+//! Qwen 2 and 3, OLMo and bilinear transformers are one type with one set of hook points. A
 //! [`HookPoint`](model::HookPoint) names a place in it as TransformerLens does. [`Hooks`](model::Hooks)
 //! say what to capture there and what to replace; what was captured is in a [`Cache`](model::Cache).
 //!

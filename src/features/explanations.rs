@@ -117,7 +117,14 @@ impl Explanations {
         self.iter().filter(|(_, own)| has_all(own)).map(|(feature, _)| feature).collect()
     }
 
-    /// Writes `explanations.json` into a folder: that of the autoencoder, for example.
+    /// Takes in others; where both have a feature, theirs counts.
+    pub fn merge(&mut self, others: &Self) {
+        self.by_feature.extend(others.by_feature.clone());
+    }
+
+    /// Writes `explanations.json` into a folder, that of the autoencoder for example, in the place of
+    /// the one that is there. To add to that one, [`load`](Self::load) it and
+    /// [`merge`](Self::merge) first.
     ///
     /// # Errors
     /// [`Error::NonFinite`] for a score that is no number; [`Error::Io`] if the file cannot be written.

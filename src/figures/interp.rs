@@ -14,7 +14,7 @@ const APART: f64 = 0.12;
 const REACH: f64 = 0.6;
 /// What guessing gets right.
 const CHANCE: f64 = 0.5;
-const TITLE: &str = "How well explanations tell texts apart (Fig 8)";
+const TITLE: &str = "How well explanations tell texts apart";
 
 /// A series of a figure: its name, and the share of right answers of each group, as
 /// [`Report::accuracies`] has them.
@@ -22,8 +22,8 @@ type GroupShares = (String, Vec<Interval>);
 
 impl Report {
     /// Draws the share of right answers for texts without the feature and for each decile of its
-    /// activation, from the weakest to the strongest (Fig 8), with intervals over features: detection
-    /// and fuzzing as two series. The dashed line is what guessing gets right.
+    /// activation, from the weakest to the strongest, as in figure 8 of Engels, Riggs and Tegmark
+    /// (2024), with intervals over features: detection and fuzzing as two series. The dashed line is what guessing gets right.
     ///
     /// # Errors
     /// As [`Report::accuracies`], of every way of scoring.
@@ -99,7 +99,7 @@ fn groups(series: &[GroupShares], deciles: usize, has_names: bool) -> Panel {
         let ends = own.iter().map(|share| (share.lower, share.upper)).unzip();
         let texts = labels.iter().map(|label| match label.parse::<usize>() {
             Ok(decile) => format!("{name}, decile {decile}"),
-            Err(_) => format!("{name}, without the feature"),
+            Err(_) => format!("{name}, without the feature or with wrong marks"),
         });
         let texts = Some(texts.collect());
         let points = Series::new(Style::Points, if has_names { name.as_str() } else { "" }, x, y);
@@ -133,7 +133,7 @@ mod tests {
         let expected: Vec<f64> = [0, 3, 2, 1].iter().map(|group| accuracies[*group].mean).collect();
         assert_eq!(data[1]["y"], json!(expected));
         assert_eq!(data[1]["customdata"][0], json!([accuracies[0].lower, accuracies[0].upper]));
-        assert_eq!(data[1]["hovertext"][0], "detection, without the feature");
+        assert_eq!(data[1]["hovertext"][0], "detection, without the feature or with wrong marks");
         assert_eq!(data[1]["hovertext"][1], "detection, decile 3");
         assert_ne!(data[1]["marker"]["symbol"], data[2]["marker"]["symbol"]);
         assert!(figure.to_svg().contains("fuzzing"));

@@ -146,9 +146,10 @@ pub fn load_tables(folder: impl AsRef<Path>, points: &[HookPoint]) -> Result<Vec
 
 fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureTable> {
     let name = folder_point(point)?;
-    let table = tensors
-        .any(&name)
-        .ok_or_else(|| Error::format(path, format!("a table `{name}`"), "no such table"))?;
+    let table = tensors.any(&name).ok_or_else(|| Error::NotFound {
+        what: format!("a table `{name}` in {}", path.display()),
+        hint: "`max_activations` makes one, and `save_tables` writes it.".to_owned(),
+    })?;
     let shape = match table.dims2() {
         Ok((examples, m)) if examples > 0 && m > 0 && table.dtype().is_int() => (examples, m),
         _ => {

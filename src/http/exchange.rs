@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, Method, Request};
-use ureq::{Agent, Timeout};
+use ureq::http::{HeaderMap, Method, Request, Response, Uri};
+use ureq::{Agent, AsSendBody, Body, Timeout};
 
 use super::failure::{HttpFailure, Reach};
 use super::patience::{POLL, Patience};
@@ -146,11 +147,11 @@ impl HttpSender {
                 Some(body) => builder
                     .body(body)
                     .map_err(ureq::Error::from)
-                    .and_then(|request| agent.run(request)),
+                    .and_then(|request| run(&agent, request)),
                 None => builder
                     .body(())
                     .map_err(ureq::Error::from)
-                    .and_then(|request| agent.run(request)),
+                    .and_then(|request| run(&agent, request)),
             };
             let response = match response {
                 Ok(response) => response,
@@ -255,15 +256,30 @@ fn failure(address: &str, error: ureq::Error, patience: &Patience) -> HttpFailur
         ureq::Error::Protocol(_) => (error.to_string(), Reach::Unanswered),
         other => (other.to_string(), Reach::Lasting),
     };
-    let target = address.parse::<ureq::http::Uri>().ok();
+    let target = address.parse::<Uri>().ok();
     let proxy = ureq::Proxy::try_from_env()
-        .filter(|proxy| target.is_some_and(|target| !proxy.is_no_proxy(&target)));
+        .filter(|proxy| target.is_some_and(|own| !is_near(&own) && !proxy.is_no_proxy(&own)));
     let proxy = proxy.map(|proxy| {
         let (host, port) = (proxy.host().to_owned(), proxy.port());
         format!(" (through the proxy {host}:{port} of HTTPS_PROXY or ALL_PROXY)")
     });
     let reason = format!("{reason}{}", proxy.unwrap_or_default());
     HttpFailure::NoAnswer { reason, cause: Some(Arc::new(error)), reach }
+}
+
+/// Runs a request: one to this machine through no proxy.
+fn run<S: AsSendBody>(agent: &Agent, request: Request<S>) -> Result<Response<Body>, ureq::Error> {
+    match is_near(request.uri()) {
+        true => agent.run(agent.configure_request(request).proxy(None).build()),
+        false => agent.run(request),
+    }
+}
+
+/// Whether an address is of this machine.
+fn is_near(address: &Uri) -> bool {
+    let host = address.host().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|own| own.is_loopback())
 }
 
 fn reach_of(kind: ErrorKind) -> Reach {

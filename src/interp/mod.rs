@@ -15,7 +15,8 @@
 //! | [`Scoring::Fuzzing`] | texts with some of their tokens marked | Are these the tokens at which the feature is active? |
 //!
 //! Texts with and without the feature have the same length and come from the same positions, no text
-//! is shown twice, and none shows a special token; else a judge could tell them apart by that. An
+//! is shown twice (in fuzzing some are, with right and with wrong marks, in different requests if
+//! these are enough), and none shows a special token; else a judge could tell them apart by that. An
 //! answer that cannot be read is counted as such and is no score; a server that fails is an error and
 //! no score.
 //!

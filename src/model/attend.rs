@@ -75,8 +75,8 @@ impl Pass<'_> {
         let q = q.reshape((batch, kv_heads, group * positions, d_head))?;
         let scale = config.score_scale_of(layer);
         let scores = match is_half(q.dtype()) {
-            // Scaled before the product, which could overflow in f16.
-            true => widened(&(q * scale)?.matmul(&k.transpose(2, 3)?)?)?,
+            // A product could overflow in f16, and has too few digits for an exponential in bf16.
+            true => (widened(&q)?.matmul(&widened(&k)?.transpose(2, 3)?)? * scale)?,
             false => (q.matmul(&k.transpose(2, 3)?)? * scale)?,
         };
         let scores = scores.reshape((batch, heads, positions, keys))?;

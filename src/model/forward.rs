@@ -81,7 +81,9 @@ impl Pass<'_> {
         let (config, parameters) = (self.model.config(), self.model.parameters());
         let embed = self.weight(&parameters.embed);
         let x = embed.index_select(&tokens.flatten_all()?, 0)?;
-        let x = scaled(x.reshape((batch, positions, config.d_model))?, config.embed_scale)?;
+        let x = x.reshape((batch, positions, config.d_model))?;
+        // Gemma's own code rounds this factor to the model's type.
+        let x = if config.embed_scale == 1. { x } else { (x * config.embed_scale)? };
         let x = self.hook(HookPoint::Embed, x)?;
         let Some(vectors) = &parameters.positions else { return Ok((x, place)) };
         let vectors = place.rows(&self.weight(vectors))?.broadcast_as(x.shape())?;

@@ -12,7 +12,12 @@ use crate::linalg::{can_fuse, fused, matmul_nt};
 
 /// `factor · x`.
 pub(super) fn scaled(x: Tensor, factor: f64) -> Result<Tensor> {
-    if factor == 1. { Ok(x) } else { Ok((x * factor)?) }
+    match (factor == 1., is_half(x.dtype())) {
+        (true, _) => Ok(x),
+        (false, false) => Ok((x * factor)?),
+        // The factor itself would be rounded.
+        (false, true) => Ok((widened(&x)? * factor)?.to_dtype(x.dtype())?),
+    }
 }
 
 /// `gain ∘ x + bias`.

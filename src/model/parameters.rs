@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
+use super::precision::widened;
 use super::{Config, Mlp, Norm};
 use crate::Result;
 use crate::random::Rng;
@@ -164,7 +165,8 @@ impl Parameters {
             .has_vectors()
             .then(|| take(None, ModelParameter::Positions, &[rows, d]))
             .transpose()?;
-        let mut blocks = Vec::with_capacity(config.layers);
+        // Not as many as the config says: the file may have fewer.
+        let mut blocks = Vec::new();
         for layer in 0..config.layers {
             let mut take = |part: ModelParameter, shape: &[usize]| take(Some(layer), part, shape);
             blocks.push(BlockParameters::build(config, &mut take)?);
@@ -375,7 +377,8 @@ impl NormWeights {
     ) -> Result<Option<Tensor>> {
         match (&self.gain, norm) {
             (None, _) => Ok(None),
-            (Some(gain), Norm::RmsOnePlusGain { .. }) => Ok(Some((weight(gain) + 1.)?)),
+            // 1 + w has fewer digits than w in half precision.
+            (Some(gain), Norm::RmsOnePlusGain { .. }) => Ok(Some((widened(&weight(gain))? + 1.)?)),
             (Some(gain), _) => Ok(Some(weight(gain))),
         }
     }

@@ -260,7 +260,7 @@ fn mean_loss(logits: &Tensor, tokens: &Tensor) -> Result<Option<f64>> {
     }
     let logits = logits.narrow(1, 0, length - 1)?.flatten(0, 1)?.contiguous()?;
     let next = tokens.narrow(1, 1, length - 1)?.flatten_all()?;
-    if !logits.device().is_cpu() {
+    if !logits.device().is_cpu() || logits.dtype() == DType::F64 {
         let loss = cross_entropy(&logits, &next.contiguous()?)?;
         return Ok(Some(loss.to_dtype(DType::F64)?.to_scalar()?));
     }

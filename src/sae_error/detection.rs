@@ -107,7 +107,11 @@ impl DetectionCounts {
         groups.map(|group| self.accuracy(group, draws, seed)).collect()
     }
 
-    fn accuracy(&self, group: usize, draws: usize, seed: u64) -> Result<Interval> {
+    /// The share of right answers of a group: 0 without the feature, else a decile.
+    ///
+    /// # Errors
+    /// As [`DetectionCounts::accuracies`].
+    pub(crate) fn accuracy(&self, group: usize, draws: usize, seed: u64) -> Result<Interval> {
         let (mut answers, mut features) = (Vec::new(), Vec::new());
         for feature in 0..self.features() {
             let [right, all] = self.right(feature)[group];

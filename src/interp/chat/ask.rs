@@ -123,6 +123,10 @@ impl ChatCall<'_> {
         };
         drop(permit);
         if !(200..300).contains(&reply.status) {
+            if reply.status == 504 {
+                // Who waited has gone, not who works.
+                reservation.settle_highest();
+            }
             return Ok(Err(self.refused(&reply, reply.status, format!("status {}", reply.status))));
         }
         match self.read(reply.body.as_deref()) {
@@ -172,10 +176,15 @@ impl ChatCall<'_> {
         };
         let text = std::str::from_utf8(body);
         let text = text.map_err(|reason| unreadable(format!("the body is no text: {reason}")))?;
-        match self.key.as_ref().filter(|key| key.len() >= SECRET_BYTES) {
-            Some(_) => read_answer(&self.without_key(text), self.request),
-            None => read_answer(text, self.request),
+        let mut answer = read_answer(text, self.request)?;
+        if let Some(key) = self.key.as_ref().filter(|key| key.len() >= SECRET_BYTES) {
+            // After decoding: JSON can write a letter in several ways.
+            answer.text = answer.text.replace(key.as_str(), HIDDEN);
+            let tokens = answer.log_probabilities.iter().flatten();
+            let all: String = tokens.map(|own| own.token.as_str()).collect();
+            answer.log_probabilities.take_if(|_| all.contains(key.as_str()));
         }
+        Ok(answer)
     }
 
     /// A failure that the server told by `status`.
@@ -197,7 +206,10 @@ impl ChatCall<'_> {
         let plain = text.replace(key.as_str(), HIDDEN);
         match serde_json::to_string(key) {
             // As JSON writes it, without the quotes.
-            Ok(quoted) => plain.replace(&quoted[1..quoted.len() - 1], HIDDEN),
+            Ok(quoted) => {
+                let quoted = &quoted[1..quoted.len() - 1];
+                plain.replace(quoted, HIDDEN).replace(&quoted.replace('/', "\\/"), HIDDEN)
+            }
             Err(_) => plain,
         }
     }

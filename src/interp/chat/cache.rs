@@ -26,7 +26,7 @@ pub(super) struct AskedKey {
 impl AskedKey {
     pub(super) fn of(model: &str, request: &ChatRequest) -> Result<Self> {
         #[derive(Serialize)]
-        struct Asked<'a> {
+        struct AskedFields<'a> {
             model: &'a str,
             messages: &'a [ChatMessage],
             parameters: ChatParameters,
@@ -35,7 +35,7 @@ impl AskedKey {
         let parameters = ChatParameters::of(request);
         let (messages, version) = (request.messages.as_slice(), request.version);
         // The order of a struct's fields is fixed, so equal requests have equal texts.
-        let asked = Asked { model, messages, parameters, version };
+        let asked = AskedFields { model, messages, parameters, version };
         let text = serde_json::to_vec(&asked).map_err(no_json)?;
         let hash = Sha256::digest(&text);
         Ok(Self {

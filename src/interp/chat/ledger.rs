@@ -24,8 +24,9 @@ pub struct ChatUsage {
     pub prompt_tokens: u64,
     /// Tokens of answers.
     pub answer_tokens: u64,
-    /// What it cost, if there are prices. A request that was sent and has no answer that tells its
-    /// tokens counts with the most that it can have cost.
+    /// What it cost, if there are prices. A request that was answered with an error costs nothing; one
+    /// whose answer did not come, tells no tokens or came too late (504) counts with the most that it
+    /// can have cost.
     pub cost: Option<f64>,
 }
 

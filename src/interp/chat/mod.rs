@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub use ledger::ChatUsage;
 pub use limits::Limits;
 pub use retry::Retries;
+pub(super) use wire::BYTES_A_TOKEN;
 pub use wire::{AnswerToken, ChatAnswer, ChatMessage, ChatRequest, ChatRole};
 
 use cache::{AnswerCache, AskedKey};

@@ -96,7 +96,10 @@ pub(super) fn fate(status: u16, body: &str) -> Fate {
 /// Whether a body tells of a quota, which is no limit of rates.
 fn is_quota(body: &str) -> bool {
     let body = body.to_lowercase();
-    ["quota", "billing"].iter().any(|word| body.contains(word))
+    let has = |words: &[&str]| words.iter().any(|word| body.contains(word));
+    // Messages about rates name pages about quotas and billing too.
+    has(&["insufficient_quota"])
+        || (has(&["quota", "billing"]) && !has(&["rate limit", "rate_limit", "retry after"]))
 }
 
 /// The pause that a server asks for in its headers, at the time `now`.

@@ -12,7 +12,7 @@ const TOP_LOG_PROBABILITIES: u32 = 5;
 /// Tokens that a server's template may add to a message: its role, and marks around it.
 const TEMPLATE_TOKENS: u64 = 16;
 /// Bytes of a prompt that usually make a token.
-const BYTES_A_TOKEN: u64 = 4;
+pub(in crate::interp) const BYTES_A_TOKEN: u64 = 4;
 
 /// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use super::EXPLANATION;
 use crate::interp::chat::ChatAnswer;
 
 /// What some models write around their thoughts, before the answer.
+const START_OF_THOUGHTS: &str = "<think>";
 const END_OF_THOUGHTS: &str = "</think>";
 
 /// The explanation in an answer: what follows `[EXPLANATION]:`, up to the end of the line; none if
@@ -43,7 +44,9 @@ fn place_of(text: &str, part: &str) -> usize {
 
 /// Where an answer begins behind the thoughts of the model.
 fn thoughts(answer: &str) -> usize {
-    answer.rfind(END_OF_THOUGHTS).map_or(0, |at| at + END_OF_THOUGHTS.len())
+    let begin = answer.rfind(END_OF_THOUGHTS).map_or(0, |at| at + END_OF_THOUGHTS.len());
+    // Thoughts that were cut off have no answer behind them.
+    if answer[begin..].contains(START_OF_THOUGHTS) { answer.len() } else { begin }
 }
 
 /// The labels in an answer: a JSON list of `expected` numbers, each 0 or 1, whatever stands around

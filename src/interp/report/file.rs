@@ -61,10 +61,15 @@ impl Report {
     }
 }
 
+/// More groups, and more answers about a feature, than a run has.
+const MOST_DECILES: usize = 1 << 16;
+const MOST_ANSWERS: usize = 1 << 32;
+
 /// Refuses what no run writes: what was expected, and what was found.
 fn check(data: &ReportData) -> std::result::Result<(), (String, String)> {
-    if data.deciles == 0 {
-        return Err(("`deciles` of at least 1".to_owned(), "0".to_owned()));
+    if !(1..=MOST_DECILES).contains(&data.deciles) {
+        let expected = format!("`deciles` of at least 1 and at most {MOST_DECILES}");
+        return Err((expected, data.deciles.to_string()));
     }
     let mut seen = BTreeSet::new();
     for own in &data.features {
@@ -87,6 +92,9 @@ fn check_texts(
         if own.unread > own.answers {
             let expected = format!("at most {} answers that could not be read", own.answers);
             return Err((expected, own.unread.to_string()));
+        }
+        if own.answers > MOST_ANSWERS {
+            return Err((format!("at most {MOST_ANSWERS} `answers`"), own.answers.to_string()));
         }
         if let Some(text) = own.texts.iter().find(|text| text.group > deciles) {
             let expected = format!("a `group` of at most {deciles}, the number of deciles,");

@@ -55,7 +55,7 @@ struct ReportData {
     /// Features that were left out, and how many contexts activate each.
     too_rare: Vec<(usize, usize)>,
     /// Features that were left out because they are active everywhere.
-    never_silent: Vec<usize>,
+    rarely_silent: Vec<usize>,
 }
 
 /// A feature with its explanation, and what the model said of its texts.
@@ -124,7 +124,7 @@ impl Report {
             scorings: options.scores.clone(),
             features,
             too_rare: plan.too_rare().to_vec(),
-            never_silent: plan.never_silent().to_vec(),
+            rarely_silent: plan.rarely_silent().to_vec(),
         };
         Self { data: Arc::new(data) }
     }
@@ -158,9 +158,9 @@ impl Report {
         &self.data.too_rare
     }
 
-    /// Features that were left out because they are active in every context.
-    pub fn never_silent(&self) -> &[usize] {
-        &self.data.never_silent
+    /// Features that were left out because they are active in nearly every context.
+    pub fn rarely_silent(&self) -> &[usize] {
+        &self.data.rarely_silent
     }
 
     /// The explanations, with the balanced accuracy of detection as their scores, or that of fuzzing
@@ -253,13 +253,13 @@ impl Report {
     /// As [`Report::detection`].
     pub fn accuracies(&self, scoring: Scoring) -> Result<Vec<Interval>> {
         let counts = self.counts(scoring)?;
-        counts.accuracies(DRAWS, SEED).or_else(|_| {
+        let groups = counts.pooled().into_iter().enumerate();
+        let shares = groups.map(|(group, [right, all])| {
             // One feature has no spread.
-            let shares = counts.pooled().into_iter().map(|[right, all]| {
-                Interval::of_draws(right as f64 / all as f64, Vec::new(), CONFIDENCE)
-            });
-            shares.collect()
-        })
+            let alone = |_| Interval::of_draws(right as f64 / all as f64, Vec::new(), CONFIDENCE);
+            counts.accuracy(group, DRAWS, SEED).or_else(alone)
+        });
+        shares.collect()
     }
 
     /// The mean of the features' balanced accuracies, with a 95 % interval.

@@ -39,7 +39,7 @@ impl Report {
         }
         for (count, what) in [
             (self.too_rare().len(), "features with too few contexts"),
-            (self.never_silent().len(), "features that are never silent"),
+            (self.rarely_silent().len(), "features that are rarely silent"),
         ] {
             if count > 0 {
                 note.push_str(&format!("; {what}: {count}"));

@@ -28,7 +28,7 @@ fn report_of(scorings: &[Scoring], features: Vec<JudgedFeature>) -> Report {
         scorings: scorings.to_vec(),
         features,
         too_rare: vec![(99, 7)],
-        never_silent: Vec::new(),
+        rarely_silent: Vec::new(),
     };
     Report { data: Arc::new(data) }
 }

@@ -20,14 +20,17 @@ pub(super) struct TextDraw<'a> {
     pub(super) shown: &'a ShownContexts,
 }
 
+/// Texts without a feature that its scores need, unless fewer are asked for.
+const MIN_NEGATIVES: usize = 10;
+
 /// What comes of a feature.
 #[derive(Debug)]
 pub(super) enum Drawn {
     Planned(PlannedFeature),
     /// It is active in so many contexts, which are too few.
     TooRare(usize),
-    /// There is no context without it.
-    NeverSilent,
+    /// Too few contexts are without it.
+    RarelySilent,
 }
 
 /// A context with the feature.
@@ -76,8 +79,8 @@ impl<'a> TextDraw<'a> {
         // Groups are mixed, so that each has its share of what comes in turn.
         let turns = rng.permutation(texts.len());
         let negatives = self.negatives(activity, &texts, &turns, &mut seen, &mut rng)?;
-        if negatives.is_empty() {
-            return Ok(Drawn::NeverSilent);
+        if negatives.len() < MIN_NEGATIVES.min(options.negatives) {
+            return Ok(Drawn::RarelySilent);
         }
         let wrong = wrongly_marked(&texts, &turns, negatives.len(), &mut rng);
         let counts = [texts.len(), negatives.len(), wrong.len()];
@@ -86,12 +89,19 @@ impl<'a> TextDraw<'a> {
         let [with, without, wrong] = counts;
         let mut shuffled = |places: Vec<usize>| -> Vec<Vec<usize>> {
             let order = rng.permutation(places.len()).into_iter().map(|at| places[at as usize]);
-            let order: Vec<usize> = order.collect();
+            let mut order: Vec<usize> = order.collect();
+            keep_apart(&mut order, &texts, options.per_request);
             order.chunks(options.per_request).map(<[usize]>::to_vec).collect()
         };
         let detection = shuffled((0..with + without).collect());
         let behind = with + without;
-        let fuzzing = shuffled((0..with).chain(behind..behind + wrong).collect());
+        // A text with more marks than wrong ones can have would be known by that.
+        let can_be_wrong = |at: &usize| {
+            let marks = &texts[*at].marks;
+            2 * marks.iter().filter(|mark| **mark).count() <= marks.len()
+        };
+        let right = (0..with).filter(can_be_wrong);
+        let fuzzing = shuffled(right.chain(behind..behind + wrong).collect());
         let contexts = positives.len();
         Ok(Drawn::Planned(PlannedFeature {
             feature,
@@ -225,4 +235,27 @@ fn wrongly_marked(
         found.push(PlannedText { group, marks, marks_are_right: false, ..text.clone() });
     }
     found
+}
+
+/// Swaps texts until no request has a context twice, as far as that goes: right and wrong marks of a
+/// text could be compared there.
+fn keep_apart(order: &mut [usize], texts: &[PlannedText], per_request: usize) {
+    let clashes = |order: &[usize], at: usize| {
+        let first = at / per_request * per_request;
+        let end = order.len().min(first.saturating_add(per_request));
+        let context = |at: usize| texts[order[at]].context;
+        (first..end).any(|other| other != at && context(other) == context(at))
+    };
+    for at in 0..order.len() {
+        if !clashes(order, at) {
+            continue;
+        }
+        for other in 0..order.len() {
+            order.swap(at, other);
+            if !clashes(order, at) && !clashes(order, other) {
+                break;
+            }
+            order.swap(at, other);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::planned::NOT_YET_KNOWN;
 use crate::data::text::Tokenizer;
 use crate::display::show_as_text;
-use crate::interp::chat::{ChatModel, ChatRequest};
+use crate::interp::chat::{BYTES_A_TOKEN, ChatModel, ChatRequest};
 use crate::interp::prompts::{read_explanation, repaired};
 use crate::progress::Progress;
 use crate::text::thousands;
@@ -17,9 +17,6 @@ use crate::{Error, Result};
 const LABEL: &str = "estimating the plan";
 /// Tokens that a server puts around a message.
 const AROUND_MESSAGE: u64 = 4;
-/// Bytes of a token, where the tokenizer has no tokens for a prompt.
-const BYTES_PER_TOKEN: usize = 4;
-
 /// What running a plan takes. What was answered before costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
@@ -33,7 +30,8 @@ pub struct Estimate {
     pub prompt_tokens: u64,
     /// Tokens of their answers, at most.
     pub answer_tokens: u64,
-    /// Their price, at most, if [`ChatModel::prices`] were given.
+    /// Their price, about, if [`ChatModel::prices`] were given; what bounds it is `most_cost` of
+    /// [`Limits`](crate::interp::Limits).
     pub cost: Option<f64>,
     /// The minutes that the limits per minute make of it, if there are any; the server may take longer.
     pub minutes: Option<f64>,
@@ -137,7 +135,7 @@ impl PromptTokens<'_> {
             Ok(ids) => Ok(ids.len() as u64),
             Err(stopped @ Error::Interrupted { .. }) => Err(stopped),
             // A tokenizer of some words has no tokens for others.
-            Err(_) => Ok(text.len().div_ceil(BYTES_PER_TOKEN) as u64),
+            Err(_) => Ok((text.len() as u64).div_ceil(BYTES_A_TOKEN)),
         }
     }
 }
@@ -154,7 +152,7 @@ impl fmt::Display for Estimate {
         let (prompts, answers) = (shown(self.prompt_tokens), shown(self.answer_tokens));
         write!(f, "; about {prompts} tokens of prompts and at most {answers} of answers")?;
         match self.cost {
-            Some(cost) => write!(f, "; at most {cost:.2} at the prices given")?,
+            Some(cost) => write!(f, "; about {cost:.2} at the prices given")?,
             None => write!(f, "; without prices there is no cost (ChatModel::prices)")?,
         }
         if let Some(minutes) = self.minutes {

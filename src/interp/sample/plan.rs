@@ -39,7 +39,7 @@ struct PlanData {
     tokenizer: Tokenizer,
     features: Vec<PlannedFeature>,
     too_rare: Vec<(usize, usize)>,
-    never_silent: Vec<usize>,
+    rarely_silent: Vec<usize>,
     contexts: usize,
     /// Contexts that are too short, and those that are equal to an earlier one.
     left_out: [usize; 2],
@@ -83,7 +83,7 @@ impl Interp {
         let wanted = if self.only.is_some() { looked_at.len() } else { self.features };
         let activities = scan(model, reader, &shown, &looked_at, self.batch)?;
         let draw = TextDraw { options: self, tokenizer: &tokenizer, shown: &shown };
-        let (mut features, mut too_rare, mut never_silent) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut features, mut too_rare, mut rarely_silent) = (Vec::new(), Vec::new(), Vec::new());
         let mut progress = Progress::new("drawing texts", looked_at.len() as u64, "feature");
         for (feature, activity) in looked_at.iter().zip(&activities) {
             if features.len() == wanted {
@@ -92,7 +92,7 @@ impl Interp {
             match draw.feature(*feature, activity)? {
                 Drawn::Planned(planned) => features.push(planned),
                 Drawn::TooRare(contexts) => too_rare.push((*feature, contexts)),
-                Drawn::NeverSilent => never_silent.push(*feature),
+                Drawn::RarelySilent => rarely_silent.push(*feature),
             }
             if progress.advance(1) {
                 return Err(Error::Interrupted { what: "drawing texts".to_owned() });
@@ -105,7 +105,7 @@ impl Interp {
             tokenizer,
             features,
             too_rare,
-            never_silent,
+            rarely_silent,
             contexts: contexts.len(),
             left_out: shown.left_out(),
             length: shown.length(),
@@ -141,12 +141,14 @@ impl PlanData {
             Some((feature, contexts)) => format!(
                 "Of {}, {feature} is active in the most, {contexts}: take more contexts, or lower \
                  `min_contexts`.",
-                features(self.too_rare.len() + self.never_silent.len())
+                features(self.too_rare.len() + self.rarely_silent.len())
             ),
-            None => "They are active in every context: take shorter or more different ones.".into(),
+            None => "They are active in nearly every context: take shorter or more different ones."
+                .into(),
         };
-        let what =
-            format!("a feature that is active in {min_contexts} different contexts, not in all");
+        let what = format!(
+            "a feature that is active in {min_contexts} different contexts, not in nearly all"
+        );
         Error::NotFound { what, hint }
     }
 }
@@ -163,10 +165,10 @@ impl Plan {
         &self.0.too_rare
     }
 
-    /// Features that were looked at and are silent in no context, so that there is nothing to tell
-    /// their texts from.
-    pub fn never_silent(&self) -> &[usize] {
-        &self.0.never_silent
+    /// Features that were looked at and are silent in too few contexts, fewer than ten or than
+    /// `negatives`, so that there is too little to tell their texts from.
+    pub fn rarely_silent(&self) -> &[usize] {
+        &self.0.rarely_silent
     }
 
     /// The options.
@@ -189,7 +191,7 @@ show_as_text!(Plan);
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PlanData { options, features: planned, too_rare, never_silent, .. } = &*self.0;
+        let PlanData { options, features: planned, too_rare, rarely_silent, .. } = &*self.0;
         writeln!(f, "plan for {} of {}", features(planned.len()), self.0.reader)?;
         write!(f, "texts of {} tokens", self.0.length)?;
         if self.0.length < options.excerpt {
@@ -212,7 +214,7 @@ impl fmt::Display for Plan {
             write!(f, ", {:.0} for {scoring} of {texts:.0}", requests(*scoring))?;
         }
         if options.only.is_none() && planned.len() < options.features {
-            let looked_at = planned.len() + too_rare.len() + never_silent.len();
+            let looked_at = planned.len() + too_rare.len() + rarely_silent.len();
             write!(f, "\nonly {} of {looked_at} that were looked at", features(planned.len()))?;
         }
         if !too_rare.is_empty() {
@@ -222,10 +224,10 @@ impl fmt::Display for Plan {
             let count = features(too_rare.len());
             write!(f, "\n{count} active in fewer than {least} contexts: {}", listed(names))?;
         }
-        if !never_silent.is_empty() {
-            let count = features(never_silent.len());
-            let names = never_silent.iter().map(ToString::to_string);
-            write!(f, "\n{count} silent in no context: {}", listed(names))?;
+        if !rarely_silent.is_empty() {
+            let count = features(rarely_silent.len());
+            let names = rarely_silent.iter().map(ToString::to_string);
+            write!(f, "\n{count} silent in too few contexts: {}", listed(names))?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ const KINDS: &[(&str, &str)] = &[
     ("glm4_moe", EXPERTS),
     ("gpt_oss", SINKS),
     ("granitemoe", EXPERTS),
-    ("granitemoehybrid", STATE_SPACE),
+    ("granitemoehybrid", HYBRID),
     ("idefics", WITH_IMAGES),
     ("internvl", WITH_IMAGES),
     ("jamba", STATE_SPACE),
@@ -110,6 +110,8 @@ const DELTA_NETS: &str = "a model most of whose layers are gated delta nets, whi
      it would need their recurrence";
 const PER_LAYER: &str = "a model with embeddings of its tokens in every layer: it would need these, and \
      keys and values that layers share";
+const HYBRID: &str = "a family whose layers may be attention or a state space model, with or without \
+                      experts, as each file says; none of its files is read";
 const STATE_SPACE: &str = "a recurrent or state space model, whose layers are not attention";
 const WITH_IMAGES: &str = "a model of images or of text with images";
 

@@ -73,7 +73,9 @@ pub(super) fn config(document: &mut Document, member: OlmoMember) -> Result<Conf
 /// A note on a base that is said of no kind of layers: versions of transformers differ in which it
 /// is for.
 pub(super) fn note(document: &Document) -> Option<String> {
-    let base = document.get("rope_theta").and_then(Value::as_f64)?;
+    let within = |place: &str| document.get(place)?.get("rope_theta");
+    let places = [document.get("rope_theta"), within("rope_parameters"), within("rope_scaling")];
+    let base = places.into_iter().flatten().find_map(Value::as_f64)?;
     let said = !is_by_layer(document) && base != OLMO3_BASE;
     said.then(|| {
         format!(

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::rope_places::RopeLayers;
 use super::rotary::RotaryFields;
 use super::shared::{HiddenActivation, context, windows};
-use super::{Weights, check_tied, var};
+use super::{Weights, check_tied, llama, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
 use crate::model::{Config, Mlp, Norm, Position};
@@ -135,9 +135,6 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
         var(&weights.take(&format!("{own}{name}"), shape)?)
     })?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
-    for layer in 0..config.layers {
-        // Frequencies, which the sizes tell.
-        weights.ignore(&format!("model.layers.{layer}.self_attn.rotary_emb.inv_freq"));
-    }
+    llama::ignore_angles(config, weights);
     Ok(parameters)
 }

@@ -13,13 +13,13 @@ fn texts() -> Vec<String> {
 }
 
 /// A client that pays one for a token.
-fn paying(world: &World, most_cost: f64) -> ChatModel {
+fn paying(world: &ChatWorld, most_cost: f64) -> ChatModel {
     let limits = Limits { most_cost: Some(most_cost), ..Limits::default() };
     world.chat().prices(1e6, 1e6).limits(limits)
 }
 
-fn without_usage() -> World {
-    World::answering(|_| {
+fn without_usage() -> ChatWorld {
+    ChatWorld::answering(|_| {
         let mut body = completion("fine");
         body["usage"] = Value::Null;
         body
@@ -38,7 +38,7 @@ fn ask_all(chat: &ChatModel) -> (usize, String) {
 
 #[test]
 fn costs_stop_before_they_are_exceeded() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = paying(&world, 100.0);
     let (answers, error) = ask_all(&chat);
     // With 5 answers 75 are spent, and 31 more could be above 100.
@@ -64,7 +64,7 @@ fn an_answer_that_tells_no_tokens_costs_the_most_it_can() {
 #[test]
 fn requests_at_once_do_not_exceed_the_limit_together() {
     for _ in 0..3 {
-        let world = World::answering(|_| {
+        let world = ChatWorld::answering(|_| {
             thread::sleep(Duration::from_millis(5));
             completion("fine")
         });
@@ -79,7 +79,7 @@ fn requests_at_once_do_not_exceed_the_limit_together() {
 #[test]
 fn failures_cost_the_most_where_the_server_may_have_worked() {
     let failing = |fault: Fault| {
-        let world = World::new();
+        let world = ChatWorld::new();
         let chat = paying(&world, 1_000.0);
         world.server.script([fault]);
         chat.ask(&request("00000")).unwrap();
@@ -95,7 +95,7 @@ fn failures_cost_the_most_where_the_server_may_have_worked() {
 
 #[test]
 fn settings_that_make_no_sense_send_nothing() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let usual = Limits::default();
     let most_cost = Some(1.0);
     let wrong = [

@@ -9,7 +9,7 @@ const AGAIN: [u16; 8] = [408, 425, 429, 500, 502, 503, 504, 529];
 
 #[test]
 fn statuses_that_may_pass_are_tried_again_after_the_pause_that_is_asked() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     /// Headers, and seconds between which the pause lies.
     type Paused = (&'static [(&'static str, &'static str)], [f64; 2]);
@@ -38,7 +38,7 @@ fn statuses_that_may_pass_are_tried_again_after_the_pause_that_is_asked() {
 
 #[test]
 fn statuses_that_do_not_pass_are_told_at_once() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     for (sent, code) in
         [301, 302, 400, 401, 402, 403, 404, 405, 409, 413, 422, 501].into_iter().enumerate()
@@ -58,7 +58,7 @@ fn statuses_that_do_not_pass_are_told_at_once() {
 
 #[test]
 fn a_quota_that_is_used_up_is_not_waited_for() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let bodies = [
         "{\"error\": {\"code\": \"insufficient_quota\", \"message\": \"none left\"}}",
         "You exceeded your current Quota",
@@ -74,7 +74,7 @@ fn a_quota_that_is_used_up_is_not_waited_for() {
 
 #[test]
 fn attempts_end_with_the_last_failure_in_words() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let long = "x".repeat(1_000);
     world.server.script((0..5).map(|_| status(503, &[], "busy")));
     world.server.script([status(502, &[], &long)]);
@@ -98,7 +98,7 @@ fn attempts_end_with_the_last_failure_in_words() {
 #[test]
 fn pauses_are_the_same_for_the_same_request_and_differ_between_requests() {
     let paused = |text: &str| {
-        let world = World::new();
+        let world = ChatWorld::new();
         world.server.script([status(503, &[], "")]);
         world.chat().ask(&request(text)).unwrap();
         world.seconds()
@@ -123,7 +123,7 @@ fn answers_that_do_not_come_whole_or_in_time_are_asked_again() {
     thread::scope(|scope| {
         for fault in faults {
             scope.spawn(move || {
-                let world = World::new();
+                let world = ChatWorld::new();
                 let timeout = Duration::from_secs(2);
                 let chat = world.chat().limits(Limits { timeout, ..Limits::default() });
                 world.server.script([fault.clone()]);
@@ -137,7 +137,7 @@ fn answers_that_do_not_come_whole_or_in_time_are_asked_again() {
 
 #[test]
 fn a_server_that_stays_away_is_an_error_with_its_cause() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}/v1");
     let chat = ChatModel::new(&url, "m").unwrap().answers(world.folder.path());
@@ -155,7 +155,7 @@ fn a_server_that_stays_away_is_an_error_with_its_cause() {
 #[test]
 fn a_server_that_drops_every_request_costs_as_many_as_are_allowed() {
     for fault in [Fault::Drop, Fault::Truncated, Fault::WrongJson] {
-        let world = World::new();
+        let world = ChatWorld::new();
         world.server.script((0..20).map(|_| fault.clone()));
         let error = world.chat().ask(&request("a")).unwrap_err().to_string();
         assert!(error.contains("after 6 attempts"), "{error}");
@@ -166,7 +166,7 @@ fn a_server_that_drops_every_request_costs_as_many_as_are_allowed() {
 
 #[test]
 fn a_good_status_with_an_error_in_it_is_that_error() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     let told = |code: u16| format!("{{\"error\": {{\"code\": {code}, \"message\": \"m\"}}}}");
     world.server.script([status(200, &[], &told(503))]);
@@ -180,7 +180,7 @@ fn a_good_status_with_an_error_in_it_is_that_error() {
 
 #[test]
 fn another_address_below_the_server_is_told() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let url = world.server.base_url().replace("/v1", "");
     let chat = ChatModel::new(&url, "m").unwrap().answers(world.folder.path());
     world.server.script([status(404, &[], "not here")]);

@@ -18,13 +18,13 @@ use crate::interp::judge::{ChatServer, Fault, completion};
 use crate::progress::Progress;
 
 /// A server, a folder for its answers, and a clock that passes as long as somebody sleeps.
-struct World {
+struct ChatWorld {
     server: ChatServer,
     folder: TempDir,
     clock: Arc<FakeClock>,
 }
 
-impl World {
+impl ChatWorld {
     /// With a server that finds everything fine.
     fn new() -> Self {
         Self::answering(|_| completion("fine"))
@@ -70,7 +70,7 @@ fn status(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
 
 #[test]
 fn the_same_request_is_sent_once() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     assert!(chat.cached(&request("a")).unwrap().is_none());
     let answer = chat.ask(&request("a")).unwrap();
@@ -97,7 +97,7 @@ fn the_same_request_is_sent_once() {
 
 #[test]
 fn what_is_sent_is_a_chat() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     chat.ask(&ChatRequest { log_probabilities: true, ..request("ä") }).unwrap();
     let seen = world.server.seen().remove(0);
@@ -113,7 +113,7 @@ fn what_is_sent_is_a_chat() {
 
 #[test]
 fn a_damaged_file_is_asked_anew_and_mended() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat();
     chat.ask(&request("a")).unwrap();
     for file in files_below(world.folder.path()) {
@@ -143,7 +143,7 @@ fn only_cached_opens_no_socket() {
 
 #[test]
 fn no_more_requests_are_under_way_than_allowed_over_all_clones() {
-    let world = World::answering(|_| {
+    let world = ChatWorld::answering(|_| {
         thread::sleep(Duration::from_millis(20));
         completion("fine")
     });
@@ -167,7 +167,7 @@ fn no_more_requests_are_under_way_than_allowed_over_all_clones() {
 
 #[test]
 fn jobs_ask_at_once_and_keep_their_order() {
-    let world = World::answering(|body| {
+    let world = ChatWorld::answering(|body| {
         thread::sleep(Duration::from_millis(10));
         completion(body["messages"][0]["content"].as_str().unwrap())
     });
@@ -185,7 +185,7 @@ fn jobs_ask_at_once_and_keep_their_order() {
 
 #[test]
 fn requests_keep_the_rate_of_a_minute() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let limits = Limits { requests_a_minute: Some(90), ..Limits::default() };
     let chat = world.chat().limits(limits);
     for number in 0..31 {

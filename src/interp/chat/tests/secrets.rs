@@ -8,7 +8,7 @@ fn variables(name: &str) -> Option<String> {
     (name == "TEST_KEY").then(|| format!("{SECRET}\n"))
 }
 
-fn keyed(world: &World) -> ChatModel {
+fn keyed(world: &ChatWorld) -> ChatModel {
     world.chat().key_from("TEST_KEY").with_variables(variables)
 }
 
@@ -25,7 +25,7 @@ fn all_words(error: &Error) -> String {
 
 #[test]
 fn the_key_is_sent() {
-    let world = World::new();
+    let world = ChatWorld::new();
     keyed(&world).ask(&request("a")).unwrap();
     let seen = world.server.seen().remove(0);
     assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {SECRET}")));
@@ -34,7 +34,7 @@ fn the_key_is_sent() {
 
 #[test]
 fn a_key_that_the_server_repeats_is_in_no_error() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = keyed(&world);
     let told = format!("{}Incorrect key: {SECRET}", "x".repeat(280));
     let faults = [status(401, &[], &told), status(200, &[], &format!("{{{SECRET}"))];
@@ -55,7 +55,7 @@ fn a_key_that_the_server_repeats_is_in_no_error() {
 
 #[test]
 fn a_key_that_the_server_repeats_is_in_no_file() {
-    let world = World::answering(|_| completion(&format!("you said {SECRET}")));
+    let world = ChatWorld::answering(|_| completion(&format!("you said {SECRET}")));
     let chat = keyed(&world);
     let answer = chat.ask(&request("a")).unwrap();
     assert_eq!(answer.text, "you said [key]");
@@ -69,7 +69,7 @@ fn a_key_that_the_server_repeats_is_in_no_file() {
 
 #[test]
 fn a_handle_shows_the_name_of_the_variable_only() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = keyed(&world);
     chat.ask(&request("a")).unwrap();
     let text = format!("{chat:?} {chat} {:?}", chat.spent());
@@ -78,7 +78,7 @@ fn a_handle_shows_the_name_of_the_variable_only() {
 
 #[test]
 fn a_key_that_is_missing_or_no_word_is_told_when_it_is_needed() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.chat().key_from("NO_KEY").with_variables(variables);
     let error = chat.ask(&request("a")).unwrap_err();
     assert!(matches!(&error, Error::NotFound { .. }));

@@ -32,7 +32,7 @@ fn assert_stops<T: Send + fmt::Debug>(
 
 #[test]
 fn a_server_that_is_silent_is_left_and_may_be_asked_again() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.real_chat().limits(Limits { at_once: 1, ..Limits::default() });
     world.server.script([Fault::Silent]);
     assert_stops(|| world.requests() == 1, || chat.ask(&request("a")));
@@ -42,7 +42,7 @@ fn a_server_that_is_silent_is_left_and_may_be_asked_again() {
 
 #[test]
 fn a_pause_that_the_server_asked_for_ends() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.real_chat();
     world.server.script([status(429, &[("retry-after", "25")], "slow down")]);
     assert_stops(|| world.requests() == 1, || chat.ask(&request("a")));
@@ -53,7 +53,7 @@ fn a_pause_that_the_server_asked_for_ends() {
 
 #[test]
 fn waits_for_a_permit_a_rate_and_money_end() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let usual = Limits::default();
     let limits = [
         Limits { at_once: 1, ..usual },
@@ -82,7 +82,7 @@ fn waits_for_a_permit_a_rate_and_money_end() {
 
 #[test]
 fn jobs_end_together() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.real_chat().limits(Limits { at_once: 3, ..Limits::default() });
     world.server.script((0..10).map(|_| Fault::Silent));
     let jobs = ["a", "b", "c", "d", "e"];
@@ -95,7 +95,7 @@ fn jobs_end_together() {
 
 #[test]
 fn an_error_ends_requests_of_other_jobs() {
-    let world = World::new();
+    let world = ChatWorld::new();
     let chat = world.real_chat();
     let begun = Instant::now();
     world.server.script([Fault::Silent, Fault::Silent, status(401, &[], "who are you?")]);
