@@ -43,7 +43,7 @@
 //! let asked = Interp { features: 2, min_contexts: 20, explained: 5, ..Interp::default() };
 //! let plan = asked.plan(&model, &sae, &contexts)?;
 //! let judge = judge::serve(&model.tokenizer()?)?;
-//! let report = plan.run(&judge.chat()?.answers(&folder))?;
+//! let report = plan.run(&judge.chat()?.answers(folder.path()))?;
 //! assert_eq!(report.explanations().len(), 2);
 //! # Ok(())
 //! # }
