@@ -223,9 +223,9 @@ fn logit_scores(own: &Tensor, patched: &Tensor) -> Result<LogitScores> {
     Ok(LogitScores { vocabulary, kl, reverse_kl, squared_error })
 }
 
-/// `[KL(x ‖ y), KL(y ‖ x), Σ (x − y)²]` of two rows of logits, of which `copies` are made into weights:
-/// `KL(x ‖ y) = Σ p (x − y) − (ln Σeˣ − ln Σeʸ)` with the weights `p = eˣ/Σeˣ`. Equal rows are apart by
-/// exactly 0, and others are right to about 1e-7 nats.
+/// `[KL(x ‖ y), KL(y ‖ x), Σ (x − y)²]` of two rows of logits, where
+/// `KL(x ‖ y) = Σ p (x − y) − (ln Σeˣ − ln Σeʸ)` with `p = eˣ/Σeˣ`: exactly 0 for equal rows, and right
+/// to about 1e-7 nats for others. `p` and `q` are copies of x and y, which are overwritten.
 fn row_scores([x, y]: [&[f32]; 2], [p, q]: [&mut [f32]; 2]) -> [f64; 3] {
     let ([sum_p, log_x], [sum_q, log_y]) = (exponentials(p), exponentials(q));
     let mut sums = [0.0; 3];

@@ -139,18 +139,8 @@ mod tests {
     use crate::harvest::tests::{contexts, model, sae};
     use crate::random::Rng;
     use crate::sae::{Architecture, ExcludedTokens, SaeWeights, TrainingRecord};
+    use crate::sae_error::part_sae::tests::{POINT, explained};
     use crate::sae_error::rows::TensorRows;
-    use crate::sae_error::sae_info::{InfoOptions, SaeInfo};
-
-    const POINT: HookPoint = HookPoint::ResidPost(0);
-
-    fn explained() -> Explained {
-        let options = InfoOptions { folds: 2, ..InfoOptions::default() };
-        SaeInfo::collect(&model(), &sae(POINT, 1), &contexts(), &options)
-            .unwrap()
-            .explain()
-            .unwrap()
-    }
 
     fn tokens() -> Tensor {
         contexts().batch(3, 4, &Device::Cpu).unwrap()

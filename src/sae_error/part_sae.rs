@@ -180,7 +180,7 @@ fn reading(sae: Sae, reads: String) -> Sae {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::features::FeatureReader as _;
     use crate::harvest::tests::{contexts, model, sae};
@@ -190,9 +190,9 @@ mod tests {
     use crate::sae_error::sae_info::{InfoOptions, SaeInfo};
     use crate::train::tests::assert_resumes;
 
-    const POINT: HookPoint = HookPoint::ResidPost(0);
+    pub(crate) const POINT: HookPoint = HookPoint::ResidPost(0);
 
-    fn explained() -> Explained {
+    pub(crate) fn explained() -> Explained {
         let options = InfoOptions { folds: 2, ..InfoOptions::default() };
         SaeInfo::collect(&model(), &sae(POINT, 1), &contexts(), &options)
             .unwrap()

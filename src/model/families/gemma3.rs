@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::rotary::RotaryFields;
-use super::shared::{HiddenActivation, context, fixed_windows, positive};
+use super::shared::{HiddenActivation, context, fixed_windows, positive, unusual_head};
 use super::{Weights, check_tied, llama};
 use crate::Result;
 use crate::model::parameters::Parameters;
@@ -23,7 +23,7 @@ pub(super) const INERT: [&str; 5] = [
 ];
 /// Beginnings of the names of the text's weights: alone, in published files of text and images, and
 /// in those that transformers and other programs save.
-const PLACES: [&str; 4] =
+const TEXT_PLACES: [&str; 4] =
     ["model.", "language_model.model.", "model.language_model.", "language_model."];
 /// Names of an unembedding, which is the embedding once more.
 const HEADS: [&str; 2] = ["lm_head.weight", "language_model.lm_head.weight"];
@@ -108,7 +108,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
     let activation = config.hidden_activation.unwrap_or(HiddenActivation::GeluTanh);
     Ok(Config {
         kv_heads: (kv_heads != heads).then_some(kv_heads),
-        d_head: (d_head.checked_mul(heads) != Some(d_model)).then_some(d_head),
+        d_head: unusual_head(d_head, heads, d_model),
         context: context(document, config.max_position_embeddings, 131_072)?,
         vocab: size(config.vocab_size, 262_208),
         norm: Norm::RmsOnePlusGain { eps: config.rms_norm_eps.unwrap_or(1e-6) },
@@ -173,7 +173,7 @@ pub(super) fn note() -> String {
 
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
     let holds = |place: &&str| weights.shape(&format!("{place}embed_tokens.weight")).is_some();
-    let place = PLACES.into_iter().find(holds).unwrap_or(PLACES[0]);
+    let place = TEXT_PLACES.into_iter().find(holds).unwrap_or(TEXT_PLACES[0]);
     let head = HEADS.into_iter().find(|name| weights.shape(name).is_some()).unwrap_or(HEADS[0]);
     let parameters = llama::parameters(config, |name, shape| {
         let own = match name.strip_prefix("model.") {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::rope_places::RopeLayers;
 use super::rotary::RotaryFields;
-use super::shared::{HiddenActivation, check_layers, context, positive, windows};
+use super::shared::{HiddenActivation, check_layers, context, positive, unusual_head, windows};
 use super::{Weights, check_tied, var};
 use crate::model::origin::ModelOrigin;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
@@ -249,7 +249,7 @@ impl LlamaConfig {
         let (Size(heads), Size(d_model)) = (self.num_attention_heads, self.hidden_size);
         let kv_heads = self.num_key_value_heads.map(usize::from).filter(|own| *own != heads);
         let d_head = self.head_dim.map(usize::from);
-        (kv_heads, d_head.filter(|width| width.checked_mul(heads) != Some(d_model)))
+        (kv_heads, d_head.and_then(|width| unusual_head(width, heads, d_model)))
     }
 
     /// Width of a head.

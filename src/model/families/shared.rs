@@ -8,6 +8,11 @@ use crate::model::Activation;
 use crate::store::{Document, Size, is_off};
 use crate::{Error, Result};
 
+/// The width of a head, if heads do not share out the width of the stream.
+pub(super) fn unusual_head(d_head: usize, heads: usize, d_model: usize) -> Option<usize> {
+    (d_head.checked_mul(heads) != Some(d_model)).then_some(d_head)
+}
+
 /// How weights are quantised. Only weights that are not are read.
 #[derive(Debug, Deserialize)]
 struct QuantizationConfig {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::rope_places::RopeLayers;
 use super::rotary::RotaryFields;
-use super::shared::{HiddenActivation, context, windows};
+use super::shared::{HiddenActivation, context, unusual_head, windows};
 use super::{Weights, check_tied, llama, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
@@ -88,7 +88,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
     let activation = config.hidden_act.unwrap_or(HiddenActivation::GeluTanh);
     Ok(Config {
         kv_heads: (kv_heads != heads).then_some(kv_heads),
-        d_head: (d_head.checked_mul(heads) != Some(d_model)).then_some(d_head),
+        d_head: unusual_head(d_head, heads, d_model),
         context: context(document, config.max_position_embeddings, 4096)?,
         vocab: config.vocab_size.into(),
         norm: Norm::LayerNorm { eps: config.norm_epsilon.unwrap_or(1e-5) },

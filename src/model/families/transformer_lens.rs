@@ -8,6 +8,7 @@
 use candle_core::Tensor;
 use serde::Deserialize;
 
+use super::shared::unusual_head;
 use super::{Weights, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
@@ -252,7 +253,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
         false => Some(1.),
     };
     Ok(Config {
-        d_head: (d_head.checked_mul(heads) != Some(d_model)).then_some(d_head),
+        d_head: unusual_head(d_head, heads, d_model),
         context,
         vocab,
         norm,
