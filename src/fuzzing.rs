@@ -7,6 +7,7 @@ use bytes::Bytes;
 use candle_core::{Device, Tensor};
 
 use crate::Error;
+use crate::data::text::Tokenizer;
 use crate::gguf::Gguf;
 use crate::model::{Config, Decoder};
 use crate::sae::{Architecture, Sae, SaeWeights};
@@ -95,6 +96,19 @@ pub fn model_weights(bytes: &[u8]) {
     in_folder("weights", write, "model_final.pth", bytes, |folder| {
         drop(Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu));
     });
+}
+
+/// A chat template and a conversation: the template, and after each zero byte the text of a message.
+pub fn chat_template(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\0');
+    let template = parts.next().unwrap_or_default();
+    let roles = ["user", "assistant"].into_iter().cycle();
+    let messages: Vec<(&str, &str)> = roles.zip(parts).collect();
+    let tokenizer = Tokenizer::of_words("<s>", ["word"]);
+    if let Ok(tokenizer) = tokenizer.and_then(|own| own.with_chat_template(template)) {
+        let _ = tokenizer.chat_tokens(&messages);
+    }
 }
 
 /// Reads a folder of whole files, one of which is exchanged for `bytes`.

@@ -18,6 +18,8 @@ const RATIO: usize = 128;
 const FIXED: usize = 4 << 20;
 /// What deflate can make of a byte, times the copies that are made of it.
 const UNPACKED_RATIO: usize = 4 * 1032;
+/// What a template may write within its steps, for each byte of it.
+const TEMPLATE_RATIO: usize = 1 << 15;
 const DAMAGED: usize = 3_000;
 
 /// The system's allocator, counting.
@@ -121,6 +123,16 @@ const CONFIGS: [&str; 8] = [
         "sliding_window_pattern": 6, "vocab_size": 3, "head_dim": 2}, "vision_config": {"a": 1}}"#,
 ];
 
+/// A chat template with most of Jinja in it, and a conversation.
+const TEMPLATE: &[u8] = b"{%- macro f(x) %}{{ x | trim }}{% endmacro %}\
+    {% set n = namespace(x=[], k=2 * 3) %}{{ bos_token }}\
+    {% for m in messages[::-1] if m.role != 'tool' %}{% generation %}\
+    {{- '<' ~ m['role'] + '>' + f(m.content) }}{% endgeneration %}{{ loop.index0 % 2 == 1 }}\
+    {% set n.x = n.x + [m.content.split(' ')[-1].strip('\\n') * 3] %}{% endfor %}\
+    {% if n.x is defined and n.x | length > 1 %}{{ n.x | join(',') }}{{ n | tojson }}\
+    {{ range(9) | list | tojson(indent=2) }}{% elif tools %}{{ raise_exception('no') }}{% endif %}\
+    {{ strftime_now('%d %b %Y') }}\0What is it?\0It is a truth\n\0Why\xff";
+
 /// One test: the allocator counts for the whole process.
 #[test]
 fn damaged_files_are_survived() {
@@ -143,6 +155,7 @@ fn damaged_files_are_survived() {
         "d_model": 2, "d_hidden": 2, "bilinear": true, "gate": null, "bias": false,
         "normalization": true}"#;
     survive("config.json", config, RATIO, fuzzing::model_config);
+    survive("chat template", TEMPLATE, TEMPLATE_RATIO, fuzzing::chat_template);
     for config in CONFIGS {
         survive(config, config.as_bytes(), RATIO, fuzzing::model_config);
     }

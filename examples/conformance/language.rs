@@ -45,7 +45,7 @@ fn sampling(name: &str) -> Result<Sampling> {
     });
     let (temperature, top_k) = settings
         .ok_or_else(|| Error::invalid("the name of a distribution", "next_probs_tT_topK", name))?;
-    Ok(Sampling { temperature, top_k: Some(top_k), seed: 0 })
+    Ok(Sampling { temperature, top_k: Some(top_k), ..Sampling::default() })
 }
 
 pub(crate) fn autoencoder(folder: &Path, report: &mut Report) -> Result<()> {

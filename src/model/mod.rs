@@ -34,6 +34,7 @@
 mod analysis;
 mod attend;
 mod centred;
+mod chat;
 mod checkpoint;
 mod config;
 mod decoder;

@@ -117,6 +117,8 @@ impl Decoder {
     /// - where none of these names one, special tokens of the tokenizer with well-known texts, such
     ///   as `</s>`, `<|endoftext|>` and `<|im_end|>`.
     ///
+    /// [`Decoder::chat`] also stops after what the chat template writes after a reply.
+    ///
     /// # Errors
     /// A file that is damaged.
     pub fn end_tokens(&self) -> Result<Vec<u32>> {
@@ -175,7 +177,7 @@ impl Decoder {
         self.row(self.tokenizer()?.encode_with_bos(text)?)
     }
 
-    fn row(&self, tokens: Vec<u32>) -> Result<Tensor> {
+    pub(super) fn row(&self, tokens: Vec<u32>) -> Result<Tensor> {
         if tokens.is_empty() {
             return Err(Error::invalid("the prompt", "at least one token", "none"));
         }

@@ -74,8 +74,8 @@ fn sides(served: &Served, asked: &GenerateRequest) -> Result<Vec<GeneratedSide>,
         let expected = format!("between 1 and {most} after this prompt");
         return Err(Fault::invalid("the number of tokens", expected, asked.tokens));
     }
-    let sampling =
-        Sampling { temperature: asked.temperature, top_k: asked.top_k, seed: asked.seed };
+    let GenerateRequest { temperature, top_k, seed, .. } = *asked;
+    let sampling = Sampling { temperature, top_k, seed, ..Sampling::default() };
     if !(0.0..=100.0).contains(&sampling.temperature) {
         let expected = "between 0 and 100";
         return Err(Fault::invalid("`temperature`", expected, sampling.temperature));

@@ -172,7 +172,7 @@ fn generations_are_streamed_side_by_side_and_are_the_models() {
     let text = answer.text();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let model = mlsae().model();
-    let sampling = Sampling { temperature: 0.8, top_k: Some(20), seed: 3 };
+    let sampling = Sampling { temperature: 0.8, top_k: Some(20), seed: 3, ..Sampling::default() };
     let steered = mlsae().steering_hooks(&[own]).unwrap();
     for (side, hooks) in [("plain", Hooks::new()), ("steered", steered)] {
         let said: String = lines

@@ -30,7 +30,8 @@ const TIKTOKEN: &str = "a tiktoken vocabulary";
 
 impl Tokenizer {
     /// The tokenizer in the file or folder `path`. A file named `tokenizer.json`, and a folder with
-    /// one, are read together with the `tokenizer_config.json` in the same folder.
+    /// one, are read together with the `tokenizer_config.json` and the chat template in the same
+    /// folder.
     ///
     /// # Errors
     /// If there is no such file, or if it holds no tokenizer in this format: a SentencePiece model,
@@ -79,7 +80,8 @@ impl Tokenizer {
         let mut backend = backend(&content.path, &content.bytes)?;
         let mut settings = Settings::read(repository)?;
         let ends = settings.apply(&mut backend, &content.path)?;
-        Ok(Self::with_ends(backend, Some(ends), settings.notes))
+        let chat = settings.chat();
+        Ok(Self::with_ends(backend, Some(ends), settings.notes).with_chat(chat))
     }
 
     /// A repository without `tokenizer.json`; `reason` is why it could not be read.
@@ -265,5 +267,6 @@ fn gpt2(repository: &Repository, mut settings: Settings) -> Result<Tokenizer> {
     backend.with_decoder(Some(bytes));
     settings.convert(&mut backend)?;
     let ends = settings.apply(&mut backend, &vocab.path)?;
-    Ok(Tokenizer::with_ends(backend, Some(ends), settings.notes))
+    let chat = settings.chat();
+    Ok(Tokenizer::with_ends(backend, Some(ends), settings.notes).with_chat(chat))
 }

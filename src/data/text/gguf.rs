@@ -16,6 +16,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::Tokenizer;
+use super::chat_settings::ChatSettings;
 use crate::Result;
 use crate::gguf::{Gguf, Value};
 
@@ -41,7 +42,7 @@ struct Words {
 }
 
 impl Gguf {
-    /// The tokenizer in the file's metadata.
+    /// The tokenizer in the file's metadata, with its chat template.
     ///
     /// # Errors
     /// A file without one, of a kind other than byte-level byte-pair encoding, or with a way of
@@ -67,7 +68,7 @@ impl Gguf {
         if let Some(ends) = self.ends(&tokens, words.begins)? {
             tokenizer.with_post_processor(Some(ends));
         }
-        Ok(Tokenizer::new(tokenizer))
+        Ok(Tokenizer::new(tokenizer).with_chat(ChatSettings::of_gguf(self)?))
     }
 
     fn setting(&self, name: &str) -> Option<&Value> {

@@ -1,9 +1,12 @@
 //! Text as tokens.
 
+mod chat;
+mod chat_settings;
 mod contexts;
 mod documents;
 mod files;
 mod gguf;
+mod jinja;
 mod long;
 mod pieces;
 mod retokenized;

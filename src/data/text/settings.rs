@@ -5,12 +5,14 @@
 //! whatever `tokenizer.json` says. Every other class leaves that to `tokenizer.json`. Where the
 //! flags are missing, a template in `tokenizer.json` decides, and without one the class's default.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
+use super::chat_settings::{ChatSettings, chat_templates};
+use super::jinja::ChatTemplate;
 use crate::hub::Repository;
 use crate::store::parse_json;
 use crate::{Error, Result};
@@ -135,6 +137,7 @@ pub(super) struct Settings {
     /// Whether there are any.
     found: bool,
     pub(super) notes: Vec<String>,
+    templates: Vec<ChatTemplate>,
 }
 
 impl Settings {
@@ -144,10 +147,12 @@ impl Settings {
     /// a network. A note tells of it.
     pub(super) fn read(repository: &Repository) -> Result<Self> {
         let mut settings = Self::default();
+        let mut path = PathBuf::from(SETTINGS);
         match repository.read_if(SETTINGS) {
             Ok(Some(content)) => {
                 settings.fields = object(&content.path, &content.bytes)?;
                 settings.found = true;
+                path = content.path;
             }
             Ok(None) => {}
             Err(reason @ Error::Io { action: "fetch", .. }) => {
@@ -171,7 +176,24 @@ impl Settings {
             None if settings.found => class_in_config(repository),
             None => String::new(),
         };
+        match chat_templates(repository, &path, &settings.fields) {
+            Ok(templates) => settings.templates = templates,
+            Err(reason @ Error::Io { action: "fetch", .. }) => {
+                settings.notes.push(format!("the chat template could not be fetched ({reason})"));
+            }
+            Err(reason) => return Err(reason),
+        }
         Ok(settings)
+    }
+
+    /// The chat templates, and the special tokens that they are given.
+    pub(super) fn chat(&mut self) -> ChatSettings {
+        let class = class(&self.class);
+        let keys = [("bos_token", class.bos), ("eos_token", class.eos)];
+        let keys = keys.into_iter().chain(ROLES.map(|key| (key, None)));
+        let texts = keys.filter_map(|(key, usual)| Some((key.to_owned(), self.token(key, usual)?)));
+        let special = self.found.then(|| texts.collect());
+        ChatSettings { templates: std::mem::take(&mut self.templates), chosen: None, special }
     }
 
     /// The name of the class, without the ending `Fast`.

@@ -15,6 +15,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::TOKENIZER_FILE;
+use super::chat_settings::ChatSettings;
 use super::long::{LONG, cuts_words, encode_parts, parts, stoppable};
 use super::pieces::{META_SPACE, Piece, Spelling, readable, sign_of_hole};
 use super::settings::{Ends, ends_of_template};
@@ -27,7 +28,7 @@ use crate::{Error, Result};
 const MANY_TOKENS: usize = 1 << 18;
 
 /// A tokenizer, as `tokenizer.json` files describe it, with what the `tokenizer_config.json` of the
-/// same folder says of its first and last tokens. A cheap handle.
+/// same folder says of its first and last tokens, and its chat template. A cheap handle.
 ///
 /// Truncation and padding that a file asks for do not act: a text has the tokens it has.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub struct Tokenizer {
     rows: usize,
     ends: Ends,
     notes: Arc<[String]>,
+    chat: Arc<ChatSettings>,
 }
 
 struct TokenizerData {
@@ -87,7 +89,7 @@ impl Tokenizer {
             after,
             twins: OnceLock::new(),
         };
-        Self { inner: Arc::new(inner), rows: ids, ends, notes: notes.into() }
+        Self { inner: Arc::new(inner), rows: ids, ends, notes: notes.into(), chat: Arc::default() }
     }
 
     /// Learns byte-pair encoding from texts: words as GPT-2 cuts them, every byte a token, and then
@@ -173,20 +175,27 @@ impl Tokenizer {
         replace(path.as_ref(), |place| std::fs::write(place, text?))
     }
 
-    /// Writes `tokenizer.json` and, where texts have known first or last tokens,
-    /// `tokenizer_config.json` into a folder.
+    /// Writes `tokenizer.json` and, where texts have known first or last tokens or there is a chat
+    /// template, `tokenizer_config.json` into a folder.
     pub(crate) fn save_in(&self, folder: &Path) -> Result<()> {
         self.save(folder.join(TOKENIZER_FILE))?;
         let text = |id: Option<&u32>| self.inner.tokenizer.id_to_token(*id?);
         let known = |by_name: bool, id: Option<&u32>| if by_name { None } else { text(id) };
         let bos = known(self.ends.bos_by_name, self.ends.bos.as_ref());
         let eos = known(self.ends.eos_by_name, self.ends.eos.first());
-        if bos.is_none() && eos.is_none() {
+        let template = self.chat.as_field();
+        if bos.is_none() && eos.is_none() && template.is_none() {
             return Ok(());
         }
         // This class leaves what is put around a text to tokenizer.json.
         let class = "PreTrainedTokenizerFast";
-        let settings = json!({"tokenizer_class": class, "bos_token": bos, "eos_token": eos});
+        let mut settings = json!({"tokenizer_class": class, "bos_token": bos, "eos_token": eos});
+        if let Some(template) = template {
+            settings["chat_template"] = template;
+            for (key, text) in self.special_texts() {
+                settings[key] = text.into();
+            }
+        }
         let path = folder.join("tokenizer_config.json");
         replace(&path, |place| std::fs::write(place, format!("{settings:#}\n")))
     }
@@ -238,6 +247,26 @@ impl Tokenizer {
         if tokens.starts_with(before) { before.len() } else { 0 }
     }
 
+    pub(super) fn chat(&self) -> &ChatSettings {
+        &self.chat
+    }
+
+    /// The same with other chat templates.
+    pub(super) fn with_chat(&self, chat: ChatSettings) -> Self {
+        Self { chat: chat.into(), ..self.clone() }
+    }
+
+    /// The texts of special tokens that a chat template is given, by their keys: those of
+    /// `tokenizer_config.json`, or without one the first and last tokens that are known.
+    pub(super) fn special_texts(&self) -> Vec<(String, String)> {
+        if let Some(named) = &self.chat.special {
+            return named.clone();
+        }
+        let text = |id: Option<u32>| self.inner.tokenizer.id_to_token(id?);
+        let ends = [("bos_token", text(self.bos())), ("eos_token", text(self.eos()))];
+        ends.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect()
+    }
+
     pub(crate) fn ends(&self) -> &Ends {
         &self.ends
     }
@@ -260,9 +289,14 @@ impl Tokenizer {
     /// # Errors
     /// A text that the tokenizer has no tokens for; [`Error::Interrupted`] when Stop is pressed.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let inner = self.inner.clone();
-        let ids = self.encode_by(text, move |part| encode_by(&inner.tokenizer, part))?;
+        let ids = self.encode_inside(text)?;
         Ok([self.inner.before.as_slice(), &ids, &self.inner.after].concat())
+    }
+
+    /// [`Tokenizer::encode`] without tokens at the ends.
+    pub(super) fn encode_inside(&self, text: &str) -> Result<Vec<u32>> {
+        let inner = self.inner.clone();
+        self.encode_by(text, move |part| encode_by(&inner.tokenizer, part))
     }
 
     /// [`Tokenizer::encode`] with the first token (BOS) before the text, for tokenizers that do not

@@ -58,7 +58,7 @@ pub(crate) fn bpe(vocab: Value, more: &[(&str, u32, bool)]) -> Value {
 }
 
 /// A template that puts the token `text` before a text.
-fn template(text: &str, id: u32) -> Value {
+pub(crate) fn template(text: &str, id: u32) -> Value {
     value!({"type": "TemplateProcessing",
             "single": [{"SpecialToken": {"id": text, "type_id": 0}},
                        {"Sequence": {"id": "A", "type_id": 0}}],
@@ -68,7 +68,7 @@ fn template(text: &str, id: u32) -> Value {
 }
 
 /// A folder with files of these names.
-fn folder(files: &[(&str, &Value)]) -> tempfile::TempDir {
+pub(crate) fn folder(files: &[(&str, &Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content.to_string()).unwrap();
