@@ -46,7 +46,7 @@ impl Tokenizer {
         chat.chosen = Some(name.to_owned());
         match chat.template() {
             Some(_) => Ok(self.with_chat(chat)),
-            None => Err(self.without_template()),
+            None => Err(self.without_template(Some(name))),
         }
     }
 
@@ -90,13 +90,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn special_tokens_in(&self, text: &str) -> Result<Vec<String>> {
-        let pieces = self.encode_inside(text)?.into_iter().map(|token| self.piece(token));
-        let special = pieces.filter_map(|piece| match piece {
-            Ok(Piece::Special(text)) => Some(Ok(text)),
-            Ok(_) => None,
-            Err(reason) => Some(Err(reason)),
-        });
-        special.collect()
+        let special = self.encode_inside(text)?.into_iter().filter_map(|token| self.special(token));
+        // Letters without a token may be a special one, which is not written out.
+        Ok(special.filter(|special| text.contains(special)).collect())
     }
 
     /// The special token that the chat template writes after a reply, if it does so.
@@ -105,31 +101,38 @@ impl Tokenizer {
         let messages = [("user", "What is the reply?"), ("assistant", REPLY)];
         let messages = messages.iter().map(|(role, text)| owned(role, text)).collect();
         let text = self.rendered(messages, false).ok()?;
-        let (_, after) = text.rsplit_once(REPLY)?;
-        let first = self.encode_inside(after.trim_start()).ok()?.first().copied()?;
-        matches!(self.piece(first), Ok(Piece::Special(_))).then_some(first)
+        let after = text.rsplit_once(REPLY)?.1.trim_start();
+        let first = self.encode_inside(after).ok()?.first().copied()?;
+        self.special(first).is_some_and(|special| after.starts_with(&special)).then_some(first)
+    }
+
+    /// The text of a token, if it is special.
+    fn special(&self, token: u32) -> Option<String> {
+        match self.piece(token) {
+            Ok(Piece::Special(text)) => Some(text),
+            _ => None,
+        }
     }
 
     fn rendered(&self, messages: Vec<Message>, prompts_reply: bool) -> Result<String> {
         let template: &ChatTemplate =
-            self.chat().template().ok_or_else(|| self.without_template())?;
+            self.chat().template().ok_or_else(|| self.without_template(None))?;
         template.render(Conversation { messages, special: self.special_texts(), prompts_reply })
     }
 
-    fn without_template(&self) -> Error {
-        let own = match (self.chat().templates.is_empty(), &self.chat().chosen) {
-            (true, _) => {
-                "None of `chat_template.jinja`, `chat_template` in tokenizer_config.json and \
+    fn without_template(&self, name: Option<&str>) -> Error {
+        let hint = match self.chat().templates.is_empty() {
+            true => "None of `chat_template.jinja`, `chat_template` in tokenizer_config.json and \
                  `chat_template.json` is there, as for models that were not trained on \
                  conversations: give one with `with_chat_template`."
-                    .to_owned()
-            }
-            (false, _) => format!(
+                .to_owned(),
+            false => format!(
                 "There are {}: choose one with `with_chat_template_named`.",
                 self.chat().names()
             ),
         };
-        Error::NotFound { what: "the chat template of the tokenizer".to_owned(), hint: own }
+        let named = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+        Error::NotFound { what: format!("the tokenizer's chat template{named}"), hint }
     }
 }
 

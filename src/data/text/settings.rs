@@ -192,7 +192,7 @@ impl Settings {
         let keys = [("bos_token", class.bos), ("eos_token", class.eos)];
         let keys = keys.into_iter().chain(ROLES.map(|key| (key, None)));
         let texts = keys.filter_map(|(key, usual)| Some((key.to_owned(), self.token(key, usual)?)));
-        let special = self.found.then(|| texts.collect());
+        let special = (!self.fields.is_empty()).then(|| texts.collect());
         ChatSettings { templates: std::mem::take(&mut self.templates), chosen: None, special }
     }
 

@@ -66,7 +66,7 @@ fn named_templates_are_chosen_by_name() {
     assert_eq!(text(&rag), "rag!");
     assert_eq!(text(&rag.with_chat_template_named("default").unwrap()), "usual");
     let message = tokenizer.with_chat_template_named("rga").unwrap_err().to_string();
-    for part in ["`default`, `rag`", "with_chat_template_named"] {
+    for part in ["`rga`", "`default`, `rag`", "with_chat_template_named"] {
         assert!(message.contains(part), "{message}");
     }
     let message = error(config(json!([{"name": "rag", "template": "rag!"}])));
@@ -90,7 +90,8 @@ fn a_tokenizer_without_a_template_says_what_to_do() {
     for tokenizer in [word_level(vocab(), &SPECIAL), beside(&[]).unwrap()] {
         assert_eq!(tokenizer.chat_template(), None);
         let message = error(Ok(tokenizer));
-        for part in ["chat template", "`chat_template.jinja`", "`with_chat_template`"] {
+        for part in ["chat template was not found", "`chat_template.jinja`", "`with_chat_template`"]
+        {
             assert!(message.contains(part), "{message}");
         }
     }
@@ -151,6 +152,13 @@ fn special_tokens_in_messages_are_parsed_and_can_be_asked_for() {
     assert_eq!(tokens, [3, 5, 1, 6, 5, 2, 6, 5]);
     assert_eq!(tokenizer.special_tokens_in(sly).unwrap(), ["<end>", "<turn>"]);
     assert!(tokenizer.special_tokens_in("a b < end >").unwrap().is_empty());
+    // An unknown word becomes a special token that nobody wrote.
+    let unknown = word_level(vocab(), &["[UNK]", "<s>", "<end>"]);
+    assert_eq!(unknown.encode("what").unwrap(), [0]);
+    assert!(unknown.special_tokens_in("what").unwrap().is_empty());
+    let ends = |template: &str| unknown.with_chat_template(template).unwrap().turn_end();
+    assert_eq!(ends("{{ messages[1].content }} what"), None);
+    assert_eq!(ends("{{ messages[1].content }} <end>"), Some(6));
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod json;
 use std::path::PathBuf;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, Value};
+use minijinja::{Environment, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::{Error, Result};
@@ -187,7 +187,7 @@ fn environment<'source>(steps: u64) -> Result<Environment<'source>> {
         Error::invalid("the syntax of chat templates", "Jinja", &reason).caused_by(reason)
     })?);
     environment.set_fuel(Some(steps));
-    environment.set_unknown_method_callback(unknown_method_callback);
+    environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::to_json);
     environment.add_function(
         "raise_exception",
@@ -206,6 +206,20 @@ fn environment<'source>(steps: u64) -> Result<Environment<'source>> {
         },
     );
     Ok(environment)
+}
+
+/// Methods of Python's values. What a dictionary lists is a list, so that a loop knows its last item.
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, minijinja::Error> {
+    let answer = unknown_method_callback(state, value, method, arguments)?;
+    match method {
+        "items" | "keys" | "values" => Ok(answer.try_iter()?.collect()),
+        _ => Ok(answer),
+    }
 }
 
 fn variables(conversation: Conversation) -> Value {

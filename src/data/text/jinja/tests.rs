@@ -239,9 +239,34 @@ fn what_published_templates_use_besides() {
             "a!b?",
         ),
         (
-            "{% for x in 'abc' %}{{ loop.index }}{{ x }}{{ '' if loop.last else ',' }}{% endfor %}",
-            "1a,2b,3c",
+            "{% for x in 'a b'.split() %}{{ loop.index }}{{ x }}{{ '' if loop.last else ',' }}{% endfor %}",
+            "1a,2b",
         ),
+        (
+            "{% for k, v in {'b': 1, 'a': 2}.items() %}{{ k }}{{ loop.last }}{% endfor %}",
+            "bFalseaTrue",
+        ),
+        ("{% for k in {'b': 1, 'a': 2}.keys() %}{{ k }}{{ loop.last }}{% endfor %}", "bFalseaTrue"),
+        ("{% for k in {'b': 1, 'a': 2} %}{{ k }}{{ loop.last }}{% endfor %}", "bFalseaTrue"),
+        (
+            "{% for x in [1, 2, 3] if x != 3 %}{{ x }}{{ loop.last }}{{ loop.length }}{% endfor %}",
+            "1False22True2",
+        ),
+        ("{% for x in [1, 2, 3][::-1] %}{{ x }}{{ loop.last }}{% endfor %}", "3False2False1True"),
+        (
+            "{% for x in [1, 2, 3] | reverse %}{{ x }}{{ loop.last }}{% endfor %}",
+            "3False2False1True",
+        ),
+        ("{% for x in [1, 2, 3] | reject('odd') %}{{ x }}{{ loop.last }}{% endfor %}", "2True"),
+        (
+            "{% for x in range(2) %}{{ x }}{{ loop.last }}{{ loop.revindex }}{% endfor %}",
+            "0False21True1",
+        ),
+        (
+            "{% for m in messages | selectattr('role', 'equalto', 'user') %}{{ loop.last }}{% endfor %}",
+            "True",
+        ),
+        ("{{ {'b': 1, 'a': 2}.items() | length }}{{ {'b': 1}.values() | list }}", "2[1]"),
         (
             "{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}",
             "13",
