@@ -129,7 +129,7 @@ const TEMPLATE: &[u8] = b"{%- macro f(x) %}{{ x | trim }}{% endmacro %}\
     {% for m in messages[::-1] if m.role != 'tool' %}{% generation %}\
     {{- '<' ~ m['role'] + '>' + f(m.content) }}{% endgeneration %}{{ loop.index0 % 2 == 1 }}\
     {% set n.x = n.x + [m.content.split(' ')[-1].strip('\\n') * 3] %}{% endfor %}\
-    {% if n.x is defined and n.x | length > 1 %}{{ n.x | join(',') }}{{ n | tojson }}\
+    {% if n.x is defined and n.x | length > 1 %}{{ n.x | join(',') }}{{ n.x | tojson }}\
     {{ range(9) | list | tojson(indent=2) }}{% elif tools %}{{ raise_exception('no') }}{% endif %}\
     {{ strftime_now('%d %b %Y') }}\0What is it?\0It is a truth\n\0Why\xff";
 
