@@ -33,7 +33,8 @@
 //! [`Sae`](sae::Sae) is a sparse autoencoder: `encode` turns activations into
 //! [`Codes`](sae::Codes), the few features that are active at each position, and `decode` turns them
 //! back. [`Sae::load`](sae::Sae::load) reads any published format, [`Sae::fit`](sae::Sae::fit)
-//! trains one, and [`Registry`](sae::Registry) lists what is published.
+//! trains one, and [`Registry`](sae::Registry) lists what is published; [`model_for`](sae::model_for)
+//! loads the model of one.
 //!
 //! ```
 //! # use eigenlens::prelude::*;

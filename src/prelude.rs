@@ -41,7 +41,9 @@ pub use crate::plot::{
     self, Figure, Scale, bar, beside, grid, histogram, imshow, line, plot_heat_maps, scatter, stack,
 };
 pub use crate::random::Rng;
-pub use crate::sae::{Codes, Objective, Registry, Sae, SaeLoader, SaeOptions};
+pub use crate::sae::{
+    Codes, MatchedModel, Objective, Registry, Sae, SaeLoader, SaeOptions, model_for,
+};
 pub use crate::sae_error::{InfoOptions, SaeGrid, SaeInfo, Subject};
 pub use crate::toy::{
     DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,

@@ -53,6 +53,11 @@ def call(command: list[str], folder: Path, purpose: str, hint: str) -> str:
 
 def wheel(package: str, digest: str, scratch: Path, elsewhere: str) -> Path:
     """The wheel of a Python package ``name==version``, checked."""
+    return checked(newest_wheel(package, scratch, elsewhere), digest)
+
+
+def newest_wheel(package: str, scratch: Path, elsewhere: str) -> Path:
+    """The wheel of a Python package: of ``name==version``, or the newest of ``name``."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     call(
         [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", package],
@@ -61,7 +66,7 @@ def wheel(package: str, digest: str, scratch: Path, elsewhere: str) -> Path:
         f"This needs pip and a network (or a mirror that pip is told of). {elsewhere}",
     )
     name = package.split("==")[0].replace("-", "_")
-    return checked(only(scratch, f"{name}-*.whl"), digest)
+    return only(scratch, f"{name}-*.whl")
 
 
 def npm(package: str, digest: str, scratch: Path, elsewhere: str) -> Path:

@@ -1,19 +1,38 @@
-"""Writes assets/sae/registry.json.gz from SAELens's list of published autoencoders.
+"""Write assets/sae/registry.json.gz from SAELens's list of published autoencoders.
 
-    pip download --no-deps sae-lens==6.54.12 && python tools/sae_registry.py sae_lens-*.whl
+    python3 tools/sae_registry.py
 
-Needs PyYAML. The list changes with SAELens's versions: run it again for a newer one.
+takes the newest version of the Python package sae-lens (``pip download``, no code of it runs), and
+``--version 6.54.12`` another one. ``--wheel FILE`` needs no network. The same wheel gives the same
+bytes; assets/sae/origin.json says which wheel it was and when it was fetched.
+
+Needs Python 3.11 or newer with pip, and PyYAML. What the library makes of the new list is in
+assets/sae/coverage.txt, which a test of ``src/sae/coverage.rs`` compares and prints.
 """
 
+from __future__ import annotations
+
+import argparse
+import datetime
 import gzip
+import hashlib
 import json
 import re
-import sys
 import zipfile
 from pathlib import Path
 
-import yaml
+import registry
+from registry import FetchError, say
 
+try:
+    import yaml
+except ImportError:
+    raise SystemExit("This needs PyYAML: python3 -m pip install pyyaml") from None
+
+PACKAGE = "sae-lens"
+MEMBER = "sae_lens/pretrained_saes.yaml"
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "sae"
+ELSEWHERE = "With the wheel at hand: --wheel FILE."
 FAMILIES = {
     None: "saelens",
     "sae_lens": "saelens",
@@ -43,6 +62,15 @@ SITES = {
 }
 # What cannot be loaded: whole sequences at once.
 LEFT_OUT = {"temporal"}
+# Trained on the tuned model, as the name of release and repository and the canonical release say.
+MODELS = {"gemma-scope-9b-it-res": "gemma-2-9b-it"}
+# Fields of SAELens's configurations that its list replaces, and their names in ours. The name and
+# place of the model are in the files or the list anyway.
+OVERRIDES = {
+    "normalize_activations": "normalize_activations",
+    "model_from_pretrained_kwargs": "model_options",
+    "dataset_path": "dataset",
+}
 # In no list of SAELens.
 OWN = [
     {
@@ -91,7 +119,13 @@ def hook(family, release, entry):
 
 
 def release(name, fields):
-    family = FAMILIES[fields["conversion_func"]]
+    conversion = fields["conversion_func"]
+    if conversion not in FAMILIES:
+        raise FetchError(
+            f"the release {name} has the conversion_func {conversion}, which this program does not "
+            f"know: add the family to FAMILIES or LEFT_OUT in tools/sae_registry.py"
+        )
+    family = FAMILIES[conversion]
     entries = []
     for entry in fields["saes"]:
         path = str(entry["path"])
@@ -111,32 +145,77 @@ def release(name, fields):
     row = {
         "release": name,
         "repository": fields["repo_id"],
-        "model": fields["model"],
+        "model": MODELS.get(name, fields["model"]),
         "family": family,
         "entries": entries,
     }
-    overrides = fields.get("config_overrides") or {}
-    if "normalize_activations" in overrides:
-        row["normalize_activations"] = overrides["normalize_activations"]
+    overrides = dict(fields.get("config_overrides") or {})
+    for field, kept in OVERRIDES.items():
+        if field in overrides:
+            row[kept] = overrides.pop(field)
+    if overrides:
+        raise FetchError(
+            f"the release {name} overrides {', '.join(overrides)}, which this program does not "
+            f"know: add them to OVERRIDES in tools/sae_registry.py, and read them in "
+            f"src/sae/registry.rs"
+        )
     if k := re.search(r"L0_(\d+)$", fields["repo_id"]):
         row["k"] = int(k.group(1))
     return row
 
 
-def main():
-    with zipfile.ZipFile(sys.argv[1]) as wheel:
-        found = yaml.safe_load(wheel.read("sae_lens/pretrained_saes.yaml"))
-    rows = OWN + [
+def list_of(wheel: Path):
+    """All releases of a wheel, in the order of their names."""
+    try:
+        with zipfile.ZipFile(wheel) as content:
+            found = yaml.safe_load(content.read(MEMBER))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise FetchError(f"{wheel.name} does not hold {MEMBER}: {error}") from None
+    releases = sorted(found.items())
+    return OWN + [
         release(name, fields)
-        for name, fields in sorted(found.items())
+        for name, fields in releases
         if fields["conversion_func"] not in LEFT_OUT
     ]
+
+
+def write(wheel: Path) -> None:
+    rows = list_of(wheel)
     text = json.dumps(rows, separators=(",", ":")).encode()
-    place = Path(__file__).parent.parent / "assets" / "sae" / "registry.json.gz"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(gzip.compress(text, 9, mtime=0))
-    count = sum(len(row["entries"]) for row in rows)
-    print(f"{len(rows)} releases, {count} autoencoders, {place.stat().st_size} bytes")
+    packed = gzip.compress(text, 9, mtime=0)
+    origin = {
+        "package": PACKAGE,
+        "version": wheel.name.split("-")[1],
+        "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "releases": len(rows),
+        "autoencoders": sum(len(row["entries"]) for row in rows),
+    }
+    place = FOLDER / "origin.json"
+    old = json.loads(place.read_text()) if place.is_file() else {}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    # The day stays if the same wheel is fetched again.
+    is_same = old.get("wheel_sha256") == origin["wheel_sha256"]
+    origin["fetched"] = old.get("fetched", today) if is_same else today
+    registry.replace(FOLDER / "registry.json.gz", packed)
+    registry.replace(place, (json.dumps(origin, indent=2) + "\n").encode())
+    say(
+        f"SAELens {origin['version']}: {origin['releases']} releases, "
+        f"{origin['autoencoders']} autoencoders, {len(packed):,} bytes"
+    )
 
 
-main()
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--version", help=f"the version of {PACKAGE} (default: the newest)")
+    parser.add_argument("--wheel", type=Path, metavar="FILE", help="a wheel that is here already")
+    options = parser.parse_args()
+    package = f"{PACKAGE}=={options.version}" if options.version else PACKAGE
+
+    def fetch(scratch: Path) -> None:
+        write(options.wheel or registry.newest_wheel(package, scratch, ELSEWHERE))
+
+    return registry.fetching("the list of published autoencoders", fetch)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -134,7 +134,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Those of `names` that `name` was probably meant to be, the closest first, at most three.
-pub(super) fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = name.to_lowercase();
     let closeness =
         |own: &&str| strsim::normalized_damerau_levenshtein(&folded, &own.to_lowercase());

@@ -3,6 +3,7 @@
 mod downloads;
 mod local;
 mod offline;
+mod spelling;
 mod trouble;
 
 use std::collections::{HashMap, HashSet};

@@ -30,6 +30,12 @@ pub(crate) fn fetched(name: &str) -> Result<Option<PathBuf>> {
     }
 }
 
+/// The name under which [`fetched`] finds the model that is called so, or whose file is.
+pub(crate) fn fetched_name(called: &str) -> Option<&'static str> {
+    let is = |name: &str| name.eq_ignore_ascii_case(called);
+    MODELS.iter().find(|model| is(model.name) || is(model.file)).map(|model| model.name)
+}
+
 impl Model {
     fn find(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join(self.file);
@@ -56,6 +62,8 @@ mod tests {
         assert!(message.contains("cargo run --bin eigenlens -- fetch smollm2"), "{message}");
         std::fs::write(folder.path().join(model.file), "").unwrap();
         assert_eq!(model.find(folder.path()).unwrap(), folder.path().join(model.file));
+        assert_eq!(fetched_name(model.file), Some("smollm2-135m-instruct"));
+        assert_eq!(fetched_name("SmolLM2-135M"), None);
         assert!(fetched("smollm2-135m").unwrap().is_none());
         assert!(fetched("owner/smollm2-135m-instruct").unwrap().is_none());
     }

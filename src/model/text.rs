@@ -177,6 +177,17 @@ impl Decoder {
         self.row(self.tokenizer()?.encode_with_bos(text)?)
     }
 
+    /// The text as `[1, positions]` tokens without what the tokenizer puts before it, such as a first
+    /// token (BOS).
+    ///
+    /// # Errors
+    /// As [`Decoder::tokens`].
+    pub fn tokens_without_bos(&self, text: &str) -> Result<Tensor> {
+        let tokenizer = self.tokenizer()?;
+        let tokens = tokenizer.encode(text)?;
+        self.row(tokens[tokenizer.added_before(&tokens)..].to_vec())
+    }
+
     pub(super) fn row(&self, tokens: Vec<u32>) -> Result<Tensor> {
         if tokens.is_empty() {
             return Err(Error::invalid("the prompt", "at least one token", "none"));
@@ -431,6 +442,9 @@ mod tests {
             model.tokens("a b").unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()
         };
         assert_eq!(ids(&loaded), [4, 0, 1]);
+        let plain = loaded.tokens_without_bos("a b").unwrap();
+        assert_eq!(plain.flatten_all().unwrap().to_vec1::<u32>().unwrap(), [0, 1]);
+        assert!(loaded.tokens_without_bos("").is_err());
         let text = loaded.generate("a b", 1, Sampling::default()).unwrap();
         assert!(text.starts_with("a b "), "{text}");
         let copy = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::record::{CENTRED, model_name};
 use super::{Normalization, Sae};
 use crate::Result;
-use crate::model::{Config, Decoder, HookPoint};
+use crate::model::{Config, Decoder, HookPoint, KnownModel};
 
 /// The mean over the dimensions, as a share of the root mean square, from which activations are not
 /// centred.
@@ -35,10 +35,21 @@ impl Sae {
     /// # Ok(()) }
     /// ```
     pub fn check_model(&self, model: &Decoder) -> Vec<String> {
+        let mut differences = self.check_place(model);
+        differences.extend(self.check_bos(model));
+        let centred =
+            model.is_centred() || self.architecture().normalization == Normalization::Centre;
+        let processing = self.origin().training.processing().into_iter();
+        differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
+        differences
+    }
+
+    /// What differs in the model's name, at the place that is read, and in the contexts.
+    pub(super) fn check_place(&self, model: &Decoder) -> Vec<String> {
         let mut differences = Vec::new();
         let (origin, config) = (self.origin(), model.config());
-        if let (Some(own), Some(other)) = (&origin.model, model_name(model))
-            && plain(own) != plain(&other)
+        if let (Some(own), Some(other)) = (origin.model_at_revision(), model_name(model))
+            && plain(&own) != plain(&other)
         {
             differences.push(format!("it was trained on {own}, and the model is {other}"));
         }
@@ -51,6 +62,15 @@ impl Sae {
             } else if !model.points().contains(&point) {
                 differences.push(format!("it reads {point}, which the model does not have"));
             }
+            let heads = match point {
+                HookPoint::K(_) | HookPoint::V(_) => config.kv_heads(),
+                _ => config.heads,
+            };
+            if let Some(head) = origin.training.head.filter(|head| *head >= heads) {
+                differences.push(format!(
+                    "it reads head {head} at {point}, and the model has the heads below {heads}"
+                ));
+            }
             let width = width(config, point).map(|width| match origin.training.head {
                 Some(_) if matches!(point, HookPoint::Z(_)) => width / config.heads,
                 _ => width,
@@ -62,11 +82,18 @@ impl Sae {
                 ));
             }
         }
-        self.check_contexts(model, &mut differences);
-        let centred =
-            model.is_centred() || self.architecture().normalization == Normalization::Centre;
-        let processing = origin.training.processing().into_iter();
-        differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
+        let training = &origin.training;
+        if let Some(size) = training.context_size.filter(|size| *size > config.context) {
+            differences.push(format!(
+                "it was trained on contexts of {size} tokens, and the model takes {}",
+                config.context
+            ));
+        }
+        if let Some(positions) = training.positions {
+            differences.push(format!(
+                "it was trained on positions {positions} of each context: leave the others out"
+            ));
+        }
         differences
     }
 
@@ -91,33 +118,20 @@ impl Sae {
         }))
     }
 
-    /// What differs in the texts that a model is given.
-    fn check_contexts(&self, model: &Decoder, differences: &mut Vec<String>) {
-        let training = &self.origin().training;
-        if let Some(size) = training.context_size.filter(|size| *size > model.config().context) {
-            differences.push(format!(
-                "it was trained on contexts of {size} tokens, and the model takes {}",
-                model.config().context
-            ));
-        }
-        match (training.prepend_bos, adds_bos(model)) {
-            (Some(true), Some(false)) => differences.push(
+    /// What differs in the token that begins a context.
+    fn check_bos(&self, model: &Decoder) -> Option<String> {
+        let text = match (self.origin().training.prepend_bos, adds_bos(model)) {
+            (Some(true), Some(false)) => {
                 "its training contexts began with a BOS token, and the model's tokenizer puts none \
                  in front of a text: use `model.tokens_with_bos(text)`"
-                    .to_owned(),
-            ),
-            (Some(false), Some(true)) => differences.push(
+            }
+            (Some(false), Some(true)) => {
                 "its training contexts had no BOS token in front, and the model's tokenizer puts one \
                  there: leave the first position out"
-                    .to_owned(),
-            ),
-            _ => {}
-        }
-        if let Some(positions) = training.positions {
-            differences.push(format!(
-                "it was trained on positions {positions} of each context: leave the others out"
-            ));
-        }
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
     }
 }
 
@@ -128,12 +142,19 @@ fn adds_bos(model: &Decoder) -> Option<bool> {
     Some(whole.len() > plain.len() && whole.first() != plain.first())
 }
 
-/// A model's name without its owner and the ways of writing it.
+/// A model's name without its owner and the ways of writing it; a revision other than `main` is part
+/// of it.
 fn plain(name: &str) -> String {
+    let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let known = KnownModel::find(name);
+    let name = known.as_ref().map_or(name, KnownModel::repository);
     let name = name.rsplit('/').next().unwrap_or(name).to_lowercase();
-    // TransformerLens has its own name for the smallest GPT-2.
-    let name = if name == "gpt2-small" { "gpt2" } else { name.as_str() };
-    name.chars().filter(|c| c.is_alphanumeric()).collect()
+    let mut plain: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    if revision != "main" {
+        plain.push('@');
+        plain.push_str(revision);
+    }
+    plain
 }
 
 /// How many numbers a position has at `point`, if that is plain.
@@ -189,6 +210,10 @@ mod tests {
         let head = TrainingRecord { head: Some(1), ..TrainingRecord::default() };
         let of_head = sae(4, HookPoint::Z(0)).with_training_record(head);
         assert_eq!(of_head.check_model(&model()), Vec::<String>::new());
+        let beyond = TrainingRecord { head: Some(2), ..TrainingRecord::default() };
+        let beyond = sae(4, HookPoint::Z(0)).with_training_record(beyond);
+        let told = beyond.check_model(&model()).join("\n");
+        assert!(told.contains("head 2 at 0.z") && told.contains("heads below 2"), "{told}");
     }
 
     #[test]
@@ -249,5 +274,8 @@ mod tests {
         assert_eq!(plain("gpt2-small"), plain("openai-community/gpt2"));
         assert_eq!(plain("pythia-70m-deduped"), plain("EleutherAI/Pythia-70m_deduped"));
         assert_ne!(plain("gemma-2b"), plain("google/gemma-2-2b"));
+        assert_eq!(plain("gpt2-small@main"), plain("gpt2"));
+        assert_eq!(plain("gpt2-small@step1"), plain("openai-community/gpt2@step1"));
+        assert_ne!(plain("gpt2-small@step1"), plain("gpt2-small"));
     }
 }

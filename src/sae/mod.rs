@@ -3,7 +3,7 @@
 //! An [`Sae`] writes an activation as a few [`Codes`] times the columns of its decoder. What it
 //! computes is its [`Architecture`]; [`Sae::load`] finds out from files which of the [families](Family)
 //! of the field they belong to, and reads them by that family's own rules. The [`Registry`] lists
-//! what is published.
+//! what is published, and [`model_for`] loads the model that an autoencoder belongs to.
 //!
 //! # Examples
 //!
@@ -32,6 +32,7 @@ mod check_model;
 mod codes;
 mod coding;
 mod columns;
+mod coverage;
 mod family;
 mod fit;
 mod fold;
@@ -39,6 +40,7 @@ mod formats;
 mod influence;
 mod intervene;
 mod kind;
+mod matched;
 mod order;
 mod origin;
 mod quality;
@@ -56,6 +58,7 @@ pub use architecture::{Architecture, Encoder, Normalization, Rescale, SaeActivat
 pub use autoencoder::Sae;
 pub use check::{Check, OutlierRows};
 pub use codes::Codes;
+pub use coverage::{Coverage, CoverageRow};
 pub use family::Family;
 pub use fit::SaeOptions;
 pub(crate) use fit::{
@@ -65,6 +68,7 @@ pub use formats::SaeLoader;
 pub(crate) use formats::folder_point;
 pub(crate) use intervene::plus;
 pub use kind::objective::Objective;
+pub use matched::{MatchNote, MatchedModel, model_for};
 pub use origin::{Note, Origin};
 pub use quality::PatchedLoss;
 pub(crate) use record::model_name;

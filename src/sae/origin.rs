@@ -40,6 +40,17 @@ pub enum Note {
     Other(String),
 }
 
+impl Origin {
+    /// [`Origin::model`] with the `@revision` that [`Origin::training`] records.
+    pub(super) fn model_at_revision(&self) -> Option<String> {
+        let model = self.model.as_ref()?;
+        Some(match self.training.revision(model) {
+            Some(revision) if !model.contains('@') => format!("{model}@{revision}"),
+            _ => model.clone(),
+        })
+    }
+}
+
 impl Note {
     pub(super) fn about_scale(&self) -> bool {
         matches!(self, Self::ScaleMissing(_))

@@ -6,11 +6,21 @@ use std::fmt;
 use candle_core::DType;
 use serde_json::{Map, Value};
 
-use crate::model::Decoder;
+use crate::model::{Decoder, KnownModel};
 use crate::provenance::Source;
 
 /// TransformerLens's name for taking the mean off what writes to the residual stream.
 pub(super) const CENTRED: &str = "center_writing_weights";
+
+/// TransformerLens's name for multiplying the gains of norms into the weights behind them.
+pub(super) const FOLDED_NORMS: &str = "fold_ln";
+
+/// TransformerLens's name for adding what biases of values write to the biases of outputs.
+pub(super) const FOLDED_VALUE_BIASES: &str = "fold_value_biases";
+
+/// The names of the options that choose a revision: transformers', and TransformerLens's for a step.
+pub(super) const REVISION: &str = "revision";
+pub(super) const CHECKPOINT: &str = "checkpoint_value";
 
 /// The name of [`TrainingRecord::tuned_lens`] in a file.
 pub(super) const TUNED_LENS: &str = "tuned_lens";
@@ -141,20 +151,8 @@ impl TrainingRecord {
 
     /// How the activations of training differ from those of a model as it is published.
     pub(super) fn processing(&self) -> Vec<String> {
-        let on = |name: &str| self.model_options.get(name).is_some_and(|value| value == "true");
-        let mut differences = Vec::new();
-        if self.tuned_lens {
-            differences.push(
-                "it expects what a tuned lens makes of the residual stream, and makes that again: \
-                 multilayer::Mlsae::from_pretrained puts the lens before it and its inverse after \
-                 it, and TunedLens::transform makes such rows"
-                    .to_owned(),
-            );
-        }
-        if let Some(reads) = &self.reads {
-            differences.push(format!("it reads {reads}, not the activation"));
-        }
-        if on(CENTRED) {
+        let mut differences = self.reading();
+        if self.is_on(CENTRED) {
             differences.push(
                 "its model's weights that write to the residual stream were centred \
                  (center_writing_weights): where the model has LayerNorms, it expects resid, \
@@ -163,20 +161,56 @@ impl TrainingRecord {
                     .to_owned(),
             );
         }
-        if on("fold_ln") {
+        if self.is_on(FOLDED_NORMS) {
             differences.push(
                 "its model's norms were folded into the next weights (fold_ln): what it expects \
                  after a norm is the norm's result before gain and bias"
                     .to_owned(),
             );
         }
-        if on("fold_value_biases") {
+        if self.is_on(FOLDED_VALUE_BIASES) {
             differences.push(
                 "its model's value biases were folded (fold_value_biases): it expects z without them"
                     .to_owned(),
             );
         }
         differences
+    }
+
+    /// What it reads in place of the activation at its hook point.
+    pub(super) fn reading(&self) -> Vec<String> {
+        let lens = self.tuned_lens.then(|| {
+            "it expects what a tuned lens makes of the residual stream, and makes that again: \
+             multilayer::Mlsae::from_pretrained puts the lens before it and its inverse after \
+             it, and TunedLens::transform makes such rows"
+                .to_owned()
+        });
+        let reads = self.reads.as_ref();
+        let reads = reads.map(|reads| format!("it reads {reads}, not the activation"));
+        lens.into_iter().chain(reads).collect()
+    }
+
+    /// Whether the model was loaded with the option `name`, a truth value.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.model_options.get(name).is_some_and(|value| value == "true")
+    }
+
+    /// The revision of the repository of `model` that the options name: as it is, or by the step of a
+    /// checkpoint as TransformerLens finds it.
+    pub(super) fn revision(&self, model: &str) -> Option<String> {
+        let value = |name: &str| -> Option<Value> {
+            serde_json::from_str(self.model_options.get(name)?).ok()
+        };
+        if let Some(revision) = value(REVISION) {
+            return revision.as_str().map(ToOwned::to_owned);
+        }
+        let step = value(CHECKPOINT)?.as_u64()?;
+        let known = KnownModel::find(model);
+        match known.as_ref().map_or(model, KnownModel::repository).split('/').next()? {
+            "EleutherAI" => Some(format!("step{step}")),
+            "stanford-crfm" => Some(format!("checkpoint-{step}")),
+            _ => None,
+        }
     }
 }
 

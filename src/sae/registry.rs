@@ -1,19 +1,19 @@
 //! Published autoencoders, by release and identity.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use flate2::read::GzDecoder;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Family, Normalization};
 use crate::display::{ShownColumn, ShownTable};
 use crate::error::SharedCause;
+use crate::model::{KnownModel, ModelSupport};
 use crate::{Error, Result};
-
-/// Releases whose models were processed for training, and SAELens's name for how.
-const PROCESSED: [(&str, &str); 1] = [("gpt2-small-res-jb", "center_writing_weights")];
 
 /// Rows that a notebook shows.
 const SHOWN: usize = 40;
@@ -56,6 +56,10 @@ pub struct Entry {
     pub(super) scale: Option<f64>,
     pub(super) k: Option<usize>,
     pub(super) normalization: Option<String>,
+    /// How the model was loaded for training, where SAELens's list says it: as in
+    /// [`TrainingRecord::model_options`](super::TrainingRecord::model_options).
+    pub(super) model_options: BTreeMap<String, String>,
+    pub(super) dataset: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +70,9 @@ struct Release {
     family: String,
     k: Option<usize>,
     normalize_activations: Option<String>,
+    #[serde(default)]
+    model_options: BTreeMap<String, Value>,
+    dataset: Option<String>,
     entries: Vec<ListedSae>,
 }
 
@@ -109,6 +116,12 @@ impl Release {
             scale: row.scale,
             k: self.k,
             normalization: self.normalize_activations.clone(),
+            model_options: self
+                .model_options
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_string()))
+                .collect(),
+            dataset: self.dataset.clone(),
         })
     }
 }
@@ -180,6 +193,13 @@ impl Registry {
         Self { entries: self.entries.iter().filter(fits).cloned().collect() }
     }
 
+    /// Those whose model loads, gated ones included.
+    #[must_use]
+    pub fn loading(&self) -> Self {
+        let loads = |entry: &&Entry| entry.support().loads();
+        Self { entries: self.entries.iter().filter(loads).cloned().collect() }
+    }
+
     /// The autoencoders.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -187,13 +207,15 @@ impl Registry {
 
     /// Shows a table as the value of a cell.
     pub fn evcxr_display(&self) {
-        let headings = ["release", "id", "model", "hook", "family", "L0"];
+        let headings = ["release", "id", "model", "its model", "hook", "family", "L0"];
         let mut shown = ShownTable::new(headings.map(ShownColumn::left)).note(self.closing());
-        for Entry { release, id, model, hook, family, l0, .. } in self.entries.iter().take(SHOWN) {
+        for entry in self.entries.iter().take(SHOWN) {
+            let Entry { release, id, model, hook, family, l0, .. } = entry;
             let hook = hook.as_deref().unwrap_or_default();
             let (family, l0) =
                 (family.to_string(), l0.map(|l0| l0.to_string()).unwrap_or_default());
-            shown.push([release, id, model, hook, &family, &l0]);
+            let support = entry.support();
+            shown.push([release, id, model, support.label(), hook, &family, &l0]);
         }
         shown.bundle(self.to_string()).show_as_result();
     }
@@ -214,24 +236,38 @@ impl Registry {
 }
 
 impl Entry {
+    /// Whether its model loads, as far as the model's name tells; see
+    /// [`model_for`](super::model_for), which loads it.
+    ///
+    /// ```
+    /// use eigenlens::model::ModelSupport;
+    /// use eigenlens::sae::Registry;
+    /// # fn main() -> eigenlens::Result<()> {
+    /// let found = Registry::all()?.search("gpt2-small-res-jb");
+    /// assert_eq!(found.entries()[0].support(), ModelSupport::Loads);
+    /// # Ok(()) }
+    /// ```
+    pub fn support(&self) -> ModelSupport {
+        KnownModel::find(&self.model).map_or(ModelSupport::Unknown, |model| model.support())
+    }
+
     /// The normalisation that the release's files should say and do not.
     pub(super) fn normalization(&self) -> Option<Normalization> {
         let name = self.normalization.as_deref()?;
         (name == "constant_norm_rescale").then_some(Normalization::UnitNorm)
     }
-
-    /// How the model was processed for training, where SAELens's list has it and no file says it.
-    pub(super) fn model_option(&self) -> Option<&'static str> {
-        let processed = PROCESSED.iter().find(|(release, _)| *release == self.release);
-        processed.map(|(_, option)| *option)
-    }
 }
 
 impl fmt::Display for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Entry { release, id, model, hook, family, .. } in self.entries.iter().take(SHOWN) {
+        for entry in self.entries.iter().take(SHOWN) {
+            let Entry { release, id, model, hook, family, .. } = entry;
             let hook = hook.as_deref().unwrap_or("?");
-            writeln!(f, "{release}  {id}  {model}  {hook}  {family}")?;
+            writeln!(
+                f,
+                "{release}  {id}  {model} ({})  {hook}  {family}",
+                entry.support().label()
+            )?;
         }
         f.write_str(&self.closing())
     }
@@ -255,6 +291,34 @@ mod tests {
             all.search("gemma-scope-2b-pt-res-canonical layer_12/width_16k").entries()[0].clone();
         assert_eq!(gemma.hook.as_deref(), Some("blocks.12.hook_resid_post"));
         assert!(gemma.path.contains("average_l0_"), "{}", gemma.path);
+    }
+
+    #[test]
+    fn entries_say_whether_their_model_loads() {
+        let all = Registry::all().unwrap();
+        let first = |words: &str| all.search(words).entries()[0].clone();
+        assert_eq!(first("gpt2-small-res-jb").support(), ModelSupport::Loads);
+        assert_eq!(first("gemma-scope-2b-pt-res").support(), ModelSupport::Gated);
+        let loading = first("gpt2-small-res-jb");
+        let unknown = Entry { model: "my-model".to_owned(), ..loading.clone() };
+        assert_eq!(unknown.support(), ModelSupport::Unknown);
+        let mixed = Registry { entries: vec![unknown, loading.clone()] };
+        let shown = mixed.to_string();
+        assert!(shown.contains("my-model (unknown)") && shown.contains("(loads)"), "{shown}");
+        assert_eq!(mixed.loading().entries(), [loading]);
+    }
+
+    #[test]
+    fn what_the_list_says_of_how_models_were_loaded_is_kept() {
+        for release in ["gpt2-small-res-jb", "gpt2-small-res-jb-feature-splitting"] {
+            let all = Registry::all().unwrap().search(release);
+            let options = &all.entries()[0].model_options;
+            assert_eq!(options.get("center_writing_weights").map(String::as_str), Some("true"));
+        }
+        let mlp = find("gpt2-small-mlp-tm", "blocks.0.hook_mlp_out").unwrap().unwrap();
+        assert_eq!(mlp.dataset.as_deref(), Some("Skylion007/openwebtext"));
+        let tuned = Registry::all().unwrap().search("gemma-scope-9b-it-res");
+        assert!(tuned.entries().iter().all(|entry| entry.model == "gemma-2-9b-it"));
     }
 
     #[test]

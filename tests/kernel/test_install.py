@@ -277,7 +277,9 @@ class Registered(unittest.TestCase):
 
     def test_it_is_found_runs_and_goes_again(self):
         self.assertNotIn("eigenlens", self.kernels())
-        self.assertIn("setup --user", self.eigenlens("doctor"))
+        found = self.eigenlens("doctor")
+        self.assertIn("setup --user", found)
+        self.assertRegex(found, r"all +\d+  \d+\.\d % of models that load")
         said = self.eigenlens("setup", "--user")
         place = self.folder / "jupyter" / "kernels" / "eigenlens"
         self.assertIn(str(place), said)

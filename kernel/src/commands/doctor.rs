@@ -20,6 +20,10 @@ use crate::install::template::{Readiness, Template};
 use crate::install::toolchain::{Toolchain, c_linker};
 use crate::install::user::{self, Found};
 
+/// How many published autoencoders belong to which family of models, and whether it is read. The
+/// library computes it, and a test of its `sae::coverage` holds the file against that.
+const COVERAGE: &str = include_str!("../../../assets/sae/coverage.txt");
+
 /// Lines of the report, and what was found wrong.
 #[derive(Debug, Default)]
 struct Report {
@@ -75,6 +79,9 @@ pub(crate) fn doctor() -> Result<()> {
     println!("devices");
     report.line("CPU", cpu());
     report.line("CUDA", cuda());
+
+    println!("published autoencoders, by the family of their models");
+    COVERAGE.lines().for_each(|line| println!("  {line}"));
 
     println!("this project");
     let checkout = report.check("checkout", Checkout::find(), |c| c.root().display().to_string());
@@ -275,6 +282,17 @@ mod tests {
     fn the_lock_file_names_versions() {
         assert!(locked_version("evcxr").is_some_and(|version| version.starts_with("0.")));
         assert_eq!(locked_version("no-such-crate"), None);
+    }
+
+    #[test]
+    fn the_coverage_is_a_line_per_family_and_one_of_all() {
+        let counts = COVERAGE.lines().map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next().and_then(|word| word.parse::<usize>().ok())
+        });
+        let counts: Vec<usize> = counts.map(|count| count.expect("a count")).collect();
+        let (all, families) = counts.split_last().expect("lines");
+        assert!(families.len() > 5 && families.iter().sum::<usize>() == *all, "{COVERAGE}");
     }
 
     #[test]

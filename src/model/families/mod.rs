@@ -92,6 +92,9 @@ const FAMILIES: [(&str, &str, ModelFamily); 17] = [
     ("gemma3", "Gemma3ForConditionalGeneration", ModelFamily::Gemma3),
 ];
 
+/// What models are called here whose configs have no `model_type`: see [`ModelFamily::of`].
+const WITHOUT_TYPE: [&str; 2] = ["bilinear", "transformer_lens"];
+
 /// Fields of TransformerLens's own configs that together no other has.
 const OF_TRANSFORMER_LENS: [&str; 4] = ["d_model", "n_layers", "n_heads", "d_head"];
 
@@ -193,6 +196,15 @@ impl ModelFamily {
             Self::TransformerLens => transformer_lens::parameters(config, weights),
         }
     }
+}
+
+/// Why no family reads models of this `model_type`; `None` if one does.
+pub(super) fn why_refused(model_type: &str) -> Option<String> {
+    let mut read = FAMILIES.iter().map(|(name, ..)| *name).chain(WITHOUT_TYPE);
+    (!read.any(|name| name == model_type)).then(|| match kind_of(model_type) {
+        Some(kind) => kind.to_owned(),
+        None => format!("its `model_type` {model_type} is none of those that are read"),
+    })
 }
 
 /// The model of a repository, its weights in `dtype`.

@@ -195,20 +195,32 @@ fn listed(mut draft: Draft, entry: &Entry) -> Draft {
     if draft.origin.model.is_none() {
         draft.origin.model = Some(entry.model.clone());
     }
-    if let Some(option) = entry.model_option() {
-        let training = &mut draft.origin.training;
-        training.model_options.entry(option.to_owned()).or_insert_with(|| "true".to_owned());
-        let differences = training.processing().into_iter().map(Note::Other);
-        let new: Vec<Note> =
-            differences.filter(|note| !draft.origin.notes.contains(note)).collect();
-        draft.origin.notes.extend(new);
-    }
     let unplaced = draft.origin.point.is_none() && draft.origin.hook.is_none();
     if let (true, Some(point)) = (unplaced, point) {
         draft.origin.notes.retain(|note| !matches!(note, Note::NotInFiles(_)));
         draft = draft.note_place(from_list("place", point, entry));
         draft = draft.at(entry.hook.clone(), Some(point));
     }
+    let training = &mut draft.origin.training;
+    if training.dataset.is_none() {
+        training.dataset.clone_from(&entry.dataset);
+    }
+    let mut new = Vec::new();
+    for (name, value) in &entry.model_options {
+        let old = training.model_options.insert(name.clone(), value.clone());
+        new.extend(old.filter(|old| old != value).map(|old| {
+            Note::NotInFiles(format!(
+                "its configuration says {name}={old}, and the list of published autoencoders \
+                 ({}) says {value}, as SAELens takes it",
+                entry.release
+            ))
+        }));
+    }
+    if !entry.model_options.is_empty() {
+        new.extend(training.processing().into_iter().map(Note::Other));
+    }
+    new.retain(|note| !draft.origin.notes.contains(note));
+    draft.origin.notes.extend(new);
     if let Some(k) = entry.k {
         draft = draft.note_place(from_list("k", k, entry));
     }

@@ -20,7 +20,7 @@ mod saelens_save;
 mod scope;
 mod sparsify;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod transcoders;
 
 pub use loader::SaeLoader;

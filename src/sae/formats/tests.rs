@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::saelens_fields;
 use crate::data::text::Tokens;
+use crate::hub::Repository;
+use crate::hub::tests::Server;
 use crate::model::{Config, Decoder, HookPoint};
 use crate::random::Rng;
 use crate::sae::{
@@ -31,8 +33,8 @@ fn write(folder: &Path, config: (&str, &Value), tensors: (&str, Vec<(&str, Tenso
     save_exactly(&folder.join(tensors.0), &named.collect::<HashMap<_, _>>()).unwrap();
 }
 
-/// An autoencoder in SAELens's layout, with `fields` beside its sizes.
-fn saelens(folder: &Path, fields: Value) {
+/// Writes an autoencoder of 8 dimensions in SAELens's layout, with `fields` beside its sizes.
+pub(crate) fn saelens(folder: &Path, fields: Value) {
     saelens_with(folder, fields, Vec::new());
 }
 
@@ -368,7 +370,8 @@ fn a_users_folder_names_say_nothing() {
     }
 }
 
-fn npz() -> Vec<u8> {
+/// The `params.npz` of an autoencoder of 8 dimensions.
+pub(crate) fn npz() -> Vec<u8> {
     let mut rng = Rng::seed(4);
     let array = |tensor: Tensor| {
         let shape: Vec<String> = tensor.dims().iter().map(|size| format!("{size},")).collect();
@@ -497,8 +500,22 @@ fn inputs_are_centred_for_a_model_whose_training_weights_were() {
     assert_eq!(again.origin().training, centred.origin().training);
     assert_eq!(again.architecture(), centred.architecture());
     assert!(again.origin().notes.is_empty(), "{again}");
-    let entry = crate::sae::registry::find("gpt2-small-res-jb", "blocks.8.hook_resid_pre");
-    assert_eq!(entry.unwrap().unwrap().model_option(), Some("center_writing_weights"));
+}
+
+#[test]
+fn a_folder_of_the_hub_may_have_any_name() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["gpt2_blocks.0.hook_mlp_out_24576:v1", "l1 +5e-3/100% #1?", "模型/ä"];
+    for name in names {
+        saelens(&folder.path().join(name), json!({"hook_name": "blocks.1.hook_resid_post"}));
+    }
+    server.serve("o/s", folder.path());
+    let repository = Repository::on(server.hub.clone(), "o/s");
+    for name in names {
+        let sae = Sae::from_repository(&repository, name, &Device::Cpu).unwrap();
+        assert_eq!(sae.point().unwrap(), HookPoint::ResidPost(1), "{name}");
+    }
 }
 
 #[test]
