@@ -84,7 +84,8 @@ fn draws_at_a_temperature_have_the_same_frequencies() {
 #[test]
 fn draws_of_the_most_probable_tokens_have_the_same_support() {
     for (k, temperature) in [(1, 1.0), (3, 1.0), (4, 2.0)] {
-        let ours = Sampling { temperature, top_k: Some(k), seed: 4, ..Sampling::default() };
+        let all = Sampling { temperature, seed: 4, ..Sampling::default() };
+        let ours = Sampling { top_k: Some(k), ..all };
         assert_alike(ours, PeerSampling::TopK { k, temperature }, k);
     }
 }
