@@ -111,6 +111,19 @@ pub fn chat_template(bytes: &[u8]) {
     }
 }
 
+/// The index of a language model's weights in several files.
+pub fn weights_index(bytes: &[u8]) {
+    let write = |folder: &Path| -> crate::Result<()> {
+        let config = Config { vocab: 3, context: 4, ..Config::bilinear(1, 1, 2, 2) };
+        Decoder::random(config, 0, &Device::Cpu)?.save(folder)?;
+        let part = folder.join("part.safetensors");
+        fs::rename(folder.join("model.safetensors"), &part).map_err(Error::io("rename", &part))
+    };
+    in_folder("index", write, "model.safetensors.index.json", bytes, |folder| {
+        drop(Decoder::from_pretrained(&folder.to_string_lossy(), &Device::Cpu));
+    });
+}
+
 /// Reads a folder of whole files, one of which is exchanged for `bytes`.
 fn in_folder(
     kind: &str,

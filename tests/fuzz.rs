@@ -94,7 +94,7 @@ fn tensors() -> HashMap<String, Tensor> {
 }
 
 /// Configs of families with lists in them, or fields of their own.
-const CONFIGS: [&str; 8] = [
+const CONFIGS: [&str; 10] = [
     r#"{"model_type": "gpt_neo", "num_layers": 1, "num_heads": 1, "hidden_size": 2,
         "max_position_embeddings": 4, "vocab_size": 3, "intermediate_size": null,
         "attention_types": [[["local"], 1]], "attention_layers": ["local"], "window_size": 2}"#,
@@ -121,6 +121,14 @@ const CONFIGS: [&str; 8] = [
     r#"{"model_type": "gemma3", "text_config": {"hidden_size": 4, "intermediate_size": 2,
         "num_hidden_layers": 1, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
         "sliding_window_pattern": 6, "vocab_size": 3, "head_dim": 2}, "vision_config": {"a": 1}}"#,
+    r#"{"model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4,
+        "intermediate_size": 2, "vocab_size": 3, "rope_theta": 5e5, "rope_scaling": {"rope_type":
+        "llama3", "factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16}, "partial_rotary_factor": 1.0}"#,
+    r#"{"model_type": "gemma3_text", "num_hidden_layers": 2, "hidden_size": 4, "head_dim": 2,
+        "intermediate_size": 2, "vocab_size": 3, "layer_types": ["full_attention",
+        "sliding_attention"], "rope_parameters": {"full_attention": {"rope_type": "linear",
+        "factor": 8.0, "rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}}"#,
 ];
 
 /// A chat template with most of Jinja in it, and a conversation.
@@ -144,6 +152,8 @@ fn damaged_files_are_survived() {
     survive("npz", &std::fs::read(&path).unwrap(), UNPACKED_RATIO, fuzzing::npz);
     let pickle = include_bytes!("data/mistral.pt");
     survive("pickle", pickle, UNPACKED_RATIO, fuzzing::pickle);
+    let legacy = include_bytes!("data/legacy.bin");
+    survive("pickle before PyTorch 1.6", legacy, RATIO, fuzzing::pickle);
     let weights = include_bytes!("data/tiny.pth");
     survive("weights", weights, UNPACKED_RATIO, fuzzing::model_weights);
     survive("gguf", &gguf(), RATIO, fuzzing::gguf);
@@ -156,6 +166,9 @@ fn damaged_files_are_survived() {
         "normalization": true}"#;
     survive("config.json", config, RATIO, fuzzing::model_config);
     survive("chat template", TEMPLATE, TEMPLATE_RATIO, fuzzing::chat_template);
+    let index = br#"{"metadata": {"total_size": 96}, "weight_map": {
+        "transformer.wte.weight": "part.safetensors", "transformer.h.0.n1.b": "none.safetensors"}}"#;
+    survive("index", index, RATIO, fuzzing::weights_index);
     for config in CONFIGS {
         survive(config, config.as_bytes(), RATIO, fuzzing::model_config);
     }

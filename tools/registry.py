@@ -21,14 +21,19 @@ def say(message: str) -> None:
     print(message, flush=True)
 
 
-def default_folder(dataset: str) -> Path:
-    """``data/<dataset>`` under eigenlens' folder: the rule of ``common/src/home.rs``."""
-    home = os.environ.get("EIGENLENS_HOME")
-    if home:
-        return expanded(home) / "data" / dataset
+def home() -> Path:
+    """eigenlens' folder: the rule of ``common/src/home.rs``."""
+    chosen = os.environ.get("EIGENLENS_HOME")
+    if chosen:
+        return expanded(chosen)
     cache = expanded(os.environ.get("XDG_CACHE_HOME", ""))
     base = cache if cache.is_absolute() else Path.home() / ".cache"
-    return base / "eigenlens" / "data" / dataset
+    return base / "eigenlens"
+
+
+def default_folder(dataset: str) -> Path:
+    """``data/<dataset>`` under eigenlens' folder."""
+    return home() / "data" / dataset
 
 
 def expanded(path: str) -> Path:

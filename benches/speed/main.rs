@@ -5,13 +5,13 @@
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
 //!                              smollm2, training, geometry, dictionaries, store, clusters,
-//!                              circles, multilayer, sae_error
+//!                              circles, multilayer, sae_error, peers
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`,
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; smollm2 needs
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook, store and peers; smollm2 needs
 //!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`; store needs DuckDB and
 //!   Polars there, clusters scikit-learn;
 //! - `EIGENLENS_ENGINE`: the query engine, for its rows of store.
@@ -33,6 +33,7 @@ mod memory;
 mod multilayer;
 mod notebook;
 mod peak;
+mod peers;
 mod pytorch;
 mod report;
 mod sae_error;
@@ -54,7 +55,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A part's name, and what measures it.
 type Part = (&'static str, fn() -> Result<Vec<Row>>);
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     ("notebook", notebook::rows),
     ("language", language::rows),
     ("autoencoders", autoencoders::rows),
@@ -69,6 +70,7 @@ const PARTS: [Part; 14] = [
     ("circles", circles::rows),
     ("multilayer", multilayer::rows),
     ("sae_error", sae_error::rows),
+    ("peers", peers::rows),
 ];
 
 /// The folder of the project.
@@ -87,7 +89,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 const TURNS: usize = 3;
 
 /// Seconds that `work` takes.
-fn once(work: impl Fn() -> eigenlens::Result<()>) -> Result<f64> {
+fn once(work: impl FnOnce() -> eigenlens::Result<()>) -> Result<f64> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed().as_secs_f64())

@@ -9,7 +9,7 @@ use crate::report::{Row, Spread};
 use crate::{Result, median, once, peak, root};
 
 /// Turns that each side has; what is reported is the median.
-const TURNS: usize = 5;
+pub(crate) const TURNS: usize = 5;
 
 /// Between turns: the threads of the side that has worked keep spinning for a while.
 pub(crate) const REST: Duration = Duration::from_millis(500);

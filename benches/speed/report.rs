@@ -20,7 +20,7 @@ pub(crate) struct Row {
     /// PyTorch's result, in `unit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pytorch: Option<f64>,
-    /// Ours over PyTorch's.
+    /// Ours over PyTorch's, or over that of another library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ratio: Option<Spread>,
     /// Operations a second, as a share of what a product of matrices reaches on this machine.

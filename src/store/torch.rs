@@ -190,3 +190,22 @@ fn rows(shape: &[usize]) -> Vec<usize> {
     }
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seed of `fuzzing::pickle`, with the numbers that it was written with.
+    #[test]
+    fn tensors_of_a_file_from_before_pytorch_1_6_share_their_numbers() {
+        let bytes = Bytes::from_static(include_bytes!("../../tests/data/legacy.bin"));
+        let loaded = read(Path::new("legacy.bin"), &bytes).unwrap();
+        let mut tensors = loaded.tensors(loaded.pickle().root(), &Device::Cpu).unwrap();
+        let mut rows = |name: &str, shape: &[usize]| -> Vec<f32> {
+            tensors.take(name, shape).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(rows("weight", &[2, 3]), [0.5, -1.25, 2.0, 3.5, -0.75, 0.125]);
+        assert_eq!(rows("turned", &[3, 2]), [0.5, 3.5, -1.25, -0.75, 2.0, 0.125]);
+        assert_eq!(rows("bias", &[3]), [1.0, 2.0, -3.0]);
+    }
+}

@@ -56,6 +56,11 @@ fn odd_places_odd_settings_and_other_jupyters() {
 }
 
 #[test]
+fn the_program_that_tries_the_stock_kernel() {
+    python("kernel/test_stock.py");
+}
+
+#[test]
 fn variables_types_and_impls_over_failed_cells() {
     python("kernel/test_bindings.py");
 }

@@ -48,7 +48,8 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
         None => window,
         Some(same) if Some(same) == window => window,
         Some(other) => {
-            let expected = format!("the same as in `sliding_window`, {window:?},");
+            let window = window.map_or("null".to_owned(), |window| window.to_string());
+            let expected = format!("the same as in `sliding_window`, {window},");
             return Err(document.wrong("sliding_window_size", &expected, other));
         }
     };

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::shared::{HiddenActivation, context};
+use super::shared::{HiddenActivation, context, size_of_two_names};
 use super::{Weights, check_tied, var};
 use crate::Result;
 use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
@@ -41,14 +41,21 @@ struct Gpt2Config {
 
 pub(super) fn config(document: &mut Document) -> Result<Config> {
     let config: Gpt2Config = document.read()?;
-    let size = |name: &str, value: Option<Size>, other: (&str, Option<Size>)| {
-        let (name, value) = (name, value.map(usize::from));
-        let size = document.agreed((name, value), (other.0, other.1.map(usize::from)))?;
-        size.ok_or_else(|| document.missing(name, "a size"))
-    };
-    let layers = size("n_layer", config.n_layer, ("num_hidden_layers", config.num_hidden_layers))?;
-    let heads = size("n_head", config.n_head, ("num_attention_heads", config.num_attention_heads))?;
-    let d_model = size("n_embd", config.n_embd, ("hidden_size", config.hidden_size))?;
+    let layers = size_of_two_names(
+        document,
+        ("n_layer", config.n_layer),
+        ("num_hidden_layers", config.num_hidden_layers),
+    )?;
+    let heads = size_of_two_names(
+        document,
+        ("n_head", config.n_head),
+        ("num_attention_heads", config.num_attention_heads),
+    )?;
+    let d_model = size_of_two_names(
+        document,
+        ("n_embd", config.n_embd),
+        ("hidden_size", config.hidden_size),
+    )?;
     let d_hidden = config.n_inner.map_or(4 * d_model, usize::from);
     let activation = config.activation_function.unwrap_or(HiddenActivation::GeluTanh);
     let scaled = config.scale_attn_weights.unwrap_or(true);
@@ -65,35 +72,17 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
 }
 
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
-    // The published file was saved without the unembedding's wrapper.
-    let wrapped = weights.shape("transformer.wte.weight").is_some();
-    let prefix = if wrapped { "transformer." } else { "" };
+    let prefix = prefix(weights);
     let parameters = Parameters::build(config, |layer, part, shape| {
-        let own = match layer {
-            Some(layer) => format!("{prefix}h.{layer}."),
-            None => prefix.to_owned(),
-        };
         let name = match part {
-            ModelParameter::Embed => "wte.weight",
-            ModelParameter::Positions => "wpe.weight",
-            ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
-            ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
-            ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
-            ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
-            ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
-            ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
             ModelParameter::Qkv => "attn.c_attn.weight",
             ModelParameter::QkvBias => "attn.c_attn.bias",
             ModelParameter::AttentionOut => "attn.c_proj.weight",
             ModelParameter::AttentionOutBias => "attn.c_proj.bias",
-            ModelParameter::MlpIn => "mlp.c_fc.weight",
-            ModelParameter::MlpInBias => "mlp.c_fc.bias",
-            ModelParameter::MlpOut => "mlp.c_proj.weight",
-            ModelParameter::MlpOutBias => "mlp.c_proj.bias",
             ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
-            other => unreachable!("GPT-2 has no {other:?}"),
+            other => name_beside_attention(other),
         };
-        let name = format!("{own}{name}");
+        let name = format!("{}{name}", place(prefix, layer));
         match (part, shape) {
             // Stored [inputs, outputs].
             (
@@ -107,10 +96,49 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
         }
     })?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
-    for layer in 0..config.layers {
-        // Causal masks.
-        weights.ignore(&format!("{prefix}h.{layer}.attn.bias"));
-        weights.ignore(&format!("{prefix}h.{layer}.attn.masked_bias"));
-    }
+    ignore_masks(config, weights, prefix, "attn");
     Ok(parameters)
+}
+
+/// What names begin with: nothing in files that were saved without the unembedding's wrapper, as
+/// GPT-2's own was.
+pub(super) fn prefix(weights: &Weights) -> &'static str {
+    let wrapped = weights.shape("transformer.wte.weight").is_some();
+    if wrapped { "transformer." } else { "" }
+}
+
+/// What the names of a layer's weights begin with, or those of the model's.
+pub(super) fn place(prefix: &str, layer: Option<usize>) -> String {
+    match layer {
+        Some(layer) => format!("{prefix}h.{layer}."),
+        None => prefix.to_owned(),
+    }
+}
+
+/// The names that GPT-2 and GPT-Neo share.
+pub(super) fn name_beside_attention(part: ModelParameter) -> &'static str {
+    match part {
+        ModelParameter::Embed => "wte.weight",
+        ModelParameter::Positions => "wpe.weight",
+        ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
+        ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
+        ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
+        ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
+        ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
+        ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
+        ModelParameter::MlpIn => "mlp.c_fc.weight",
+        ModelParameter::MlpInBias => "mlp.c_fc.bias",
+        ModelParameter::MlpOut => "mlp.c_proj.weight",
+        ModelParameter::MlpOutBias => "mlp.c_proj.bias",
+        other => unreachable!("GPT-2 and GPT-Neo have no {other:?}"),
+    }
+}
+
+/// Leaves causal masks aside, those of layers with a window too.
+pub(super) fn ignore_masks(config: &Config, weights: &mut Weights, prefix: &str, attention: &str) {
+    for layer in 0..config.layers {
+        let own = place(prefix, Some(layer));
+        weights.ignore(&format!("{own}{attention}.bias"));
+        weights.ignore(&format!("{own}{attention}.masked_bias"));
+    }
 }

@@ -2,24 +2,15 @@
 
 use serde::Deserialize;
 
-use super::shared::{HiddenActivation, context};
-use super::{Weights, check_tied, var};
-use crate::model::parameters::{ModelParameter, NormPlace, Parameters};
+use super::shared::{HiddenActivation, context, size_of_two_names};
+use super::{Weights, check_tied, gpt2, var};
+use crate::model::parameters::{ModelParameter, Parameters};
 use crate::model::{Config, Mlp, Norm};
 use crate::store::{Document, Size};
 use crate::{Error, Result};
 
 /// Kinds of layers that are written out of lists with how often each comes.
 const MOST_KINDS: usize = 1 << 16;
-
-/// Fields that change no logit: heads for other tasks.
-pub(super) const INERT: [&str; 5] = [
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-];
 
 /// `config.json` of GPT-Neo. transformers reads two of the sizes under either of two names.
 #[derive(Debug, Deserialize)]
@@ -64,15 +55,16 @@ enum GptNeoAttention {
 
 pub(super) fn config(document: &mut Document) -> Result<Config> {
     let config: GptNeoConfig = document.read()?;
-    let size = |name: &str, value: Option<Size>, other: (&str, Option<Size>)| {
-        let (name, value) = (name, value.map(usize::from));
-        let size = document.agreed((name, value), (other.0, other.1.map(usize::from)))?;
-        size.ok_or_else(|| document.missing(name, "a size"))
-    };
-    let layers =
-        size("num_layers", config.num_layers, ("num_hidden_layers", config.num_hidden_layers))?;
-    let heads =
-        size("num_heads", config.num_heads, ("num_attention_heads", config.num_attention_heads))?;
+    let layers = size_of_two_names(
+        document,
+        ("num_layers", config.num_layers),
+        ("num_hidden_layers", config.num_hidden_layers),
+    )?;
+    let heads = size_of_two_names(
+        document,
+        ("num_heads", config.num_heads),
+        ("num_attention_heads", config.num_attention_heads),
+    )?;
     let Size(d_model) = config.hidden_size;
     let d_hidden = config.intermediate_size.map_or(d_model.saturating_mul(4), usize::from);
     let kinds = attention(document, layers, config.attention_types, config.attention_layers)?;
@@ -127,45 +119,24 @@ fn attention(
     })
 }
 
+/// The weights: those of GPT-2, but for the attention.
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
-    // Some files were saved without the unembedding's wrapper.
-    let wrapped = weights.shape("transformer.wte.weight").is_some();
-    let prefix = if wrapped { "transformer." } else { "" };
+    let prefix = gpt2::prefix(weights);
     let parameters = Parameters::build(config, |layer, part, shape| {
-        let own = match layer {
-            Some(layer) => format!("{prefix}h.{layer}."),
-            None => prefix.to_owned(),
-        };
+        let own = gpt2::place(prefix, layer);
         let name = match part {
-            ModelParameter::Embed => "wte.weight",
-            ModelParameter::Positions => "wpe.weight",
-            ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
-            ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
-            ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
-            ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
-            ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
-            ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
             ModelParameter::AttentionOut => "attn.attention.out_proj.weight",
             ModelParameter::AttentionOutBias => "attn.attention.out_proj.bias",
-            ModelParameter::MlpIn => "mlp.c_fc.weight",
-            ModelParameter::MlpInBias => "mlp.c_fc.bias",
-            ModelParameter::MlpOut => "mlp.c_proj.weight",
-            ModelParameter::MlpOutBias => "mlp.c_proj.bias",
             ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
             ModelParameter::Qkv => {
-                let names = ["q", "k", "v"];
-                let names = names.map(|name| format!("{own}attn.attention.{name}_proj.weight"));
-                return var(&weights.take_qkv(config, names, shape)?);
+                let attention = format!("{own}attn.attention");
+                return var(&weights.take_qkv(config, &attention, part, shape)?);
             }
-            other => unreachable!("GPT-Neo has no {other:?}"),
+            other => gpt2::name_beside_attention(other),
         };
         var(&weights.take(&format!("{own}{name}"), shape)?)
     })?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
-    for layer in 0..config.layers {
-        // Causal masks, those of local layers with the window.
-        weights.ignore(&format!("{prefix}h.{layer}.attn.attention.bias"));
-        weights.ignore(&format!("{prefix}h.{layer}.attn.attention.masked_bias"));
-    }
+    gpt2::ignore_masks(config, weights, prefix, "attn.attention");
     Ok(parameters)
 }

@@ -4,7 +4,7 @@
 //! of the usual trainers and converters. A field whose value can change a number is in none of them:
 //! it is applied where a family is read, or refused.
 
-use super::{ModelFamily, gemma3, gpt_neo, phi3, starcoder2, transformer_lens};
+use super::{ModelFamily, gemma3, phi3, starcoder2, transformer_lens};
 
 /// Fields of every family: names of things, training, generation, and how other programs run.
 const COMMON: [&str; 143] = [
@@ -158,17 +158,16 @@ const COMMON: [&str; 143] = [
     "max_window_layers",
 ];
 
-/// GPT-2's: heads for other tasks, names of the first GPT, and how scores are computed in f16.
-const GPT2: [&str; 9] = [
-    "afn",
-    "n_special",
-    "predict_special_tokens",
-    "reorder_and_upcast_attn",
+/// GPT-2's: names of the first GPT, and how scores are computed in f16.
+const GPT2: [&str; 4] = ["afn", "n_special", "predict_special_tokens", "reorder_and_upcast_attn"];
+
+/// GPT-2's and GPT-Neo's: a head that sums up a text for other tasks.
+const SUMMARY_HEAD: [&str; 5] = [
     "summary_activation",
+    "summary_first_dropout",
     "summary_proj_to_labels",
     "summary_type",
     "summary_use_proj",
-    "summary_first_dropout",
 ];
 
 /// Llama's and those of its relatives.
@@ -176,14 +175,14 @@ const LLAMA: [&str; 1] = ["is_llama_config"];
 
 /// Whether a model's logits are the same whatever the field says.
 pub(super) fn changes_nothing(family: ModelFamily, name: &str) -> bool {
-    let own: &[&str] = match family {
-        ModelFamily::Gpt2 => &GPT2,
-        ModelFamily::GptNeo => &gpt_neo::INERT,
-        ModelFamily::Starcoder2 => &starcoder2::INERT,
-        ModelFamily::Llama(_) => &LLAMA,
-        ModelFamily::Phi3 => &phi3::INERT,
-        ModelFamily::Gemma3 => &gemma3::INERT,
-        ModelFamily::TransformerLens => &transformer_lens::INERT,
+    let own: &[&[&str]] = match family {
+        ModelFamily::Gpt2 => &[&GPT2, &SUMMARY_HEAD],
+        ModelFamily::GptNeo => &[&SUMMARY_HEAD],
+        ModelFamily::Starcoder2 => &[&starcoder2::INERT],
+        ModelFamily::Llama(_) => &[&LLAMA],
+        ModelFamily::Phi3 => &[&phi3::INERT],
+        ModelFamily::Gemma3 => &[&gemma3::INERT],
+        ModelFamily::TransformerLens => &[&transformer_lens::INERT],
         ModelFamily::Bilinear
         | ModelFamily::GptNeox
         | ModelFamily::Opt
@@ -201,6 +200,6 @@ pub(super) fn changes_nothing(family: ModelFamily, name: &str) -> bool {
         || name.contains("layerdrop")
         || name.ends_with("pdrop")
         || name.ends_with("_token_id")
-        || own.contains(&name)
+        || own.iter().any(|fields| fields.contains(&name))
         || COMMON.contains(&name)
 }

@@ -126,6 +126,16 @@ fn at_place<T: DeserializeOwned>(document: &mut Document) -> Result<Option<T>> {
     Ok(place.and_then(|UnlessOff(settings)| settings))
 }
 
+/// The name of a setting of some layers, from the outermost object on.
+pub(super) fn setting_name(document: &Document, layers: RopeLayers, name: &str) -> String {
+    let kind = match (layers, is_by_layer(document)) {
+        (RopeLayers::Full, true) => "full_attention.",
+        (RopeLayers::Sliding, true) => "sliding_attention.",
+        (RopeLayers::All, _) | (_, false) => "",
+    };
+    document.named(&format!("{}.{kind}{name}", place(document)))
+}
+
 /// The field that the settings are in.
 fn place(document: &Document) -> &'static str {
     match has_settings(document, "rope_scaling") {
@@ -150,7 +160,8 @@ pub(super) fn check_places(document: &Document) -> Result<()> {
     let places = ["rope_scaling", "rope_parameters"];
     let both = places.iter().all(|place| has_settings(document, place));
     if both && document.get(places[0]) != document.get(places[1]) {
-        let expected = "the same in `rope_scaling` and `rope_parameters`";
+        let [scaling, parameters] = places.map(|place| document.named(place));
+        let expected = format!("the same in `{scaling}` and `{parameters}`");
         return Err(Error::format(document.path(), expected, "two settings"));
     }
     Ok(())

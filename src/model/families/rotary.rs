@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::rope_places::{RopeLayers, check_places, settings};
+use super::rope_places::{RopeLayers, check_places, setting_name, settings};
 use crate::model::{Rotary, Scaling};
 use crate::store::{Document, MustBe};
 use crate::{Error, Result};
@@ -220,23 +220,30 @@ impl RotaryFields {
         };
         match kind {
             RopeKind::Default | RopeKind::Dynamic => Ok(Scaling::None),
-            RopeKind::Linear => Ok(Scaling::Linear { factor: needed(document, "factor", factor)? }),
+            RopeKind::Linear => {
+                Ok(Scaling::Linear { factor: needed(document, layers, "factor", factor)? })
+            }
             RopeKind::Llama3 => {
                 let RopeBands { low_freq_factor, high_freq_factor } = settings(document, layers)?;
                 Ok(Scaling::Llama3 {
-                    factor: needed(document, "factor", factor)?,
-                    low: needed(document, "low_freq_factor", low_freq_factor)?,
-                    high: needed(document, "high_freq_factor", high_freq_factor)?,
-                    original: needed(document, "original_max_position_embeddings", original)?,
+                    factor: needed(document, layers, "factor", factor)?,
+                    low: needed(document, layers, "low_freq_factor", low_freq_factor)?,
+                    high: needed(document, layers, "high_freq_factor", high_freq_factor)?,
+                    original: needed(
+                        document,
+                        layers,
+                        "original_max_position_embeddings",
+                        original,
+                    )?,
                 })
             }
             RopeKind::Yarn => {
-                let factor = needed(document, "factor", factor)?;
-                let original = self.original_or_context(document, original)?;
+                let factor = needed(document, layers, "factor", factor)?;
+                let original = self.original_or_context(document, layers, original)?;
                 yarn(document, layers, factor, original)
             }
             RopeKind::LongRope => {
-                let original = self.original_or_context(document, original)?;
+                let original = self.original_or_context(document, layers, original)?;
                 let factor = match factor {
                     Some(factor) => factor,
                     None => {
@@ -250,10 +257,15 @@ impl RotaryFields {
     }
 
     /// The context of training before the scaling.
-    fn original_or_context(self, document: &mut Document, original: Option<f64>) -> Result<f64> {
+    fn original_or_context(
+        self,
+        document: &mut Document,
+        layers: RopeLayers,
+        original: Option<f64>,
+    ) -> Result<f64> {
         let RopeContext { max_position_embeddings } = document.read()?;
         let original = original.or(self.original).or(max_position_embeddings);
-        let original = needed(document, "original_max_position_embeddings", original)?;
+        let original = needed(document, layers, "original_max_position_embeddings", original)?;
         match original > 1. && original.is_finite() {
             true => Ok(original),
             false => {
@@ -271,14 +283,16 @@ fn one(document: &Document, name: &str, all: [Option<f64>; 3]) -> Result<Option<
     match said.find(|value| *value != first) {
         Some(other) => {
             let found = format!("{first} and {other}");
-            Err(Error::format(document.path(), format!("one value of `{name}`"), found))
+            let expected = format!("one value of `{}`", document.named(name));
+            Err(Error::format(document.path(), expected, found))
         }
         None => Ok(Some(first)),
     }
 }
 
-fn needed<T>(document: &Document, name: &str, found: Option<T>) -> Result<T> {
+fn needed<T>(document: &Document, layers: RopeLayers, name: &str, found: Option<T>) -> Result<T> {
     found.ok_or_else(|| {
+        let name = setting_name(document, layers, name);
         let expected = format!("the number `{name}` of rotary embedding");
         Error::format(document.path(), expected, "no such field")
     })
@@ -331,7 +345,8 @@ fn long_rope(
     let RopeAttention { attention_factor } = settings(document, layers)?;
     let list = |name: &str, found: Option<Vec<f64>>| -> Result<Arc<[f64]>> {
         let expected = format!(
-            "{pairs} positive numbers in `{name}`, one for each pair of a head's entries that turns"
+            "{pairs} positive numbers in `{}`, one for each pair of a head's entries that turns",
+            setting_name(document, layers, name)
         );
         let wrong = |found: String| Err(Error::format(document.path(), expected, found));
         match found {

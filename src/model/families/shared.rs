@@ -64,6 +64,20 @@ pub(super) fn notes(document: &Document) -> Vec<String> {
     model.map(note).into_iter().collect()
 }
 
+/// A size that files have under either of two names.
+///
+/// # Errors
+/// Two sizes, or none.
+pub(super) fn size_of_two_names(
+    document: &Document,
+    (name, size): (&str, Option<Size>),
+    (other_name, other): (&str, Option<Size>),
+) -> Result<usize> {
+    let (size, other) = (size.map(usize::from), other.map(usize::from));
+    let size = document.agreed((name, size), (other_name, other))?;
+    size.ok_or_else(|| document.missing(name, "a size"))
+}
+
 /// Names under which files give the longest sequence beside the family's. They count only where that
 /// is left out, because no formula has them.
 #[derive(Debug, Deserialize)]
@@ -196,7 +210,8 @@ pub(super) fn fixed_windows(
         }
         Some(types) => {
             let expected = format!(
-                "full_attention or sliding_attention for each of {layers} layers in `layer_types`"
+                "full_attention or sliding_attention for each of {layers} layers in `{}`",
+                document.named("layer_types")
             );
             let found = format!("{} of them", types.len());
             return Err(Error::format(document.path(), expected, found));
@@ -206,7 +221,8 @@ pub(super) fn fixed_windows(
         return Ok(Vec::new());
     }
     if window.is_none() {
-        let expected = "a window in `sliding_window` for the layers whose attention slides";
+        let name = document.named("sliding_window");
+        let expected = format!("a window in `{name}` for the layers whose attention slides");
         return Err(Error::format(document.path(), expected, "none"));
     }
     Ok(sliding.into_iter().map(|slides| window.filter(|_| slides)).collect())

@@ -125,10 +125,8 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
             ModelParameter::MlpOutBias => "mlp.c_proj.bias",
             ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
             ModelParameter::Qkv | ModelParameter::QkvBias => {
-                let end = if part == ModelParameter::Qkv { "weight" } else { "bias" };
-                let names = ["q", "k", "v"];
-                let names = names.map(|name| format!("{own}self_attn.{name}_proj.{end}"));
-                return var(&weights.take_qkv(config, names, shape)?);
+                let attention = format!("{own}self_attn");
+                return var(&weights.take_qkv(config, &attention, part, shape)?);
             }
             other => unreachable!("StarCoder 2 has no {other:?}"),
         };

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::foreign::{UNQUANTISED, is_missing, without_weights};
 use crate::hub::{Content, Repository};
 use crate::model::Config;
+use crate::model::parameters::ModelParameter;
 use crate::provenance::Source;
 use crate::store::{Blob, Tensors, parse_json, read_torch};
 use crate::{Error, Result};
@@ -173,20 +174,22 @@ impl Weights {
         }
     }
 
-    /// Queries above keys above values, which the file keeps apart under `names`; `shape` is that
-    /// of all three together.
+    /// The maps to queries above those to keys above those to values, or their biases, which the file
+    /// keeps apart: `{attention}.q_proj.weight`. `shape` is that of all three together.
     pub(super) fn take_qkv(
         &mut self,
         config: &Config,
-        names: [String; 3],
+        attention: &str,
+        part: ModelParameter,
         shape: &[usize],
     ) -> Result<Tensor> {
+        let end = if part == ModelParameter::QkvBias { "bias" } else { "weight" };
         let (q, kv) = (config.q_width(), config.kv_width());
-        let mut all = Vec::with_capacity(names.len());
-        for (name, rows) in names.iter().zip([q, kv, kv]) {
+        let mut all = Vec::new();
+        for (map, rows) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
             let own: Vec<usize> =
                 std::iter::once(rows).chain(shape.iter().skip(1).copied()).collect();
-            all.push(self.take(name, &own)?);
+            all.push(self.take(&format!("{attention}.{map}.{end}"), &own)?);
         }
         Ok(Tensor::cat(&all, 0)?)
     }

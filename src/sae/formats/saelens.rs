@@ -44,10 +44,12 @@ pub(super) fn read(place: &SaePlace, request: &Request) -> Result<Draft> {
     let mut tensors = place.tensors(WEIGHTS, &request.device)?;
     let fields: SaeLensConfig = document.read()?;
     let record = SaeLensRecord::read(&mut document)?;
-    let hook = document.agreed(
-        ("hook_name", record.hook_name.clone()),
-        ("hook_point", record.hook_point.clone()),
-    )?;
+    let names = ["hook_name", "hook_point"].map(|name| match document.get(name) {
+        Some(_) => name.to_owned(),
+        None => format!("metadata.{name}"),
+    });
+    let hook = document
+        .agreed((&names[0], record.hook_name.clone()), (&names[1], record.hook_point.clone()))?;
     // The oldest versions name the layer apart: `blocks.{layer}.hook_mlp_out`.
     let layer = fields.hook_point_layer.as_ref().or(fields.hook_layer.as_ref());
     let hook = hook.map(|hook| match layer.and_then(Value::as_u64) {

@@ -186,6 +186,14 @@ fn two_names_of_a_field_that_say_two_things_are_refused() {
     );
     let message = load(folder.path()).unwrap_err().to_string();
     assert!(message.contains("the same in `hook_name` and `hook_point`"), "{message}");
+    let below = json!({
+        "hook_point": "blocks.1.hook_z", "metadata": {"hook_name": "blocks.0.hook_z"},
+    });
+    saelens(folder.path(), below);
+    let message = load(folder.path()).unwrap_err().to_string();
+    let expected =
+        "the same in `metadata.hook_name` and `hook_point`, found \"blocks.0.hook_z\" and";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]

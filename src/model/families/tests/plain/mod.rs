@@ -9,13 +9,10 @@ mod torch;
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use super::{CONTEXT, TOKENS, VOCAB, gap, gelu, gelu_tanh, load};
-use crate::model::Hooks;
-use crate::model::past::Past;
-use crate::random::Rng;
+use super::{CONTEXT, TOKENS, VOCAB, assert_logits, gap, gelu, gelu_tanh, load, normal};
 
 use files::PlainNames;
 
@@ -278,10 +275,7 @@ impl PlainCase {
     }
 
     fn weights(&self, seed: u64) -> PlainWeights {
-        let mut rng = Rng::seed(seed);
-        let mut normal =
-            |shape: &[usize]| (rng.normal(shape, &Device::Cpu).unwrap() * 0.4).unwrap();
-        self.shapes().into_iter().map(|(name, shape)| (name, normal(&shape))).collect()
+        normal(self.shapes(), seed).collect()
     }
 }
 
@@ -291,28 +285,6 @@ fn every_family_is_its_formulas() {
         let folder = tempfile::tempdir().unwrap();
         let weights = case.weights(i as u64);
         case.write(folder.path(), &weights);
-        let expected = Tensor::new(case.logits(&weights, &TOKENS), &Device::Cpu).unwrap();
-        let tokens = Tensor::new(&TOKENS, &Device::Cpu).unwrap();
-        let model = load(folder.path(), DType::F64).unwrap();
-        let found = model.logits(&tokens).unwrap().get(0).unwrap();
-        assert!(gap(&found, &expected) < 1e-10, "{}", case.config);
-        // With a hook inside the attention and the MLP, other code runs.
-        let hooks = Hooks::new().capture_all(model.points());
-        let found = model.run(&tokens, &hooks).unwrap().0.get(0).unwrap();
-        assert!(gap(&found, &expected) < 1e-10, "hooked {}", case.config);
-        let narrow = load(folder.path(), DType::F32).unwrap();
-        let found = narrow.logits(&tokens).unwrap().get(0).unwrap();
-        assert!(gap(&found, &expected) < 5e-5, "f32 {}", case.config);
-        // Attention forgets nothing of what it keeps, token by token and several at a time.
-        for step in [1, 4] {
-            let mut past = Past::default();
-            for start in (0..TOKENS.len()).step_by(step) {
-                let end = (start + step).min(TOKENS.len());
-                let part = &TOKENS[start..end];
-                let found = model.next_logits(part, &mut past, &Hooks::new()).unwrap();
-                let own = expected.get(end - 1).unwrap();
-                assert!(gap(&found, &own) < 1e-10, "kept {}", case.config);
-            }
-        }
+        assert_logits(folder.path(), case.logits(&weights, &TOKENS), 5e-5, true);
     }
 }

@@ -45,19 +45,31 @@ fn what_a_config_says_wrong_is_named() {
         ("qwen3", json!({ "num_experts": 4 }), "also `num_experts`"),
         ("phi3", json!({ "attention_bias": true }), "also `attention_bias`"),
         ("phi3", json!({ "lm_head_bias": true }), "also `lm_head_bias`"),
-        ("phi3", longrope(json!([1, 1]), ones.clone()), "4 positive numbers in `short_factor`"),
+        (
+            "phi3",
+            longrope(json!([1, 1]), ones.clone()),
+            "4 positive numbers in `rope_scaling.short_factor`",
+        ),
         (
             "phi3",
             longrope(ones.clone(), json!([1, 1, 1, 0])),
-            "4 positive numbers in `long_factor`",
+            "4 positive numbers in `rope_scaling.long_factor`",
         ),
-        ("phi3", longrope(ones.clone(), json!(null)), "`long_factor`, one for each pair"),
+        (
+            "phi3",
+            longrope(ones.clone(), json!(null)),
+            "`rope_scaling.long_factor`, one for each pair",
+        ),
         ("phi3", longrope(ones, json!("x")), "a list in `rope_scaling.long_factor`"),
-        ("qwen3", json!({ "rope_scaling": { "type": "yarn" } }), "the number `factor`"),
+        (
+            "qwen3",
+            json!({ "rope_scaling": { "type": "yarn" } }),
+            "the number `rope_scaling.factor`",
+        ),
         (
             "qwen3",
             json!({ "rope_scaling": { "type": "yarn", "factor": 2.0 } }),
-            "the number `original_max_position_embeddings`",
+            "the number `rope_scaling.original_max_position_embeddings`",
         ),
         (
             "qwen3",
@@ -110,6 +122,11 @@ fn what_a_config_says_wrong_is_named() {
             "`rope_parameters.full_attention.rope_type`, found \"odd\"",
         ),
         ("olmo2", json!({ "clip_qkv": 8.0 }), "also `clip_qkv`"),
+        (
+            "gemma2",
+            json!({ "head_dim": 8, "sliding_window": null, "sliding_window_size": 5 }),
+            "the same as in `sliding_window`, null, in `sliding_window_size`, found 5",
+        ),
     ] {
         let found = refusal(&sizes(model_type, more));
         assert!(found.contains(expected), "{model_type}: {expected}: {found}");
@@ -122,13 +139,60 @@ fn what_a_config_says_wrong_is_named() {
         (seeing(with(&text, &json!({ "head_dim": "x" }))), "a size in `text_config.head_dim`"),
         (seeing(with(&text, &json!({ "zoo": 3 }))), "also `text_config.zoo`: 3"),
         (seeing(with(&text, &json!({ "model_type": "llama" }))), "`text_config.model_type`"),
+        (
+            seeing(with(&text, &json!({ "layer_types": ["full_attention"] }))),
+            "each of 4 layers in `text_config.layer_types`, found 1 of them",
+        ),
+        (
+            seeing(with(&text, &json!({ "sliding_window": null }))),
+            "a window in `text_config.sliding_window` for the layers whose attention slides",
+        ),
+        (
+            seeing(with(
+                &text,
+                &json!({ "rope_parameters": { "full_attention": {
+                "rope_type": "linear",
+            } } }),
+            )),
+            "the number `text_config.rope_parameters.full_attention.factor` of rotary embedding",
+        ),
+        (
+            seeing(with(
+                &text,
+                &json!({
+                    "rope_local_base_freq": 7.0,
+                    "rope_parameters": { "sliding_attention": { "rope_theta": 5.0 } },
+                }),
+            )),
+            "one value of `text_config.rope_theta`, found 7 and 5",
+        ),
+        (
+            seeing(with(
+                &text,
+                &json!({
+                    "rope_scaling": { "rope_type": "linear", "factor": 8.0 },
+                    "rope_parameters": { "rope_type": "linear", "factor": 4.0 },
+                }),
+            )),
+            "the same in `text_config.rope_scaling` and `text_config.rope_parameters`",
+        ),
+        (
+            seeing(with(
+                &text,
+                &json!({ "rope_scaling": {
+                "rope_type": "longrope", "original_max_position_embeddings": 8,
+                "short_factor": [1], "long_factor": [1],
+            } }),
+            )),
+            "positive numbers in `text_config.rope_scaling.short_factor`",
+        ),
         (with(&seeing(text.clone()), &json!({ "zoo": 3 })), "also `zoo`: 3"),
         (
             with(
                 &seeing(with(&text, &json!({ "tie_word_embeddings": true }))),
                 &json!({ "tie_word_embeddings": false }),
             ),
-            "`text_config.tie_word_embeddings`",
+            "`tie_word_embeddings` and `text_config.tie_word_embeddings`, found false and true",
         ),
     ] {
         let found = refusal(&whole);

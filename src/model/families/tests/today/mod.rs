@@ -7,13 +7,10 @@ use std::f64::consts::TAU;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{DType, Tensor, safetensors};
 use serde_json::{Value, json};
 
-use super::{CONTEXT, TOKENS, VOCAB, gap, gelu_tanh, load, silu};
-use crate::model::Hooks;
-use crate::model::past::Past;
-use crate::random::Rng;
+use super::{CONTEXT, TOKENS, VOCAB, assert_logits, gelu_tanh, load, normal, silu};
 
 /// Width of the stream.
 const D: usize = 16;
@@ -314,10 +311,7 @@ impl TodayCase {
     }
 
     fn weights(&self, seed: u64) -> TodayWeights {
-        let mut rng = Rng::seed(seed);
-        let mut normal =
-            |shape: &[usize]| (rng.normal(shape, &Device::Cpu).unwrap() * 0.4).unwrap();
-        self.shapes().into_iter().map(|(name, shape)| (name, normal(&shape))).collect()
+        normal(self.shapes(), seed).collect()
     }
 
     fn write(&self, folder: &Path, weights: &TodayWeights) {
@@ -332,29 +326,8 @@ fn every_family_of_today_is_its_formulas() {
         let folder = tempfile::tempdir().unwrap();
         let weights = case.weights(i as u64);
         case.write(folder.path(), &weights);
-        let expected = Tensor::new(case.logits(&weights, &TOKENS), &Device::Cpu).unwrap();
-        let tokens = Tensor::new(&TOKENS, &Device::Cpu).unwrap();
-        let model = load(folder.path(), DType::F64).unwrap_or_else(|error| panic!("{error}"));
-        let found = model.logits(&tokens).unwrap().get(0).unwrap();
-        assert!(gap(&found, &expected) < 1e-10, "{}", case.config);
-        // With a hook inside the attention and the MLP, other code runs.
-        let hooks = Hooks::new().capture_all(model.points());
-        let found = model.run(&tokens, &hooks).unwrap().0.get(0).unwrap();
-        assert!(gap(&found, &expected) < 1e-10, "hooked {}", case.config);
-        let narrow = load(folder.path(), DType::F32).unwrap();
-        let found = narrow.logits(&tokens).unwrap().get(0).unwrap();
-        assert!(gap(&found, &expected) < 1e-4, "f32 {}", case.config);
-        // Attention forgets nothing of what it keeps, token by token and several at a time.
-        for step in [1, 4].into_iter().filter(|_| case.keeps) {
-            let mut past = Past::default();
-            for start in (0..TOKENS.len()).step_by(step) {
-                let end = (start + step).min(TOKENS.len());
-                let part = &TOKENS[start..end];
-                let found = model.next_logits(part, &mut past, &Hooks::new()).unwrap();
-                let own = expected.get(end - 1).unwrap();
-                assert!(gap(&found, &own) < 1e-10, "kept {}", case.config);
-            }
-        }
+        let expected = case.logits(&weights, &TOKENS);
+        assert_logits(folder.path(), expected, 1e-4, case.keeps);
     }
 }
 

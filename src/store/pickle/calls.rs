@@ -1,0 +1,123 @@
+//! Steps that make more than plain data: objects of unknown classes, calls of the few functions that
+//! put data together, and references to numbers beside the pickle.
+
+use super::machine::Machine;
+use super::{Id, PickleResult, PickleValue, TensorPlace, fail};
+
+impl Machine<'_> {
+    pub(super) fn object(&mut self, class: Id) -> PickleResult<()> {
+        let PickleValue::Global(class) = &self.values[class] else {
+            return fail("an object without a class");
+        };
+        let class = class.clone();
+        let fields = self.values.len();
+        self.values.push(PickleValue::None);
+        self.push(PickleValue::Object(class, fields));
+        Ok(())
+    }
+
+    /// Gives an object its fields. What else has a state beside its content does not need it.
+    pub(super) fn build(&mut self) -> PickleResult<()> {
+        let state = self.pop()?;
+        let top = self.top()?;
+        // With slots, the state is a pair, and the second the fields.
+        let fields = match &self.values[state] {
+            PickleValue::Tuple(pair) if pair.len() == 2 => pair[1],
+            _ => state,
+        };
+        if let PickleValue::Object(_, own) = &mut self.values[top] {
+            *own = fields;
+        }
+        Ok(())
+    }
+
+    /// The few functions that put data together; any other is refused.
+    pub(super) fn call(&mut self, function: Id, arguments: Id) -> PickleResult<PickleValue> {
+        let PickleValue::Global(function) = &self.values[function] else {
+            return fail("a call of what is no function");
+        };
+        let items = self.items(arguments);
+        match function.as_str() {
+            "collections.OrderedDict" if items.is_empty() => Ok(PickleValue::Dict(Vec::new())),
+            "collections.OrderedDict" => {
+                let pairs = self.items(items[0]).iter().map(|pair| match self.items(*pair) {
+                    &[key, value] => Ok((key, value)),
+                    _ => fail("an ordered dictionary of something else than pairs"),
+                });
+                Ok(PickleValue::Dict(pairs.collect::<PickleResult<_>>()?))
+            }
+            "torch._utils._rebuild_tensor_v2" => {
+                let place = match *items {
+                    [storage, offset, shape, steps, ..] => {
+                        self.place(storage, offset, shape, steps)
+                    }
+                    _ => None,
+                };
+                place.map_or_else(
+                    || fail("a tensor that does not say where it is"),
+                    |place| Ok(PickleValue::Tensor(place)),
+                )
+            }
+            "torch._utils._rebuild_parameter" => match items.first().map(|id| &self.values[*id]) {
+                Some(PickleValue::Tensor(place)) => Ok(PickleValue::Tensor(place.clone())),
+                _ => fail("a parameter without a tensor"),
+            },
+            "torch.device" | "torch.Size" => Ok(PickleValue::Tuple(items.to_vec())),
+            "copyreg._reconstructor" | "copy_reg._reconstructor" => {
+                match items.first().map(|id| &self.values[*id]) {
+                    Some(PickleValue::Global(class)) => {
+                        let class = class.clone();
+                        self.values.push(PickleValue::None);
+                        Ok(PickleValue::Object(class, self.values.len() - 1))
+                    }
+                    _ => fail("an object without a class"),
+                }
+            }
+            other => fail(format!(
+                "a pickle that asks for a call of {other:.80}; nothing in a file is executed here"
+            )),
+        }
+    }
+
+    fn place(&self, storage: Id, offset: Id, shape: Id, steps: Id) -> Option<TensorPlace> {
+        let PickleValue::Int(offset) = self.values[offset] else { return None };
+        let (shape, steps) = (self.sizes(shape)?, self.sizes(steps)?);
+        let sound =
+            matches!(self.values[storage], PickleValue::Storage(..)) && shape.len() == steps.len();
+        sound.then_some(TensorPlace {
+            storage,
+            offset: usize::try_from(offset).ok()?,
+            shape,
+            steps,
+        })
+    }
+
+    /// The numbers that a persistent identity `("storage", class, key, place, count)` names; files of
+    /// PyTorch before 1.6 have a view at its end, which is none since 0.4.
+    pub(super) fn storage(&self, id: Id) -> PickleResult<PickleValue> {
+        let value = |id: &Id| &self.values[*id];
+        match self.items(id).iter().map(value).collect::<Vec<_>>()[..] {
+            [
+                PickleValue::Text(word),
+                PickleValue::Global(class),
+                PickleValue::Text(key),
+                _,
+                PickleValue::Int(count),
+            ]
+            | [
+                PickleValue::Text(word),
+                PickleValue::Global(class),
+                PickleValue::Text(key),
+                _,
+                PickleValue::Int(count),
+                PickleValue::None,
+            ] if word == "storage" => {
+                let Ok(count) = usize::try_from(*count) else {
+                    return fail("a storage of a negative size");
+                };
+                Ok(PickleValue::Storage(class.clone(), key.clone(), count))
+            }
+            _ => fail("a reference to something else than a tensor's numbers"),
+        }
+    }
+}
