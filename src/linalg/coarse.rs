@@ -1,4 +1,4 @@
-//! Products of rows to within a bound, at two thirds of the cost.
+//! Products of rows to within a bound, at two thirds of the cost, or less than half with VNNI.
 //!
 //! Rows are rounded to whole numbers of sixteen bits, `x̂ = s x + …`, whose products the
 //! processor sums twice as many at a time as those of f32. With δ what rounding takes away,
@@ -11,11 +11,10 @@
 //! and a bound on the rounding of f32 on either side comes on top. Whoever looks for the largest
 //! products leaves out what the bound excludes and computes the rest again.
 
-use std::arch::x86_64::*;
-
 use rayon::prelude::*;
 
-use super::tile::{Avx2, TALL, WIDE};
+use super::panels::{Pair, TermsOfRows, WIDE, multiply_panels};
+use super::simd::{Avx2, Avx512};
 
 /// The longest a rounded row may be, less what rounding can add: no sum of products then exceeds
 /// 2³¹.
@@ -25,8 +24,12 @@ const ROUND: f32 = 12_582_912.0;
 /// Half the distance of 1 from the next number.
 const UNIT: f32 = f32::EPSILON / 2.0;
 
-/// A row's entries, two by two.
-type Pair = [i16; 2];
+/// Who multiplies rounded rows; all give the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CoarseKernel {
+    Avx2(Avx2),
+    Avx512(Avx512),
+}
 
 /// What is known about a rounded row.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +49,7 @@ pub(crate) struct Coarse {
     /// The largest length and rest of all.
     length: f32,
     rest: f32,
-    avx2: Avx2,
+    kernel: CoarseKernel,
 }
 
 /// Rounded rows x, in panels of [`WIDE`] whose first pairs lie side by side, then their second.
@@ -60,7 +63,7 @@ pub(crate) struct CoarsePacked {
 
 impl Coarse {
     /// None where a row is too long or too short to tell what f32 makes of it.
-    pub(crate) fn new(avx2: Avx2, a: &[f32], depth: usize) -> Option<Self> {
+    pub(crate) fn new(kernel: CoarseKernel, a: &[f32], depth: usize) -> Option<Self> {
         let pairs = depth.div_ceil(2);
         let mut values = vec![Pair::default(); a.len() / depth * pairs];
         let rows = values.par_chunks_mut(pairs).zip(a.par_chunks(depth));
@@ -69,7 +72,7 @@ impl Coarse {
         let rows = rows?;
         let most = |of: fn(&RoundedRow) -> f32| rows.iter().map(of).fold(0.0, f32::max);
         let (length, rest) = (most(|row| row.length), most(|row| row.rest));
-        Some(Self { values, rows, length, rest, avx2 })
+        Some(Self { values, rows, length, rest, kernel })
     }
 
     /// The largest length over the mean length.
@@ -110,18 +113,17 @@ impl CoarsePacked {
     /// `[count, width]`, where the width is the number of rows x in whole panels.
     pub(crate) fn multiply(&self, a: &Coarse, first: usize, count: usize, target: &mut [f32]) {
         let (pairs, width) = (self.depth.div_ceil(2), self.units.len());
-        let units = self.units.as_chunks::<WIDE>().0;
-        for (panel, (x, units)) in self.values.chunks(pairs).zip(units).enumerate() {
-            for row in (0..count).step_by(TALL) {
-                // At the end the last row stands in for those that are not there.
-                let at = |next: usize| first + (row + next).min(count - 1);
-                let rows = std::array::from_fn(|next| &a.values[at(next) * pairs..][..pairs]);
-                let scales = std::array::from_fn(|next| a.rows[at(next)].unit);
-                let target = &mut target[row * width..count * width][panel * WIDE..];
-                let Avx2 { .. } = a.avx2;
-                // SAFETY: the processor has what the loop uses, or there were no `Avx2`.
-                unsafe { sums(rows, x, scales, units, target, width) };
+        let values = &a.values[first * pairs..(first + count) * pairs];
+        let rows = TermsOfRows { values, depth: pairs, terms: 0..pairs };
+        match a.kernel {
+            CoarseKernel::Avx2(avx2) => multiply_panels(avx2, &rows, &self.values, target, false),
+            CoarseKernel::Avx512(avx512) => {
+                multiply_panels(avx512, &rows, &self.values, target, false);
             }
+        }
+        for (target, row) in target.chunks_mut(width).zip(&a.rows[first..first + count]) {
+            let both = target.iter_mut().zip(&self.units);
+            both.for_each(|(product, unit)| *product = *product * row.unit * unit);
         }
     }
 
@@ -184,45 +186,6 @@ fn length(depth: usize, entry: impl Fn(usize) -> f32) -> f32 {
     (sums.iter().sum::<f32>() + rest).sqrt()
 }
 
-/// Writes the products of rows `a` and a panel of rows x, times the units of both.
-#[target_feature(enable = "avx2,fma")]
-fn sums(
-    a: [&[Pair]; TALL],
-    x: &[[Pair; WIDE]],
-    scales: [f32; TALL],
-    units: &[f32; WIDE],
-    target: &mut [f32],
-    stride: usize,
-) {
-    let a = a.map(|row| &row[..x.len()]);
-    let mut sums = [[_mm256_setzero_si256(); 2]; TALL];
-    for (k, x) in x.iter().enumerate() {
-        // SAFETY: both halves of sixteen pairs are 32 bytes.
-        let x = [&x[..8], &x[8..]].map(|half| unsafe { _mm256_loadu_si256(half.as_ptr().cast()) });
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: each row was cut to as many entries as x has.
-            let [low, high] = unsafe { *a[row].get_unchecked(k) };
-            let both = (i32::from(high) << 16) | i32::from(low as u16);
-            let a = _mm256_set1_epi32(both);
-            sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(a, x[0]));
-            sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(a, x[1]));
-        }
-    }
-    for (row, (sums, scale)) in sums.iter().zip(scales).enumerate() {
-        let Some(target) = target.get_mut(row * stride..row * stride + WIDE) else { return };
-        let scale = _mm256_set1_ps(scale);
-        let halves = target.chunks_exact_mut(8).zip(units.chunks_exact(8)).zip(sums);
-        for ((target, units), sum) in halves {
-            // SAFETY: chunks are eight.
-            unsafe {
-                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*sum), scale);
-                let product = _mm256_mul_ps(product, _mm256_loadu_ps(units.as_ptr()));
-                _mm256_storeu_ps(target.as_mut_ptr(), product);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -232,7 +195,21 @@ mod tests {
 
     #[test]
     fn products_are_within_their_bound() {
-        let Some(avx2) = Avx2::detect() else { return };
+        for kernel in kernels() {
+            products_of_a_kernel_are_within_their_bound(kernel);
+        }
+    }
+
+    /// All that this processor can run.
+    fn kernels() -> Vec<CoarseKernel> {
+        let avx512 = Avx512::detect().into_iter().flat_map(|avx512| {
+            // Without VNNI as well, where the processor has it.
+            [avx512, Avx512 { vnni: false, ..avx512 }].map(CoarseKernel::Avx512)
+        });
+        avx512.chain(Avx2::detect().map(CoarseKernel::Avx2)).collect()
+    }
+
+    fn products_of_a_kernel_are_within_their_bound(kernel: CoarseKernel) {
         for (case, depth) in [1, 2, 7, 64, 129, 1_024, 3_000].into_iter().enumerate() {
             let mut rng = Rng::seed(case as u64);
             let mut normal = |count: usize, scale: f64| -> Vec<f32> {
@@ -248,7 +225,7 @@ mod tests {
                 }
                 // A row of zeros.
                 x[..depth].copy_from_slice(&shift);
-                let coarse = Coarse::new(avx2, &a, depth).unwrap();
+                let coarse = Coarse::new(kernel, &a, depth).unwrap();
                 let packed = CoarsePacked::new(&x, depth, Some(&shift)).unwrap();
                 assert_eq!((packed.rows(), packed.width()), (20, 32));
                 let mut found = vec![f32::NAN; 11 * packed.width()];
@@ -272,12 +249,14 @@ mod tests {
 
     #[test]
     fn the_longest_rows_do_not_overflow() {
-        let Some(avx2) = Avx2::detect() else { return };
-        for depth in [1, 2, 3, 4, 17, 4_097] {
+        for (kernel, depth) in kernels()
+            .into_iter()
+            .flat_map(|kernel| [1, 2, 3, 4, 17, 4_097].map(|depth| (kernel, depth)))
+        {
             // Products of one sign: nothing is larger for rows of this length.
             for sign in [1f32, -1.0] {
                 let (a, x) = (vec![sign * 0.7; depth], vec![0.3f32; depth]);
-                let coarse = Coarse::new(avx2, &a, depth).unwrap();
+                let coarse = Coarse::new(kernel, &a, depth).unwrap();
                 let packed = CoarsePacked::new(&x, depth, None).unwrap();
                 let mut found = vec![0f32; packed.width()];
                 packed.multiply(&coarse, 0, 1, &mut found);
@@ -285,7 +264,9 @@ mod tests {
                 assert!((found[0] / expected - 1.0).abs() < 1e-3, "{depth}: {}", found[0]);
             }
         }
-        assert!(Coarse::new(avx2, &[f32::MAX, 1.0], 2).is_none());
+        for kernel in kernels() {
+            assert!(Coarse::new(kernel, &[f32::MAX, 1.0], 2).is_none());
+        }
         assert!(CoarsePacked::new(&[1e-30, 0.0], 2, None).is_none());
     }
 }

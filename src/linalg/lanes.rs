@@ -1,7 +1,7 @@
 //! Sums over rows of a matrix, eight entries at a time where the processor can.
 
 #[cfg(target_arch = "x86_64")]
-use super::tile::Avx2;
+use super::simd::Avx2;
 
 /// Runs `work` as compiled for AVX2 where the processor has it: the library itself is compiled for
 /// every processor of its kind. What `work` calls must be inlined for that.

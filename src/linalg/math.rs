@@ -4,6 +4,8 @@ use candle_core::WithDType;
 use candle_core::cpu::erf::erf_f64;
 use faer::traits::ComplexField;
 
+use super::simd::vectorised;
+
 /// f32 or f64.
 pub(crate) trait Real: WithDType + ComplexField {
     /// The square root.
@@ -41,30 +43,105 @@ impl Real for f32 {
 
     /// Without a call or a branch, so that the compiler does several at once.
     fn exp_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = exp(*value));
+        exp_of_each(values);
     }
 
     fn tanh_all(values: &mut [Self]) {
-        values.iter_mut().for_each(|value| *value = tanh(*value));
+        tanh_of_each(values);
     }
 
     fn erf_all(values: &mut [Self]) {
+        erf_of_each(values);
+    }
+}
+
+/// Partial sums that run side by side, so that the compiler adds several at once.
+const LANES: usize = 32;
+
+/// Folds pairs of `a` and `b`, which are as long, in [`LANES`] lanes that begin with `start`.
+#[inline(always)]
+fn fold_lanes<T: Real>(
+    a: &[T],
+    b: &[T],
+    start: T,
+    step: impl Fn(T, T, T) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    let mut lanes = [start; LANES];
+    let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.0.iter().zip(b.0) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane = step(*lane, *a, *b);
+        }
+    }
+    let rest = a.1.iter().zip(b.1).fold(start, |rest, (a, b)| step(rest, *a, *b));
+    lanes.into_iter().fold(rest, join)
+}
+
+/// `Σ f(a, b)` over pairs of entries, in an order that depends on the length alone.
+#[inline(always)]
+pub(crate) fn sum_of_pairs<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    fold_lanes(a, b, T::zero(), |sum, a, b| sum + f(a, b), |a, b| a + b)
+}
+
+/// `Σ f(x)`, in an order that depends on the length alone.
+#[inline(always)]
+pub(crate) fn sum_of<T: Real>(values: &[T], f: impl Fn(T) -> T) -> T {
+    sum_of_pairs(values, values, |x, _| f(x))
+}
+
+vectorised! {
+    fn exp_of_each(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = exp(*value));
+    }
+}
+
+vectorised! {
+    fn tanh_of_each(values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = tanh(*value));
+    }
+}
+
+vectorised! {
+    fn erf_of_each(values: &mut [f32]) {
         values.iter_mut().for_each(|value| *value = erf(*value));
     }
 }
 
-/// Replaces each of `row` by `exp(x − m)`, m the largest; returns their sum S and `m + ln S`, which is
-/// `ln Σ exp(x)`.
-pub(crate) fn exponentials(row: &mut [f32]) -> [f64; 2] {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x -= most);
-    f32::exp_all(row);
-    let sum: f64 = row.iter().map(|x| f64::from(*x)).sum();
-    [sum, f64::from(most) + sum.ln()]
+vectorised! {
+    /// Replaces each of `row` by `exp(x − m)`, m the largest; returns m and the sum. A NaN makes the sum
+    /// NaN; both are zero of no entries.
+    pub(crate) fn softmax_parts<T: Real>(row: &mut [T]) -> (T, T) {
+        let Some(first) = row.first().copied() else { return (T::zero(), T::zero()) };
+        // Without NaN, which comparisons leave out and which comes back with the exponentials.
+        let more = |most: T, x: T| if x > most { x } else { most };
+        let most = fold_lanes(row, row, first, |most, x, _| more(most, x), more);
+        row.iter_mut().for_each(|x| *x -= most);
+        T::exp_all(row);
+        (most, sum_of(row, |x| x))
+    }
+}
+
+vectorised! {
+    /// Replaces each of `row` by `exp(x − m)`, m the largest; returns their sum S and `m + ln S`, which
+    /// is `ln Σ exp(x)`.
+    pub(crate) fn exponentials(row: &mut [f32]) -> [f64; 2] {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|x| *x = exp(*x - most));
+        let mut sums = [0f64; LANES];
+        let (lanes, rest) = row.as_chunks::<LANES>();
+        for lane in lanes {
+            sums.iter_mut().zip(lane).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        let rest: f64 = rest.iter().map(|x| f64::from(*x)).sum();
+        let sum = sums.iter().sum::<f64>() + rest;
+        [sum, f64::from(most) + sum.ln()]
+    }
 }
 
 /// `eˣ = 2ⁿ eʳ` with `n` the integer nearest to `x/ln 2`, and `eʳ` by its Taylor polynomial on
 /// `|r| ≤ ln 2/2`. NaN stays NaN.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     /// Added to a number, it leaves the nearest integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
@@ -82,6 +159,7 @@ fn exp(x: f32) -> f32 {
 }
 
 /// `1 − 2/(e^(2x) + 1)`, which cancels for small x: there the Taylor series.
+#[inline(always)]
 fn tanh(x: f32) -> f32 {
     const SERIES: [f32; 7] = [
         -929_569.0 / 638_512_875.0,
@@ -100,6 +178,7 @@ fn tanh(x: f32) -> f32 {
 }
 
 /// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+#[inline(always)]
 fn erf(x: f32) -> f32 {
     const TERMS: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
     let size = x.abs();
@@ -111,6 +190,43 @@ fn erf(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_in_lanes_are_plain_sums() {
+        for n in [0, 1, 31, 32, 33, 100, 1_000] {
+            let a: Vec<f32> = (0..n).map(|i| ((i * 37) % 101) as f32 / 7.0 - 5.0).collect();
+            let b: Vec<f32> = (0..n).map(|i| ((i * 53) % 97) as f32 / 9.0 - 4.0).collect();
+            let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let size: f64 = a.iter().zip(&b).map(|(a, b)| f64::from((a * b).abs())).sum();
+            let found = sum_of_pairs(&a, &b, |a, b| a * b);
+            assert!((f64::from(found) - plain).abs() <= 1e-6 * size, "{n}");
+            let found = sum_of(&a, |x| x * x);
+            let plain: f64 = a.iter().map(|x| f64::from(*x).powi(2)).sum();
+            assert!((f64::from(found) - plain).abs() <= 1e-6 * plain, "{n}");
+        }
+    }
+
+    #[test]
+    fn softmax_in_lanes_is_that_in_f64() {
+        for n in [1, 5, 32, 77, 4_096] {
+            let x: Vec<f32> = (0..n).map(|i| ((i * 37) % 1_001) as f32 / 50.0 - 90.0).collect();
+            let most = f64::from(x.iter().copied().fold(f32::MIN, f32::max));
+            let mut row = x.clone();
+            let (found, sum) = softmax_parts(&mut row);
+            assert_eq!(f64::from(found), most);
+            let plain: f64 = x.iter().map(|x| (f64::from(*x) - most).exp()).sum();
+            assert!((f64::from(sum) / plain - 1.0).abs() < 1e-6, "{n}");
+            assert!((f64::from(row[n - 1]) - (f64::from(x[n - 1]) - most).exp()).abs() < 1e-6);
+            for at in [0, n / 2, n - 1] {
+                let mut row = x.clone();
+                row[at] = f32::NAN;
+                assert!(softmax_parts(&mut row).1.is_nan(), "{n}, NaN at {at}");
+            }
+        }
+        assert_eq!(softmax_parts::<f32>(&mut []), (0.0, 0.0));
+        let mut row = [f64::NEG_INFINITY, 0.0];
+        assert_eq!(softmax_parts(&mut row), (0.0, 1.0));
+    }
 
     #[test]
     fn exponentials_are_right_to_the_last_digits() {

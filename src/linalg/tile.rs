@@ -4,48 +4,44 @@
 //! whole. Rows x are laid out once, and rows a come by, some at a time, each tile of products
 //! staying in the cache.
 
+use std::sync::OnceLock;
+use std::time::Instant;
+
 use super::matmul::{Operand, ProductInto};
-
-/// Rows whose entries lie side by side: two vectors of AVX2.
-pub(super) const WIDE: usize = 16;
-/// Rows a that are multiplied at a time: with these, all sums are in registers.
+use super::panels::{PanelLoop, TermsOfRows, WIDE, multiply_panels};
+#[cfg(target_arch = "aarch64")]
+use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(super) const TALL: usize = 6;
+use super::simd::{Avx2, Avx512};
+
 /// Terms of a sum at a time: more of a panel than this does not stay in the cache.
-#[cfg(target_arch = "x86_64")]
 const DEPTH: usize = 1024;
+/// Groups of rows that are multiplied at a time in a tile.
+const GROUPS_PER_TILE: usize = 8;
 
-/// Who multiplies.
+/// Who multiplies. All but faer give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TileKernel {
     /// faer, on any processor.
     Faer,
-    /// The loop of this file, which holds [`TALL`] rows by [`WIDE`] of products in registers.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-}
-
-/// Made where the processor has AVX2 and fused multiplication.
-#[cfg(target_arch = "x86_64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx2(());
-
-#[cfg(target_arch = "x86_64")]
-impl Avx2 {
-    pub(crate) fn detect() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        has.then_some(Self(()))
-    }
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl TileKernel {
-    /// The fastest one here: faer's own loop for AVX-512 has vectors twice as long.
+    /// The fastest one here. On some processors vectors of AVX-512 are slower than those of AVX2, so
+    /// both are tried, once.
     pub(crate) fn best() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::detect().filter(|_| !is_x86_feature_detected!("avx512f")) {
-            return Self::Avx2(avx2);
-        }
-        Self::Faer
+        static BEST: OnceLock<TileKernel> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let seconds = |kernel: &TileKernel| kernel.seconds_of_a_tile();
+            let fused = fused_kernels().into_iter().map(|kernel| (seconds(&kernel), kernel));
+            fused.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(Self::Faer, |(_, kernel)| kernel)
+        })
     }
 
     /// How many rows a product should have for a tile to stay in the cache.
@@ -54,9 +50,43 @@ impl TileKernel {
             // It lays x out anew for each product.
             Self::Faer => 512,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => 8 * TALL,
+            Self::Avx2(_) => GROUPS_PER_TILE * <Avx2 as PanelLoop<f32>>::TALL,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => GROUPS_PER_TILE * <Avx512 as PanelLoop<f32>>::TALL,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => GROUPS_PER_TILE * <Neon as PanelLoop<f32>>::TALL,
         }
     }
+
+    /// The least time of a few turns of a small product.
+    fn seconds_of_a_tile(self) -> f64 {
+        const ROWS: usize = 96;
+        const TURNS: usize = 5;
+        const TERMS: usize = 256;
+        let (a, x) = (vec![1f32; ROWS * TERMS], vec![1f32; 4 * WIDE * TERMS]);
+        let x = Packed::new(self, &x, TERMS, None);
+        let mut target = vec![0f32; ROWS * x.width()];
+        let turn = || {
+            let start = Instant::now();
+            x.multiply(&a, std::hint::black_box(&mut target));
+            start.elapsed().as_secs_f64()
+        };
+        std::iter::repeat_with(turn).take(TURNS).fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// All loops of our own that this processor can run.
+fn fused_kernels() -> Vec<TileKernel> {
+    #[cfg(target_arch = "x86_64")]
+    return Avx512::detect()
+        .map(TileKernel::Avx512)
+        .into_iter()
+        .chain(Avx2::detect().map(TileKernel::Avx2))
+        .collect();
+    #[cfg(target_arch = "aarch64")]
+    return Neon::detect().map(TileKernel::Neon).into_iter().collect();
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Vec::new()
 }
 
 /// Rows x `[count, depth]`, laid out to be multiplied with many others: in panels of rows, and in a
@@ -79,8 +109,7 @@ impl Packed {
         let width = rows.next_multiple_of(WIDE);
         let panel = match kernel {
             TileKernel::Faer => width,
-            #[cfg(target_arch = "x86_64")]
-            TileKernel::Avx2(_) => WIDE,
+            _ => WIDE,
         };
         let mut values = vec![0f32; width * depth];
         for (values, x) in values.chunks_mut(panel * depth).zip(x.chunks(panel * depth)) {
@@ -120,57 +149,20 @@ impl Packed {
                 ProductInto::NN.write_slice(target, a, x, false);
             }
             #[cfg(target_arch = "x86_64")]
-            TileKernel::Avx2(_) => {
-                let block = block(self.depth);
-                for start in (0..self.depth).step_by(block) {
-                    let terms = start..self.depth.min(start + block);
-                    for (panel, x) in self.values.chunks(WIDE * self.depth).enumerate() {
-                        let x = &x.as_chunks().0[terms.clone()];
-                        for row in (0..rows).step_by(TALL) {
-                            // At the end the last row stands in for those that are not there.
-                            let a = std::array::from_fn(|next| {
-                                let row = (row + next).min(rows - 1);
-                                &a[row * self.depth..][terms.clone()]
-                            });
-                            let target =
-                                &mut target[row * self.width..rows * self.width][panel * WIDE..];
-                            // SAFETY: the processor has what the loop uses, or there were no `Avx2`.
-                            unsafe { sums(a, x, target, self.width, start > 0) };
-                        }
-                    }
-                }
-            }
+            TileKernel::Avx2(avx2) => self.multiply_by(avx2, a, target),
+            #[cfg(target_arch = "x86_64")]
+            TileKernel::Avx512(avx512) => self.multiply_by(avx512, a, target),
+            #[cfg(target_arch = "aarch64")]
+            TileKernel::Neon(neon) => self.multiply_by(neon, a, target),
         }
     }
-}
 
-/// Writes or adds the products of rows `a` and a panel of rows x, `[depth][WIDE]`, to as many rows
-/// of `target`, `stride` apart, as there are.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn sums(a: [&[f32]; TALL], x: &[[f32; WIDE]], target: &mut [f32], stride: usize, add: bool) {
-    use std::arch::x86_64::*;
-    let a = a.map(|row| &row[..x.len()]);
-    let mut sums = [[_mm256_setzero_ps(); 2]; TALL];
-    for (k, x) in x.iter().enumerate() {
-        // SAFETY: both halves of sixteen are eight.
-        let x = [&x[..8], &x[8..]].map(|half| unsafe { _mm256_loadu_ps(half.as_ptr()) });
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: each row was cut to as many entries as x has.
-            let a = _mm256_set1_ps(unsafe { *a[row].get_unchecked(k) });
-            sums[0] = _mm256_fmadd_ps(a, x[0], sums[0]);
-            sums[1] = _mm256_fmadd_ps(a, x[1], sums[1]);
-        }
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        let Some(target) = target.get_mut(row * stride..row * stride + WIDE) else { return };
-        for (target, sum) in target.chunks_exact_mut(8).zip(sums) {
-            // SAFETY: a chunk is eight.
-            unsafe {
-                let before =
-                    if add { _mm256_loadu_ps(target.as_ptr()) } else { _mm256_setzero_ps() };
-                _mm256_storeu_ps(target.as_mut_ptr(), _mm256_add_ps(before, *sum));
-            }
+    fn multiply_by(&self, panel_loop: impl PanelLoop<f32>, a: &[f32], target: &mut [f32]) {
+        let (block, x) = (block(self.depth), self.values.as_chunks().0);
+        for start in (0..self.depth).step_by(block) {
+            let terms = start..self.depth.min(start + block);
+            let a = TermsOfRows { values: a, depth: self.depth, terms };
+            multiply_panels(panel_loop, &a, x, target, start > 0);
         }
     }
 }
@@ -178,14 +170,11 @@ fn sums(a: [&[f32]; TALL], x: &[[f32; WIDE]], target: &mut [f32], stride: usize,
 /// All that this processor can run.
 #[cfg(test)]
 pub(crate) fn kernels() -> Vec<TileKernel> {
-    #[cfg(target_arch = "x86_64")]
-    return Avx2::detect().map(TileKernel::Avx2).into_iter().chain([TileKernel::Faer]).collect();
-    #[cfg(not(target_arch = "x86_64"))]
-    vec![TileKernel::Faer]
+    fused_kernels().into_iter().chain([TileKernel::Faer]).collect()
 }
 
-/// Products with x of as many rows as are given, each as exactly what [`Packed::multiply`] makes of
-/// the two by the loop of this file.
+/// Products with x of as many rows as are given, each exactly what [`Packed::multiply`] makes of the
+/// two by any loop but faer's.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn products<const N: usize>(_: Avx2, a: [&[f32]; N], x: &[f32]) -> [f32; N] {
     // SAFETY: the processor has what it uses, or there were no `Avx2`.
@@ -200,17 +189,16 @@ fn products_fused<const N: usize>(a: [&[f32]; N], x: &[f32]) -> [f32; N] {
     for start in (0..x.len()).step_by(block) {
         let x = &x[start..x.len().min(start + block)];
         let a = a.map(|row| &row[start..][..x.len()]);
-        let mut own = [0f32; N];
+        let mut part = [0f32; N];
         for (k, x) in x.iter().enumerate() {
-            own.iter_mut().zip(a).for_each(|(sum, row)| *sum = row[k].mul_add(*x, *sum));
+            part.iter_mut().zip(a).for_each(|(sum, row)| *sum = row[k].mul_add(*x, *sum));
         }
-        sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
     }
     sums
 }
 
 /// Terms of a sum that are summed on their own.
-#[cfg(target_arch = "x86_64")]
 fn block(depth: usize) -> usize {
     depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1)
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Codes;
 #[cfg(target_arch = "x86_64")]
-use crate::linalg::Avx2;
+use crate::linalg::simd::Version;
 
 /// Dimensions that are summed together: as many as stay in registers. Of all columns these make a
 /// block that outer caches hold while the rows of a batch come by, so that memory is read once
@@ -100,11 +100,19 @@ struct SumsOfRows<'a> {
 impl SumsOfRows<'_> {
     fn write(&self, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if Avx2::detect().is_some() {
-            // SAFETY: the processor has what it uses.
-            return unsafe { self.write_avx2(out) };
+        match Version::widest() {
+            // SAFETY: the processor has just said that it has what they use.
+            Version::Avx512 => return unsafe { self.write_avx512(out) },
+            Version::Avx2 => return unsafe { self.write_avx2(out) },
+            Version::Baseline => {}
         }
         self.write_with::<false>(out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn write_avx512(&self, out: &mut [f32]) {
+        self.write_with::<true>(out);
     }
 
     #[cfg(target_arch = "x86_64")]

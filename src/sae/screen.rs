@@ -5,7 +5,7 @@ use super::kind::code::TileRule;
 use super::tile_scan::TileScan;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::Screen;
+pub(super) use rounded::Screen;
 
 /// Where the processor has no faster products of rounded rows there is none.
 #[cfg(not(target_arch = "x86_64"))]
@@ -23,11 +23,11 @@ impl Screen {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+mod rounded {
     use super::super::Encoder;
     use super::super::order::TopEntries;
     use super::*;
-    use crate::linalg::{Avx2, Coarse, CoarsePacked, TileKernel, less, products};
+    use crate::linalg::{Avx2, Coarse, CoarseKernel, CoarsePacked, TileKernel, less, products};
 
     /// A code must keep less than one in so many features: what it keeps is computed twice.
     const MIN_FEATURES_PER_KEPT: usize = 64;
@@ -35,7 +35,7 @@ mod avx2 {
     /// the longest.
     const MAX_INEQUALITY: f32 = 8.0;
     /// Products that are computed together.
-    const PRODUCTS_TOGETHER: usize = 4;
+    const PRODUCTS_TOGETHER: usize = 8;
 
     /// An encoder's rounded rows. What it chooses is exactly what a [`TileScan`] chooses: an activation
     /// that it leaves out falls short of the k-th largest by more than all rounding together.
@@ -54,13 +54,17 @@ mod avx2 {
     impl<'a, T: TileRule> Screen<'a, T> {
         /// None where it would not be faster, or could not be sure.
         pub(in super::super) fn new(scan: &'a TileScan<'a>, rule: &'a T) -> Option<Self> {
-            let TileKernel::Avx2(avx2) = scan.kernel else { return None };
+            let (kernel, avx2) = match scan.kernel {
+                TileKernel::Faer => return None,
+                TileKernel::Avx2(avx2) => (CoarseKernel::Avx2(avx2), avx2),
+                TileKernel::Avx512(avx512) => (CoarseKernel::Avx512(avx512), avx512.avx2),
+            };
             let (k, floor) = rule.screened()?;
             let linear = scan.sae.architecture.encoder == Encoder::Linear;
             if !linear || MIN_FEATURES_PER_KEPT * k > scan.m {
                 return None;
             }
-            let encoder = Coarse::new(avx2, scan.encoder, scan.d)?;
+            let encoder = Coarse::new(kernel, scan.encoder, scan.d)?;
             let biases = scan.bias.iter().flatten();
             let bias = biases.fold(0f32, |most, bias| most.max(bias.abs()));
             let equal = encoder.inequality() < MAX_INEQUALITY;

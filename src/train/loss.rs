@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{D, DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::linalg::{Kernel, Real, can_fuse, fused};
+use crate::linalg::{Kernel, Real, can_fuse, fused, softmax_parts, vectorised};
 use crate::{Error, Result};
 
 /// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
@@ -27,6 +27,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok((log_sum - own)?.mean_all()?)
 }
 
+vectorised! {
+    fn scale_all<T: Real>(row: &mut [T], factor: T) {
+        row.iter_mut().for_each(|x| *x *= factor);
+    }
+}
+
 /// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind.
 struct CrossEntropy {
     labels: Vec<u32>,
@@ -43,16 +49,11 @@ impl CrossEntropy {
         let losses: Vec<f64> = rows
             .map(|(row, label)| {
                 let label = *label as usize;
-                // A NaN goes through: comparisons would leave it out.
-                let most = row.iter().fold(row[0], |most, x| if *x > most { *x } else { most });
-                row.iter_mut().for_each(|x| *x -= most);
                 let own = row[label];
-                T::exp_all(row);
-                let sum = row.iter().fold(T::zero(), |sum, x| sum + *x);
-                let scale = T::one() / (sum * n);
-                row.iter_mut().for_each(|x| *x *= scale);
+                let (most, sum) = softmax_parts(row);
+                scale_all(row, T::one() / (sum * n));
                 row[label] -= T::one() / n;
-                sum.to_f64().ln() - own.to_f64()
+                sum.to_f64().ln() - (own - most).to_f64()
             })
             .collect();
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;

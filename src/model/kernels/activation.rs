@@ -4,7 +4,7 @@ use candle_core::Shape;
 use rayon::prelude::*;
 
 use super::each_row;
-use crate::linalg::{Kernel, Real};
+use crate::linalg::{Kernel, Real, vectorised};
 use crate::model::Activation;
 
 /// Entries that one thread takes at a time where rows mean nothing.
@@ -57,6 +57,7 @@ impl ActivationCurve {
     }
 
     /// Writes `act(x)` to `out`.
+    #[inline(always)]
     fn apply<T: Real>(self, x: &[T], out: &mut [T]) {
         let (one, half) = (T::one(), T::from_f64(0.5));
         self.inner(x, out);
@@ -71,6 +72,7 @@ impl ActivationCurve {
     }
 
     /// Writes `act'(x)` to `out`.
+    #[inline(always)]
     fn slope<T: Real>(self, x: &[T], out: &mut [T]) {
         let (one, half) = (T::one(), T::from_f64(0.5));
         self.inner(x, out);
@@ -100,6 +102,7 @@ impl ActivationCurve {
     }
 
     /// The function that costs most: of relu the step, of SiLU `e^(-x)`, of the GELUs erf or tanh.
+    #[inline(always)]
     fn inner<T: Real>(self, x: &[T], out: &mut [T]) {
         let pairs = out.iter_mut().zip(x);
         match self {
@@ -134,7 +137,7 @@ impl Kernel for Act {
 
     fn forward<T: Real>(&self, x: &[T], _: &[usize]) -> Vec<T> {
         let mut out = vec![T::zero(); x.len()];
-        each_row(&mut out, CHUNK, (x, CHUNK), |out, x| self.0.apply(x, out));
+        each_row(&mut out, CHUNK, (x, CHUNK), |out, x| apply(self.0, x, out));
         out
     }
 
@@ -142,10 +145,57 @@ impl Kernel for Act {
         let mut out = vec![T::zero(); x.len()];
         let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
         chunks.zip(grad.par_chunks(CHUNK)).for_each(|((out, x), grad)| {
-            self.0.slope(x, out);
-            out.iter_mut().zip(grad).for_each(|(out, grad)| *out *= *grad);
+            slope_times(self.0, x, grad, out);
         });
         out
+    }
+}
+
+vectorised! {
+    /// Writes `act(x)` to `out`.
+    fn apply<T: Real>(curve: ActivationCurve, x: &[T], out: &mut [T]) {
+        curve.apply(x, out);
+    }
+}
+
+vectorised! {
+    /// Writes `act'(x) ∘ grad` to `out`.
+    fn slope_times<T: Real>(curve: ActivationCurve, x: &[T], grad: &[T], out: &mut [T]) {
+        curve.slope(x, out);
+        out.iter_mut().zip(grad).for_each(|(out, grad)| *out *= *grad);
+    }
+}
+
+vectorised! {
+    /// Writes `act(left) ∘ right` of a row.
+    fn gate<T: Real>(gated: &GatedActivation, out: &mut [T], x: &[T]) {
+        let (left, right) = x.split_at(out.len());
+        match gated.0 {
+            None => out.copy_from_slice(left),
+            Some(curve) => curve.apply(left, out),
+        }
+        out.iter_mut().zip(right).for_each(|(out, right)| *out *= *right);
+    }
+}
+
+vectorised! {
+    /// Writes the gradient of a row of `act(left) ∘ right`.
+    fn gate_gradient<T: Real>(gated: &GatedActivation, out: &mut [T], x: &[T], grad: &[T]) {
+        let (left, right) = x.split_at(grad.len());
+        let (to_left, to_right) = out.split_at_mut(grad.len());
+        match gated.0 {
+            None => {
+                to_left.copy_from_slice(grad);
+                to_right.copy_from_slice(left);
+            }
+            Some(curve) => {
+                curve.slope(left, to_left);
+                to_left.iter_mut().zip(grad).for_each(|(out, grad)| *out *= *grad);
+                curve.apply(left, to_right);
+            }
+        }
+        to_left.iter_mut().zip(right).for_each(|(to, right)| *to *= *right);
+        to_right.iter_mut().zip(grad).for_each(|(to, grad)| *to *= *grad);
     }
 }
 
@@ -163,14 +213,7 @@ impl Kernel for GatedActivation {
     fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0) / 2;
         let mut out = vec![T::zero(); x.len() / 2];
-        each_row(&mut out, width, (x, 2 * width), |out, x| {
-            let (left, right) = x.split_at(width);
-            match self.0 {
-                None => out.copy_from_slice(left),
-                Some(activation) => activation.apply(left, out),
-            }
-            out.iter_mut().zip(right).for_each(|(out, right)| *out *= *right);
-        });
+        each_row(&mut out, width, (x, 2 * width), |out, x| gate(self, out, x));
         out
     }
 
@@ -179,23 +222,7 @@ impl Kernel for GatedActivation {
         let mut out = vec![T::zero(); x.len()];
         let rows = out.par_chunks_mut(2 * width).zip(x.par_chunks(2 * width));
         rows.zip(grad.par_chunks(width)).for_each(|((out, x), grad)| {
-            let (left, right) = x.split_at(width);
-            let (to_left, to_right) = out.split_at_mut(width);
-            match self.0 {
-                None => {
-                    to_left.copy_from_slice(grad);
-                    to_right.copy_from_slice(left);
-                }
-                Some(activation) => {
-                    activation.slope(left, to_left);
-                    to_left.iter_mut().zip(grad).for_each(|(out, grad)| *out *= *grad);
-                    activation.apply(left, to_right);
-                }
-            }
-            for i in 0..width {
-                to_left[i] *= right[i];
-                to_right[i] *= grad[i];
-            }
+            gate_gradient(self, out, x, grad);
         });
         out
     }

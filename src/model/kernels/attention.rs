@@ -8,7 +8,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::linalg::{Kernel, Real};
+use crate::linalg::{Kernel, Real, softmax_parts, sum_of_pairs, vectorised};
 
 /// Queries whose pattern is held at a time.
 const BLOCK: usize = 128;
@@ -146,12 +146,7 @@ impl<'a, T: Real> Call<'a, T> {
             row[..first].fill(T::zero());
             row[end..].fill(T::zero());
             let seen = &mut row[first..end];
-            let start = seen.first().copied().unwrap_or(T::zero());
-            let most = seen.iter().fold(start, |most, x| if *x > most { *x } else { most });
-            seen.iter_mut().for_each(|x| *x -= most);
-            T::exp_all(seen);
-            let sum = seen.iter().fold(T::zero(), |sum, x| sum + *x);
-            seen.iter_mut().for_each(|x| *x /= sum);
+            softmax(seen);
         }
     }
 
@@ -182,6 +177,22 @@ impl<'a, T: Real> Call<'a, T> {
     /// `[queries, keys]`.
     fn square<'b>(&self, values: &'b [T]) -> MatRef<'b, T> {
         MatRef::from_row_major_slice(values, self.positions, self.positions)
+    }
+}
+
+vectorised! {
+    /// Replaces scores by their softmax.
+    fn softmax<T: Real>(scores: &mut [T]) {
+        let scale = T::one() / softmax_parts(scores).1;
+        scores.iter_mut().for_each(|x| *x *= scale);
+    }
+}
+
+vectorised! {
+    /// Replaces the gradient with respect to a row of a pattern by that with respect to its scores.
+    fn through_softmax<T: Real>(gradient: &mut [T], pattern: &[T]) {
+        let sum = sum_of_pairs(gradient, pattern, |g, p| g * p);
+        gradient.iter_mut().zip(pattern).for_each(|(g, p)| *g = *p * (*g - sum));
     }
 }
 
@@ -251,8 +262,7 @@ impl Kernel for Attention {
                 put(2, &part);
                 product(&mut scores, call.rows(&g), call.rows(&own.v).transpose(), T::one());
                 for (row, pattern) in scores.chunks_mut(n).zip(pattern.chunks(n)) {
-                    let sum = row.iter().zip(pattern).fold(T::zero(), |sum, (g, p)| sum + *g * *p);
-                    row.iter_mut().zip(pattern).for_each(|(g, p)| *g = *p * (*g - sum));
+                    through_softmax(row, pattern);
                 }
                 if let Some(slopes) = &slopes {
                     scores.iter_mut().zip(slopes).for_each(|(g, slope)| *g *= *slope);

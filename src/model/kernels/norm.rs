@@ -4,7 +4,7 @@ use candle_core::Shape;
 use rayon::prelude::*;
 
 use super::each_row;
-use crate::linalg::{Kernel, Real};
+use crate::linalg::{Kernel, Real, sum_of, sum_of_pairs, vectorised};
 
 /// `gain ∘ c / √(mean(c²) + eps) + bias` for each row x, with `c = x`, or `x − mean(x)`; gain 1 and
 /// bias 0 where they are `None`.
@@ -18,14 +18,62 @@ pub(in crate::model) struct RowNorm {
 
 impl RowNorm {
     /// What is subtracted from a row, and what it is then multiplied by.
+    #[inline(always)]
     fn of<T: Real>(&self, row: &[T]) -> (T, T) {
         let width = T::from_f64(row.len() as f64);
         let mean = match self.centre {
-            true => row.iter().fold(T::zero(), |sum, x| sum + *x) / width,
+            true => sum_of(row, |x| x) / width,
             false => T::zero(),
         };
-        let squares = row.iter().fold(T::zero(), |sum, x| sum + (*x - mean) * (*x - mean));
+        let squares = sum_of(row, |x| (x - mean) * (x - mean));
         (mean, T::one() / (squares / width + T::from_f64(self.eps)).root())
+    }
+}
+
+vectorised! {
+    /// Writes the norm of a row.
+    fn normalise<T: Real>(
+        norm: &RowNorm,
+        out: &mut [T],
+        x: &[T],
+        gain: Option<&[T]>,
+        bias: Option<&[T]>,
+    ) {
+        let (mean, scale) = norm.of(x);
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = (*x - mean) * scale);
+        if let Some(gain) = gain {
+            out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
+        }
+        if let Some(bias) = bias {
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += *bias);
+        }
+    }
+}
+
+vectorised! {
+    /// Writes the gradient of a row: with s the scale, y = s c and g the gradient times the gain,
+    /// `s (g − y mean(g ∘ y))`, less the mean of that where the mean was subtracted.
+    fn differentiate<T: Real>(
+        norm: &RowNorm,
+        out: &mut [T],
+        x: &[T],
+        grad: &[T],
+        gain: Option<&[T]>,
+    ) {
+        let count = T::from_f64(x.len() as f64);
+        out.copy_from_slice(grad);
+        if let Some(gain) = gain {
+            out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
+        }
+        let (mean, scale) = norm.of(x);
+        let along = sum_of_pairs(x, out, |x, g| (x - mean) * g) * scale * scale / count;
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = scale * (*out - (*x - mean) * along);
+        }
+        if norm.centre {
+            let mean = sum_of(out, |g| g) / count;
+            out.iter_mut().for_each(|g| *g -= mean);
+        }
     }
 }
 
@@ -43,43 +91,21 @@ impl Kernel for RowNorm {
     fn forward<T: Real>(&self, x: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0);
         let (gain, bias) = (values::<T>(&self.gain), values::<T>(&self.bias));
+        let (gain, bias) = (gain.as_deref(), bias.as_deref());
         let mut out = vec![T::zero(); x.len()];
         each_row(&mut out, width, (x, width), |out, x| {
-            let (mean, scale) = self.of(x);
-            out.iter_mut().zip(x).for_each(|(out, x)| *out = (*x - mean) * scale);
-            if let Some(gain) = &gain {
-                out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
-            }
-            if let Some(bias) = &bias {
-                out.iter_mut().zip(bias).for_each(|(out, bias)| *out += *bias);
-            }
+            normalise(self, out, x, gain, bias);
         });
         out
     }
 
-    /// With s the scale, y = s c and g the gradient times the gain, `s (g − y mean(g ∘ y))`, less
-    /// the mean of that where the mean was subtracted.
     fn backward<T: Real>(&self, x: &[T], grad: &[T], dims: &[usize]) -> Vec<T> {
         let width = dims.last().copied().unwrap_or(0);
-        let count = T::from_f64(width as f64);
         let gain = values::<T>(&self.gain);
         let mut out = vec![T::zero(); x.len()];
         let rows = out.par_chunks_mut(width).zip(x.par_chunks(width));
         rows.zip(grad.par_chunks(width)).for_each(|((out, x), grad)| {
-            out.copy_from_slice(grad);
-            if let Some(gain) = &gain {
-                out.iter_mut().zip(gain).for_each(|(out, gain)| *out *= *gain);
-            }
-            let (mean, scale) = self.of(x);
-            let along = x.iter().zip(&*out).fold(T::zero(), |sum, (x, g)| sum + (*x - mean) * *g);
-            let along = along * scale * scale / count;
-            for (out, x) in out.iter_mut().zip(x) {
-                *out = scale * (*out - (*x - mean) * along);
-            }
-            if self.centre {
-                let mean = out.iter().fold(T::zero(), |sum, g| sum + *g) / count;
-                out.iter_mut().for_each(|g| *g -= mean);
-            }
+            differentiate(self, out, x, grad, gain.as_deref());
         });
         out
     }
