@@ -113,7 +113,7 @@ impl Gguf {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (header, file) = GgufFile::open(path)?;
-        match split::Part::of(path, &header)? {
+        match split::SplitPart::of(path, &header)? {
             Some(part) => split::open(path, &part),
             None => Ok(Self::new(path, header, vec![file])),
         }

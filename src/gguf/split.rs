@@ -17,7 +17,7 @@ const ENDING: &str = "gguf";
 
 /// What a file says of the model that it is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct SplitPart {
     /// From 0.
     number: u64,
     /// Of all parts.
@@ -26,7 +26,7 @@ pub(super) struct Part {
     tensors: u64,
 }
 
-impl Part {
+impl SplitPart {
     /// What a header says; `None` for a file that holds the model alone.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Part {
 /// # Errors
 /// A name that does not tell those of the other parts; a part that is missing, or is one of another
 /// model.
-pub(super) fn open(path: &Path, part: &Part) -> Result<Gguf> {
+pub(super) fn open(path: &Path, part: &SplitPart) -> Result<Gguf> {
     let mut whole: Option<GgufHeader> = None;
     let mut files: Vec<GgufFile> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
@@ -82,8 +82,8 @@ pub(super) fn open(path: &Path, part: &Part) -> Result<Gguf> {
             });
         }
         let (mut header, file) = GgufFile::open(&own)?;
-        let found = Part::of(&own, &header)?;
-        let expected = Part { number, ..*part };
+        let found = SplitPart::of(&own, &header)?;
+        let expected = SplitPart { number, ..*part };
         if found != Some(expected) {
             let found = found.map_or("one that is no part".to_owned(), |found| found.told());
             return Err(Error::format(&own, expected.told(), found));
@@ -115,7 +115,7 @@ pub(super) fn open(path: &Path, part: &Part) -> Result<Gguf> {
     Ok(Gguf::new(path, whole, files))
 }
 
-impl Part {
+impl SplitPart {
     fn told(&self) -> String {
         let Self { number, count, tensors } = self;
         format!("part {} of {count} of a model of {tensors} tensors", number + 1)

@@ -28,7 +28,7 @@ pub(in super::super) struct ModelFile<'a> {
 }
 
 /// What a model says of how it was trained.
-struct Trainer<'a> {
+struct TrainerSpec<'a> {
     kind: u64,
     bos: &'a str,
     eos: &'a str,
@@ -42,10 +42,10 @@ impl<'a> ModelFile<'a> {
     /// model of words or characters, and for one that changes texts in a way that is not known here.
     pub(in super::super) fn read(bytes: &'a [u8]) -> Read<Self> {
         let mut pieces = Vec::new();
-        let mut trainer = Trainer { kind: 1, bos: "<s>", eos: "</s>" };
+        let mut trainer = TrainerSpec { kind: 1, bos: "<s>", eos: "</s>" };
         // A model without it has its defaults.
         let mut normalizer: &[u8] = &[];
-        let mut fields = Fields(bytes);
+        let mut fields = ProtoFields(bytes);
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => pieces.push(piece(field.bytes("a piece")?, pieces.len())?),
@@ -81,9 +81,9 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-impl<'a> Trainer<'a> {
+impl<'a> TrainerSpec<'a> {
     fn read(&mut self, bytes: &'a [u8]) -> Read<()> {
-        let mut fields = Fields(bytes);
+        let mut fields = ProtoFields(bytes);
         while let Some((number, field)) = fields.next()? {
             match number {
                 3 => self.kind = field.number("`trainer_spec.model_type`")?,
@@ -100,11 +100,11 @@ impl<'a> Trainer<'a> {
 fn piece(bytes: &[u8], id: usize) -> Read<ScoredPiece<'_>> {
     let what = || format!("piece {id}");
     let mut piece = ScoredPiece { text: "", score: 0., kind: PieceKind::Normal };
-    let mut fields = Fields(bytes);
+    let mut fields = ProtoFields(bytes);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
             (1, field) => piece.text = field.text(&format!("the text of {}", what()))?,
-            (2, Field::Fixed32(bits)) => piece.score = f32::from_bits(bits),
+            (2, ProtoField::Fixed32(bits)) => piece.score = f32::from_bits(bits),
             (2, other) => return wrong(format!("the score of {} as f32", what()), other.kind()),
             (3, field) => {
                 let kind = field.number(&format!("the kind of {}", what()))?;
@@ -123,7 +123,7 @@ fn piece(bytes: &[u8], id: usize) -> Read<ScoredPiece<'_>> {
 fn read_normalizer(bytes: &[u8]) -> Read<bool> {
     check_table(bytes, "`normalizer_spec`")?;
     let (mut space_before, mut drops) = (true, true);
-    let mut fields = Fields(bytes);
+    let mut fields = ProtoFields(bytes);
     while let Some((number, field)) = fields.next()? {
         match number {
             3 => space_before = field.number("`normalizer_spec.add_dummy_prefix`")? != 0,
@@ -143,7 +143,7 @@ fn read_normalizer(bytes: &[u8]) -> Read<bool> {
 
 /// Fails for a table that changes characters of a text.
 fn check_table(bytes: &[u8], what: &str) -> Read<()> {
-    let mut fields = Fields(bytes);
+    let mut fields = ProtoFields(bytes);
     while let Some((number, field)) = fields.next()? {
         let length = if number == 2 { field.bytes(what)?.len() } else { 0 };
         if length > 0 {
@@ -156,7 +156,7 @@ fn check_table(bytes: &[u8], what: &str) -> Read<()> {
     Ok(())
 }
 
-fn must_be(field: &Field<'_>, what: &str, expected: bool) -> Read<()> {
+fn must_be(field: &ProtoField<'_>, what: &str, expected: bool) -> Read<()> {
     match (field.number(what)? != 0) == expected {
         true => Ok(()),
         false => wrong(format!("{expected} in {what}"), (!expected).to_string()),
@@ -169,14 +169,14 @@ fn wrong<T>(expected: impl Into<String>, found: impl Into<String>) -> Read<T> {
 
 /// A value of a message.
 #[derive(Debug, Clone, Copy)]
-enum Field<'a> {
+enum ProtoField<'a> {
     Varint(u64),
     Fixed64,
     Bytes(&'a [u8]),
     Fixed32(u32),
 }
 
-impl<'a> Field<'a> {
+impl<'a> ProtoField<'a> {
     fn kind(&self) -> &'static str {
         match self {
             Self::Varint(_) => "a whole number",
@@ -207,26 +207,26 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of a message that were not read yet.
-struct Fields<'a>(&'a [u8]);
+struct ProtoFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> ProtoFields<'a> {
     /// The next field and its number; none at the end.
-    fn next(&mut self) -> Read<Option<(u64, Field<'a>)>> {
+    fn next(&mut self) -> Read<Option<(u64, ProtoField<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let tag = self.varint()?;
         let field = match tag & 7 {
-            0 => Field::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Field::Fixed64)?,
+            0 => ProtoField::Varint(self.varint()?),
+            1 => self.take(8).map(|_| ProtoField::Fixed64)?,
             2 => {
                 let length = self.varint()?;
-                Field::Bytes(self.take(length)?)
+                ProtoField::Bytes(self.take(length)?)
             }
             5 => {
                 let mut bits = [0; 4];
                 bits.copy_from_slice(self.take(4)?);
-                Field::Fixed32(u32::from_le_bytes(bits))
+                ProtoField::Fixed32(u32::from_le_bytes(bits))
             }
             other => {
                 let expected = "fields of a protocol buffer, of kind 0, 1, 2 or 5";

@@ -8,14 +8,14 @@ use crate::random::Rng;
 const BYTES: u32 = 3;
 
 /// Text, score, kind.
-type Listed = (String, f32, u64);
+type ListedPiece = (String, f32, u64);
 
-fn listed(text: &str, score: f32, kind: u64) -> Listed {
+fn listed(text: &str, score: f32, kind: u64) -> ListedPiece {
     (text.to_owned(), score, kind)
 }
 
 /// Ends, bytes, and from number 259 on a few pieces of a, b, c and spaces.
-fn vocabulary() -> Vec<Listed> {
+fn vocabulary() -> Vec<ListedPiece> {
     let mut all = vec![listed("<unk>", 0., 2), listed("<s>", 0., 3), listed("</s>", 0., 3)];
     all.extend((0..=255).map(|byte| listed(&format!("<0x{byte:02X}>"), 0., 6)));
     let usual = [("▁", -5.), ("a", -6.), ("b", -7.), ("c", -8.), ("ab", -1.), ("▁a", -2.)];
@@ -43,8 +43,8 @@ fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
     [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
 }
 
-fn pieces(all: &[Listed]) -> Vec<u8> {
-    let message = |(text, score, kind): &Listed| {
+fn pieces(all: &[ListedPiece]) -> Vec<u8> {
+    let message = |(text, score, kind): &ListedPiece| {
         let score = [varint(2 << 3 | 5), score.to_le_bytes().to_vec()].concat();
         bytes(1, &[bytes(1, text.as_bytes()), score, number(3, *kind)].concat())
     };
@@ -52,12 +52,12 @@ fn pieces(all: &[Listed]) -> Vec<u8> {
 }
 
 /// A `tokenizer.model` with these fields of `trainer_spec` and `normalizer_spec`.
-fn file(all: &[Listed], trainer: &[u8], normalizer: &[u8]) -> Vec<u8> {
+fn file(all: &[ListedPiece], trainer: &[u8], normalizer: &[u8]) -> Vec<u8> {
     [pieces(all), bytes(2, trainer), bytes(3, normalizer)].concat()
 }
 
 /// Merges, no spaces dropped, and a space before texts or not.
-fn merged(all: &[Listed], space_before: bool) -> Vec<u8> {
+fn merged(all: &[ListedPiece], space_before: bool) -> Vec<u8> {
     let normalizer = [number(3, space_before.into()), number(4, 0)].concat();
     file(all, &number(3, 2), &normalizer)
 }
@@ -76,7 +76,7 @@ fn tokenizer(content: &[u8]) -> Tokenizer {
     open("tokenizer.model", content, None).unwrap()
 }
 
-fn gguf(all: &[Listed]) -> Sample {
+fn gguf(all: &[ListedPiece]) -> Sample {
     let texts: Vec<&str> = all.iter().map(|(text, ..)| text.as_str()).collect();
     let scores: Vec<f32> = all.iter().map(|(_, score, _)| *score).collect();
     let kinds: Vec<i32> = all.iter().map(|(.., kind)| *kind as i32).collect();
@@ -201,7 +201,7 @@ fn unigrams_are_those_whose_scores_sum_to_most() {
 }
 
 /// The algorithm as it is defined: again and again the pair of the highest score.
-fn merged_by_hand(all: &[Listed], text: &str) -> Vec<String> {
+fn merged_by_hand(all: &[ListedPiece], text: &str) -> Vec<String> {
     let scores: HashMap<&str, f32> = all
         .iter()
         .filter(|(.., kind)| *kind == 1)
@@ -230,7 +230,7 @@ fn merged_by_hand(all: &[Listed], text: &str) -> Vec<String> {
 fn a_list_of_pairs_gives_what_scores_give() {
     let mut rng = Rng::seed(3);
     for _ in 0..30 {
-        let mut all: Vec<Listed> = vec![listed("<unk>", 0., 2)];
+        let mut all: Vec<ListedPiece> = vec![listed("<unk>", 0., 2)];
         let letters = ["a", "b", "c", "d", "e"];
         all.extend(letters.iter().zip(1u8..).map(|(a, i)| listed(a, -1000. - f32::from(i), 1)));
         while all.len() < 60 {
@@ -254,7 +254,7 @@ fn a_list_of_pairs_gives_what_scores_give() {
 #[test]
 fn models_that_change_texts_or_are_damaged_are_refused_by_name() {
     let all = vocabulary();
-    let with = |change: fn(&mut Vec<Listed>)| {
+    let with = |change: fn(&mut Vec<ListedPiece>)| {
         let mut all = vocabulary();
         change(&mut all);
         merged(&all, true)

@@ -150,11 +150,11 @@ fn cases() -> Vec<GgufCase> {
 }
 
 /// Hugging Face's name, llama.cpp's name, Hugging Face's shape, and how one comes from the other.
-type Names = Vec<(String, String, Vec<usize>, Stored)>;
+type TensorNames = Vec<(String, String, Vec<usize>, Stored)>;
 
 impl GgufCase {
-    fn names(&self) -> Names {
-        let mut all: Names = Vec::new();
+    fn names(&self) -> TensorNames {
+        let mut all: TensorNames = Vec::new();
         let mut add = |theirs: String, own: String, shape: &[usize], stored| {
             all.push((theirs, own, shape.to_vec(), stored));
         };
@@ -193,7 +193,7 @@ impl GgufCase {
     }
 
     /// A block's tensors.
-    fn parts(&self) -> Names {
+    fn parts(&self) -> TensorNames {
         let (q, kv) = (HEADS * self.d_head, self.kv * self.d_head);
         let norm = self.norm();
         let turned = match self.architecture {
@@ -228,7 +228,7 @@ impl GgufCase {
         let weight = |(theirs, own, shape, stored): &(&str, &str, Vec<usize>, Stored)| {
             (format!("{theirs}.weight"), format!("{own}.weight"), shape.clone(), *stored)
         };
-        let mut named: Names = all.iter().map(weight).collect();
+        let mut named: TensorNames = all.iter().map(weight).collect();
         for (theirs, own, shape, stored) in all.iter().filter(|_| self.bias) {
             if ["q_proj", "k_proj", "v_proj"].iter().any(|end| theirs.ends_with(end)) {
                 let (theirs, own) = (format!("{theirs}.bias"), format!("{own}.bias"));
@@ -263,7 +263,7 @@ impl GgufCase {
         }
         let mut theirs = std::collections::HashMap::new();
         for (name, own, shape, stored) in self.names() {
-            let tensor = (rng.normal(&shape, CPU).unwrap() * 0.4).unwrap();
+            let tensor = (rng.normal(shape.as_slice(), CPU).unwrap() * 0.4).unwrap();
             let stored = stored_as(&tensor, stored, self.d_head);
             let dims: Vec<u64> = stored.dims().iter().map(|size| *size as u64).collect();
             let values: Vec<f32> = stored.flatten_all().unwrap().to_vec1().unwrap();
@@ -279,7 +279,7 @@ impl GgufCase {
     }
 }
 
-fn gpt2_parts() -> Names {
+fn gpt2_parts() -> TensorNames {
     let turned = Stored::Transposed;
     let all = [
         ("ln_1", "attn_norm", vec![D], Stored::Same),
