@@ -59,10 +59,10 @@ pub(crate) use matrix::unit_rows;
 pub use memory::keep_freed_memory;
 pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
-pub use simd::simd_in_use;
-pub(crate) use simd::vectorised;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::Avx2;
+pub use simd::simd_in_use;
+pub(crate) use simd::vectorised;
 pub use svd::{RankCut, Svd, lstsq, pinv, pinv_with, svd};
 #[cfg(test)]
 pub(crate) use tile::kernels as tile_kernels;

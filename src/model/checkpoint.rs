@@ -22,8 +22,8 @@ impl Decoder {
     /// whatever type the file has.
     ///
     /// `smollm2-135m-instruct` is the model that `cargo run --bin eigenlens -- fetch smollm2` has
-    /// put into [`home`](crate::data::home); a path that ends in `.gguf` is read by
-    /// [`Decoder::from_gguf`].
+    /// put into [`home`](crate::data::home); a path that ends in `.gguf`, and a folder with such a file
+    /// and no `config.json`, are read by [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-Neo and TinyStories, GPT-NeoX and Pythia, OPT, StarCoder 2, Llama 2 and
     /// 3, SmolLM 2 and 3, Mistral, Qwen 2 and 3, Granite 3, Phi-3, OLMo 2 and 3, Gemma 2 and 3,

@@ -1,5 +1,6 @@
 //! GPT-2.
 
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::shared::{HiddenActivation, context, size_of_two_names};
@@ -74,15 +75,7 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
     let prefix = prefix(weights);
     let parameters = Parameters::build(config, |layer, part, shape| {
-        let name = match part {
-            ModelParameter::Qkv => "attn.c_attn.weight",
-            ModelParameter::QkvBias => "attn.c_attn.bias",
-            ModelParameter::AttentionOut => "attn.c_proj.weight",
-            ModelParameter::AttentionOutBias => "attn.c_proj.bias",
-            ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
-            other => name_beside_attention(other),
-        };
-        let name = format!("{}{name}", place(prefix, layer));
+        let name = name(prefix, layer, part);
         match (part, shape) {
             // Stored [inputs, outputs].
             (
@@ -113,6 +106,28 @@ pub(super) fn place(prefix: &str, layer: Option<usize>) -> String {
         Some(layer) => format!("{prefix}h.{layer}."),
         None => prefix.to_owned(),
     }
+}
+
+/// The weights under Hugging Face's names, with matrices `[outputs, inputs]`, which its own files have
+/// transposed.
+pub(super) fn parameters_from(
+    config: &Config,
+    mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+) -> Result<Parameters> {
+    Parameters::build(config, |layer, part, shape| var(&take(&name("", layer, part), shape)?))
+}
+
+/// The name of a weight in files whose names begin with `prefix`, but for the unembedding's.
+fn name(prefix: &str, layer: Option<usize>, part: ModelParameter) -> String {
+    let name = match part {
+        ModelParameter::Qkv => "attn.c_attn.weight",
+        ModelParameter::QkvBias => "attn.c_attn.bias",
+        ModelParameter::AttentionOut => "attn.c_proj.weight",
+        ModelParameter::AttentionOutBias => "attn.c_proj.bias",
+        ModelParameter::Unembed => return "lm_head.weight".to_owned(),
+        other => name_beside_attention(other),
+    };
+    format!("{}{name}", place(prefix, layer))
 }
 
 /// The names that GPT-2 and GPT-Neo share.
