@@ -21,8 +21,9 @@ impl Decoder {
     /// as in `EleutherAI/pythia-70m@step1000`. [`Decoder::source`] says which. Its weights are f32,
     /// whatever type the file has.
     ///
-    /// `smollm2-135m-instruct` is the model that `cargo run --bin eigenlens -- fetch smollm2` has
-    /// put into [`home`](crate::data::home); a path that ends in `.gguf` is read by
+    /// `smollm2-135m-instruct` and `gemma-3-270m` are the models that `cargo run --bin eigenlens --
+    /// fetch smollm2` and `fetch gemma3-270m` have put into [`home`](crate::data::home), both
+    /// quantised: `google/gemma-3-270m` is the hub's, in bf16. A path that ends in `.gguf` is read by
     /// [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-Neo and TinyStories, GPT-NeoX and Pythia, OPT, StarCoder 2, Llama 2 and
