@@ -4,15 +4,16 @@
 //! ```text
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
-//!                              smollm2, training, geometry, dictionaries, store, clusters,
+//!                              fetched, training, geometry, dictionaries, store, clusters,
 //!                              circles, multilayer, sae_error
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`,
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; smollm2 needs
-//!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`; store needs DuckDB and
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; fetched needs
+//!   transformers, gguf and accelerate there, and what `eigenlens fetch smollm2` and
+//!   `eigenlens fetch gemma3-270m` bring; store needs DuckDB and
 //!   Polars there, clusters scikit-learn;
 //! - `EIGENLENS_ENGINE`: the query engine, for its rows of store.
 //!
@@ -25,6 +26,7 @@ mod clusters;
 mod coding;
 mod curve;
 mod dictionaries;
+mod fetched;
 mod geometry;
 mod growth;
 mod language;
@@ -36,7 +38,6 @@ mod peak;
 mod pytorch;
 mod report;
 mod sae_error;
-mod smollm2;
 mod store;
 mod tracer;
 mod trained;
@@ -60,7 +61,7 @@ const PARTS: [Part; 14] = [
     ("autoencoders", autoencoders::rows),
     ("curve", curve::rows),
     ("tracer", tracer::rows),
-    ("smollm2", smollm2::rows),
+    ("fetched", fetched::rows),
     ("training", training::rows),
     ("geometry", geometry::rows),
     ("dictionaries", dictionaries::rows),
