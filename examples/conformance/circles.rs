@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use eigenlens::Result;
 use eigenlens::candle::{DType, Device, IndexOp, Tensor};
 use eigenlens::cyclic::{
     Change, CircleReading, CyclicTask, Patch, PatchVariant, Patcher, Question, QuestionOrder, Role,
@@ -9,7 +10,6 @@ use eigenlens::cyclic::{
 };
 use eigenlens::geometry::{Interval, InverseProbeOptions, Probe, ProbeOptions, Subspace, Targets};
 use eigenlens::linalg::pca;
-use eigenlens::{Error, Result};
 use serde_json::Value;
 
 use crate::json;

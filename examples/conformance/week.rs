@@ -6,7 +6,6 @@ use eigenlens::Result;
 use eigenlens::candle::{D, DType, Device, IndexOp, Tensor};
 use eigenlens::linalg::{eigh, eigvalsh, lstsq, svd};
 use eigenlens::model::{Decoder, HookPoint, Hooks};
-
 use serde_json::Value;
 
 use crate::json::{ids, numbers};
