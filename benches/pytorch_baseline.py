@@ -32,9 +32,10 @@ does the work that often and answers with the seconds it took. WORK is one of
 - mixture: one step of gradient ascent on the soft share of points in a band, by autograd;
 - separability: the mutual information of rotated points in 40 x 40 bins, at one angle; counts by
   bincount;
-- smollm2-prefill: all logits of a window of tokens, by transformers' Llama of SmolLM2-135M's shape;
-- smollm2-decode: tokens after a prompt from it, greedily, with kept keys and values;
-- smollm2-load: reading the GGUF file that `eigenlens fetch smollm2` brings;
+- smollm2-prefill, gemma3-prefill: all logits of a window of tokens, by transformers' Llama of
+  SmolLM2-135M's shape and its Gemma 3 of the 270M model's;
+- smollm2-decode, gemma3-decode: tokens after a prompt from it, greedily, with kept keys and values;
+- smollm2-load, gemma3-load: reading the GGUF file that `eigenlens fetch` brings;
 - layers-training-SHAPE: a step of training a multi-layer top-k autoencoder on neighbouring
   activations of all layers, with Adam (rate 1e-4) and the loss of dead latents; codes are a sparse
   matrix. SHAPE is classics, with a model's activations, or wide, with random ones;
@@ -78,19 +79,19 @@ from pytorch import (
     clusters,
     coding,
     dictionaries,
+    fetched,
     geometry,
     images,
     language,
     multilayer,
     sae_error,
-    smollm2,
     tracer,
 )
 from pytorch.protocol import Work
 
 PARTS = (
-    autoencoders, circles, clusters, coding, dictionaries, geometry, images, language, multilayer,
-    sae_error, smollm2, tracer,
+    autoencoders, circles, clusters, coding, dictionaries, fetched, geometry, images, language,
+    multilayer, sae_error, tracer,
 )  # fmt: skip
 WORKS: dict[str, Work] = {name: work for part in PARTS for name, work in part.WORKS.items()}
 

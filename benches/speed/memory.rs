@@ -75,6 +75,19 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     ])
 }
 
+/// The memory in which the model `name` with so many parameters is loaded, over that of its weights
+/// in f32.
+pub(crate) fn of_loading(title: &str, name: &str, parameters: usize) -> Result<Option<Row>> {
+    if !is_told() {
+        return Ok(None);
+    }
+    let weights = 4.0 * parameters as f64 / 1e6;
+    let size = format!("{parameters} parameters, {weights:.0} MB in f32");
+    let title = format!("{title}, loading, peak memory");
+    let row = row(title, size, "loading", Path::new(name))?;
+    Ok(Some(Row { value: row.value / weights, unit: "of the weights".to_owned(), ..row }))
+}
+
 /// A hundred million parameters.
 fn large() -> Config {
     Config::bilinear(10, 12, 768, 3_072)

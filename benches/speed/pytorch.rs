@@ -16,8 +16,8 @@ pub(crate) const REST: Duration = Duration::from_millis(500);
 
 /// Something that both sides can do.
 pub(crate) struct Work<'a> {
-    name: &'static str,
-    request: &'static str,
+    name: String,
+    request: String,
     size: String,
     unit: &'static str,
     each: usize,
@@ -34,13 +34,13 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     /// What `benches/pytorch_baseline.py` calls `request`; `run` does ours so many times.
     pub(crate) fn new(
-        name: &'static str,
-        request: &'static str,
+        name: impl Into<String>,
+        request: impl Into<String>,
         run: impl Fn(usize) -> eigenlens::Result<()> + 'a,
     ) -> Self {
         Self {
-            name,
-            request,
+            name: name.into(),
+            request: request.into(),
             size: String::new(),
             unit: "times/s",
             each: 1,
@@ -99,7 +99,7 @@ impl Work<'_> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         (self.run)(1)?;
         if let Some(pytorch) = &mut pytorch {
-            pytorch.ask(self.request, 1)?;
+            pytorch.ask(&self.request, 1)?;
         }
         let count = (self.each * self.times) as f64;
         let count_theirs = (self.each_theirs.unwrap_or(self.each) * self.times) as f64;
@@ -109,7 +109,7 @@ impl Work<'_> {
             ours.push(count / (once(|| (self.run)(self.times))? - set_up));
             if let Some(pytorch) = &mut pytorch {
                 std::thread::sleep(REST);
-                theirs.push(count_theirs / pytorch.ask(self.request, self.times)?.seconds);
+                theirs.push(count_theirs / pytorch.ask(&self.request, self.times)?.seconds);
             }
         }
         let ratios: Vec<f64> =

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use eigenlens::Result;
 use eigenlens::candle::{DType, Device, IndexOp, Tensor};
 use eigenlens::cyclic::{
     Change, CircleReading, CyclicTask, Patch, PatchVariant, Patcher, Question, QuestionOrder, Role,
@@ -9,9 +10,9 @@ use eigenlens::cyclic::{
 };
 use eigenlens::geometry::{Interval, InverseProbeOptions, Probe, ProbeOptions, Subspace, Targets};
 use eigenlens::linalg::pca;
-use eigenlens::{Error, Result};
 use serde_json::Value;
 
+use crate::json;
 use crate::report::{Reference, Report};
 
 /// The file that holds a case's tensors.
@@ -33,7 +34,7 @@ pub(crate) fn intervals(folder: &Path, report: &mut Report) -> Result<()> {
         let found = Tensor::new(&[found.mean, found.lower, found.upper], &Device::Cpu)?;
         reference.compare(name, &found, report)?;
     }
-    let default = json(folder, "case.json")?["default_confidence"].as_f64();
+    let default = json::read(folder, "case.json")?["default_confidence"].as_f64();
     report.check("default confidence", default == Some(Interval::NINETY_SIX));
     Ok(())
 }
@@ -49,7 +50,7 @@ pub(crate) fn problems(folder: &Path, report: &mut Report) -> Result<()> {
         let order = numpy_order(numbers[0], numbers[1] as usize);
         reference.compare(name, &integers(order)?, report)?;
     }
-    let texts = json(folder, "problems.json")?;
+    let texts = json::read(folder, "problems.json")?;
     for (key, case) in texts.as_object().into_iter().flatten() {
         let (name, style) = key.split_once('.').unwrap_or((key, ""));
         let task = task(name, style);
@@ -188,7 +189,7 @@ fn signed(
 
 pub(crate) fn interventions(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join(TENSORS), report)?;
-    let case = json(folder, "case.json")?;
+    let case = json::read(folder, "case.json")?;
     let task = CyclicTask::weekdays();
     let questions = task.questions(QuestionOrder::Original);
     check_info(&reference, "in.info", &questions, report)?;
@@ -389,11 +390,4 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 pub(crate) fn count(case: &Value, name: &str) -> usize {
     case[name].as_u64().unwrap_or_default() as usize
-}
-
-pub(crate) fn json(folder: &Path, name: &str) -> Result<Value> {
-    let path = folder.join(name);
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|reason| Error::format(&path, "JSON", reason.to_string()))
 }

@@ -6,7 +6,8 @@ use eigenlens::candle::{DType, Device, IndexOp, Tensor};
 use eigenlens::geometry::{Colouring, Explanatory, Regression};
 use eigenlens::{Error, Result};
 
-use crate::circles::{TENSORS, count, integers, json};
+use crate::circles::{TENSORS, count, integers};
+use crate::json;
 use crate::report::{Reference, Report};
 
 /// Of colours, which are shares of a range.
@@ -14,7 +15,7 @@ const COLOUR: f64 = 2e-4;
 
 pub(crate) fn deconstruction(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join(TENSORS), report)?;
-    let case = json(folder, "case.json")?;
+    let case = json::read(folder, "case.json")?;
     let period = count(&case, "modulus");
     let column = |name: &str, report: &mut Report| -> Result<Vec<usize>> {
         let column = reference.input(name, report)?.to_vec1::<i64>()?;

@@ -7,12 +7,13 @@ use eigenlens::model::{HookPoint, LensVariant, TunedLens, lens_divergence};
 use eigenlens::{Error, Result};
 use serde_json::Value;
 
-use crate::circles::{TENSORS, json};
+use crate::circles::TENSORS;
+use crate::json;
 use crate::report::{Reference, Report};
 
 pub(crate) fn lens(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join(TENSORS), report)?;
-    let case = json(folder, "case.json")?;
+    let case = json::read(folder, "case.json")?;
     let path = case["lens"].as_str().unwrap_or_default();
     let lens = TunedLens::from_pretrained(&folder.join(path).to_string_lossy(), &Device::Cpu)?;
     let layers = lens.layers();

@@ -17,7 +17,9 @@ mod dark_matter_pursuit;
 mod dark_matter_regression;
 mod explanations;
 mod features;
+mod fetched;
 mod geometry;
+mod json;
 mod language;
 mod lenses;
 mod mlsae_model;
@@ -26,8 +28,8 @@ mod models;
 mod multilayer;
 mod multilayer_batches;
 mod report;
-mod smollm2;
 mod smollm2_circles;
+mod week;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,7 +54,8 @@ const SUITES: &[Suite] = &[
     Suite { pattern: "models/*", run: models::model },
     Suite { pattern: "models/*/*", run: models::sharded },
     Suite { pattern: "models2/*", run: models::model },
-    Suite { pattern: "smollm2", run: smollm2::model },
+    Suite { pattern: "smollm2", run: fetched::smollm2 },
+    Suite { pattern: "gemma3-270m", run: fetched::gemma3 },
     Suite { pattern: "multidim/clustering", run: features::clustering },
     Suite { pattern: "multidim/cluster_activations", run: features::activations },
     Suite { pattern: "multidim/simple_example", run: geometry::regression },

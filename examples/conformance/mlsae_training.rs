@@ -10,7 +10,8 @@ use eigenlens::multilayer::{
 };
 use serde_json::Value;
 
-use crate::circles::{TENSORS, count, json};
+use crate::circles::{TENSORS, count};
+use crate::json;
 use crate::report::{Reference, Report};
 
 fn recipe(case: &Value, standardize: bool) -> PublishedRecipe {
@@ -30,7 +31,7 @@ fn recipe(case: &Value, standardize: bool) -> PublishedRecipe {
 
 pub(crate) fn autoencoder(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join(TENSORS), report)?;
-    let case = json(folder, "case.json")?;
+    let case = json::read(folder, "case.json")?;
     let mut input = |name: &str| reference.input(name, report);
     let (x, encoder, decoder) = (input("in.x")?, input("in.encoder")?, input("in.decoder")?);
     let (bias, alive) = (input("in.pre_encoder_bias")?, input("in.last_nonzero")?);
@@ -120,7 +121,7 @@ fn largest(
 
 pub(crate) fn training(folder: &Path, report: &mut Report) -> Result<()> {
     let reference = Reference::read(&folder.join(TENSORS), report)?;
-    let case = json(folder, "case.json")?;
+    let case = json::read(folder, "case.json")?;
     let recipe = recipe(&case, true);
     let (encoder, decoder) =
         (reference.input("in.encoder", report)?, reference.input("in.decoder", report)?);

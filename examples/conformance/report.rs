@@ -176,6 +176,17 @@ impl Report {
         Ok(())
     }
 
+    /// [`Report::compare`] with numbers that are no tensors.
+    pub(crate) fn numbers(
+        &mut self,
+        name: &str,
+        expected: Vec<f64>,
+        found: Vec<f64>,
+    ) -> Result<()> {
+        let expected = Tensor::new(expected, &Device::Cpu)?;
+        self.compare(name, &expected, &Tensor::new(found, &Device::Cpu)?)
+    }
+
     /// Something that is not a tensor is as it should be.
     pub(crate) fn pass(&mut self, what: &str) {
         println!("{} {what}", self.case);

@@ -143,6 +143,18 @@ fn there_is_no_such_feature() -> Outcome {
 }
 
 #[test]
+fn a_model_with_terms_is_fetched_once_they_are_accepted() -> Outcome {
+    let scratch = Scratch::new("terms")?;
+    let said = complaint(eigenlens(&scratch.0).args(["fetch", "gemma3-270m"]))?;
+    assert!(said.contains("https://ai.google.dev/gemma/terms"), "{said}");
+    assert!(said.contains("`--accept-licence`"), "{said}");
+    assert!(!scratch.0.join("data").exists(), "nothing is downloaded");
+    let said = complaint(eigenlens(&scratch.0).args(["fetch", "mnist", "--accept-licence"]))?;
+    assert!(said.contains("mnist asks for no terms"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn notebooks_are_checked_before_set_up() -> Outcome {
     let scratch = Scratch::new("notebooks")?;
     let said = complaint(eigenlens(&scratch.0.join("home")).args(["run", "none.ipynb"]))?;

@@ -13,11 +13,14 @@ struct Model {
     file: &'static str,
 }
 
-const MODELS: [Model; 1] = [Model {
-    name: "smollm2-135m-instruct",
-    folder: "smollm2",
-    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
-}];
+const MODELS: [Model; 2] = [
+    Model {
+        name: "smollm2-135m-instruct",
+        folder: "smollm2",
+        file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+    },
+    Model { name: "gemma-3-270m", folder: "gemma3-270m", file: "gemma-3-270m-q4_k_m.gguf" },
+];
 
 /// The file of the model `name`, in upper or lower case; none for any other name.
 ///
@@ -56,6 +59,7 @@ mod tests {
 
     #[test]
     fn a_model_is_found_or_its_command_is_said() {
+<<<<<<< HEAD
         let folder = tempfile::tempdir().unwrap();
         let [model] = MODELS;
         let message = model.find(folder.path()).unwrap_err().to_string();
@@ -66,5 +70,19 @@ mod tests {
         assert_eq!(fetched_name("SmolLM2-135M"), None);
         assert!(fetched("smollm2-135m").unwrap().is_none());
         assert!(fetched("owner/smollm2-135m-instruct").unwrap().is_none());
+=======
+        for (model, name) in MODELS.iter().zip(["smollm2", "gemma3-270m"]) {
+            let folder = tempfile::tempdir().unwrap();
+            let message = model.find(folder.path()).unwrap_err().to_string();
+            let command = format!("cargo run --bin eigenlens -- fetch {name}");
+            assert!(message.contains(&command) && message.contains(model.file), "{message}");
+            std::fs::write(folder.path().join(model.file), "").unwrap();
+            assert_eq!(model.find(folder.path()).unwrap(), folder.path().join(model.file));
+        }
+        // The hub's repositories are other files, with other numbers.
+        for name in ["smollm2-135m", "owner/smollm2-135m-instruct", "google/gemma-3-270m"] {
+            assert!(fetched(name).unwrap().is_none());
+        }
+>>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
     }
 }

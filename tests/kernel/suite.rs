@@ -76,6 +76,11 @@ fn blocks_of_the_readme_run_as_printed() {
 }
 
 #[test]
+fn a_model_with_terms_is_fetched_whole_or_not_at_all() {
+    python("kernel/test_fetch.py");
+}
+
+#[test]
 fn notebooks_run_on_what_others_published() {
     python("kernel/test_hub.py");
 }

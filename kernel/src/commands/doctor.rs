@@ -20,9 +20,14 @@ use crate::install::template::{Readiness, Template};
 use crate::install::toolchain::{Toolchain, c_linker};
 use crate::install::user::{self, Found};
 
+<<<<<<< HEAD
 /// How many published autoencoders belong to which family of models, and whether it is read. The
 /// library computes it, and a test of its `sae::coverage` holds the file against that.
 const COVERAGE: &str = include_str!("../../../assets/sae/coverage.txt");
+=======
+/// The command that fetches what is named behind it.
+const FETCH: &str = "cargo run --bin eigenlens -- fetch";
+>>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
 
 /// Lines of the report, and what was found wrong.
 #[derive(Debug, Default)]
@@ -108,6 +113,11 @@ pub(crate) fn doctor() -> Result<()> {
                 kernels.left.len()
             )
         });
+        println!("data sets and models");
+        for name in super::fetch::names() {
+            let found = fetched(&state.data().join(name));
+            report.line(name, found.map_or_else(|| format!("not fetched ({FETCH} {name})"), bytes));
+        }
         println!("sizes");
         for name in ["bin", "python", "builds", "kernels", "data"] {
             let mut seen = std::collections::BTreeSet::new();
@@ -264,6 +274,13 @@ fn cuda() -> String {
     }
 }
 
+/// Bytes of what was fetched into a folder. Files that are still being written have hidden names.
+fn fetched(folder: &Path) -> Option<u64> {
+    let mut names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    let is_there = names.any(|name| !name.as_encoded_bytes().starts_with(b"."));
+    is_there.then(|| size(folder, &mut std::collections::BTreeSet::new()))
+}
+
 /// Bytes that a folder takes on disk; a file with several names counts once.
 fn size(path: &Path, seen: &mut std::collections::BTreeSet<u64>) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
@@ -285,6 +302,7 @@ mod tests {
     }
 
     #[test]
+<<<<<<< HEAD
     fn the_coverage_is_a_line_per_family_and_one_of_all() {
         let counts = COVERAGE.lines().map(|line| {
             let mut words = line.split_whitespace().skip(1);
@@ -293,6 +311,18 @@ mod tests {
         let counts: Vec<usize> = counts.map(|count| count.expect("a count")).collect();
         let (all, families) = counts.split_last().expect("lines");
         assert!(families.len() > 5 && families.iter().sum::<usize>() == *all, "{COVERAGE}");
+=======
+    fn a_folder_counts_as_fetched_once_it_has_a_file_that_is_done() -> Result<()> {
+        let folder = std::env::temp_dir().join(format!("eigenlens-fetched-{}", std::process::id()));
+        assert_eq!(fetched(&folder), None);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(".model.gguf.7.part"), vec![1; 10_000])?;
+        assert_eq!(fetched(&folder), None);
+        fs::write(folder.join("model.gguf"), vec![1; 10_000])?;
+        assert!(fetched(&folder) >= Some(20_000));
+        fs::remove_dir_all(&folder)?;
+        Ok(())
+>>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
     }
 
     #[test]

@@ -1,101 +1,22 @@
-//! `smollm2`: a real model out of a GGUF file, its tokenizer, and what it computes.
+//! The days of the week in a fetched model: what it answers to sums of days, and where the days are.
 
 use std::f64::consts::TAU;
-use std::path::Path;
 
+use eigenlens::Result;
 use eigenlens::candle::{D, DType, Device, IndexOp, Tensor};
-use eigenlens::data::text::Tokenizer;
 use eigenlens::linalg::{eigh, eigvalsh, lstsq, svd};
 use eigenlens::model::{Decoder, HookPoint, Hooks};
-use eigenlens::{Error, Result};
 use serde_json::Value;
 
+use crate::json::{ids, numbers};
 use crate::report::{Reference, Report};
-use crate::smollm2_circles;
 
-const NAME: &str = "smollm2-135m-instruct";
 /// Prompts of one pass.
 const BATCH: usize = 7;
 
-pub(crate) fn model(folder: &Path, report: &mut Report) -> Result<()> {
-    let model = match Decoder::from_pretrained(NAME, &Device::Cpu) {
-        // A case of its own: the model is not part of the repository.
-        Err(reason @ Error::NotFound { .. }) => {
-            report.excuse(&reason.to_string());
-            return Ok(());
-        }
-        other => other?,
-    };
-    tokenization(&json(folder, "tokenization.json")?, &model.tokenizer()?, report)?;
-    let next = json(folder, "next_token.json")?;
-    for prompt in array(&next, "prompts")? {
-        next_token(&model, prompt, report)?;
-    }
-    passage(&model, &next["passage"], report)?;
-    let reference = Reference::read(&folder.join("days_of_week.safetensors"), report)?;
-    let days = json(folder, "days_of_week.json")?;
-    let points = days_of_week(&model, &reference, &days, report)?;
-    geometry(&json(folder, "geometry.json")?, &points, &reference, report)?;
-    smollm2_circles::compare(&model, report)
-}
-
-/// Texts, one by one: ids with special tokens and without, and back.
-fn tokenization(cases: &Value, tokenizer: &Tokenizer, report: &mut Report) -> Result<()> {
-    for (i, case) in cases.as_array().into_iter().flatten().enumerate() {
-        let text = text(case, "text")?;
-        let plain = ids(case, "ids_without_special_parsing")?;
-        let back = case["decodes_back"].as_bool() == Some(true);
-        report
-            .check(&format!("tokenization {i} ids"), tokenizer.encode(text)? == ids(case, "ids")?);
-        report.check(&format!("tokenization {i} plain"), tokenizer.encode_plain(text)? == plain);
-        let same = tokenizer.decode(&plain)? == text;
-        report.check(&format!("tokenization {i} back"), same == back);
-        if text.is_ascii() {
-            let pieces = plain.iter().map(|id| tokenizer.token(*id)).collect::<Result<String>>()?;
-            report.check(&format!("tokenization {i} pieces"), pieces == text);
-        }
-    }
-    Ok(())
-}
-
-fn next_token(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> {
-    let prompt = text(case, "prompt")?;
-    let tokens = model.tokens(prompt)?;
-    let own: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-    report.check(&format!("{prompt:?} ids"), own == ids(case, "ids")?);
-    let logits = model.logits(&tokens)?.i((0, own.len() - 1))?.to_dtype(DType::F64)?;
-    let total = logits.exp()?.sum_all()?.to_scalar::<f64>()?.ln();
-    let order: Vec<u32> = logits.arg_sort_last_dim(false)?.to_vec1()?;
-    let logits: Vec<f64> = logits.to_vec1()?;
-    let top = array(case, "top5")?;
-    let found = &order[..top.len()];
-    let expected: Vec<u32> = top.iter().map(|row| id(&row["id"])).collect::<Result<_>>()?;
-    report.check(&format!("{prompt:?} top ids"), found == expected);
-    let at =
-        |values: &dyn Fn(u32) -> f64| -> Vec<f64> { found.iter().map(|i| values(*i)).collect() };
-    let logit = |i: u32| logits[i as usize];
-    for (what, found) in [("logit", at(&logit)), ("logprob", at(&|i| logit(i) - total))] {
-        let expected = numbers(&top.iter().map(|row| row[what].clone()).collect::<Value>())?;
-        same(report, &format!("{prompt:?} {what}s"), expected, found)?;
-    }
-    let gap = logit(order[top.len() - 1]) - logit(order[top.len()]);
-    let expected = case["gap_5_6"].as_f64().into_iter().collect();
-    same(report, &format!("{prompt:?} gap"), expected, vec![gap])
-}
-
-fn passage(model: &Decoder, case: &Value, report: &mut Report) -> Result<()> {
-    let tokens = model.tokens(text(case, "text")?)?;
-    let own: Vec<u32> = tokens.flatten_all()?.to_vec1()?;
-    report.check("passage ids", own == ids(case, "ids")?);
-    let losses = model.loss_per_token(&tokens)?.flatten_all()?.to_dtype(DType::F64)?;
-    same(report, "passage nll", numbers(&case["nll"])?, losses.to_vec1()?)?;
-    let mean = case["mean_nll"].as_f64().into_iter().collect();
-    same(report, "passage mean nll", mean, vec![losses.mean_all()?.to_scalar::<f64>()?])
-}
-
 /// Logits of the days at the last position, the best token, and the residual streams at the start
 /// day, which it returns.
-fn days_of_week(
+pub(crate) fn days_of_week(
     model: &Decoder,
     reference: &Reference,
     texts: &Value,
@@ -103,11 +24,6 @@ fn days_of_week(
 ) -> Result<Vec<(usize, Tensor)>> {
     let tokens = reference.input("input_ids", report)?.to_dtype(DType::U32)?;
     let rows: Vec<Vec<u32>> = tokens.to_vec2()?;
-    let prompts = array(texts, "prompts")?;
-    let tokenizer = model.tokenizer()?;
-    let encode = |prompt: &Value| tokenizer.encode(prompt.as_str().unwrap_or_default());
-    let own: Vec<Vec<u32>> = prompts.iter().map(encode).collect::<Result<_>>()?;
-    report.check("days_of_week ids", own == rows);
     let days = reference.input("weekday_ids", report)?.to_dtype(DType::U32)?;
     report.check("weekday ids", days.to_vec1::<u32>()? == ids(texts, "weekday_token_ids")?);
     reference.input("interval", report)?;
@@ -146,7 +62,7 @@ fn days_of_week(
 
 /// Shares of the variance in principal components, and of that of the days' means in frequencies
 /// around the week.
-fn geometry(
+pub(crate) fn geometry(
     expected: &Value,
     points: &[(usize, Tensor)],
     reference: &Reference,
@@ -163,7 +79,7 @@ fn geometry(
         let total: f64 = variances.iter().sum();
         let shares = numbers(&case["pca_explained_variance_ratio"])?;
         let found = variances.iter().take(shares.len()).map(|own| own / total).collect();
-        same(report, &format!("geometry {layer} variance of PCs"), shares, found)?;
+        report.numbers(&format!("geometry {layer} variance of PCs"), shares, found)?;
         let mut power = Vec::new();
         for k in 1..=3 {
             let turn = |day: &i64| TAU * (k * day) as f64 / 7.;
@@ -177,12 +93,12 @@ fn geometry(
         let total: f64 = power.iter().sum();
         let power = power.iter().map(|own| own / total).collect();
         let shares = numbers(&case["fourier_power_k1_k2_k3"])?;
-        same(report, &format!("geometry {layer} Fourier power"), shares, power)?;
+        report.numbers(&format!("geometry {layer} Fourier power"), shares, power)?;
         orders(case, &format!("geometry {layer}"), &x, &days, report)?;
         let intervals = reference.input("interval", report)?.to_vec1::<i64>()?;
         let found = held_out(&point.to_dtype(DType::F64)?, &days, &intervals)?;
         let expected = case["heldout_interval_r2_5pcs"].as_f64().into_iter().collect();
-        same(report, &format!("geometry {layer} held-out intervals"), expected, vec![found])?;
+        report.numbers(&format!("geometry {layer} held-out intervals"), expected, vec![found])?;
     }
     Ok(())
 }
@@ -236,7 +152,7 @@ fn orders(case: &Value, name: &str, x: &Tensor, days: &[i64], report: &mut Repor
         ];
         let names = ["cos", "sin", "null_mean", "rank_of_360"];
         let expected = names.iter().filter_map(|name| expected[*name].as_f64()).collect();
-        same(report, &format!("{name} probes of {k} PCs"), expected, found)?;
+        report.numbers(&format!("{name} probes of {k} PCs"), expected, found)?;
     }
     let power = |wave: &Tensor| -> Result<f64> { Ok(squares(x, wave)?.iter().sum()) };
     let powers: Vec<f64> = waves.iter().map(power).collect::<Result<_>>()?;
@@ -250,7 +166,7 @@ fn orders(case: &Value, name: &str, x: &Tensor, days: &[i64], report: &mut Repor
     let found = vec![rank(power(&true_wave)?, &powers), rows as f64 / 7. * sum(&means)? / sum(x)?];
     let names = ["rank_of_true_order_by_k1_power", "between_day_variance_fraction"];
     let expected = names.iter().filter_map(|name| case[*name].as_f64()).collect();
-    same(report, &format!("{name} order and variance of days"), expected, found)?;
+    report.numbers(&format!("{name} order and variance of days"), expected, found)?;
     let plane = eigh(&means.matmul(&means.t()?)?)?.vectors.narrow(1, 5, 2)?.to_vec2::<f64>()?;
     let scale = eigh(&means.matmul(&means.t()?)?)?.values.to_vec1::<f64>()?;
     let angle = |day: &usize| {
@@ -266,7 +182,7 @@ fn orders(case: &Value, name: &str, x: &Tensor, days: &[i64], report: &mut Repor
     }
     let expected = numbers(&case["order_of_days_in_class_mean_pc12"])?;
     let found = order.iter().map(|day| *day as f64).collect();
-    same(report, &format!("{name} order of days in the plane"), expected, found)
+    report.numbers(&format!("{name} order of days in the plane"), expected, found)
 }
 
 /// R² of the week's wave, for each interval by a probe from five principal components of the
@@ -290,40 +206,4 @@ fn held_out(points: &Tensor, days: &[i64], intervals: &[i64]) -> Result<f64> {
         error += (found - part(&wave, true)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
     }
     Ok(1. - error / wave.sqr()?.sum_all()?.to_scalar::<f64>()?)
-}
-
-fn same(report: &mut Report, what: &str, expected: Vec<f64>, found: Vec<f64>) -> Result<()> {
-    let expected = Tensor::new(expected, &Device::Cpu)?;
-    report.compare(what, &expected, &Tensor::new(found, &Device::Cpu)?)
-}
-
-fn json(folder: &Path, name: &str) -> Result<Value> {
-    let path = folder.join(name);
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|reason| Error::format(&path, "JSON", reason.to_string()))
-}
-
-fn array<'a>(value: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
-    let found = value[name].as_array();
-    found.ok_or_else(|| Error::invalid(format!("`{name}`"), "an array", &value[name]))
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str> {
-    let found = value[name].as_str();
-    found.ok_or_else(|| Error::invalid(format!("`{name}`"), "a text", &value[name]))
-}
-
-fn id(value: &Value) -> Result<u32> {
-    let found = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    found.ok_or_else(|| Error::invalid("an id", "a token", value))
-}
-
-fn ids(value: &Value, name: &str) -> Result<Vec<u32>> {
-    array(value, name)?.iter().map(id).collect()
-}
-
-fn numbers(value: &Value) -> Result<Vec<f64>> {
-    let found = value.as_array().and_then(|all| all.iter().map(Value::as_f64).collect());
-    found.ok_or_else(|| Error::invalid("an array", "numbers", value))
 }
