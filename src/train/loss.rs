@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{D, DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::linalg::{Kernel, Real, can_fuse, fused};
+use crate::linalg::{Kernel, Real, can_fuse, exponentials, fused};
 use crate::{Error, Result};
 
 /// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
@@ -25,6 +25,14 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
     let own = shifted.gather(&labels.to_dtype(DType::U32)?.unsqueeze(1)?, 1)?.squeeze(1)?;
     Ok((log_sum - own)?.mean_all()?)
+}
+
+/// `−ln q(next)` for q of a row of logits, in f64, with `[Σ w, ln Σ exp(logit)]`. `weights`, as many, become
+/// w: `exp(logit − the largest)`.
+pub(crate) fn row_loss(logits: &[f32], next: u32, weights: &mut [f32]) -> (f64, [f64; 2]) {
+    weights.copy_from_slice(logits);
+    let sums = exponentials(weights);
+    (sums[1] - f64::from(logits[next as usize]), sums)
 }
 
 /// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind.
