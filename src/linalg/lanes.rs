@@ -21,6 +21,25 @@ pub(crate) fn with_avx2_if_present<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// [`with_avx2_if_present`], as compiled for AVX-512 where the processor has it: for loops that need many
+/// registers. Vectors are as long as there, so that numbers are the same.
+#[inline(always)]
+pub(crate) fn with_avx512_if_present<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        if has && Avx2::detect().is_some() {
+            // SAFETY: the processor has just said that it has all four.
+            return unsafe { with_avx512(work) };
+        }
+    }
+    with_avx2_if_present(work)
+}
+
 /// Sums that run side by side in [`dot`]: enough to hide how long an addition takes.
 const LANES: usize = 32;
 
@@ -87,6 +106,9 @@ mod tests {
             assert!((with_avx2_if_present(|| squares(&a)) - square).abs() < 1e-9, "{n}");
             let mut sum = a.clone();
             with_avx2_if_present(|| add_scaled(&mut sum, -2.0, &b));
+            let mut other = a.clone();
+            with_avx512_if_present(|| add_scaled(&mut other, -2.0, &b));
+            assert_eq!(sum, other);
             let gap = |(sum, (a, b)): (&f32, (&f32, &f32))| (sum - (a - 2.0 * b)).abs();
             assert!(sum.iter().zip(a.iter().zip(&b)).map(gap).all(|gap| gap < 1e-5));
         }

@@ -1,6 +1,6 @@
 //! A bootstrap over contexts, of sums that are too large to keep for each context.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
@@ -21,6 +21,19 @@ struct DrawSums {
     overall: [[f64; 2]; 3],
 }
 
+/// The sums of a context that is over.
+#[derive(Debug, Clone)]
+struct ContextSums {
+    context: u64,
+    /// Latents with `[Σu, Σuℓ]` of each weighting.
+    latents: Vec<(u32, [[f64; 2]; 3])>,
+    /// `[Σuℓ², Σ(Σuℓ)²/Σu]` of each weighting, over all latents.
+    overall: [[f64; 2]; 3],
+}
+
+/// Latents of contexts that are over, before all draws take them in: few megabytes.
+const LATENTS_AT_A_TIME: usize = 1 << 16;
+
 /// Sums of resampled contexts. A draw takes context c as often as a Poisson variable of mean 1 says
 /// that depends on the seed, c and the draw: contexts come one by one, in any order and in parts, and
 /// no draw has to know how many there will be.
@@ -28,9 +41,14 @@ struct DrawSums {
 pub(super) struct ContextResampling {
     seed: u64,
     draws: Vec<DrawSums>,
-    /// What is known of the running context.
     context: Option<u64>,
-    latents: BTreeMap<usize, PairSums>,
+    /// What is known of the running context, for each latent; zero for those that are not `active`.
+    sums: Vec<PairSums>,
+    active: Vec<u32>,
+    /// Contexts that are over. Draws take several together, for each draw is as large as a cache.
+    ended: Vec<ContextSums>,
+    /// Latents of these.
+    num_ended: usize,
     seen: BTreeSet<u64>,
 }
 
@@ -38,8 +56,16 @@ impl ContextResampling {
     pub(super) fn new(draws: usize, latents: usize, seed: u64) -> Result<Self> {
         check_sizes(&[("the number of draws", draws)])?;
         let empty = DrawSums { latents: vec![[[0.0; 2]; 3]; latents], overall: [[0.0; 2]; 3] };
-        let (draws, latents) = (vec![empty; draws], BTreeMap::new());
-        Ok(Self { seed, draws, context: None, latents, seen: BTreeSet::new() })
+        Ok(Self {
+            seed,
+            draws: vec![empty; draws],
+            context: None,
+            sums: vec![[[0.0; 4]; 3]; latents],
+            active: Vec::new(),
+            ended: Vec::new(),
+            num_ended: 0,
+            seen: BTreeSet::new(),
+        })
     }
 
     /// The number of a context that comes after all so far.
@@ -50,11 +76,15 @@ impl ContextResampling {
     /// Takes in a pair of a token of `context` and a latent.
     pub(super) fn add(&mut self, context: u64, latent: usize, pair: &PairSums) {
         if self.context != Some(context) {
-            self.flush();
+            self.end_context();
             self.context = Some(context);
         }
-        let sums = self.latents.entry(latent).or_insert([[0.0; 4]; 3]);
-        for (sums, pair) in sums.iter_mut().flatten().zip(pair.iter().flatten()) {
+        let sums = &mut self.sums[latent];
+        // Weights are above zero, whatever the weighting.
+        if sums[0][0] == 0.0 {
+            self.active.push(latent as u32);
+        }
+        for (sums, pair) in sums.as_flattened_mut().iter_mut().zip(pair.as_flattened()) {
             *sums += pair;
         }
     }
@@ -78,29 +108,60 @@ impl ContextResampling {
 
     /// Ends a batch of these contexts, some of which may have had nothing active.
     pub(super) fn end(&mut self, contexts: &[u64]) {
-        self.flush();
-        self.seen.extend(contexts);
+        self.end_context();
+        self.hand_over();
+        let mut last = None;
+        for context in contexts {
+            if last.replace(context) != Some(context) {
+                self.seen.insert(*context);
+            }
+        }
     }
 
-    /// Hands the running context to all draws.
-    fn flush(&mut self) {
+    /// Puts the running context among those that are over.
+    fn end_context(&mut self) {
         let Some(context) = self.context.take() else { return };
-        let latents = std::mem::take(&mut self.latents);
-        let mut rng = Rng::stream(self.seed, context);
-        let times: Vec<f64> = self.draws.iter().map(|_| poisson(rng.unit())).collect();
-        self.draws.par_iter_mut().zip(times).filter(|(_, times)| *times > 0.0).for_each(
-            |(draw, times)| {
-                for (latent, sums) in &latents {
-                    let own = draw.latents[*latent].iter_mut().zip(&mut draw.overall);
-                    for ((own, overall), [w, wl, wll, wl2_over_w]) in own.zip(sums) {
-                        own[0] += times * w;
-                        own[1] += times * wl;
-                        overall[0] += times * wll;
-                        overall[1] += times * wl2_over_w;
-                    }
+        self.active.sort_unstable();
+        let mut overall = [[0.0; 2]; 3];
+        let mut latents = Vec::with_capacity(self.active.len());
+        for latent in self.active.drain(..) {
+            let sums = std::mem::take(&mut self.sums[latent as usize]);
+            for (overall, [_, _, wll, wl2_over_w]) in overall.iter_mut().zip(sums) {
+                overall[0] += wll;
+                overall[1] += wl2_over_w;
+            }
+            latents.push((latent, sums.map(|[w, wl, ..]| [w, wl])));
+        }
+        self.num_ended += latents.len();
+        self.ended.push(ContextSums { context, latents, overall });
+        if self.num_ended >= LATENTS_AT_A_TIME {
+            self.hand_over();
+        }
+    }
+
+    /// Hands the contexts that are over to all draws.
+    fn hand_over(&mut self) {
+        let (seed, draws) = (self.seed, self.draws.len());
+        let times = self.ended.iter().map(|ended| {
+            let mut rng = Rng::stream(seed, ended.context);
+            (0..draws).map(|_| poisson(rng.unit())).collect::<Vec<f64>>()
+        });
+        let times: Vec<Vec<f64>> = times.collect();
+        let ended = &self.ended;
+        self.draws.par_iter_mut().enumerate().for_each(|(at, draw)| {
+            for (ended, times) in ended.iter().zip(&times).filter(|(_, times)| times[at] > 0.0) {
+                let add = |sums: &mut [[f64; 2]; 3], more: &[[f64; 2]; 3]| {
+                    let pairs = sums.as_flattened_mut().iter_mut().zip(more.as_flattened());
+                    pairs.for_each(|(sum, more)| *sum += times[at] * more);
+                };
+                for (latent, sums) in &ended.latents {
+                    add(&mut draw.latents[*latent as usize], sums);
                 }
-            },
-        );
+                add(&mut draw.overall, &ended.overall);
+            }
+        });
+        self.ended.clear();
+        self.num_ended = 0;
     }
 
     /// The variance and its parts in each draw in which anything was active.

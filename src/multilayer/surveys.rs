@@ -16,9 +16,9 @@ use super::residual::{ResidualMeans, ResidualStatistics};
 use super::scores::{EvaluatedLayer, LayerScores};
 use crate::Result;
 use crate::data::text::Contexts;
-use crate::linalg::{exponentials, with_values};
+use crate::linalg::with_values;
 use crate::model::Hooks;
-use crate::train::cross_entropy;
+use crate::train::{cross_entropy, row_loss};
 
 /// Every call goes over `text` once, but for [`Mlsae::residual_statistics`], which does twice;
 /// [`Contexts::spread`] makes contexts of [`Tokens`](crate::data::text::Tokens). Positions of
@@ -267,11 +267,10 @@ fn mean_loss(logits: &Tensor, tokens: &Tensor) -> Result<Option<f64>> {
     let (vocabulary, next) = (logits.dim(1)?, next.to_vec1::<u32>()?);
     let losses = with_values(&logits.to_dtype(DType::F32)?, |logits| {
         let rows = logits.par_chunks(vocabulary).zip(&next);
-        let losses = rows.map_init(Vec::new, |row, (logits, next)| {
-            row.clear();
-            row.extend_from_slice(logits);
-            let [_, log_sum] = exponentials(row);
-            log_sum - f64::from(logits[*next as usize])
+        let scratch = || vec![0f32; vocabulary];
+        let losses = rows.map_init(scratch, |scratch, (logits, next)| {
+            let (loss, _) = row_loss(logits, *next, scratch);
+            loss
         });
         losses.collect::<Vec<f64>>()
     })?;

@@ -73,7 +73,7 @@ pub use part_reader::PartReader;
 pub use part_sae::Part;
 pub use parts::ErrorParts;
 pub use per_token::PerToken;
-pub use power_law::{PowerLaw, PowerLawEvidence, PowerLawIntervals};
+pub use power_law::{PowerLaw, PowerLawEvidence, PowerLawIntervals, ResampledPowerLaw};
 pub use probe_similarity::{ProbeSimilarity, SimilarityOptions};
 pub use pursuit::{Pursuit, PursuitMethod, PursuitSteps};
 pub use rows::{ErrorBlock, ErrorOrigin, ErrorRows, TensorRows};

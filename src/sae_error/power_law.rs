@@ -3,6 +3,7 @@
 mod evidence;
 mod intervals;
 mod profile;
+mod resampled;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use profile::{Profile, ProfilePoint};
 
 pub use evidence::PowerLawEvidence;
 pub use intervals::PowerLawIntervals;
+pub use resampled::ResampledPowerLaw;
 
 /// An error y as a function of the number of features W:
 ///
@@ -28,7 +30,8 @@ pub use intervals::PowerLawIntervals;
 /// is [`original::PowerLawAdam`](crate::sae_error::original::PowerLawAdam).
 ///
 /// The constant is what no number of features would explain. A few widths say little about it:
-/// [`PowerLaw::intervals`] and [`PowerLaw::evidence`] tell how little.
+/// [`PowerLaw::intervals`] and [`PowerLaw::evidence`] tell how little, and [`PowerLaw::resampled`] what
+/// other text would change.
 ///
 /// ```
 /// use eigenlens::sae_error::PowerLaw;

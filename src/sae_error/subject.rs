@@ -204,7 +204,8 @@ fn smollm2(device: &Device, quick: bool) -> Result<Study> {
         skip_positions: FIRST,
         ..SaeOptions::default()
     };
-    let expansions: &[usize] = if quick { &[2, 4] } else { &[2, 4, 8, 16] };
+    // Three at least: a power law has as many parameters.
+    let expansions: &[usize] = if quick { &[2, 3, 4] } else { &[2, 4, 8, 16] };
     let study = trained_here(model, around(9), text, (expansions, &[32]), options);
     Ok(Study { window: Window { from: FIRST, to: None }, ..study })
 }

@@ -3,8 +3,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use crate::linalg::{exponentials, with_values};
+use crate::linalg::with_values;
 use crate::model::Decoder;
+use crate::train::row_loss;
 use crate::{Error, Result};
 
 /// Logits of a run that are in memory at a time.
@@ -91,12 +92,10 @@ impl<'a> CleanPart<'a> {
         }
         let vocabulary = logits.dim(1)?;
         let (weights, sums, losses) = with_values(&logits, |values| {
-            let mut weights = values.to_vec();
-            let rows = weights.par_chunks_mut(vocabulary);
-            let sums: Vec<[f64; 2]> = rows.map(exponentials).collect();
-            let rows = values.chunks(vocabulary).zip(next).zip(&sums);
-            let losses = rows.map(|((row, next), [_, log])| log - f64::from(row[*next as usize]));
-            let losses: Vec<f64> = losses.collect();
+            let mut weights = vec![0f32; values.len()];
+            let rows = weights.par_chunks_mut(vocabulary).zip(values.par_chunks(vocabulary));
+            let rows = rows.zip(next).map(|((weights, row), next)| row_loss(row, *next, weights));
+            let (losses, sums): (Vec<f64>, Vec<[f64; 2]>) = rows.unzip();
             (weights, sums, losses)
         })?;
         Ok(Self { logits, next, weights, sums, losses })
@@ -118,15 +117,16 @@ impl<'a> CleanPart<'a> {
             with_values(logits, |own| {
                 let clean = clean.par_chunks(vocabulary).zip(self.weights.par_chunks(vocabulary));
                 let rows = own.par_chunks(vocabulary).zip(clean).zip(&self.sums).zip(self.next);
-                let losses = rows.map(|(((own, (clean, weights)), [sum, log_sum]), next)| {
-                    let [_, own_log_sum] = exponentials(&mut own.to_vec());
+                let scratch = || vec![0f32; vocabulary];
+                let losses = rows.map_init(scratch, |scratch, row| {
+                    let (((own, (clean, weights)), [sum, log_sum]), next) = row;
+                    let (loss, [_, own_log_sum]) = row_loss(own, *next, scratch);
                     let gaps = clean.iter().zip(own).zip(weights);
                     let gap: f64 = gaps
                         .map(|((x, y), weight)| {
                             (f64::from(*x) - f64::from(*y)) * f64::from(*weight)
                         })
                         .sum();
-                    let loss = own_log_sum - f64::from(own[*next as usize]);
                     [loss, gap / sum - (log_sum - own_log_sum)]
                 });
                 losses.collect::<Vec<_>>()

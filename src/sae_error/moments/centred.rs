@@ -5,6 +5,7 @@ use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, Mat, MatRef, Par};
 
 use super::fold::FoldSums;
+use super::panels::DenseSums;
 use super::solve::{Solution, in_column_groups, smallest_solution};
 use crate::sae_error::linear_map::LinearMap;
 use crate::{Error, Result};
@@ -29,7 +30,7 @@ pub(in crate::sae_error) struct CentredSums {
 
 impl CentredSums {
     /// Of sums of `x − origin_x` and `y − origin_y`, of at least one row.
-    pub(super) fn new(mut sums: FoldSums, origin_x: &[f64], origin_y: &[f64]) -> Self {
+    pub(super) fn new(mut sums: FoldSums<DenseSums>, origin_x: &[f64], origin_y: &[f64]) -> Self {
         let n = sums.rows as f64;
         let offset = |sums: &[f64]| sums.iter().map(|sum| -sum / n).collect::<Vec<f64>>();
         let (by_x, by_y) = (offset(&sums.x), offset(&sums.y));
@@ -38,7 +39,8 @@ impl CentredSums {
         };
         let before = (sums.xx.diagonal(), sums.squares.clone());
         sums.shift(&by_x, &by_y);
-        let (mut xx, mut xy, mut yy) = (sums.xx.dense(), sums.xy.dense(), sums.squares);
+        sums.xx.mirror();
+        let (mut xx, mut xy, mut yy) = (sums.xx.values, sums.xy.values, sums.squares);
         let (d, m) = (by_x.len(), by_y.len());
         for (column, before) in before.0.iter().enumerate() {
             if xx[column * (d + 1)] <= ROUNDING * before {
@@ -112,21 +114,20 @@ impl CentredSums {
             None => (&self.xx, &self.xy),
         };
         let Solution { matrix, rank, condition } = smallest_solution(xx, xy, d, m)?;
-        let intercept = intercept.then(|| {
+        let intercept: Option<Vec<f64>> = intercept.then(|| {
             let predicted = self.mean_prediction(&matrix);
             self.mean_y.iter().zip(predicted).map(|(mean, own)| mean - own).collect()
         });
-        let mut map = LinearMap {
+        let rss = self.residuals_of(&matrix, intercept.as_deref());
+        Ok(LinearMap {
             matrix: Tensor::from_vec(matrix, (d, m), &Device::Cpu)?,
             intercept,
             rank,
             condition,
             rows: self.rows,
-            rss: Vec::new(),
+            rss,
             tss: self.yy.clone(),
-        };
-        map.rss = self.residuals(&map)?;
-        Ok(map)
+        })
     }
 
     /// `Σ x xᵀ` and `Σ x yᵀ` about zero.
@@ -160,7 +161,13 @@ impl CentredSums {
             return Err(Error::shape("the map", expected, map.matrix.dims()));
         }
         let matrix: Vec<f64> = map.matrix.flatten_all()?.to_vec1()?;
-        let gaps = self.mean_prediction(&matrix);
+        Ok(self.residuals_of(&matrix, map.intercept()))
+    }
+
+    /// [`CentredSums::residuals`] of A `[d, m]`, row-major, and b.
+    fn residuals_of(&self, matrix: &[f64], intercept: Option<&[f64]>) -> Vec<f64> {
+        let (d, m) = (self.width(), self.targets());
+        let gaps = self.mean_prediction(matrix);
         let groups = in_column_groups(m, |columns| {
             let width = columns.len();
             let a = Mat::from_fn(d, width, |i, j| matrix[i * m + columns.start + j]);
@@ -175,10 +182,10 @@ impl CentredSums {
             (0..width).map(column).collect::<Vec<f64>>()
         });
         let left = groups.into_iter().flatten().enumerate().map(|(j, quadratic)| {
-            let b = map.intercept.as_ref().map_or(0.0, |intercept| intercept[j]);
+            let b = intercept.map_or(0.0, |intercept| intercept[j]);
             let gap = self.mean_y[j] - gaps[j] - b;
             (self.yy[j] + quadratic + self.rows as f64 * gap * gap).max(0.0)
         });
-        Ok(left.collect())
+        left.collect()
     }
 }

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// Every regression of y on x follows from them, with its R², for any choice of the folds that are
 /// fitted and judged, so that the rows are read once and not kept. Sums are f64, of values less the
 /// mean of the first rows, because sums about zero would lose the digits that a large mean takes. They
-/// are the same, bit for bit, on any number of threads.
+/// are the same, bit for bit, on any number of threads. Rows on a CUDA device are multiplied there.
 ///
 /// A fold takes `8 (d²/2 + d m)` bytes: 64 MB for d = m = 2304.
 ///
@@ -73,6 +73,15 @@ impl SumOrigin {
             Ok((first + rest)?.flatten_all()?.to_vec1()?)
         };
         Ok(Self { x: mean(x)?, y: y.map(mean).transpose()?.unwrap_or_default() })
+    }
+
+    /// Rows without it, f64.
+    fn less(&self, x: &Tensor, y: Option<&Tensor>) -> Result<(Tensor, Option<Tensor>)> {
+        let less = |rows: &Tensor, origin: &[f64]| -> Result<Tensor> {
+            let origin = Tensor::new(origin, rows.device())?;
+            Ok(rows.to_dtype(DType::F64)?.broadcast_sub(&origin)?)
+        };
+        Ok((less(x, &self.x)?, y.map(|y| less(y, &self.y)).transpose()?))
     }
 }
 
@@ -139,12 +148,18 @@ impl Moments {
         if rows == 0 {
             return Ok(());
         }
-        let x = x.to_device(&Device::Cpu)?;
-        let y = y.map(|y| y.to_device(&Device::Cpu)).transpose()?;
+        // What is multiplied on a GPU stays there; others, which may have no f64, only hold it.
+        let is_cuda = x.device().is_cuda();
+        let device = if is_cuda { x.device().clone() } else { Device::Cpu };
+        let x = x.to_device(&device)?;
+        let y = y.map(|y| y.to_device(&device)).transpose()?;
         let origin = match &mut self.origin {
             Some(origin) => origin,
             none => none.insert(SumOrigin::of(&x, y.as_ref())?),
         };
+        if is_cuda {
+            return self.folds[fold].take_by_products(origin.less(&x, y.as_ref())?);
+        }
         let (mut inputs, mut outputs) = (Panels::new(self.width), Panels::new(self.targets));
         for start in (0..rows).step_by(ROWS_PER_PANEL) {
             let count = ROWS_PER_PANEL.min(rows - start);
@@ -186,11 +201,12 @@ impl Moments {
     /// The sums of some folds about their means.
     pub(super) fn centred(&self, folds: &[usize]) -> Result<CentredSums> {
         self.check_folds(folds)?;
-        let mut sums = FoldSums::new(self.width, self.targets);
-        folds.iter().for_each(|&fold| sums.add(&self.folds[fold]));
-        let Some(origin) = self.origin.as_ref().filter(|_| sums.rows > 0) else {
+        let folds: Vec<&FoldSums> = folds.iter().map(|&fold| &self.folds[fold]).collect();
+        let has_rows = folds.iter().any(|fold| fold.rows > 0);
+        let Some(origin) = self.origin.as_ref().filter(|_| has_rows) else {
             return Err(Error::invalid("the number of rows", "at least 1", 0));
         };
+        let sums = FoldSums::of(self.width, self.targets, &folds);
         Ok(CentredSums::new(sums, &origin.x, &origin.y))
     }
 

@@ -108,7 +108,6 @@ struct Tile {
 pub(super) struct Tiles {
     rows: usize,
     columns: usize,
-    is_symmetric: bool,
     tiles: Vec<Tile>,
 }
 
@@ -132,7 +131,7 @@ impl Tiles {
                 Tile { row, column, values: vec![0.0; size] }
             }));
         }
-        Self { rows, columns, is_symmetric, tiles }
+        Self { rows, columns, tiles }
     }
 
     /// Adds `AᵀB` of two blocks of the same rows.
@@ -148,14 +147,15 @@ impl Tiles {
         });
     }
 
-    /// Adds `u vᵀ`.
-    pub(super) fn add_outer(&mut self, u: &[f64], v: &[f64]) {
+    /// Adds a row-major matrix of as many rows and columns.
+    pub(super) fn add_dense(&mut self, matrix: &[f64]) {
         let (rows, columns) = (self.rows, self.columns);
         self.tiles.par_iter_mut().for_each(|tile| {
-            let v = &v[columns_of(tile.column, columns)];
-            let lines = tile.values.chunks_exact_mut(v.len());
-            for (line, u) in lines.zip(&u[columns_of(tile.row, rows)]) {
-                line.iter_mut().zip(v).for_each(|(value, v)| *value += u * v);
+            let own = columns_of(tile.column, columns);
+            let lines = tile.values.chunks_exact_mut(own.len());
+            for (line, row) in lines.zip(columns_of(tile.row, rows)) {
+                let more = &matrix[row * columns..][own.clone()];
+                line.iter_mut().zip(more).for_each(|(value, more)| *value += more);
             }
         });
     }
@@ -167,39 +167,82 @@ impl Tiles {
         });
     }
 
-    /// The entries on the diagonal of a symmetric matrix.
-    pub(super) fn diagonal(&self) -> Vec<f64> {
-        let tiles = self.tiles.iter().filter(|tile| tile.row == tile.column);
-        tiles
-            .flat_map(|tile| {
-                let width = columns_of(tile.column, self.columns).len();
-                tile.values.iter().copied().step_by(width + 1)
-            })
-            .collect()
-    }
-
-    /// The matrix, row-major; what is above the diagonal of a symmetric one is what is below it.
-    pub(super) fn dense(&self) -> Vec<f64> {
-        let mut values = vec![0.0; self.rows * self.columns];
-        for tile in &self.tiles {
-            let (rows, columns) =
-                (columns_of(tile.row, self.rows), columns_of(tile.column, self.columns));
-            for (row, line) in rows.zip(tile.values.chunks_exact(columns.len())) {
-                values[row * self.columns + columns.start..][..line.len()].copy_from_slice(line);
-            }
-        }
-        if self.is_symmetric {
-            for row in 0..self.rows {
-                for column in row + 1..self.columns {
-                    values[row * self.columns + column] = values[column * self.columns + row];
-                }
-            }
-        }
-        values
-    }
-
     pub(super) fn bytes(&self) -> usize {
         self.tiles.iter().map(|tile| size_of_val(tile.values.as_slice())).sum()
+    }
+}
+
+/// A matrix that outer products can be added to.
+pub(super) trait AddOuter {
+    /// Adds `u vᵀ`.
+    fn add_outer(&mut self, u: &[f64], v: &[f64]);
+}
+
+impl AddOuter for Tiles {
+    fn add_outer(&mut self, u: &[f64], v: &[f64]) {
+        let (rows, columns) = (self.rows, self.columns);
+        self.tiles.par_iter_mut().for_each(|tile| {
+            let v = &v[columns_of(tile.column, columns)];
+            let lines = tile.values.chunks_exact_mut(v.len());
+            for (line, u) in lines.zip(&u[columns_of(tile.row, rows)]) {
+                line.iter_mut().zip(v).for_each(|(value, v)| *value += u * v);
+            }
+        });
+    }
+}
+
+/// A matrix of sums, row-major.
+#[derive(Debug)]
+pub(super) struct DenseSums {
+    pub(super) values: Vec<f64>,
+    columns: usize,
+}
+
+impl DenseSums {
+    /// The sum of matrices in the same tiles, `[rows, columns]`; of symmetric ones, the lower half of
+    /// it.
+    pub(super) fn of<'a>(
+        [rows, columns]: [usize; 2],
+        parts: impl Iterator<Item = &'a Tiles>,
+    ) -> Self {
+        let mut values = vec![0.0; rows * columns];
+        for part in parts {
+            let bands = values.par_chunks_mut(COLUMNS_PER_TILE * columns.max(1));
+            bands.enumerate().for_each(|(row, band)| {
+                for tile in part.tiles.iter().filter(|tile| tile.row == row) {
+                    let own = columns_of(tile.column, columns);
+                    let lines = band.chunks_exact_mut(columns);
+                    for (line, more) in lines.zip(tile.values.chunks_exact(own.len())) {
+                        let line = line[own.clone()].iter_mut().zip(more);
+                        line.for_each(|(value, more)| *value += more);
+                    }
+                }
+            });
+        }
+        Self { values, columns }
+    }
+
+    /// The entries on the diagonal.
+    pub(super) fn diagonal(&self) -> Vec<f64> {
+        self.values.iter().copied().step_by(self.columns + 1).collect()
+    }
+
+    /// Makes what is above the diagonal what is below it.
+    pub(super) fn mirror(&mut self) {
+        for row in 0..self.columns {
+            for column in row + 1..self.columns {
+                self.values[row * self.columns + column] = self.values[column * self.columns + row];
+            }
+        }
+    }
+}
+
+impl AddOuter for DenseSums {
+    fn add_outer(&mut self, u: &[f64], v: &[f64]) {
+        let lines = self.values.par_chunks_exact_mut(v.len().max(1)).zip(u);
+        lines.for_each(|(line, u)| {
+            line.iter_mut().zip(v).for_each(|(value, v)| *value += u * v);
+        });
     }
 }
 
@@ -219,6 +262,16 @@ mod tests {
         panels.fill(&x, &vec![shift; width]).unwrap();
         let x: Vec<Vec<f64>> = x.to_dtype(DType::F64).unwrap().to_vec2().unwrap();
         (panels, x.into_iter().map(|row| row.into_iter().map(|x| x - shift).collect()).collect())
+    }
+
+    fn sums(tiles: &Tiles) -> DenseSums {
+        DenseSums::of([tiles.rows, tiles.columns], [tiles].into_iter())
+    }
+
+    fn mirrored(tiles: &Tiles) -> Vec<f64> {
+        let mut sums = sums(tiles);
+        sums.mirror();
+        sums.values
     }
 
     fn product(a: &[Vec<f64>], b: &[Vec<f64>]) -> Vec<f64> {
@@ -242,20 +295,20 @@ mod tests {
         let ((a, x), (b, y)) = (panels(1, 37, WIDTH, 0.5), panels(2, 37, 3, 0.0));
         let mut cross = Tiles::new(WIDTH, 3);
         cross.add_product(&a, &b);
-        assert_close(&cross.dense(), &product(&x, &y));
+        assert_close(&sums(&cross).values, &product(&x, &y));
         let mut own = Tiles::symmetric(WIDTH);
         own.add_product(&a, &a);
         own.add_product(&a, &a);
         let twice: Vec<f64> = product(&x, &x).iter().map(|value| 2.0 * value).collect();
-        assert_close(&own.dense(), &twice);
+        assert_close(&mirrored(&own), &twice);
         let diagonal: Vec<f64> = (0..WIDTH).map(|i| twice[i * (WIDTH + 1)]).collect();
-        assert_close(&own.diagonal(), &diagonal);
+        assert_close(&sums(&own).diagonal(), &diagonal);
         assert_eq!(own.bytes(), 8 * (COLUMNS_PER_TILE * (COLUMNS_PER_TILE + 5) + 25));
-        let (mut sums, mut squares) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
-        a.add_sums(&mut sums);
+        let (mut totals, mut squares) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
+        a.add_sums(&mut totals);
         a.add_squares(&mut squares);
         let one = vec![vec![1.0]; 37];
-        assert_close(&sums, &product(&one, &x));
+        assert_close(&totals, &product(&one, &x));
         squares.iter_mut().for_each(|square| *square *= 2.0);
         assert_close(&squares, &diagonal);
     }
@@ -267,12 +320,17 @@ mod tests {
         own.add_outer(&u, &u);
         let mut all = own.clone();
         all.add(&own);
+        let mut both = DenseSums::of([WIDTH; 2], [&own, &own].into_iter());
+        both.add_outer(&u, &u);
         let expected: Vec<f64> =
             (0..WIDTH * WIDTH).map(|at| 2.0 * u[at / WIDTH] * u[at % WIDTH]).collect();
-        assert_eq!(all.dense(), expected);
+        assert_eq!(mirrored(&all), expected);
+        let thrice: Vec<f64> = expected.iter().map(|value| 1.5 * value).collect();
+        both.mirror();
+        assert_eq!(both.values, thrice);
         let mut cross = Tiles::new(2, WIDTH);
         cross.add_outer(&[1.0, -1.0], &u);
-        assert_eq!(cross.dense()[WIDTH..], u.iter().map(|u| -u).collect::<Vec<f64>>());
+        assert_eq!(sums(&cross).values[WIDTH..], u.iter().map(|u| -u).collect::<Vec<f64>>());
     }
 
     #[test]
@@ -283,7 +341,7 @@ mod tests {
             pool.install(|| {
                 let mut own = Tiles::symmetric(2 * WIDTH);
                 own.add_product(&a, &a);
-                own.dense()
+                mirrored(&own)
             })
         };
         assert_eq!(on(1), on(3));

@@ -1,6 +1,7 @@
 //! Symmetric systems of equations: Cholesky if it is safe, eigenvectors otherwise.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -112,20 +113,17 @@ impl Cholesky {
     /// `S⁻¹ C`, row-major.
     fn solve(&self, c: &[f64], m: usize) -> Vec<f64> {
         let d = self.lower.nrows();
-        let groups = in_column_groups(m, |columns| {
+        let matrix = Mutex::new(vec![0.0; d * m]);
+        in_column_groups(m, |columns| {
             let mut right = Mat::from_fn(d, columns.len(), |i, j| c[i * m + columns.start + j]);
             self.solve_in_place(&mut right);
-            right
-        });
-        let mut matrix = vec![0.0; d * m];
-        for (group, solved) in groups.iter().enumerate() {
-            let start = group * COLUMNS_PER_TILE;
-            for i in 0..d {
-                let row = &mut matrix[i * m + start..][..solved.ncols()];
-                row.iter_mut().enumerate().for_each(|(j, value)| *value = solved[(i, j)]);
+            let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+            for (i, row) in matrix.chunks_exact_mut(m).enumerate() {
+                let row = row[columns.clone()].iter_mut().enumerate();
+                row.for_each(|(j, value)| *value = right[(i, j)]);
             }
-        }
-        matrix
+        });
+        matrix.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

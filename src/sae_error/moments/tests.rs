@@ -55,6 +55,28 @@ fn pooled(columns: &[(f64, f64)]) -> f64 {
 }
 
 #[test]
+fn products_of_matrices_are_the_sums_of_tiles() {
+    let (d, m) = (200, 195);
+    let (x, y) = example(8, 700, d, m);
+    let tiles = moments(&x, &y, 1);
+    let origin = SumOrigin::of(&x, Some(&y)).unwrap();
+    let rows = origin.less(&x, Some(&y)).unwrap();
+    let mut found = Moments { origin: Some(origin), ..Moments::start(d, m, 1) };
+    found.folds[0].take_by_products(rows).unwrap();
+    assert_eq!(found.rows(), 700);
+    assert!(gap(&found.covariance().unwrap(), &tiles.covariance().unwrap()) < 1e-11);
+    let [own, other] = [&found, &tiles].map(|moments| moments.fit(&[0], true).unwrap());
+    assert!(gap(&own.matrix, &other.matrix) < 1e-9);
+    let [own, other] =
+        [(&found, &own), (&tiles, &other)].map(|(sums, map)| sums.score(map, &[0]).unwrap());
+    assert!((own.r_squared - other.r_squared).abs() < 1e-11, "{own}\n{other}");
+    let mut inputs = Moments { origin: found.origin.clone(), ..Moments::of_inputs(d) };
+    let rows = inputs.origin.as_ref().unwrap().less(&x, None).unwrap();
+    inputs.folds[0].take_by_products(rows).unwrap();
+    assert_eq!(gap(&inputs.covariance().unwrap(), &found.covariance().unwrap()), 0.0);
+}
+
+#[test]
 fn r_squared_from_sums_is_that_from_residuals() {
     let (x, y) = example(0, 1_500, 7, 3);
     for (offset, intercept) in [(0.0, true), (0.0, false), (1e4, true)] {

@@ -180,3 +180,46 @@ fn points_that_are_too_few_or_bad_are_named() {
     assert!(evidence.f_statistic.is_none() && evidence.left_out_with.is_none());
     assert!(three.evidence(&three).unwrap_err().to_string().contains("without a constant"));
 }
+
+#[test]
+fn resampled_laws_tell_how_often_there_is_a_constant() {
+    let noisy = |law: &dyn Fn(f64) -> f64, size: f64| -> Vec<Vec<f64>> {
+        let of = |(seed, width): (u64, &f64)| {
+            normal(seed, 100).iter().map(|x| law(*width) * (1.0 + size * x)).collect()
+        };
+        (40..).zip(&WIDTHS).map(of).collect()
+    };
+    let flat = |w: f64| 3.0 * w.powf(-0.5) + 0.1;
+    let with = PowerLaw::fit(&WIDTHS, &values(flat)).unwrap();
+    let found = with.resampled(&noisy(&flat, 1e-3)).unwrap();
+    assert_eq!((found.draws, found.share_above_zero, found.c.mean), (100, 1.0, with.c.unwrap()));
+    assert!(found.c.lower < 0.1 && found.c.upper > 0.1 && found.exponent.lower < 0.5, "{found}");
+    assert!(found.c.upper - found.c.lower < 0.05 && found.exponent.upper > 0.5, "{found}");
+    // Falls faster with each doubling, which a constant makes worse.
+    let bent = |w: f64| (-0.1 * w.ln().powi(2)).exp();
+    let without = PowerLaw::fit(&WIDTHS, &values(bent)).unwrap();
+    let found = without.resampled(&noisy(&bent, 1e-3)).unwrap();
+    assert_eq!((found.share_above_zero, found.c.upper), (0.0, 0.0), "{found}");
+    // Equal draws are the law itself.
+    let equal: Vec<Vec<f64>> = values(flat).into_iter().map(|value| vec![value; 3]).collect();
+    let found = with.resampled(&equal).unwrap();
+    assert_eq!((found.c.lower, found.c.upper), (with.c.unwrap(), with.c.unwrap()));
+}
+
+#[test]
+fn draws_that_do_not_fit_a_law_are_refused() {
+    let own = values(|w| w.powf(-0.3) + 0.1);
+    let law = PowerLaw::fit(&WIDTHS, &own).unwrap();
+    let draws: Vec<Vec<f64>> = own.iter().map(|value| vec![*value; 2]).collect();
+    let text = |law: &PowerLaw, draws: &[Vec<f64>]| law.resampled(draws).unwrap_err().to_string();
+    let without = PowerLaw::without_constant(&WIDTHS, &own).unwrap();
+    assert!(text(&without, &draws).contains("one with a constant"));
+    assert!(text(&law, &draws[1..]).contains("values of 9 widths"));
+    assert!(text(&law, &vec![Vec::new(); 9]).contains("at least 1"));
+    let mut uneven = draws.clone();
+    uneven[4].push(1.0);
+    assert!(text(&law, &uneven).contains("2 values of each width"));
+    let mut nan = draws;
+    nan[4][1] = f64::NAN;
+    assert!(matches!(law.resampled(&nan), Err(crate::Error::NonFinite { .. })));
+}

@@ -17,11 +17,11 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use self::code::{Atoms, PursuitCode};
-use self::gram::GramPursuit;
+use self::gram::{FeaturePairs, GramPursuit};
 use self::step::{PursuitEngine, PursuitRule};
 use self::tiled::TiledPursuit;
 use crate::check::{check_finite, check_sizes};
-use crate::linalg::{TileKernel, matmul_nt, unit_rows, with_values};
+use crate::linalg::{TileKernel, unit_rows, with_values};
 use crate::progress::{Progress, SafePoint};
 use crate::sae::{Codes, Rescale, Sae};
 use crate::{Error, Result};
@@ -227,18 +227,16 @@ impl Pursuit {
             method: self.method,
             until_support: self.until_support,
         };
-        let pairs = match products.unwrap_or_else(|| Products::best(features, &steps)) {
-            Products::Kept => Some(matmul_nt(&dictionary, &dictionary)?),
-            Products::Tiled => None,
-        };
+        let products = products.unwrap_or_else(|| Products::best(features, &steps));
         with_values(&dictionary, |atoms| {
             let atoms = Atoms { values: atoms, width: d };
-            with_values(&x, |signals| match &pairs {
-                Some(pairs) => with_values(pairs, |pairs| {
-                    let engine = GramPursuit { atoms, pairs, rule, safe: &safe };
+            with_values(&x, |signals| match products {
+                Products::Kept => {
+                    let pairs = FeaturePairs::new(atoms);
+                    let engine = GramPursuit { atoms, pairs: &pairs, rule, safe: &safe };
                     pursue_all(&engine, d, signals, &steps, &safe)
-                })?,
-                None => {
+                }
+                Products::Tiled => {
                     let engine =
                         TiledPursuit { atoms, kernel: TileKernel::best(), rule, safe: &safe };
                     pursue_all(&engine, d, signals, &steps, &safe)

@@ -4,6 +4,7 @@ use super::PursuitMethod;
 use super::code::{PursuitCode, StepScratch, StepSpace};
 use super::gradient::gradient_step;
 use super::orthogonal::orthogonal_step;
+use super::support::SupportProducts;
 
 /// Steps after which the gradient is computed from what is left of a row, for rounding adds up.
 pub(super) const STEPS_PER_REFRESH: u32 = 16;
@@ -28,16 +29,18 @@ pub(super) struct PursuitRule {
 }
 
 impl PursuitRule {
-    /// Takes a step, with the feature of the largest gradient and the state of the row.
+    /// Takes a step, with the feature of the largest gradient and the state of the row. What the step
+    /// does to the state is in `scratch` then.
     pub(super) fn step<S: StepSpace>(
         self,
         space: &S,
         largest: u32,
         code: &mut PursuitCode,
-        state: &mut [f32],
+        state: &[f32],
         scratch: &mut StepScratch,
     ) {
         code.steps += 1;
+        scratch.moves.clear();
         let went_on = match self.method {
             PursuitMethod::Gradient => {
                 gradient_step(space, self.signed, largest, code, state, scratch)
@@ -54,11 +57,16 @@ impl PursuitRule {
             false => code.steps >= code.target,
         };
         code.is_done = !went_on || is_reached;
+        if code.is_done {
+            code.products = SupportProducts::default();
+        }
     }
 
     /// What is compared to find the next feature.
     #[inline(always)]
     pub(super) fn key(self, gradient: f32) -> f32 {
-        if self.signed { gradient.abs() } else { gradient }
+        // Without the bit of the sign, if either will do: one operation for a vector.
+        let bits = if self.signed { i32::MAX as u32 } else { u32::MAX };
+        f32::from_bits(gradient.to_bits() & bits)
     }
 }

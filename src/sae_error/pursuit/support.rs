@@ -11,23 +11,43 @@ const MOST_CHANGES_PER_FEATURE: usize = 4;
 /// What is known of the features of a support.
 #[derive(Debug, Default)]
 pub(super) struct SupportProducts {
-    /// Row i holds `dᵢ·dⱼ` for j ≤ i.
-    pub(super) rows: Vec<Vec<f64>>,
+    /// `dᵢ·dⱼ` for j ≤ i, row after row.
+    values: Vec<f32>,
     /// The gradient of the first feature.
     pub(super) first: Option<f64>,
 }
 
 impl SupportProducts {
     fn get(&self, a: usize, b: usize) -> f64 {
-        self.rows[a.max(b)][a.min(b)]
+        let (row, column) = (a.max(b), a.min(b));
+        f64::from(self.values[row * (row + 1) / 2 + column])
     }
 
-    /// Forgets a feature.
-    pub(super) fn remove(&mut self, at: usize) {
-        self.rows.remove(at);
-        for row in &mut self.rows[at..] {
-            row.remove(at);
+    /// Takes in a feature, by its products with all before it and with itself.
+    pub(super) fn push(&mut self, products: impl Iterator<Item = f32>) {
+        self.values.extend(products);
+    }
+
+    /// Forgets the features that are not `kept`.
+    pub(super) fn keep(&mut self, kept: Vec<bool>) {
+        let pairs = kept.iter().enumerate();
+        let mut stay =
+            pairs.flat_map(|(i, row)| kept[..=i].iter().map(move |column| *row && *column));
+        self.values.retain(|_| stay.next().unwrap_or(false));
+    }
+
+    /// `‖Σ gᵢ dᵢ‖²`.
+    pub(super) fn squared_length(&self, gradient: &[f32]) -> f64 {
+        let (mut rest, mut sum) = (&self.values[..], 0.0);
+        for (at, own) in gradient.iter().enumerate() {
+            let (row, others) = rest.split_at(at);
+            let pairs = row.iter().zip(gradient);
+            let before: f64 = pairs.map(|(p, g)| f64::from(*p) * f64::from(*g)).sum();
+            let (own, square) = (f64::from(*own), f64::from(others[0]));
+            sum += own * (2.0 * before + square * own);
+            rest = &others[1..];
         }
+        sum
     }
 
     /// The weights of the least squares, from weights at which the gradient is known: not negative
@@ -135,6 +155,27 @@ mod tests {
     }
 
     #[test]
+    fn products_are_those_of_the_features_that_are_kept() {
+        let columns = [[1.0, 2.0, 0.0], [0.0, 1.0, -3.0], [4.0, 0.0, 1.0], [2.0, 2.0, 2.0]];
+        let mut products = SupportProducts::default();
+        for i in 0..4 {
+            products.push((0..=i).map(|j| dot(&columns[i], &columns[j]) as f32));
+        }
+        let length = |columns: &[[f64; 3]], gradient: &[f32]| -> f64 {
+            let at = |k: usize| -> f64 {
+                columns.iter().zip(gradient).map(|(column, g)| f64::from(*g) * column[k]).sum()
+            };
+            (0..3).map(|k| at(k).powi(2)).sum()
+        };
+        let gradient = [1.0, -2.0, 0.5, 3.0];
+        assert_eq!(products.squared_length(&gradient), length(&columns, &gradient));
+        products.keep(vec![true, false, true, true]);
+        let kept = [columns[0], columns[2], columns[3]];
+        assert_eq!(products.squared_length(&gradient[1..]), length(&kept, &gradient[1..]));
+        assert_eq!(products.get(1, 2), dot(&columns[2], &columns[3]));
+    }
+
+    #[test]
     fn least_squares_that_are_not_negative_are_those_of_the_best_features() {
         for case in 0..200 {
             let draw = |seed, rows: usize| -> Vec<Vec<f64>> {
@@ -142,8 +183,10 @@ mod tests {
                 values.to_dtype(DType::F64).unwrap().to_vec2().unwrap()
             };
             let (columns, y) = (draw(2 * case, 5), draw(2 * case + 1, 1));
-            let rows = (0..5).map(|i| (0..=i).map(|j| dot(&columns[i], &columns[j])).collect());
-            let products = SupportProducts { rows: rows.collect(), first: None };
+            let mut products = SupportProducts::default();
+            for i in 0..5 {
+                products.push((0..=i).map(|j| dot(&columns[i], &columns[j]) as f32));
+            }
             let right: Vec<f64> = columns.iter().map(|column| dot(column, &y[0])).collect();
             let found = products.least_squares(&right, &[0.0; 5], false).unwrap();
             let squares = |weights: &[f64]| -> f64 {

@@ -1,5 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 
+use super::code::{StepMove, add_four, in_fours};
 use super::*;
 use crate::linalg::lstsq;
 use crate::random::Rng;
@@ -40,6 +41,33 @@ fn rest(dictionary: &[Vec<f64>], x: &[f64], code: &[(u32, f32)]) -> Vec<f64> {
         rest.iter_mut().zip(atom).for_each(|(rest, d)| *rest -= f64::from(*weight) * d);
     }
     rest
+}
+
+#[test]
+fn moves_of_any_number_are_added_to_states_of_any_length() {
+    let (vectors, start) = (wide(&normal(21, 11, 83)), wide(&normal(22, 1, 83)));
+    let narrow: Vec<Vec<f32>> =
+        vectors.iter().map(|row| row.iter().map(|x| *x as f32).collect()).collect();
+    for (length, count) in [(1, 1), (7, 4), (8, 5), (9, 8), (64, 9), (83, 11), (83, 0)] {
+        let moves: Vec<StepMove> = (0..count).map(|at| (at, 0.5 - at as f32)).collect();
+        let mut state: Vec<f32> = start[0][..length].iter().map(|x| *x as f32).collect();
+        let (fours, last) = in_fours(&moves);
+        let mut largest = f32::NEG_INFINITY;
+        for four in fours.iter().chain(&last) {
+            let vectors = four.map(|(at, _)| &narrow[at as usize][..]);
+            largest = f32::NEG_INFINITY;
+            add_four(&mut state, four.map(|own| own.1), vectors, |sums| {
+                largest = sums.into_iter().fold(largest, f32::max);
+            });
+        }
+        for (at, found) in state.iter().enumerate() {
+            let more = moves.iter().map(|(row, by)| f64::from(*by) * vectors[*row as usize][at]);
+            let expected = start[0][at] + more.sum::<f64>();
+            assert!((f64::from(*found) - expected).abs() < 1e-4, "{length} {count}");
+        }
+        let most = state.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        assert!(count == 0 || largest == most, "{length} {count}: {largest} {most}");
+    }
 }
 
 /// The formula of gradient pursuit with all weights, in f64.

@@ -1,6 +1,6 @@
 //! Pursuit in a dictionary whose pairs of features are too many to keep.
 
-use super::code::{Atoms, PursuitCode, StepScratch};
+use super::code::{Atoms, PursuitCode, StepScratch, add_four, in_fours};
 use super::step::{PursuitEngine, PursuitRule, STEPS_PER_REFRESH};
 use crate::linalg::{Packed, TileKernel, with_avx2_if_present};
 use crate::progress::SafePoint;
@@ -32,6 +32,13 @@ impl PursuitEngine for TiledPursuit<'_> {
                 self.rule.step(&self.atoms, largest, code, residual, &mut scratch);
                 if code.steps.is_multiple_of(STEPS_PER_REFRESH) {
                     code.write_residual(&signals[row * d..][..d], self.atoms, residual);
+                } else {
+                    let (fours, last) = in_fours(&scratch.moves);
+                    for four in fours.iter().chain(&last) {
+                        let (by, atoms) = (four.map(|own| own.1), four.map(|own| own.0));
+                        let atoms = atoms.map(|feature| self.atoms.get(feature));
+                        with_avx2_if_present(|| add_four(residual, by, atoms, |_| ()));
+                    }
                 }
             }
             // The rows that go on move up.

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use super::model::InfoModel;
 use super::sample::{InfoTokens, TextSample};
+use crate::check::check_sizes;
 use crate::geometry::Interval;
 use crate::model::HookPoint;
 use crate::random::Rng;
@@ -112,17 +113,25 @@ impl InfoData {
 
     fn bootstrapped_fvu(&self) -> Interval {
         let contexts = self.context_sums();
-        let all = vec![1.0; contexts.len()];
-        let mut rng = Rng::seed(self.parts.seed);
         let draws = if contexts.len() < 2 { 0 } else { DRAWS };
-        let draws = (0..draws).map(|_| {
-            let mut weights = vec![0.0; contexts.len()];
-            (0..contexts.len()).for_each(|_| weights[rng.below(contexts.len())] += 1.0);
-            unexplained(&contexts, &weights)
-        });
-        let mean = unexplained(&contexts, &all);
+        let draws = resampled(&contexts, draws, self.parts.seed);
+        let mean = unexplained(&contexts, &vec![1.0; contexts.len()]);
         let unknown = Interval { mean, lower: f64::NAN, upper: f64::NAN, confidence: CONFIDENCE };
-        Interval::of_draws(mean, draws.collect(), CONFIDENCE).unwrap_or(unknown)
+        Interval::of_draws(mean, draws, CONFIDENCE).unwrap_or(unknown)
+    }
+
+    /// [`InfoData::fvu`] in each draw.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for no draws or fewer than two contexts.
+    pub(super) fn fvu_draws(&self, draws: usize, seed: u64) -> Result<Vec<f64>> {
+        check_sizes(&[("`draws`", draws)])?;
+        let contexts = self.context_sums();
+        if contexts.len() < 2 {
+            let expected = "at least 2, for one has no spread";
+            return Err(Error::invalid("the number of contexts", expected, contexts.len()));
+        }
+        Ok(resampled(&contexts, draws, seed))
     }
 
     /// The sums of each context that has tokens.
@@ -156,6 +165,17 @@ struct ContextSums<'a> {
     squares: f64,
     /// Σx.
     sum: &'a [f64],
+}
+
+/// [`unexplained`] of as many contexts, drawn with replacement, in each draw.
+fn resampled(contexts: &[ContextSums<'_>], draws: usize, seed: u64) -> Vec<f64> {
+    let mut rng = Rng::seed(seed);
+    let draws = (0..draws).map(|_| {
+        let mut weights = vec![0.0; contexts.len()];
+        (0..contexts.len()).for_each(|_| weights[rng.below(contexts.len())] += 1.0);
+        unexplained(contexts, &weights)
+    });
+    draws.collect()
 }
 
 /// The share of the variance that is error, of contexts that count `weights` times; NaN if nothing

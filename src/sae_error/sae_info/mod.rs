@@ -271,6 +271,17 @@ impl SaeInfo {
         self.0.fvu()
     }
 
+    /// [`SaeInfo::fvu`] in each of `draws` draws of a bootstrap over contexts. Infos over the same contexts
+    /// get the same contexts in a draw, whatever their autoencoder, so that what follows from several
+    /// of them, such as [`PowerLaw::resampled`](crate::sae_error::PowerLaw::resampled), can be
+    /// resampled too.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for no draws and for fewer than two contexts.
+    pub fn fvu_draws(&self, draws: usize, seed: u64) -> Result<Vec<f64>> {
+        self.0.fvu_draws(draws, seed)
+    }
+
     /// The mean over tokens of `‖x − x̂‖² / ‖x‖²`, of those whose activation is not 0.
     pub fn normalized_mse(&self) -> f64 {
         let pairs = self.parts().squared_errors.iter().zip(self.parts().squares.iter());

@@ -307,6 +307,31 @@ fn the_interval_of_a_single_context_has_no_ends() {
 }
 
 #[test]
+fn draws_of_the_unexplained_share_are_those_of_its_interval() {
+    let infos = collected(&options());
+    let draws = infos[0].fvu_draws(200, options().seed).unwrap();
+    let mut sorted = draws.clone();
+    sorted.sort_by(f64::total_cmp);
+    let fvu = infos[0].fvu();
+    assert_eq!((fvu.lower, fvu.upper), (sorted[5], sorted[195]));
+    assert_ne!(infos[0].fvu_draws(200, 7).unwrap(), draws);
+    // Errors and activations of contexts that are drawn alike: ratios of two autoencoders at one point
+    // vary less than those of draws that have nothing in common.
+    let spread = |other: &[f64]| {
+        let ratios: Vec<f64> = draws.iter().zip(other).map(|(a, b)| a / b).collect();
+        let mean = ratios.iter().sum::<f64>() / 200.0;
+        ratios.iter().map(|ratio| (ratio / mean - 1.0).powi(2)).sum::<f64>()
+    };
+    let [same, others] = [options().seed, 7].map(|seed| infos[2].fvu_draws(200, seed).unwrap());
+    assert!(spread(&same) < 0.7 * spread(&others), "{} {}", spread(&same), spread(&others));
+    assert!(infos[0].fvu_draws(0, 0).unwrap_err().to_string().contains("`draws`"));
+    let one = Contexts::new(6, contexts().as_slice()[..6].to_vec()).unwrap();
+    let options = InfoOptions { skip_tokens: Vec::new(), ..options() };
+    let info = SaeInfo::collect(&model(), &sae(RESID, 1), &one, &options).unwrap();
+    assert!(info.fvu_draws(9, 0).unwrap_err().to_string().contains("at least 2"));
+}
+
+#[test]
 fn contexts_without_a_token_that_counts_are_passed_over() {
     // The third of four contexts has skipped tokens only.
     let mut tokens: Vec<u32> = contexts().as_slice()[..24].to_vec();
