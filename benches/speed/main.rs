@@ -4,26 +4,16 @@
 //! ```text
 //! cargo bench                  all parts
 //! cargo bench -- training      one of them: notebook, language, autoencoders, curve, tracer,
-<<<<<<< HEAD
-//!                              smollm2, training, geometry, dictionaries, store, clusters,
-//!                              circles, multilayer, sae_error, peers
-=======
 //!                              fetched, training, geometry, dictionaries, store, clusters,
-//!                              circles, multilayer, sae_error
->>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
+//!                              circles, multilayer, sae_error, peers
 //! ```
 //!
 //! Prints a table, a row a computation. Environment variables:
 //! - `EIGENLENS_BENCH_JSON`: a file that gets the same rows, an array of `{name, size, value, unit}`,
 //!   with `pytorch`, `ratio`, `peak_share` and `error` where there are such;
-<<<<<<< HEAD
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook, store and peers; smollm2 needs
-//!   transformers, gguf and accelerate there, and `eigenlens fetch smollm2`; store needs DuckDB and
-=======
-//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook and store; fetched needs
-//!   transformers, gguf and accelerate there, and what `eigenlens fetch smollm2` and
-//!   `eigenlens fetch gemma3-270m` bring; store needs DuckDB and
->>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
+//! - `EIGENLENS_BENCH_PYTHON`: a Python that has PyTorch, for its half of all but notebook, store and
+//!   peers; fetched needs transformers, gguf and accelerate there, and what `eigenlens fetch smollm2`
+//!   and `eigenlens fetch gemma3-270m` bring; store needs DuckDB and
 //!   Polars there, clusters scikit-learn;
 //! - `EIGENLENS_ENGINE`: the query engine, for its rows of store.
 //!

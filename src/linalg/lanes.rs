@@ -1,7 +1,7 @@
 //! Sums over rows of a matrix, eight entries at a time where the processor can.
 
 #[cfg(target_arch = "x86_64")]
-use super::simd::Avx2;
+use super::simd::{Avx2, Avx512};
 
 /// Runs `work` as compiled for AVX2 where the processor has it: the library itself is compiled for
 /// every processor of its kind. What `work` calls must be inlined for that.
@@ -31,9 +31,8 @@ pub(crate) fn with_avx512_if_present<R>(work: impl FnOnce() -> R) -> R {
         fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
             work()
         }
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
-        if has && Avx2::detect().is_some() {
-            // SAFETY: the processor has just said that it has all four.
+        if Avx512::detect().is_some() {
+            // SAFETY: the processor has just said that it has them.
             return unsafe { with_avx512(work) };
         }
     }

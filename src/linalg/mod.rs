@@ -51,13 +51,8 @@ pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use eigenvectors::{TopEigenvectors, top_eigenvectors};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
-<<<<<<< HEAD
-pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present};
-pub(crate) use math::{Real, exponentials, softmax_parts, sum_of, sum_of_pairs};
-=======
 pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present, with_avx512_if_present};
-pub(crate) use math::{Real, exponentials};
->>>>>>> 68dd86d22aa7f6cab5be48794539e8c8b2af7b61
+pub(crate) use math::{Real, exponentials, softmax_parts, sum_of, sum_of_pairs};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub(crate) use matrix::unit_rows;

@@ -21,16 +21,10 @@ impl Decoder {
     /// as in `EleutherAI/pythia-70m@step1000`. [`Decoder::source`] says which. Its weights are f32,
     /// whatever type the file has.
     ///
-<<<<<<< HEAD
-    /// `smollm2-135m-instruct` is the model that `cargo run --bin eigenlens -- fetch smollm2` has
-    /// put into [`home`](crate::data::home); a path that ends in `.gguf`, and a folder with such a file
-    /// and no `config.json`, are read by [`Decoder::from_gguf`].
-=======
     /// `smollm2-135m-instruct` and `gemma-3-270m` are the models that `cargo run --bin eigenlens --
     /// fetch smollm2` and `fetch gemma3-270m` have put into [`home`](crate::data::home), both
-    /// quantised: `google/gemma-3-270m` is the hub's, in bf16. A path that ends in `.gguf` is read by
-    /// [`Decoder::from_gguf`].
->>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
+    /// quantised: `google/gemma-3-270m` is the hub's, in bf16. A path that ends in `.gguf`, and a folder
+    /// with such a file and no `config.json`, are read by [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-Neo and TinyStories, GPT-NeoX and Pythia, OPT, StarCoder 2, Llama 2 and
     /// 3, SmolLM 2 and 3, Mistral, Qwen 2 and 3, Granite 3, Phi-3, OLMo 2 and 3, Gemma 2 and 3,

@@ -6,11 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{D, DType, Shape, Tensor};
 use rayon::prelude::*;
 
-<<<<<<< HEAD
-use crate::linalg::{Kernel, Real, can_fuse, fused, softmax_parts, vectorised};
-=======
-use crate::linalg::{Kernel, Real, can_fuse, exponentials, fused};
->>>>>>> 68dd86d22aa7f6cab5be48794539e8c8b2af7b61
+use crate::linalg::{Kernel, Real, can_fuse, exponentials, fused, softmax_parts, vectorised};
 use crate::{Error, Result};
 
 /// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
@@ -31,19 +27,18 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok((log_sum - own)?.mean_all()?)
 }
 
-<<<<<<< HEAD
 vectorised! {
     fn scale_all<T: Real>(row: &mut [T], factor: T) {
         row.iter_mut().for_each(|x| *x *= factor);
     }
-=======
+}
+
 /// `−ln q(next)` for q of a row of logits, in f64, with `[Σ w, ln Σ exp(logit)]`. `weights`, as many, become
 /// w: `exp(logit − the largest)`.
 pub(crate) fn row_loss(logits: &[f32], next: u32, weights: &mut [f32]) -> (f64, [f64; 2]) {
     weights.copy_from_slice(logits);
     let sums = exponentials(weights);
     (sums[1] - f64::from(logits[next as usize]), sums)
->>>>>>> 68dd86d22aa7f6cab5be48794539e8c8b2af7b61
 }
 
 /// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind.

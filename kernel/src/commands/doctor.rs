@@ -20,14 +20,12 @@ use crate::install::template::{Readiness, Template};
 use crate::install::toolchain::{Toolchain, c_linker};
 use crate::install::user::{self, Found};
 
-<<<<<<< HEAD
 /// How many published autoencoders belong to which family of models, and whether it is read. The
 /// library computes it, and a test of its `sae::coverage` holds the file against that.
 const COVERAGE: &str = include_str!("../../../assets/sae/coverage.txt");
-=======
+
 /// The command that fetches what is named behind it.
 const FETCH: &str = "cargo run --bin eigenlens -- fetch";
->>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
 
 /// Lines of the report, and what was found wrong.
 #[derive(Debug, Default)]
@@ -302,7 +300,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD
     fn the_coverage_is_a_line_per_family_and_one_of_all() {
         let counts = COVERAGE.lines().map(|line| {
             let mut words = line.split_whitespace().skip(1);
@@ -311,7 +308,9 @@ mod tests {
         let counts: Vec<usize> = counts.map(|count| count.expect("a count")).collect();
         let (all, families) = counts.split_last().expect("lines");
         assert!(families.len() > 5 && families.iter().sum::<usize>() == *all, "{COVERAGE}");
-=======
+    }
+
+    #[test]
     fn a_folder_counts_as_fetched_once_it_has_a_file_that_is_done() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("eigenlens-fetched-{}", std::process::id()));
         assert_eq!(fetched(&folder), None);
@@ -322,7 +321,6 @@ mod tests {
         assert!(fetched(&folder) >= Some(20_000));
         fs::remove_dir_all(&folder)?;
         Ok(())
->>>>>>> 6d2afe5a2ae4e404b4372449bfd16740359c1205
     }
 
     #[test]
