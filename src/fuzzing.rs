@@ -7,6 +7,7 @@ use bytes::Bytes;
 use candle_core::{Device, Tensor};
 
 use crate::Error;
+use crate::data::text::Tokenizer;
 use crate::gguf::Gguf;
 use crate::model::{Config, Decoder};
 use crate::sae::{Architecture, Sae, SaeWeights};
@@ -55,6 +56,41 @@ pub fn gguf(bytes: &[u8]) {
             let _ = file.tensor(info.name(), &Device::Cpu);
         }
     }
+}
+
+/// The second of two files of a GGUF model, whose first file has no tensors.
+pub fn gguf_part(bytes: &[u8]) {
+    const FIRST: &str = "model-00001-of-00002.gguf";
+    let write = |folder: &Path| -> crate::Result<()> {
+        let mut file = b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0".to_vec();
+        for (key, value) in [("split.no", 0u32), ("split.count", 2), ("split.tensors.count", 1)] {
+            file.extend((key.len() as u64).to_le_bytes());
+            file.extend(key.as_bytes());
+            // A number of 32 bits.
+            file.extend(4u32.to_le_bytes());
+            file.extend(value.to_le_bytes());
+        }
+        let write = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(FIRST), file));
+        write.map_err(Error::io("write", folder))
+    };
+    in_folder("gguf-part", write, "model-00002-of-00002.gguf", bytes, |folder| {
+        if let Ok(file) = Gguf::open(folder.join(FIRST)) {
+            for info in file.tensors() {
+                let _ = file.tensor(info.name(), &Device::Cpu);
+            }
+        }
+    });
+}
+
+/// The `tokenizer.model` of SentencePiece.
+pub fn sentencepiece(bytes: &[u8]) {
+    let write = |folder: &Path| fs::create_dir_all(folder).map_err(Error::io("create", folder));
+    in_folder("sentencepiece", write, "tokenizer.model", bytes, |folder| {
+        if let Ok(tokenizer) = Tokenizer::from_file(folder.join("tokenizer.model")) {
+            let ids = tokenizer.encode("ab a\u{e9}<s>aab").unwrap_or_default();
+            let _ = tokenizer.decode(&ids);
+        }
+    });
 }
 
 /// The `cfg.json` of an autoencoder in SAELens's layout.

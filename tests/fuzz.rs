@@ -135,6 +135,10 @@ fn damaged_files_are_survived() {
     let weights = include_bytes!("data/tiny.pth");
     survive("weights", weights, UNPACKED_RATIO, fuzzing::model_weights);
     survive("gguf", &gguf(), RATIO, fuzzing::gguf);
+    survive("gguf part", &gguf_part(), RATIO, fuzzing::gguf_part);
+    for kind in [1, 2] {
+        survive("tokenizer.model", &sentencepiece(kind), RATIO, fuzzing::sentencepiece);
+    }
     let config = br#"{"architecture": "topk", "d_in": 2, "d_sae": 3, "k": 1, "dtype": "float32",
         "apply_b_dec_to_input": true, "normalize_activations": "none", "metadata": {"hook_name":
         "blocks.1.hook_resid_pre", "sae_lens_version": "6.0.0"}}"#;
@@ -148,28 +152,69 @@ fn damaged_files_are_survived() {
     }
 }
 
+/// Text with its length before it, as GGUF files have it.
+fn gguf_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_le_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+/// The second of two GGUF files of a model: one tensor of one number.
+fn gguf_part() -> Vec<u8> {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(3u64.to_le_bytes());
+    for (key, value) in [("split.no", 1u32), ("split.count", 2), ("split.tensors.count", 1)] {
+        gguf_text(&mut bytes, key);
+        bytes.extend(4u32.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    gguf_text(&mut bytes, "a");
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(0u32.to_le_bytes());
+    bytes.extend(0u64.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(1f32.to_le_bytes());
+    bytes
+}
+
+/// A SentencePiece model of this kind, of a few pieces.
+fn sentencepiece(kind: u8) -> Vec<u8> {
+    let message =
+        |field: u8, content: &[u8]| [&[field << 3 | 2, content.len() as u8][..], content].concat();
+    let pieces = [("<unk>", 0., 2), ("<s>", 0., 3), ("</s>", 0., 3), ("<u>", 0., 4)];
+    let usual = [("a", -4.), ("b", -5.), ("ab", -1.), ("aab", -2.), ("\u{2581}", -6.)];
+    let usual = usual.map(|(text, score)| (text, score, 1));
+    let mut bytes = Vec::new();
+    for (text, score, kind) in pieces.into_iter().chain(usual) {
+        let score = [&[2u8 << 3 | 5][..], &f32::to_le_bytes(score)[..]].concat();
+        let piece = [message(1, text.as_bytes()), score, vec![3 << 3, kind]].concat();
+        bytes.extend(message(1, &piece));
+    }
+    bytes.extend(message(2, &[3 << 3, kind]));
+    bytes.extend(message(3, &[3 << 3, 1, 4 << 3, 0]));
+    bytes
+}
+
 /// A GGUF file of one small tensor and a few fields.
 fn gguf() -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend(3u32.to_le_bytes());
     bytes.extend(1u64.to_le_bytes());
     bytes.extend(3u64.to_le_bytes());
-    let text = |bytes: &mut Vec<u8>, text: &str| {
-        bytes.extend((text.len() as u64).to_le_bytes());
-        bytes.extend(text.as_bytes());
-    };
-    text(&mut bytes, "general.architecture");
+    gguf_text(&mut bytes, "general.architecture");
     bytes.extend(8u32.to_le_bytes());
-    text(&mut bytes, "llama");
-    text(&mut bytes, "llama.block_count");
+    gguf_text(&mut bytes, "llama");
+    gguf_text(&mut bytes, "llama.block_count");
     bytes.extend(4u32.to_le_bytes());
     bytes.extend(1u32.to_le_bytes());
-    text(&mut bytes, "tokenizer.ggml.tokens");
+    gguf_text(&mut bytes, "tokenizer.ggml.tokens");
     bytes.extend(9u32.to_le_bytes());
     bytes.extend(8u32.to_le_bytes());
     bytes.extend(3u64.to_le_bytes());
-    ["a", "b", "ab"].iter().for_each(|token| text(&mut bytes, token));
-    text(&mut bytes, "token_embd.weight");
+    ["a", "b", "ab"].iter().for_each(|token| gguf_text(&mut bytes, token));
+    gguf_text(&mut bytes, "token_embd.weight");
     bytes.extend(2u32.to_le_bytes());
     bytes.extend(32u64.to_le_bytes());
     bytes.extend(2u64.to_le_bytes());

@@ -26,6 +26,8 @@ impl TensorType {
             Self::Q5_0 => q5_0,
             Self::Q5_1 => q5_1,
             Self::Q8_0 => q8_0,
+            Self::Q2_K => q2_k,
+            Self::Q3_K => q3_k,
             Self::Q4_K => q4_k,
             Self::Q5_K => q5_k,
             Self::Q6_K => q6_k,
@@ -109,6 +111,40 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
     for (out, q) in out.iter_mut().zip(&block[2..]) {
         *out = f32::from(q.cast_signed()) * d;
     }
+}
+
+/// `d s q - dmin m`, with a scale s and a minimum m of four bits for each 16, and q of two bits.
+fn q2_k(block: &[u8], out: &mut [f32]) {
+    let (scales, rest) = block.split_at(16);
+    let (quants, rest) = rest.split_at(64);
+    let (d, dmin) = (half(rest), half(&rest[2..]));
+    for (i, out) in out.iter_mut().enumerate() {
+        let scale = scales[i / 16];
+        let (factor, minimum) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
+        *out = factor * f32::from(two_bits(quants, i)) - minimum;
+    }
+}
+
+/// `d (s - 32) (q - 4)`, with a scale s of six bits for each 16, and q of three bits, the third apart.
+fn q3_k(block: &[u8], out: &mut [f32]) {
+    let (thirds, rest) = block.split_at(32);
+    let (quants, rest) = rest.split_at(64);
+    let (scales, d) = rest.split_at(12);
+    let d = half(d);
+    for (i, out) in out.iter_mut().enumerate() {
+        let k = i / 16;
+        // Low halves of eight bytes, then their high halves; the other two bits in four bytes.
+        let low = scales[k % 8] >> (4 * (k / 8)) & 15;
+        let upper = scales[8 + k % 4] >> (2 * (k / 4)) & 3;
+        let factor = d * f32::from(i16::from(low | upper << 4) - 32);
+        let third = thirds[i % 32] >> (i / 32) & 1;
+        *out = factor * f32::from(i16::from(two_bits(quants, i) | third << 2) - 4);
+    }
+}
+
+/// Number i of 256 of two bits: of each 32 bytes, the lowest bits of all, then the next.
+fn two_bits(quants: &[u8], i: usize) -> u8 {
+    quants[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3
 }
 
 /// Scale and minimum, of six bits each, of the eight parts of a block.

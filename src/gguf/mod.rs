@@ -8,16 +8,17 @@
 //! ```
 //!
 //! [`Gguf::open`] reads the header, [`Gguf::tensor`] one tensor, widened to f32. Versions 2 and 3
-//! are read, and of the types of tensors F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K
-//! and Q6_K. A header that goes on past the file's end, tensors in each other's place, a name that
-//! is there twice and the like are errors; whatever a file says, reading its header takes time and
-//! memory in proportion to the header's bytes.
+//! are read, and of the types of tensors F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to
+//! Q6_K. A model in several files is read as one. A header that goes on past the file's end, tensors
+//! in each other's place, a name that is there twice and the like are errors; whatever a file says,
+//! reading its header takes time and memory in proportion to the header's bytes.
 //!
 //! [`Decoder::from_gguf`](crate::model::Decoder::from_gguf) makes a model of a file.
 
 mod cursor;
 mod dequantise;
 mod parse;
+mod split;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
@@ -25,6 +26,8 @@ mod value;
 
 pub use types::TensorType;
 pub use value::{Array, Value};
+
+pub(crate) use split::in_folder;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +41,8 @@ use crate::progress::safe_point;
 use crate::store::Blob;
 use crate::{Error, Result};
 
-/// A GGUF file: its metadata, and its tensors, to be read one by one. A cheap handle.
+/// A GGUF file, or the files that a model was split into: its metadata, and its tensors, to be read
+/// one by one. A cheap handle.
 #[derive(Clone)]
 pub struct Gguf(Arc<GgufData>);
 
@@ -47,6 +51,12 @@ struct GgufData {
     header: GgufHeader,
     /// Tensors by name: their numbers, sorted by it.
     order: Vec<usize>,
+    files: Vec<GgufFile>,
+}
+
+/// One of the files.
+struct GgufFile {
+    path: PathBuf,
     data: Blob,
 }
 
@@ -64,6 +74,8 @@ pub struct TensorInfo {
     name: String,
     shape: Vec<usize>,
     kind: TensorType,
+    /// Which of the files it is in.
+    file: usize,
     /// Where in the file it begins.
     start: u64,
     bytes: u64,
@@ -92,17 +104,19 @@ impl TensorInfo {
 }
 
 impl Gguf {
-    /// The file `path`. Its tensors stay where they are.
+    /// The file `path`. Its tensors stay where they are. Of a model that was split into several files
+    /// (`name-00001-of-00003.gguf`), each file opens all of them.
     ///
     /// # Errors
-    /// A file that is missing, truncated, damaged, or no GGUF file of version 2 or 3.
+    /// A file that is missing, truncated, damaged, or no GGUF file of version 2 or 3; files that are
+    /// not all the parts of one model.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let data = Blob::open(path)?;
-        let header = parse::header_of(path, data.len() as u64, |count| {
-            data.slice(0..count).read().map_err(Error::io("read", path))
-        })?;
-        Ok(Self::new(path, header, data))
+        let (header, file) = GgufFile::open(path)?;
+        match split::SplitPart::of(path, &header)? {
+            Some(part) => split::open(path, &part),
+            None => Ok(Self::new(path, header, vec![file])),
+        }
     }
 
     /// The file whose bytes these are; `path` names it in messages.
@@ -114,13 +128,14 @@ impl Gguf {
         let size = bytes.len() as u64;
         let header = parse::header(&bytes, size)
             .map_err(|trouble| trouble.into_error(path, size, &bytes))?;
-        Ok(Self::new(path, header, bytes.into()))
+        let file = GgufFile { path: path.to_owned(), data: bytes.into() };
+        Ok(Self::new(path, header, vec![file]))
     }
 
-    fn new(path: &Path, header: GgufHeader, data: Blob) -> Self {
+    fn new(path: &Path, header: GgufHeader, files: Vec<GgufFile>) -> Self {
         let mut order: Vec<usize> = (0..header.tensors.len()).collect();
         order.sort_unstable_by_key(|i| header.tensors[*i].name.as_str());
-        Self(Arc::new(GgufData { path: path.to_owned(), header, order, data }))
+        Self(Arc::new(GgufData { path: path.to_owned(), header, order, files }))
     }
 
     /// Where it is.
@@ -140,7 +155,7 @@ impl Gguf {
 
     /// The value of a key, if the file has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.metadata().find(|(own, _)| *own == key).map(|(_, value)| value)
+        self.0.header.get(key)
     }
 
     /// All tensors, in the file's order.
@@ -174,8 +189,9 @@ impl Gguf {
         safe_point("loading")?;
         // Fits: places and sizes were held against the file.
         let start = info.start as usize;
-        let bytes = self.0.data.slice(start..start + info.bytes as usize).read();
-        let bytes = bytes.map_err(Error::io("read", self.path()))?;
+        let file = &self.0.files[info.file];
+        let bytes = file.data.slice(start..start + info.bytes as usize).read();
+        let bytes = bytes.map_err(Error::io("read", &file.path))?;
         let values = info.kind.dequantise(&bytes).ok_or_else(unreadable)?;
         let tensor = Tensor::from_vec(values, info.shape(), device)?;
         check_finite(&format!("`{name}` in {}", self.path().display()), &tensor)?;
@@ -205,6 +221,23 @@ impl Gguf {
     /// An error about this file.
     pub(crate) fn wrong(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::format(self.path(), expected, found)
+    }
+}
+
+impl GgufFile {
+    /// The file `path`, and what stands before its data.
+    fn open(path: &Path) -> Result<(GgufHeader, Self)> {
+        let data = Blob::open(path)?;
+        let header = parse::header_of(path, data.len() as u64, |count| {
+            data.slice(0..count).read().map_err(Error::io("read", path))
+        })?;
+        Ok((header, Self { path: path.to_owned(), data }))
+    }
+}
+
+impl GgufHeader {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.iter().find(|(own, _)| own == key).map(|(_, value)| value)
     }
 }
 

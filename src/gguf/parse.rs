@@ -152,7 +152,7 @@ impl Cursor<'_> {
         }
         // The file has the fastest dimension first. Each fits: their product does.
         let shape = shape.iter().rev().map(|size| *size as usize).collect();
-        Ok(TensorInfo { name, shape, kind, start, bytes })
+        Ok(TensorInfo { name, shape, kind, file: 0, start, bytes })
     }
 }
 

@@ -23,8 +23,8 @@ impl Decoder {
     ///
     /// `smollm2-135m-instruct` and `gemma-3-270m` are the models that `cargo run --bin eigenlens --
     /// fetch smollm2` and `fetch gemma3-270m` have put into [`home`](crate::data::home), both
-    /// quantised: `google/gemma-3-270m` is the hub's, in bf16. A path that ends in `.gguf` is read by
-    /// [`Decoder::from_gguf`].
+    /// quantised: `google/gemma-3-270m` is the hub's, in bf16. A path that ends in `.gguf`, and a
+    /// folder with such a file and no `config.json`, are read by [`Decoder::from_gguf`].
     ///
     /// Families: GPT-2, GPT-Neo and TinyStories, GPT-NeoX and Pythia, OPT, StarCoder 2, Llama 2 and
     /// 3, SmolLM 2 and 3, Mistral, Qwen 2 and 3, Granite 3, Phi-3, OLMo 2 and 3, Gemma 2 and 3,

@@ -4,17 +4,16 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 
-use super::families::{GgufLlama, ignored_note, llama};
-use super::origin::ModelOrigin;
+use super::families::GgufModel;
 use super::{Decoder, DecoderLoader};
 use crate::Result;
 use crate::gguf::Gguf;
-use crate::provenance::Source;
 use crate::store::UnknownFields;
 
 impl Decoder {
-    /// The model in the GGUF file `path`, of architecture `llama` (Llama, SmolLM2, Mistral), its
-    /// weights widened to f32, its tokenizer the file's.
+    /// The model in the GGUF file `path`, of architecture `llama` (Llama, SmolLM2, Mistral), `qwen2`,
+    /// `qwen3`, `gemma2`, `gemma3`, `phi3` or `gpt2`, its weights widened to f32, its tokenizer the
+    /// file's.
     ///
     /// Tensors are read one by one: beyond the weights, memory holds one of them twice.
     ///
@@ -40,24 +39,7 @@ impl Decoder {
         dtype: DType,
         unknown: UnknownFields,
     ) -> Result<Self> {
-        let gguf = Gguf::open(path)?;
-        let mut model = GgufLlama::new(&gguf, unknown)?;
-        let config = model.config();
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let origin = ModelOrigin {
-            source: Source::File(gguf.path().to_owned()),
-            gguf: Some(gguf.clone()),
-            notes: ignored_note(&file, &model.ignored).into_iter().collect(),
-            ..ModelOrigin::default()
-        };
-        config.check().map_err(|reason| {
-            gguf.wrong("the sizes of a transformer", reason.to_string()).caused_by(reason)
-        })?;
-        let decoder = llama::build(config, origin, |name, shape| {
-            Ok(model.take(name, shape, device)?.to_dtype(dtype)?)
-        })?;
-        model.finish()?;
-        Ok(decoder)
+        GgufModel::new(&Gguf::open(path)?, unknown)?.load(device, dtype)
     }
 }
 
@@ -67,9 +49,12 @@ mod tests {
 
     use candle_core::Tensor;
 
+    use super::super::families::llama;
+    use super::super::origin::ModelOrigin;
     use super::super::{Config, Norm, Position, Rotary, Scaling};
     use super::*;
     use crate::gguf::tests::sample::Sample;
+    use crate::provenance::Source;
     use crate::random::Rng;
 
     const CPU: &Device = &Device::Cpu;
@@ -236,29 +221,68 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_files_and_other_architectures_name_the_way_out() {
+    fn other_architectures_adapters_and_experts_name_those_that_are_read() {
         let (_, weights) = theirs(false, false);
-        let part = |key: &str, value: u16| {
-            file(&weights).entry("split.count", 2, value.to_le_bytes().to_vec()).entry(
-                key,
-                2,
-                1u16.to_le_bytes().to_vec(),
-            )
-        };
-        let message = load(&part("split.no", 3)).unwrap_err().to_string();
-        assert!(message.contains("part 2 of 3") && message.contains("--merge"), "{message}");
-        load(&part("split.no", 1)).unwrap();
-        let other = file(&weights).text("general.architecture", "qwen2");
-        let message = load(&other).unwrap_err().to_string();
-        assert!(message.contains("qwen2") && message.contains("from_pretrained"), "{message}");
+        let whole = file(&weights);
+        let cases = [
+            (whole.clone().text("general.architecture", "mamba"), "\"mamba\""),
+            (whole.clone().without("general.architecture"), "found nothing"),
+            (whole.clone().text("general.type", "adapter"), "\"adapter\""),
+            (whole.clone().u32("llama.expert_count", 8), "a mixture of experts"),
+            (whole.clone().u32("llama.expert_used_count", 2), "`llama.expert_used_count`: 2"),
+        ];
+        for (sample, expected) in cases {
+            let message = load(&sample).unwrap_err().to_string();
+            assert!(message.contains(expected), "{expected}: {message}");
+            let names = ["`llama`", "`qwen3`", "`gemma3`", "`phi3`", "`gpt2`"];
+            let told = names.iter().all(|name| message.contains(name));
+            assert!(told || expected.contains("adapter"), "{message}");
+        }
+        load(&whole.text("general.type", "model")).unwrap();
+    }
+
+    /// The tensors in two parts, all metadata in the first.
+    #[test]
+    fn a_folder_with_the_parts_of_a_model_is_the_model() {
+        let (_, weights) = theirs(false, false);
+        let whole = file(&weights);
+        let folder = tempfile::tempdir().unwrap();
+        let half = whole.tensors.len() / 2;
+        let mut parts = [whole.clone(), Sample::new()];
+        parts[1].tensors = parts[0].tensors.split_off(half);
+        for (number, part) in (0u16..).zip(parts) {
+            let part = part
+                .entry("split.no", 2, number.to_le_bytes().to_vec())
+                .entry("split.count", 2, 2u16.to_le_bytes().to_vec())
+                .entry(
+                    "split.tensors.count",
+                    5,
+                    (whole.tensors.len() as i32).to_le_bytes().to_vec(),
+                );
+            let name = format!("llama-{:05}-of-00002.gguf", number + 1);
+            std::fs::write(folder.path().join(name), part.bytes()).unwrap();
+        }
+        let name = folder.path().to_str().unwrap();
+        let model = Decoder::from_pretrained(name, CPU).unwrap();
+        assert_eq!(logits(&model), logits(&load(&whole).unwrap()));
+        let second = folder.path().join("llama-00002-of-00002.gguf");
+        let model = Decoder::from_pretrained(second.to_str().unwrap(), CPU).unwrap();
+        assert_eq!(logits(&model), logits(&load(&whole).unwrap()));
+        std::fs::remove_file(second).unwrap();
+        let message = Decoder::from_pretrained(name, CPU).unwrap_err().to_string();
+        assert!(message.contains("part 2 of 2"), "{message}");
+        // A repository with a config comes first.
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let message = Decoder::from_pretrained(name, CPU).unwrap_err().to_string();
+        assert!(message.contains("config.json"), "{message}");
     }
 
     #[test]
     fn unknown_metadata_is_told_at_once_and_can_be_allowed() {
         let (_, weights) = theirs(false, false);
-        let sample = file(&weights).u32("llama.expert_count", 8).f32("llama.logit_scale", 0.5);
+        let sample = file(&weights).u32("llama.ring_size", 8).f32("llama.logit_scale", 0.5);
         let message = load(&sample).unwrap_err().to_string();
-        for part in ["`llama.expert_count`: 8", "`llama.logit_scale`: 0.5", "DecoderLoader"] {
+        for part in ["`llama.ring_size`: 8", "`llama.logit_scale`: 0.5", "DecoderLoader"] {
             assert!(message.contains(part), "{part} in {message}");
         }
         let folder = tempfile::tempdir().unwrap();
@@ -266,7 +290,7 @@ mod tests {
         std::fs::write(&path, sample.bytes()).unwrap();
         let loader = DecoderLoader::new().allow_unknown_fields();
         let model = loader.load(path.to_str().unwrap(), CPU).unwrap();
-        assert!(model.notes()[0].contains("llama.expert_count: 8"), "{:?}", model.notes());
+        assert!(model.notes()[0].contains("llama.ring_size: 8"), "{:?}", model.notes());
         assert_eq!(logits(&model), logits(&load(&file(&weights)).unwrap()));
     }
 
@@ -289,7 +313,7 @@ mod tests {
             (whole.clone().u32(&key("attention.key_length"), 7), "attention.value_length"),
             (whole.clone().u32(&key("rope.dimension_count"), 4), "rope.dimension_count"),
             (whole.clone().u32(&key("vocab_size"), 12), "llama.vocab_size"),
-            (whole.clone().u32(&key("expert_count"), 8), "also `llama.expert_count`: 8"),
+            (whole.clone().u32(&key("expert_count"), 8), "`llama.expert_count`: 8"),
             (whole.clone().f32(&key("rope.freq_base"), f32::NAN), "llama.rope.freq_base"),
             (whole.clone().text(&key("rope.scaling.type"), "yarn"), "\"yarn\""),
             (whole.clone().i32s(&key("attention.head_count_kv"), &[2, 1]), "same in every layer"),
@@ -312,8 +336,8 @@ mod tests {
         assert_eq!(logits(&load(&same).unwrap()), logits(&load(&whole).unwrap()));
         let message = load(&whole).unwrap().tokenizer().unwrap_err().to_string();
         assert!(message.contains("tokenizer.ggml.model"), "{message}");
-        // Case 37: a SentencePiece tokenizer.
-        for (kind, name) in [("llama", "SentencePiece"), ("bert", "WordPiece")] {
+        // Case 37: tokenizers of other kinds.
+        for (kind, name) in [("t5", "SentencePiece"), ("bert", "WordPiece")] {
             let model = load(&whole.clone().text("tokenizer.ggml.model", kind)).unwrap();
             let message = model.tokens("x").unwrap_err().to_string();
             for part in [name, "tokenizer.json", "with_tokenizer", "save_pretrained"] {

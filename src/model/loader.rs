@@ -4,10 +4,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 
+use super::Decoder;
 use super::decoder::check_float;
+use super::families::{self, CONFIG};
 use super::fetched::fetched;
-use super::{Decoder, families};
 use crate::Result;
+use crate::gguf::in_folder;
 use crate::hub::Repository;
 use crate::store::UnknownFields;
 
@@ -56,7 +58,7 @@ impl DecoderLoader {
         Self { unknown: UnknownFields::Allow, ..self }
     }
 
-    /// The model `name`: embedded, in a folder, a `.gguf` file, or of the hub, as
+    /// The model `name`: embedded, in a folder, a `.gguf` file or a folder with one, or of the hub, as
     /// [`Decoder::from_pretrained`] finds it.
     ///
     /// # Errors
@@ -68,6 +70,12 @@ impl DecoderLoader {
         }
         let is_gguf = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         if is_gguf && !path.is_dir() {
+            return self.gguf(path, device);
+        }
+        if path.is_dir()
+            && !path.join(CONFIG).exists()
+            && let Some(path) = in_folder(path)?
+        {
             return self.gguf(path, device);
         }
         self.from_repository(&Repository::find(name)?, device)

@@ -71,7 +71,7 @@ pub use config::{Activation, Config, Mlp, Norm, Position, QkNorm, Rotary, Scalin
 pub use decoder::Decoder;
 pub use effect::{Effect, EffectRow};
 #[cfg(test)]
-pub(crate) use families::GgufLlama;
+pub(crate) use families::GgufModel;
 pub use fit::TrainOptions;
 pub use generate::{Generation, Sampling};
 pub use hooks::{Cache, Hooks};

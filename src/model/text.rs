@@ -45,7 +45,7 @@ impl Decoder {
 
     /// The tokenizer: `tokenizer.json` in the model's repository with what `tokenizer_config.json`
     /// says of it, else in the repository that `config.json` names as `tokenizer` (TransformerLens's
-    /// own: as `tokenizer_name`); the one in a GGUF file.
+    /// own: as `tokenizer_name`), else the repository's `tokenizer.model`; the one in a GGUF file.
     ///
     /// # Errors
     /// A model that has none, or one that is not reachable, damaged, or of another format; one whose

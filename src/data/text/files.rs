@@ -8,7 +8,8 @@ use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::settings::Settings;
+use super::sentencepiece::ModelFile;
+use super::settings::{Ends, Settings};
 use super::{TOKENIZER_FILE, Tokenizer};
 use crate::hub::{Content, Repository};
 use crate::store::{Format, mistaken};
@@ -16,9 +17,11 @@ use crate::{Error, Result};
 
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+/// The file of a SentencePiece model.
+const PIECES: &str = "tokenizer.model";
 /// Files that tokenizers are kept in elsewhere, and what they are.
 const OTHERS: [(&str, &str); 5] = [
-    ("tokenizer.model", SENTENCEPIECE),
+    (PIECES, SENTENCEPIECE),
     ("tekken.json", TEKKEN),
     ("spiece.model", SENTENCEPIECE),
     ("sentencepiece.bpe.model", SENTENCEPIECE),
@@ -29,23 +32,36 @@ const TEKKEN: &str = "a Tekken tokenizer of Mistral";
 const TIKTOKEN: &str = "a tiktoken vocabulary";
 
 impl Tokenizer {
-    /// The tokenizer in the file or folder `path`. A file named `tokenizer.json`, and a folder with
-    /// one, are read together with the `tokenizer_config.json` in the same folder.
+    /// The tokenizer in the file or folder `path`. A file named `tokenizer.json` or, without one,
+    /// `tokenizer.model` (SentencePiece), and a folder with one, are read together with the
+    /// `tokenizer_config.json` in the same folder.
     ///
     /// # Errors
-    /// If there is no such file, or if it holds no tokenizer in this format: a SentencePiece model,
-    /// a `vocab.json`, a tiktoken or Tekken file are named for what they are, with the way to a
-    /// `tokenizer.json`.
+    /// If there is no such file, or if it holds no tokenizer in these formats: a `vocab.json`, a
+    /// tiktoken or Tekken file are named for what they are, with the way to a `tokenizer.json`; a
+    /// SentencePiece model that changes texts in a way that is not known here.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
             return Self::from_repository(&Repository::folder(path));
         }
-        if path.is_file() && path.file_name().is_some_and(|name| name == TOKENIZER_FILE) {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return Self::from_repository(&Repository::folder(folder.unwrap_or(Path::new("."))));
+        let is_named =
+            |own: &str| path.is_file() && path.file_name().is_some_and(|name| name == own);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = Repository::folder(folder.unwrap_or(Path::new(".")));
+        if is_named(TOKENIZER_FILE) {
+            return Self::from_repository(&folder);
         }
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        if kind(&bytes) == Some(SENTENCEPIECE) {
+            return match is_named(PIECES) {
+                true => Self::from_pieces(&folder, path, &bytes),
+                false => pieces(path, &bytes).map(|(backend, ends, note)| {
+                    let ends = ends.over(Ends::by_name(&backend, &[]));
+                    Self::with_ends(backend, Some(ends), note.into_iter().collect())
+                }),
+            };
+        }
         Ok(Self::new(backend(path, &bytes)?))
     }
 
@@ -66,7 +82,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer of a repository: `tokenizer.json`, with what `tokenizer_config.json` says of
-    /// it; for GPT-2 and its relatives also `vocab.json` with `merges.txt`.
+    /// it; for GPT-2 and its relatives also `vocab.json` with `merges.txt`; a SentencePiece model.
     pub(crate) fn from_repository(repository: &Repository) -> Result<Self> {
         match repository.read(TOKENIZER_FILE) {
             Ok(content) => Self::from_content(repository, &content),
@@ -79,6 +95,16 @@ impl Tokenizer {
         let mut backend = backend(&content.path, &content.bytes)?;
         let mut settings = Settings::read(repository)?;
         let ends = settings.apply(&mut backend, &content.path)?;
+        Ok(Self::with_ends(backend, Some(ends), settings.notes))
+    }
+
+    /// The tokenizer in the SentencePiece model `path` of a repository, with what its other files say
+    /// of it. Without a word, the class of the model's type decides what begins a text.
+    fn from_pieces(repository: &Repository, path: &Path, bytes: &[u8]) -> Result<Self> {
+        let (mut backend, own, note) = pieces(path, bytes)?;
+        let mut settings = Settings::read(repository)?.or_class_in_config(repository);
+        let ends = own.over(settings.apply(&mut backend, path)?);
+        settings.notes.extend(note);
         Ok(Self::with_ends(backend, Some(ends), settings.notes))
     }
 
@@ -109,8 +135,11 @@ impl Tokenizer {
             };
         }
         if let Some((file, what)) = OTHERS.iter().find(|(file, _)| has(file)) {
-            let start = repository.read(file).ok();
-            let what = start.and_then(|content| kind(&content.bytes)).unwrap_or(what);
+            let content = repository.read(file)?;
+            let what = kind(&content.bytes).unwrap_or(what);
+            if *file == PIECES && what == SENTENCEPIECE {
+                return Self::from_pieces(repository, &content.path, &content.bytes);
+            }
             return Err(explain(repository, file, what));
         }
         if let Some(file) = tiktoken_in(Path::new(repository.name())) {
@@ -163,6 +192,43 @@ pub(super) fn backend(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer
     read(file.to_string().as_bytes())
 }
 
+/// A tokenizer of the crate from the bytes of the SentencePiece model `path`, its first and last tokens,
+/// and what to know of its pieces.
+fn pieces(path: &Path, bytes: &[u8]) -> Result<(tokenizers::Tokenizer, PieceEnds, Option<String>)> {
+    let wrong = |expected: &str, found: String| {
+        let found = format!("{found}. {}", way_out("the model's name or folder"));
+        Error::format(path, format!("in a SentencePiece model, {expected}"), found)
+    };
+    let ModelFile { model, bos, eos } =
+        ModelFile::read(bytes).map_err(|(expected, found)| wrong(&expected, found))?;
+    Ok((model.tokenizer(&wrong)?, PieceEnds { bos, eos }, model.note()))
+}
+
+/// [`pieces`] of bytes that are called `tokenizer.model`.
+#[cfg(test)]
+pub(super) fn read_pieces(bytes: &[u8]) -> Result<Tokenizer> {
+    pieces(Path::new(PIECES), bytes).map(|(backend, ..)| Tokenizer::new(backend))
+}
+
+/// The first and last tokens that a SentencePiece model names.
+struct PieceEnds {
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl PieceEnds {
+    /// What other files say, with these tokens where they say nothing.
+    fn over(self, mut ends: Ends) -> Ends {
+        if let Some(bos) = self.bos.filter(|_| ends.bos_by_name) {
+            (ends.bos, ends.bos_by_name) = (Some(bos), false);
+        }
+        if let Some(eos) = self.eos.filter(|_| ends.eos_by_name) {
+            (ends.eos, ends.eos_by_name) = (vec![eos], false);
+        }
+        ends
+    }
+}
+
 /// The added tokens of a `tokenizer.json`, with the numbers that it gives them.
 #[derive(Default, Deserialize)]
 struct Declared {
@@ -188,7 +254,7 @@ fn kind(bytes: &[u8]) -> Option<&'static str> {
             return Some(TIKTOKEN);
         }
     }
-    // The first field of the protocol buffer: a piece.
+    // The first field of the protocol buffer: a piece, and in it its text.
     if start.first() == Some(&0x0A) && start.get(2) == Some(&0x0A) {
         return Some(SENTENCEPIECE);
     }

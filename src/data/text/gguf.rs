@@ -1,12 +1,13 @@
 //! The tokenizer in a GGUF file's metadata.
 //!
-//! Byte-level byte-pair encoding (`tokenizer.ggml.model` = `gpt2`), with the ways of cutting a text
-//! into words (`tokenizer.ggml.pre`) named `gpt-2`, `smollm` and `llama-bpe`. A way that is not
-//! known would give other tokens without a word, so it is refused.
+//! Byte-level byte-pair encoding (`tokenizer.ggml.model` = `gpt2`), with the published ways of cutting
+//! a text into words (`tokenizer.ggml.pre`), and SentencePiece (`llama`). A way of cutting words that is
+//! not known would give other tokens without a word, so it is refused.
 
 use std::collections::HashMap;
 
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -16,21 +17,25 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::Tokenizer;
-use crate::Result;
+use super::patterns::{GPT_4O, LLAMA_3, QWEN, TEKKEN};
+use super::sentencepiece::{PieceKind, ScoredPiece, Segmentation, SentencePiece};
 use crate::gguf::{Gguf, Value};
+use crate::{Error, Result};
 
 const PREFIX: &str = "tokenizer.ggml.";
 /// Keys that are read below, or that do not change the tokens of a text.
 const KNOWN: [&str; 8] =
     ["model", "pre", "tokens", "token_type", "merges", "add_bos_token", "add_eos_token", "scores"];
+/// Names of ways of cutting words that are known.
+const PRE_TOKENIZERS: [&str; 9] =
+    ["gpt-2", "phi-2", "olmo", "smollm", "llama-bpe", "dbrx", "qwen2", "tekken", "gpt-4o"];
+/// A key of SentencePiece alone: whether a space is put before a text. True if left out.
+const SPACE_BEFORE: &str = "add_space_prefix";
 /// What to do where the file's tokenizer cannot be read.
 const WAY_OUT: &str = "Take tokenizer.json of the repository that the file was made from (for a model \
      that has none, Python writes one: AutoTokenizer.from_pretrained(name).save_pretrained(folder)), \
      and give it to the model: \
      model.with_tokenizer(&Tokenizer::from_file(\"tokenizer.json\")?)?";
-/// How Llama 3 cuts a text into words.
-const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 /// A way of cutting a text into words, and what goes with it.
 struct Words {
     cut: PreTokenizerWrapper,
@@ -38,16 +43,38 @@ struct Words {
     whole: bool,
     /// Whether a text begins with the token for it, unless the file says otherwise.
     begins: bool,
+    /// Whether letters are composed first (NFC).
+    composes: bool,
 }
 
 impl Gguf {
     /// The tokenizer in the file's metadata.
     ///
     /// # Errors
-    /// A file without one, of a kind other than byte-level byte-pair encoding, or with a way of
-    /// cutting words or a setting that is unknown here; a damaged one.
+    /// A file without one, of a kind other than byte-level byte-pair encoding or SentencePiece, or with
+    /// a way of cutting words or a setting that is unknown here; a damaged one.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        self.check_settings()?;
+        let mut notes = Vec::new();
+        let (mut tokenizer, begins) = match self.text("model")? {
+            "gpt2" => self.byte_level()?,
+            "llama" => {
+                let (tokenizer, note) = self.sentencepiece()?;
+                notes.extend(note);
+                // A text begins with the token for it, unless the file says otherwise.
+                (tokenizer, true)
+            }
+            other => return Err(self.unknown_model(other)),
+        };
+        if let Some(ends) = self.ends(&self.texts("tokens")?, begins)? {
+            tokenizer.with_post_processor(Some(ends));
+        }
+        Ok(Tokenizer::with_ends(tokenizer, None, notes))
+    }
+
+    /// Byte-level byte-pair encoding, and whether a text begins with the token for it unless the file
+    /// says otherwise.
+    fn byte_level(&self) -> Result<(tokenizers::Tokenizer, bool)> {
+        self.check_settings(&[])?;
         let words = self.words()?;
         let tokens = self.texts("tokens")?;
         let vocab = self.vocab(&tokens)?;
@@ -59,15 +86,64 @@ impl Gguf {
             .build()
             .map_err(|reason| self.wrong("a tokenizer", reason.to_string()).caused_by(reason))?;
         let mut tokenizer = tokenizers::Tokenizer::new(model);
+        if words.composes {
+            tokenizer.with_normalizer(Some(NFC)).map_err(|reason| {
+                self.wrong("a tokenizer", reason.to_string()).caused_by(reason)
+            })?;
+        }
         tokenizer.with_pre_tokenizer(Some(words.cut));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
         tokenizer.add_tokens(self.marked(&tokens)?).map_err(|reason| {
             self.wrong("tokens to look for in texts", reason.to_string()).caused_by(reason)
         })?;
-        if let Some(ends) = self.ends(&tokens, words.begins)? {
-            tokenizer.with_post_processor(Some(ends));
+        Ok((tokenizer, words.begins))
+    }
+
+    /// SentencePiece, and what to know of its pieces.
+    fn sentencepiece(&self) -> Result<(tokenizers::Tokenizer, Option<String>)> {
+        self.check_settings(&[SPACE_BEFORE])?;
+        let tokens = self.texts("tokens")?;
+        let numbers = |name: &str, what: &str| -> Result<Vec<Value>> {
+            let value = self.setting(name);
+            let list = value.and_then(Value::as_array).filter(|list| list.len() == tokens.len());
+            let found = || value.map_or("nothing".to_owned(), Value::to_string);
+            let expected =
+                || format!("{what} for each of {} tokens in `{PREFIX}{name}`", tokens.len());
+            Ok(list.ok_or_else(|| self.wrong(expected(), found()))?.values().collect())
+        };
+        let (scores, kinds) = (numbers("scores", "a score")?, numbers("token_type", "a type")?);
+        let mut pieces = Vec::with_capacity(tokens.len());
+        for ((&text, score), kind) in tokens.iter().zip(&scores).zip(&kinds) {
+            let Some(score) = score.as_f64() else {
+                let expected = format!("a score with a point in `{PREFIX}scores`");
+                return Err(self.wrong(expected, format!("{score} for {text:?}")));
+            };
+            let Some(kind) = kind.as_u64().and_then(PieceKind::from_number) else {
+                let expected = format!("a type (1 to 6) in `{PREFIX}token_type`");
+                return Err(self.wrong(expected, format!("{kind} for {text:?}")));
+            };
+            pieces.push(ScoredPiece { text, score: score as f32, kind });
         }
-        Ok(Tokenizer::new(tokenizer))
+        let model = SentencePiece {
+            pieces,
+            segmentation: Segmentation::Merges,
+            space_before: self.flag(SPACE_BEFORE)?.unwrap_or(true),
+        };
+        let expected = |expected: &str| format!("{expected} in `{PREFIX}tokens`");
+        let tokenizer = model.tokenizer(&|what, found| self.wrong(expected(what), found))?;
+        Ok((tokenizer, model.note()))
+    }
+
+    fn unknown_model(&self, model: &str) -> Error {
+        let expected = format!(
+            "byte-level byte-pair encoding (`gpt2`) or SentencePiece (`llama`) in `{PREFIX}model`"
+        );
+        let kind = match model {
+            "bert" => " (WordPiece)",
+            "t5" => " (SentencePiece, unigrams)",
+            _ => "",
+        };
+        self.wrong(expected, format!("`{model}`{kind}, which eigenlens cannot read. {WAY_OUT}"))
     }
 
     fn setting(&self, name: &str) -> Option<&Value> {
@@ -98,24 +174,14 @@ impl Gguf {
         texts.ok_or_else(|| self.wrong(format!("texts in `{PREFIX}{name}`"), found()))
     }
 
-    /// Fails for a setting that could change the tokens of a text and is not known here.
-    fn check_settings(&self) -> Result<()> {
-        let model = self.text("model")?;
-        if model != "gpt2" {
-            let expected = format!("byte-level byte-pair encoding (`gpt2`) in `{PREFIX}model`");
-            let kind = match model {
-                "llama" => " (SentencePiece)",
-                "bert" => " (WordPiece)",
-                "t5" => " (SentencePiece, unigrams)",
-                _ => "",
-            };
-            let found = format!("`{model}`{kind}, which eigenlens cannot read. {WAY_OUT}");
-            return Err(self.wrong(expected, found));
-        }
+    /// Fails for a setting that could change the tokens of a text and is not known here, nor one of
+    /// `more`.
+    fn check_settings(&self, more: &[&str]) -> Result<()> {
         for (key, value) in self.metadata() {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
             let off = value.as_bool() == Some(false);
-            if !(KNOWN.contains(&name) || off || name.ends_with("_token_id")) {
+            let known = KNOWN.contains(&name) || more.contains(&name);
+            if !(known || off || name.ends_with("_token_id")) {
                 let expected = "only settings of the tokenizer that are known here";
                 return Err(self.wrong(expected, format!("also `{key}`: {value}. {WAY_OUT}")));
             }
@@ -123,31 +189,41 @@ impl Gguf {
         Ok(())
     }
 
+    /// How words are cut. The names are those of llama.cpp, the ways those of the models' own files.
     fn words(&self) -> Result<Words> {
         let gpt2 = ByteLevel::new(false, true, true);
-        let words = |cut, whole| Words { cut, whole, begins: whole };
+        let plain = |cut| Words { cut, whole: false, begins: false, composes: false };
+        let by_pattern = |pattern: &str| -> Result<Words> {
+            let split = Split::new(
+                SplitPattern::Regex(pattern.to_owned()),
+                SplitDelimiterBehavior::Isolated,
+                false,
+            );
+            let split = split.map_err(|reason| {
+                self.wrong("a tokenizer", reason.to_string()).caused_by(reason)
+            })?;
+            let bytes = ByteLevel::new(false, true, false);
+            Ok(plain(Sequence::new(vec![split.into(), bytes.into()]).into()))
+        };
         match self.text("pre")? {
-            "gpt-2" => Ok(words(gpt2.into(), false)),
+            "gpt-2" | "phi-2" => Ok(plain(gpt2.into())),
+            "olmo" => Ok(Words { composes: true, ..plain(gpt2.into()) }),
             // First every digit becomes a word; the order matters for the spaces before it.
             "smollm" => {
-                let cut = Sequence::new(vec![Digits::new(true).into(), gpt2.into()]);
-                Ok(words(cut.into(), false))
+                Ok(plain(Sequence::new(vec![Digits::new(true).into(), gpt2.into()]).into()))
             }
-            "llama-bpe" => {
-                let pattern = SplitPattern::Regex(LLAMA_3.to_owned());
-                let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-                let split = split.map_err(|reason| {
-                    self.wrong("a tokenizer", reason.to_string()).caused_by(reason)
-                })?;
-                let bytes = ByteLevel::new(false, true, false);
-                Ok(words(Sequence::new(vec![split.into(), bytes.into()]).into(), true))
-            }
-            other => Err(self.wrong(
-                format!("`smollm`, `gpt-2` or `llama-bpe` in `{PREFIX}pre`"),
-                format!(
+            "llama-bpe" => Ok(Words { whole: true, begins: true, ..by_pattern(LLAMA_3)? }),
+            "dbrx" => by_pattern(LLAMA_3),
+            "qwen2" => Ok(Words { composes: true, ..by_pattern(QWEN)? }),
+            "tekken" => Ok(Words { whole: true, begins: true, ..by_pattern(TEKKEN)? }),
+            "gpt-4o" => by_pattern(GPT_4O),
+            other => {
+                let names = PRE_TOKENIZERS.map(|name| format!("`{name}`")).join(", ");
+                let found = format!(
                     "`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"
-                ),
-            )),
+                );
+                Err(self.wrong(format!("one of {names} in `{PREFIX}pre`"), found))
+            }
         }
     }
 
@@ -281,6 +357,28 @@ mod tests {
         assert_eq!(ids("gpt-2", "abc"), [8, 4]);
         assert_eq!(ids("llama-bpe", "abc"), [0, 15]);
         assert_eq!(ids("llama-bpe", "a\n12 a"), [0, 2, 16, 11, 9]);
+        assert_eq!(ids("tekken", "abc 12"), [0, 15, 5, 6, 7]);
+        // Up to three digits together, or one.
+        for (pre, expected) in [
+            ("phi-2", &[8, 5, 11][..]),
+            ("olmo", &[8, 5, 11]),
+            ("dbrx", &[8, 5, 11]),
+            ("gpt-4o", &[8, 5, 11]),
+            ("qwen2", &[8, 5, 6, 7]),
+        ] {
+            assert_eq!(ids(pre, "ab 12"), expected, "{pre}");
+        }
+        assert_eq!(ids("dbrx", "abc"), [8, 4]);
+        // Composed letters, for which there is one token.
+        let composed = |pre| {
+            let tokens: Vec<&str> = TOKENS.into_iter().chain(["Ã©"]).collect();
+            let sample = sample(pre)
+                .texts("tokenizer.ggml.tokens", &[&tokens[..], &["Ã", "©"][..]].concat())
+                .i32s("tokenizer.ggml.token_type", &[1; 21])
+                .texts("tokenizer.ggml.merges", &["Ã ©"]);
+            tokenizer(&sample).unwrap().encode("e\u{301}").unwrap()
+        };
+        assert_eq!((composed("qwen2"), composed("gpt-2")), (vec![18], Vec::new()));
     }
 
     #[test]
@@ -309,7 +407,7 @@ mod tests {
             (sample("default"), "`default`"),
             (sample("deepseek-llm"), "`deepseek-llm`"),
             (whole.clone().without(&key("pre")), "tokenizer.ggml.pre"),
-            (whole.clone().text(&key("model"), "llama"), "`llama`"),
+            (whole.clone().text(&key("model"), "t5"), "`t5`"),
             (whole.clone().without(&key("model")), "tokenizer.ggml.model"),
             (whole.clone().without(&key("merges")), "tokenizer.ggml.merges"),
             (whole.clone().texts(&key("tokens"), &["a", "b", "a"]), "\"a\" as numbers 0 and 2"),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::patterns::{GPT2, LLAMA_3, QWEN};
 use crate::progress::{Progress, interruptible_by};
 use crate::{Error, Result};
 
@@ -176,12 +177,8 @@ fn is_local(normalizer: &Value) -> bool {
     }
 }
 
-/// GPT-2's way of cutting words, Llama 3's and Qwen's.
-const PATTERNS: [&str; 3] = [
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-];
+/// Ways of cutting words that look no further than a word and the white space around it.
+const PATTERNS: [&str; 3] = [GPT2, LLAMA_3, QWEN];
 
 fn is_word_cut(words: &Value, divides: &mut bool) -> bool {
     match words["type"].as_str() {

@@ -174,6 +174,14 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The same with the class that `config.json` tells, if `tokenizer_config.json` names none.
+    pub(super) fn or_class_in_config(mut self, repository: &Repository) -> Self {
+        if self.class.is_empty() {
+            self.class = class_in_config(repository);
+        }
+        self
+    }
+
     /// The name of the class, without the ending `Fast`.
     pub(super) fn class(&self) -> &str {
         self.class.strip_suffix("Fast").unwrap_or(&self.class)

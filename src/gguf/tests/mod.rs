@@ -1,4 +1,5 @@
 pub(crate) mod sample;
+mod split;
 
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
@@ -133,10 +134,10 @@ fn what_is_wrong_with_a_file_is_said() {
 
 #[test]
 fn tensors_that_make_no_sense_are_named() {
-    let gguf = sample().tensor("odd", &[256], 10, vec![0; 84]).floats("nan", &[1], &[f32::NAN]);
+    let gguf = sample().tensor("odd", &[256], 16, vec![0; 66]).floats("nan", &[1], &[f32::NAN]);
     let gguf = Gguf::parse("file.gguf", gguf.bytes()).unwrap();
     let error = gguf.tensor("odd", CPU).unwrap_err().to_string();
-    assert!(error.contains("`odd`") && error.contains("Q2_K"), "{error}");
+    assert!(error.contains("`odd`") && error.contains("IQ2_XXS"), "{error}");
     let error = gguf.tensor("nan", CPU).unwrap_err().to_string();
     assert!(error.contains("`nan`") && error.contains("file.gguf"), "{error}");
 }
@@ -175,7 +176,7 @@ fn no_damage_makes_a_panic_or_a_wait() {
             }
             assert!(
                 gguf.tokenizer().is_err()
-                    && crate::model::GgufLlama::new(&gguf, UnknownFields::Refuse).is_err()
+                    && crate::model::GgufModel::new(&gguf, UnknownFields::Refuse).is_err()
             );
         }
     };
@@ -222,6 +223,8 @@ fn blocks(kind: TensorType, count: usize, rng: &mut Rng) -> Vec<u8> {
     let (_, bytes) = kind.block();
     let scales: &[usize] = match kind {
         TensorType::F16 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[0],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
         TensorType::Q6_K => &[208],
         TensorType::F32 | TensorType::BF16 => &[],
         _ => &[0, 2],
@@ -256,6 +259,8 @@ fn every_type_that_is_read_gives_candles_numbers_bit_for_bit() {
         (TensorType::Q5_0, GgmlDType::Q5_0),
         (TensorType::Q5_1, GgmlDType::Q5_1),
         (TensorType::Q8_0, GgmlDType::Q8_0),
+        (TensorType::Q2_K, GgmlDType::Q2K),
+        (TensorType::Q3_K, GgmlDType::Q3K),
         (TensorType::Q4_K, GgmlDType::Q4K),
         (TensorType::Q5_K, GgmlDType::Q5K),
         (TensorType::Q6_K, GgmlDType::Q6K),
@@ -303,6 +308,23 @@ fn blocks_mean_what_their_definitions_say() {
     assert_eq!((found[0], found[32], found[96]), (1. - 2.5, 2. * 2. - 3., 4. * 2. - 4.));
     // Part 4: scale 9, minimum 1; part 7: scale 1 + 16, minimum 3 + 32.
     assert_eq!((found[128], found[224]), (9. - 0.5, 17. * 2. - 17.5));
+    // Q2_K: d = 2, dmin = 0.5; scales 1 to 16 less 16, minima 15 to 0; numbers 0 to 3 by group of 32.
+    let mut q2_k: Vec<u8> = (0..16).map(|i| ((i + 1) & 15) | (15 - i) << 4).collect();
+    q2_k.extend([0b11_10_01_00; 64]);
+    q2_k.extend([0x00, 0x40, 0x00, 0x38]);
+    let found = TensorType::Q2_K.dequantise(&q2_k).unwrap();
+    assert_eq!((found[0], found[16], found[32]), (-7.5, -7., 2. * 3. - 6.5));
+    assert_eq!((found[100], found[160], found[255]), (2. * 7. * 3. - 4.5, 2. * 11. - 2.5, 0.));
+    // Q3_K: d = 1; scales 32 + k; third bits of the first half alone.
+    let mut q3_k = vec![0x0f; 32];
+    q3_k.extend([0b11_10_01_00; 64]);
+    // Six bits 32 + k: the low four are k, the upper two are 2.
+    q3_k.extend((0..8).map(|k: u8| k | (k + 8) << 4));
+    q3_k.extend([0b10_10_10_10; 4]);
+    q3_k.extend([0x00, 0x3c]);
+    let found = TensorType::Q3_K.dequantise(&q3_k).unwrap();
+    assert_eq!((found[0], found[16], found[32], found[127]), (0., 0., 2., 7. * 3.));
+    assert_eq!((found[128], found[160], found[255]), (8. * -4., 10. * -3., 15. * -1.));
     let mut q6_k = vec![0x10; 128];
     q6_k.extend([0b11_10_01_00; 64]);
     q6_k.extend((0..16).map(|i: i8| (i - 8).cast_unsigned()));

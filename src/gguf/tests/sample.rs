@@ -71,6 +71,11 @@ impl Sample {
         self.entry(key, 9, array(5, &values))
     }
 
+    pub(crate) fn f32s(self, key: &str, values: &[f32]) -> Self {
+        let values: Vec<_> = values.iter().map(|value| value.to_le_bytes().to_vec()).collect();
+        self.entry(key, 9, array(6, &values))
+    }
+
     pub(crate) fn tensor(mut self, name: &str, shape: &[u64], kind: u32, data: Vec<u8>) -> Self {
         let tensor = SampleTensor { name: name.to_owned(), shape: shape.to_vec(), kind, data };
         self.tensors.retain(|own| own.name != name);

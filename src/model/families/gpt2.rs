@@ -1,5 +1,6 @@
 //! GPT-2.
 
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::shared::{HiddenActivation, context};
@@ -69,31 +70,7 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
     let wrapped = weights.shape("transformer.wte.weight").is_some();
     let prefix = if wrapped { "transformer." } else { "" };
     let parameters = Parameters::build(config, |layer, part, shape| {
-        let own = match layer {
-            Some(layer) => format!("{prefix}h.{layer}."),
-            None => prefix.to_owned(),
-        };
-        let name = match part {
-            ModelParameter::Embed => "wte.weight",
-            ModelParameter::Positions => "wpe.weight",
-            ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
-            ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
-            ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
-            ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
-            ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
-            ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
-            ModelParameter::Qkv => "attn.c_attn.weight",
-            ModelParameter::QkvBias => "attn.c_attn.bias",
-            ModelParameter::AttentionOut => "attn.c_proj.weight",
-            ModelParameter::AttentionOutBias => "attn.c_proj.bias",
-            ModelParameter::MlpIn => "mlp.c_fc.weight",
-            ModelParameter::MlpInBias => "mlp.c_fc.bias",
-            ModelParameter::MlpOut => "mlp.c_proj.weight",
-            ModelParameter::MlpOutBias => "mlp.c_proj.bias",
-            ModelParameter::Unembed => return var(&weights.take("lm_head.weight", shape)?),
-            other => unreachable!("GPT-2 has no {other:?}"),
-        };
-        let name = format!("{own}{name}");
+        let name = name(prefix, layer, part);
         match (part, shape) {
             // Stored [inputs, outputs].
             (
@@ -113,4 +90,42 @@ pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Param
         weights.ignore(&format!("{prefix}h.{layer}.attn.masked_bias"));
     }
     Ok(parameters)
+}
+
+/// The weights under Hugging Face's names, with matrices `[outputs, inputs]`, which its own files have
+/// transposed.
+pub(super) fn parameters_from(
+    config: &Config,
+    mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+) -> Result<Parameters> {
+    Parameters::build(config, |layer, part, shape| var(&take(&name("", layer, part), shape)?))
+}
+
+/// The name of a weight in files whose names begin with `prefix`, but for the unembedding's.
+fn name(prefix: &str, layer: Option<usize>, part: ModelParameter) -> String {
+    let own = match layer {
+        Some(layer) => format!("{prefix}h.{layer}."),
+        None => prefix.to_owned(),
+    };
+    let name = match part {
+        ModelParameter::Embed => "wte.weight",
+        ModelParameter::Positions => "wpe.weight",
+        ModelParameter::Gain(NormPlace::Ln1) => "ln_1.weight",
+        ModelParameter::Shift(NormPlace::Ln1) => "ln_1.bias",
+        ModelParameter::Gain(NormPlace::Ln2) => "ln_2.weight",
+        ModelParameter::Shift(NormPlace::Ln2) => "ln_2.bias",
+        ModelParameter::Gain(NormPlace::Final) => "ln_f.weight",
+        ModelParameter::Shift(NormPlace::Final) => "ln_f.bias",
+        ModelParameter::Qkv => "attn.c_attn.weight",
+        ModelParameter::QkvBias => "attn.c_attn.bias",
+        ModelParameter::AttentionOut => "attn.c_proj.weight",
+        ModelParameter::AttentionOutBias => "attn.c_proj.bias",
+        ModelParameter::MlpIn => "mlp.c_fc.weight",
+        ModelParameter::MlpInBias => "mlp.c_fc.bias",
+        ModelParameter::MlpOut => "mlp.c_proj.weight",
+        ModelParameter::MlpOutBias => "mlp.c_proj.bias",
+        ModelParameter::Unembed => return "lm_head.weight".to_owned(),
+        other => unreachable!("GPT-2 has no {other:?}"),
+    };
+    format!("{own}{name}")
 }

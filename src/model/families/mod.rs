@@ -5,8 +5,7 @@ mod bilinear;
 mod foreign;
 mod gemma2;
 mod gemma3;
-mod gguf_llama;
-mod gguf_metadata;
+mod gguf;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
@@ -36,7 +35,7 @@ use crate::store::{Document, UnknownFields};
 use crate::{Error, Result};
 
 use foreign::{ENCODER_DECODER, kind_of, without_config};
-pub(crate) use gguf_llama::GgufLlama;
+pub(crate) use gguf::GgufModel;
 use inert::changes_nothing;
 use llama::LlamaMember;
 use olmo::OlmoMember;

@@ -1,5 +1,6 @@
 //! Phi-3, and with it Phi-4 and Phi-4-mini.
 
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::llama::{self, HiddenAct, LlamaConfig};
@@ -44,22 +45,27 @@ pub(super) fn config(document: &mut Document) -> Result<Config> {
     })
 }
 
-/// The weights, of which files have queries, keys and values in one matrix, as here, and the gate
-/// above what it is multiplied by in another.
+/// The weights of a repository.
 pub(super) fn parameters(config: &Config, weights: &mut Weights) -> Result<Parameters> {
-    let parameters = Parameters::build(config, |layer, part, shape| {
-        let fused = match part {
-            ModelParameter::Qkv => "self_attn.qkv_proj.weight",
-            ModelParameter::MlpIn => "mlp.gate_up_proj.weight",
-            _ => {
-                let mut take = |name: &str, shape: &[usize]| weights.take(name, shape);
-                return llama::weight(config, layer, part, shape, &mut take);
-            }
-        };
-        let own = layer.map_or(String::new(), |layer| format!("model.layers.{layer}."));
-        var(&weights.take(&format!("{own}{fused}"), shape)?)
-    })?;
+    let parameters = parameters_from(config, |name, shape| weights.take(name, shape))?;
     check_tied("lm_head.weight", config, &parameters, weights)?;
     llama::ignore_angles(config, weights);
     Ok(parameters)
+}
+
+/// The weights, of which files have queries, keys and values in one matrix, as here, and the gate
+/// above what it is multiplied by in another.
+pub(super) fn parameters_from(
+    config: &Config,
+    mut take: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+) -> Result<Parameters> {
+    Parameters::build(config, |layer, part, shape| {
+        let fused = match part {
+            ModelParameter::Qkv => "self_attn.qkv_proj.weight",
+            ModelParameter::MlpIn => "mlp.gate_up_proj.weight",
+            _ => return llama::weight(config, layer, part, shape, &mut take),
+        };
+        let own = layer.map_or(String::new(), |layer| format!("model.layers.{layer}."));
+        var(&take(&format!("{own}{fused}"), shape)?)
+    })
 }

@@ -540,7 +540,10 @@ fn adapters_and_files_of_other_programs_are_named() {
     }
     fs::remove_file(at("config.json")).unwrap();
     fs::write(at("model.gguf"), "").unwrap();
-    assert!(text().contains("own path"), "{}", text());
+    assert!(text().contains("model.gguf") && text().contains("truncated"), "{}", text());
+    fs::write(at("other.gguf"), "").unwrap();
+    assert!(text().contains("`model.gguf`, `other.gguf`"), "{}", text());
+    fs::remove_file(at("other.gguf")).unwrap();
     fs::remove_file(at("model.gguf")).unwrap();
     fs::write(at("params.json"), "{}").unwrap();
     assert!(text().contains("Meta's or Mistral's own releases"), "{}", text());

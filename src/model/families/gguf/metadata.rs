@@ -1,4 +1,4 @@
-//! The metadata of a llama model in a GGUF file, as llama.cpp's converter writes it.
+//! The metadata of a model in a GGUF file, as llama.cpp's converter writes it.
 
 use std::fmt;
 
@@ -7,81 +7,117 @@ use serde::de::{Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use serde_json::{Map, Value as Json};
 
 use crate::gguf::{Gguf, Value};
-use crate::model::Scaling;
 use crate::store::{Document, UnknownFields};
 
-use super::LOADER;
+use super::super::super::Config;
+use super::super::LOADER;
+use super::super::shared::unusual_head;
 
 /// Values of an array that are looked at: as many as layers of the largest models, and more.
 const MOST_VALUES: usize = 4096;
 
-/// The keys of the architecture.
+/// Sizes, under keys that all architectures have.
 #[derive(Debug, Deserialize)]
-pub(super) struct LlamaMetadata {
+struct SizeKeys {
     /// Number of layers.
-    #[serde(rename = "llama.block_count")]
-    pub(super) layers: LayerSize,
+    #[serde(rename = "block_count")]
+    layers: LayerSize,
     /// Width of the residual stream.
-    #[serde(rename = "llama.embedding_length")]
-    pub(super) d_model: LayerSize,
+    #[serde(rename = "embedding_length")]
+    d_model: LayerSize,
     /// Heads per layer.
-    #[serde(rename = "llama.attention.head_count")]
-    pub(super) heads: LayerSize,
+    #[serde(rename = "attention.head_count")]
+    heads: LayerSize,
     /// Heads of keys and values: as many as of queries if left out.
-    #[serde(rename = "llama.attention.head_count_kv")]
-    pub(super) kv_heads: Option<LayerSize>,
+    #[serde(rename = "attention.head_count_kv")]
+    kv_heads: Option<LayerSize>,
     /// Width of a head's keys: that of the stream over the number of heads if left out.
-    #[serde(rename = "llama.attention.key_length")]
-    pub(super) key_length: Option<LayerSize>,
+    #[serde(rename = "attention.key_length")]
+    key_length: Option<LayerSize>,
     /// Width of a head's values, which must be that of its keys.
-    #[serde(rename = "llama.attention.value_length")]
-    pub(super) value_length: Option<LayerSize>,
-    /// Entries of a head that turn, which must be all.
-    #[serde(rename = "llama.rope.dimension_count")]
-    pub(super) rope_dimensions: Option<LayerSize>,
+    #[serde(rename = "attention.value_length")]
+    value_length: Option<LayerSize>,
     /// Width of the MLPs' hidden layer.
-    #[serde(rename = "llama.feed_forward_length")]
-    pub(super) d_hidden: LayerSize,
+    #[serde(rename = "feed_forward_length")]
+    d_hidden: LayerSize,
     /// Tokens of the longest sequence.
-    #[serde(rename = "llama.context_length")]
-    pub(super) context: LayerSize,
+    #[serde(rename = "context_length")]
+    context: LayerSize,
     /// Number of tokens: the rows of the embedding if left out.
-    #[serde(rename = "llama.vocab_size")]
-    pub(super) vocab: Option<LayerSize>,
-    /// What is added to the mean square in norms.
-    #[serde(rename = "llama.attention.layer_norm_rms_epsilon")]
-    pub(super) eps: Positive,
-    /// The base of the rotary embedding's frequencies, θ: 10000 if left out.
-    #[serde(rename = "llama.rope.freq_base")]
-    pub(super) rope_base: Option<Positive>,
+    #[serde(rename = "vocab_size")]
+    vocab: Option<LayerSize>,
 }
 
-/// The scaling of the rotary embedding's frequencies.
+/// What is added to the mean square in norms.
 #[derive(Debug, Deserialize)]
-#[expect(dead_code, reason = "what speaks of training is known, and not used")]
-struct ScalingMetadata {
-    /// The kind: linear if it is left out and there is a factor.
-    #[serde(rename = "llama.rope.scaling.type")]
-    kind: Option<GgufScaling>,
-    /// What divides frequencies.
-    #[serde(rename = "llama.rope.scaling.factor")]
-    factor: Option<Positive>,
-    /// The same, in older files.
-    #[serde(rename = "llama.rope.scale_linear")]
-    scale_linear: Option<Positive>,
-    /// The context of training before the scaling, in tokens: of kinds that are refused.
-    #[serde(rename = "llama.rope.scaling.original_context_length")]
-    original_context: Option<Json>,
-    /// Whether the model was trained with the scaling.
-    #[serde(rename = "llama.rope.scaling.finetuned")]
-    finetuned: Option<Json>,
+struct RmsKeys {
+    #[serde(rename = "attention.layer_norm_rms_epsilon")]
+    eps: Positive,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum GgufScaling {
-    None,
-    Linear,
+/// The sizes of a model.
+#[derive(Debug)]
+pub(super) struct GgufSizes {
+    pub(super) layers: usize,
+    pub(super) d_model: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) d_head: usize,
+    pub(super) d_hidden: usize,
+    pub(super) context: usize,
+    pub(super) vocab: usize,
+    /// Whether the unembedding is the embedding: a file that ties them has no other.
+    pub(super) tied: bool,
+}
+
+impl GgufSizes {
+    pub(super) fn read(document: &mut Document, gguf: &Gguf) -> crate::Result<Self> {
+        let keys: SizeKeys = document.read()?;
+        let LayerSize(layers) = keys.layers;
+        if layers > gguf.tensors().len() {
+            let found = format!("{layers}, with {} tensors", gguf.tensors().len());
+            return Err(document.wrong("block_count", "a number of layers with tensors", found));
+        }
+        let (LayerSize(d_model), LayerSize(heads)) = (keys.d_model, keys.heads);
+        let size = |key: Option<LayerSize>, default| key.map_or(default, |LayerSize(size)| size);
+        let d_head = size(keys.key_length, d_model / heads);
+        let d_value = size(keys.value_length, d_head);
+        if d_value != d_head {
+            let expected = format!("{d_head}, the width of a head's keys,");
+            return Err(document.wrong("attention.value_length", &expected, d_value));
+        }
+        let Some(embedding) = gguf.info("token_embd.weight") else {
+            return Err(gguf.wrong("`token_embd.weight`, the embedding", "no such tensor"));
+        };
+        let vocab = embedding.shape().first().copied().unwrap_or_default();
+        let stated = size(keys.vocab, vocab);
+        if stated != vocab {
+            let expected = format!("{vocab}, the rows of `token_embd.weight`,");
+            return Err(document.wrong("vocab_size", &expected, stated));
+        }
+        let (LayerSize(d_hidden), LayerSize(context)) = (keys.d_hidden, keys.context);
+        let kv_heads = size(keys.kv_heads, heads);
+        let tied = gguf.info("output.weight").is_none();
+        Ok(Self { layers, d_model, heads, kv_heads, d_head, d_hidden, context, vocab, tied })
+    }
+
+    /// The config `family`, which has some of these sizes, with the others.
+    pub(super) fn in_config(&self, family: Config) -> Config {
+        Config {
+            kv_heads: (self.kv_heads != self.heads).then_some(self.kv_heads),
+            d_head: unusual_head(self.d_head, self.heads, self.d_model),
+            context: self.context,
+            vocab: self.vocab,
+            tied: self.tied,
+            ..family
+        }
+    }
+}
+
+/// The epsilon of RMS norms.
+pub(super) fn rms_eps(document: &mut Document) -> crate::Result<f64> {
+    let RmsKeys { eps: Positive(eps) } = document.read()?;
+    Ok(eps)
 }
 
 /// A size from 1, so small that products of two are sizes too. An array of sizes, one per layer, is
@@ -144,12 +180,13 @@ impl<'de> Deserialize<'de> for Positive {
     }
 }
 
-/// The keys that begin with `llama.`, to be read as types.
-pub(super) fn document(gguf: &Gguf) -> Document {
-    let keys = gguf.metadata().filter(|(key, _)| key.starts_with("llama."));
-    let fields: Map<String, Json> =
-        keys.map(|(key, value)| (key.to_owned(), json(value))).collect();
-    Document::new(gguf.path(), fields)
+/// The keys that begin with the name of the architecture, in an object of that name.
+pub(super) fn outer(gguf: &Gguf, architecture: &str) -> Document {
+    let own = |key: &str| Some(key.strip_prefix(architecture)?.strip_prefix('.')?.to_owned());
+    let keys = gguf.metadata().filter_map(|(key, value)| Some((own(key)?, json(value))));
+    let keys: Map<String, Json> = keys.collect();
+    let all = std::iter::once((architecture.to_owned(), Json::Object(keys)));
+    Document::new(gguf.path(), all.collect())
 }
 
 /// The value as JSON has it. Where JSON has none, it is the value in words, which is not what any
@@ -173,20 +210,6 @@ fn json(value: &Value) -> Json {
     }
 }
 
-/// The scaling that the metadata says.
-pub(super) fn scaling(document: &mut Document) -> crate::Result<Scaling> {
-    let fields: ScalingMetadata = document.read()?;
-    let factor = fields.factor.or(fields.scale_linear).map(|Positive(factor)| factor);
-    match (fields.kind, factor) {
-        (Some(GgufScaling::None), _) | (None, None | Some(1.)) => Ok(Scaling::None),
-        (None | Some(GgufScaling::Linear), Some(factor)) => Ok(Scaling::Linear { factor }),
-        (Some(GgufScaling::Linear), None) => {
-            let expected = "`none`, or `linear` with a factor,";
-            Err(document.wrong("llama.rope.scaling.type", expected, "linear"))
-        }
-    }
-}
-
 /// The keys that nothing here knows, if the user allows them, as `key: value`. Zero means that there
 /// is no such thing.
 ///
@@ -200,7 +223,7 @@ pub(super) fn ignored(
     let harmless = |key: &str| {
         let zero = gguf.get(key).and_then(Value::as_u64) == Some(0);
         // What interleaving the weights of the first releases had; files are alike.
-        zero || key == "llama.tensor_data_layout"
+        zero || key.ends_with(".tensor_data_layout")
     };
     document.finish(harmless, unknown, LOADER)
 }
