@@ -11,6 +11,11 @@
 //! and a bound on the rounding of f32 on either side comes on top. Whoever looks for the largest
 //! products leaves out what the bound excludes and computes the rest again.
 
+#![allow(
+    unsafe_code,
+    reason = "vector instructions of the processor, on slices whose lengths are checked"
+)]
+
 use std::arch::x86_64::*;
 
 use rayon::prelude::*;
