@@ -3,6 +3,8 @@
 //! A limit on the size of files stands for the full disk. It holds for the whole process, so this
 //! test has a program of its own.
 
+#![allow(unsafe_code, reason = "a limit of the process, set through the C library")]
+
 use eigenlens::prelude::*;
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! The allocator counts for the whole process, so this test has a program of its own.
 
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -2,6 +2,7 @@
 //!
 //! - `commands` is what a person calls;
 //! - `install` keeps what notebooks need on this machine;
+//! - `site` makes pages of executed notebooks;
 //! - `jupyter` speaks with Jupyter and owns evcxr;
 //! - `eval` is the process that runs the cells, and what stands between it and the kernel.
 
@@ -9,6 +10,7 @@ mod commands;
 mod eval;
 mod install;
 mod jupyter;
+mod site;
 
 use std::process::ExitCode;
 

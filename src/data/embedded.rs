@@ -1,4 +1,5 @@
-//! The digits that the library carries: `assets/mnist`, checked against their SHA-256.
+//! The digits that the library carries: `assets/mnist`, checked against their SHA-256. The published
+//! package has none (`build.rs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +9,18 @@ use sha2::{Digest, Sha256};
 
 use super::idx;
 use super::images::Images;
+use crate::hub::NOT_IN_THE_PACKAGE;
 use crate::provenance::Source;
 use crate::{Error, Result};
 
 /// The training and the test part.
 pub(super) fn parts(classes: &Arc<[String]>, device: &Device) -> Result<[Images; 2]> {
-    let [train, test] = &PARTS;
+    let [train, test] = PARTS else {
+        return Err(Error::NotFound {
+            what: "the digits among what is part of eigenlens".into(),
+            hint: format!("{NOT_IN_THE_PACKAGE} `Mnist::from_dir` reads MNIST from a folder."),
+        });
+    };
     Ok([train.images(classes.clone(), device)?, test.images(classes.clone(), device)?])
 }
 
@@ -24,7 +31,8 @@ struct Embedded {
     labels: (&'static [u8], &'static str),
 }
 
-static PARTS: [Embedded; 2] = [
+static PARTS: &[Embedded] = &[
+    #[cfg(embedded_data)]
     Embedded {
         part: "train",
         images: (
@@ -36,6 +44,7 @@ static PARTS: [Embedded; 2] = [
             "c940dbfdd32a659f89290857425237e94671a2e67e56593a61904e3e0b349f80",
         ),
     },
+    #[cfg(embedded_data)]
     Embedded {
         part: "t10k",
         images: (

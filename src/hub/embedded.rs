@@ -1,6 +1,8 @@
-//! Repositories that are part of the library: `assets/language`.
+//! Repositories that are part of the library: `assets/language`. There are none in the published
+//! package, which has no room for them (`build.rs`).
 
 /// A file of `assets/language`, by its name in a repository.
+#[cfg(embedded_data)]
 macro_rules! file {
     ($repository:literal, $name:literal) => {
         ($name, include_bytes!(concat!("../../assets/language/", $repository, "/", $name)))
@@ -13,7 +15,8 @@ struct EmbeddedRepository {
     files: &'static [(&'static str, &'static [u8])],
 }
 
-static REPOSITORIES: [EmbeddedRepository; 6] = [
+static REPOSITORIES: &[EmbeddedRepository] = &[
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/classics",
         what: "a bilinear transformer trained on English in the public domain",
@@ -23,6 +26,7 @@ static REPOSITORIES: [EmbeddedRepository; 6] = [
             file!("classics", "tokenizer.json"),
         ],
     },
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/classics-scope",
         what: "autoencoders of eigenlens/classics",
@@ -38,11 +42,13 @@ static REPOSITORIES: [EmbeddedRepository; 6] = [
             file!("classics-scope", "top-activations.safetensors"),
         ],
     },
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/classics-4k",
         what: "a sample of the text that eigenlens/classics was trained on",
         files: &[file!("classics-4k", "data/train-00000-of-00001.parquet")],
     },
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/classics-mlsae",
         what: "an autoencoder of all layers of eigenlens/classics",
@@ -55,6 +61,7 @@ static REPOSITORIES: [EmbeddedRepository; 6] = [
             file!("classics-mlsae", "lens/lens.safetensors"),
         ],
     },
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/calendar",
         what: "a small transformer that adds months",
@@ -64,6 +71,7 @@ static REPOSITORIES: [EmbeddedRepository; 6] = [
             file!("calendar", "tokenizer.json"),
         ],
     },
+    #[cfg(embedded_data)]
     EmbeddedRepository {
         name: "eigenlens/calendar-scope",
         what: "an autoencoder of eigenlens/calendar",

@@ -12,6 +12,10 @@ use crate::{Error, Result};
 /// The owner of the repositories that are part of the library.
 const OWN: &str = "eigenlens";
 
+/// Why a library built from the published package lacks what others carry.
+pub(crate) const NOT_IN_THE_PACKAGE: &str = "The published package leaves models and data out; a \
+    library built in the project's checkout has them.";
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
     Embedded,
@@ -62,10 +66,11 @@ fn unknown(name: &str, own: &str) -> Error {
         [first, ..] => format!("Did you mean {OWN}/{first}? "),
     };
     let names: Vec<_> = embedded::names().collect();
-    Error::NotFound {
-        what: format!("{name} among what is part of eigenlens"),
-        hint: format!("{meant}It has {}.", some_of(&names)),
-    }
+    let hint = match &*names {
+        [] => NOT_IN_THE_PACKAGE.to_owned(),
+        names => format!("{meant}It has {}.", some_of(names)),
+    };
+    Error::NotFound { what: format!("{name} among what is part of eigenlens"), hint }
 }
 
 /// That there is no folder of this name, and how far the path leads.

@@ -44,6 +44,7 @@ pub(crate) mod tests;
 
 pub use crate::provenance::Source;
 pub(crate) use embedded::embedded_name;
+pub(crate) use locate::NOT_IN_THE_PACKAGE;
 pub(crate) use names::similar;
 pub(crate) use repository::Content;
 pub use repository::Repository;

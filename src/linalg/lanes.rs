@@ -1,5 +1,10 @@
 //! Sums over rows of a matrix, eight entries at a time where the processor can.
 
+#![allow(
+    unsafe_code,
+    reason = "calls code compiled for AVX2, once the processor is known to have it"
+)]
+
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 

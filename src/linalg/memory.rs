@@ -1,5 +1,7 @@
 //! Memory that stays with the process while it computes.
 
+#![allow(unsafe_code, reason = "the allocator of the C library has no safe interface")]
+
 use std::sync::Once;
 
 /// Lets the allocator of this process keep large blocks that are freed, instead of giving each back to

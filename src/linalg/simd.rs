@@ -125,6 +125,7 @@ macro_rules! vectorised {
         ($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
     ) => {
         $(#[$attribute])*
+        #[allow(unsafe_code, reason = "the processor is asked for what the versions are compiled for")]
         $visibility fn $name $(<$generic: $bound>)? ($($argument: $type),*) $(-> $output)? {
             #[inline(always)]
             fn baseline $(<$generic: $bound>)? ($($argument: $type),*) $(-> $output)? $body

@@ -4,6 +4,11 @@
 //! whole. Rows x are laid out once, and rows a come by, some at a time, each tile of products
 //! staying in the cache.
 
+#![allow(
+    unsafe_code,
+    reason = "vector instructions of the processor, on slices whose lengths are checked"
+)]
+
 use std::sync::OnceLock;
 use std::time::Instant;
 

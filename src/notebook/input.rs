@@ -1,5 +1,7 @@
 //! Asking the person at the notebook for a line of text.
 
+#![allow(unsafe_code, reason = "takes over a file descriptor that the kernel passed on")]
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{FromRawFd, RawFd};

@@ -1,5 +1,10 @@
 //! The decoder on the host, laid out for sums of few of its columns.
 
+#![allow(
+    unsafe_code,
+    reason = "calls code compiled for AVX2, once the processor is known to have it, and prefetches"
+)]
+
 use rayon::prelude::*;
 
 use super::Codes;

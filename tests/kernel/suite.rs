@@ -134,6 +134,7 @@ fn jupyterlab_draws_the_figures_offline() {
         python("browser/test_lab.py");
         python("browser/test_start.py");
         python("browser/test_app.py");
+        python("browser/test_site.py");
     } else {
         assert!(std::env::var_os("CI").is_none(), "CI needs Chromium; .ci/run installs it");
         eprintln!("skipped: Chromium is not installed (apt-get install chromium)");

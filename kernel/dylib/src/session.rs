@@ -3,6 +3,11 @@
 //! The evaluation process finds these functions by name in the shared object. A program that links
 //! the library as a crate has none of them, and keeps its signals, its panic hook and its allocator.
 
+#![allow(
+    unsafe_code,
+    reason = "functions that the evaluation process finds by name, and a signal handler"
+)]
+
 use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::Once;

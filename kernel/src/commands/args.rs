@@ -57,6 +57,23 @@ pub(crate) struct RunArgs {
     pub(crate) setup: SetupArgs,
 }
 
+/// What `site` is told.
+#[derive(Debug, Args)]
+pub(crate) struct SiteArgs {
+    /// Folder to put the site in: new, empty, or a site made by this command, which is replaced
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Folder with the executed notebooks [default: those of the project]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) notebooks: Option<PathBuf>,
+    /// Folder in which cargo doc has put the API documentation [default: cargo doc is run]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_api")]
+    pub(crate) api: Option<PathBuf>,
+    /// Leave the API documentation out
+    #[arg(long)]
+    pub(crate) no_api: bool,
+}
+
 /// What `app` is told.
 #[derive(Debug, Args)]
 pub(crate) struct AppArgs {

@@ -1,4 +1,4 @@
-//! The commands: `lab`, `app`, `setup`, `run`, `doctor`, `fetch`.
+//! The commands: `lab`, `app`, `setup`, `run`, `site`, `doctor`, `fetch`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use super::args::{AppArgs, FetchArgs, LabArgs, RunArgs, SetupArgs, SetupCommand};
+use super::args::{AppArgs, FetchArgs, LabArgs, RunArgs, SetupArgs, SetupCommand, SiteArgs};
 
 /// Rust notebooks for mechanistic interpretability.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Command {
     Setup(SetupCommand),
     /// Execute notebooks through the kernel and save them
     Run(RunArgs),
+    /// Make a static site of the executed notebooks, the README and the API documentation
+    Site(SiteArgs),
     /// Say what is installed, what is wrong and how to mend it
     Doctor,
     /// Download a whole data set or model from a package
@@ -77,6 +79,7 @@ impl Cli {
             Command::App(args) => crate::commands::app::app(&args),
             Command::Setup(args) => crate::commands::setup::setup_command(&args),
             Command::Run(args) => crate::commands::run::run(&args),
+            Command::Site(args) => crate::commands::site::site(&args),
             Command::Doctor => crate::commands::doctor::doctor(),
             Command::Fetch(args) => crate::commands::fetch::fetch(&args),
             Command::Kernel { connection_file } => crate::jupyter::main(&connection_file),

@@ -8,3 +8,4 @@ mod fetch;
 mod lab;
 mod run;
 pub(crate) mod setup;
+mod site;

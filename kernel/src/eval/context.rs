@@ -1,5 +1,7 @@
 //! Starts evcxr in a build folder, with the library there from the first evaluation.
 
+#![allow(unsafe_code, reason = "calls what sets environment variables, before any thread runs")]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;

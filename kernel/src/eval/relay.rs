@@ -5,6 +5,8 @@
 //! needs, and everything else to the kernel, at once and in order. What a process wrote before it
 //! was killed is not lost, because it is the relay that holds it.
 
+#![allow(unsafe_code, reason = "signals and file descriptors of a child process")]
+
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;

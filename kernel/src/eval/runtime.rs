@@ -2,6 +2,8 @@
 //!
 //! Commands come on a descriptor of their own, so that standard input belongs to the cell.
 
+#![allow(unsafe_code, reason = "loads compiled cells and calls their functions")]
+
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

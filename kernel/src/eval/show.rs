@@ -1,5 +1,7 @@
 //! One cell that runs until it is ended, with what it prints on the terminal.
 
+#![allow(unsafe_code, reason = "calls what sets environment variables, before any thread runs")]
+
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

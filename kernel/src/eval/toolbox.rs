@@ -7,6 +7,8 @@
 //! All other commands go to the real cargo as they are. Evcxr asks `rustup` for its tools, so that
 //! is this binary too.
 
+#![allow(unsafe_code, reason = "sets environment variables, before any thread runs")]
+
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::symlink;

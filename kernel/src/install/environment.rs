@@ -9,6 +9,8 @@
 //! Configuration files act like variables. Python and Jupyter are told not to read them; cargo has
 //! no such switch, so the variables and options that go before its files are set instead.
 
+#![allow(unsafe_code, reason = "removes environment variables, before any thread runs")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

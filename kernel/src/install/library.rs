@@ -16,8 +16,9 @@ use crate::install::files::{hex, write_file};
 use crate::install::state::Checkout;
 
 /// What the library is compiled from. Whatever it includes at compile time has to lie here.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "Cargo.toml",
+    "build.rs",
     "app/Cargo.toml",
     "app/page",
     "app/src",

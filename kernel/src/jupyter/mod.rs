@@ -3,6 +3,8 @@
 //! `server` speaks the protocol; `evaluator` owns evcxr on a thread of its own; the evaluation
 //! process talks to `sink`, through the relay of [`crate::eval`], and `sink` to the front end.
 
+#![allow(unsafe_code, reason = "calls what sets environment variables, before any thread runs")]
+
 mod alignment;
 mod bindings;
 mod capture;

@@ -3,6 +3,8 @@
 //! Whatever is wrong here must not keep the kernel from starting, since a front end shows nothing
 //! of a kernel that does not: the first cell shows what it is.
 
+#![allow(unsafe_code, reason = "calls what sets environment variables, before any thread runs")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

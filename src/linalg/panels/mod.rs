@@ -5,6 +5,11 @@
 //! registers; each sum goes over its terms in ascending order, one fused multiplication a term, so
 //! that all loops over f32 give the same bits.
 
+#![allow(
+    unsafe_code,
+    reason = "vector instructions of the processor, on slices whose lengths are checked"
+)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

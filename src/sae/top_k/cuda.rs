@@ -1,6 +1,8 @@
 //! The kernel of `top_k.cu` on CUDA devices. nvrtc compiles it when it is first used, for every GPU
 //! that it knows: the driver makes of it what the GPU at hand runs.
 
+#![allow(unsafe_code, reason = "memory of the GPU that a kernel fills, and its launch")]
+
 use std::ops::Range;
 use std::sync::{Once, OnceLock};
 
