@@ -1,5 +1,10 @@
 //! Dates in chat templates: `strftime_now` of `transformers`.
 
+#![allow(
+    unsafe_code,
+    reason = "the time zone is known to the C library, which has no safe interface"
+)]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
