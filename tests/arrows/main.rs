@@ -59,7 +59,7 @@ const LIBRARY: [&str; 34] = [
 ];
 
 /// Modules of the kernel, in the same sense.
-const KERNEL: [&str; 4] = ["install", "eval", "jupyter", "commands"];
+const KERNEL: [&str; 5] = ["install", "eval", "jupyter", "site", "commands"];
 
 /// One module using another, both children of `parent`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

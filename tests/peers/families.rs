@@ -148,12 +148,14 @@ fn gemma_3_with_two_bases() {
     agree(&gemma3_checkpoint(32), gemma3);
 }
 
-/// Two of three layers have this window; scores are divided by the root of a head's width.
+/// Two of three layers have this window; scores are divided by the root of a head's width. With more
+/// than one head of keys the peer's cache refuses prompts of several tokens.
 pub(crate) fn gemma3_checkpoint(window: usize) -> Checkpoint {
     let more = json!({
         "hidden_act": null, "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": true,
         "head_dim": 8, "query_pre_attn_scalar": 8, "attention_bias": false,
         "rope_local_base_freq": 10.0, "sliding_window": window, "sliding_window_pattern": 3,
+        "num_key_value_heads": 1,
     });
     Checkpoint::new("gemma3_text", more)
 }
