@@ -33,6 +33,7 @@
 
 mod analysis;
 mod attend;
+mod branch;
 mod centred;
 mod checkpoint;
 mod config;
@@ -76,6 +77,7 @@ pub use fit::TrainOptions;
 pub use generate::{Generation, Sampling};
 pub use hooks::{Cache, Hooks};
 pub use loader::DecoderLoader;
+pub(crate) use past::Past;
 pub use place::MASKED_SCORE;
 pub use point::HookPoint;
 pub use summary::Summary;
