@@ -9,13 +9,13 @@ use super::intervene_options::InterveneOptions;
 use super::patch::{CircleReading, Patch};
 use super::problems::Problems;
 use super::streams::Streams;
+use crate::Result;
 use crate::check::first_difference;
 use crate::geometry::Explanatory;
 use crate::harvest::{
     CheckpointFile, CheckpointIdentity, sum_of_model, sum_of_tensors, sum_of_text,
 };
 use crate::model::Decoder;
-use crate::{Error, Result};
 
 const FORMAT: u32 = 1;
 
@@ -116,7 +116,7 @@ impl InterventionFiles {
     /// The logits of the patches that were run in a layer, `rows` of them each with `words` logits.
     ///
     /// # Errors
-    /// [`Error::Format`] for a file of other interventions, or one that is damaged.
+    /// [`Error::Format`](crate::Error::Format) for a file of other interventions, or one that is damaged.
     pub(super) fn read(
         &self,
         layer: usize,
@@ -141,7 +141,7 @@ impl InterventionFiles {
     /// Keeps the logits of the patches of a layer that were run.
     ///
     /// # Errors
-    /// [`Error::Io`] if they cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if they cannot be written.
     pub(super) fn write(&self, layer: usize, logits: &[ChangeLogits]) -> Result<()> {
         let tensors = logits.iter().enumerate().map(|(patch, logits)| {
             let (rows, words) = (logits.len(), logits.first().map_or(0, Vec::len));
@@ -182,6 +182,7 @@ mod tests {
     use super::super::tests::prepared;
     use super::super::{CyclicTask, Interventions, Role};
     use super::*;
+    use crate::Error;
     use crate::geometry::{Interval, Subspace};
     use crate::progress::in_background;
     use crate::random::Rng;

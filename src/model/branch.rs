@@ -107,9 +107,9 @@ mod tests {
             let own = past.select(&rows, 0).unwrap();
             let rest = tokens.i((.., 3..)).unwrap();
             let cache = model.activations_after(own, &rest, &points).unwrap();
-            for layer in 0..3 {
-                let expected = whole.tensor(points[layer]).unwrap();
-                let stream = cache.tensor(points[layer]).unwrap();
+            for (layer, point) in points.iter().enumerate() {
+                let expected = whole.tensor(*point).unwrap();
+                let stream = cache.tensor(*point).unwrap();
                 assert!(gap(&stream, &expected.i((.., 3..)).unwrap()) < 1e-4);
                 // One position after the other, from a layer on.
                 let mut own = past.select(&rows, layer).unwrap();
