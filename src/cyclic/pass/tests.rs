@@ -65,6 +65,10 @@ fn shared_passes_are_those_of_whole_prompts() {
 #[test]
 fn what_passes_share_is_run_once() {
     let (model, problems) = prepared(&CyclicTask::weekdays());
+    // Weights as they were drawn: with larger ones, attention does not see every start.
+    for var in model.variables() {
+        var.set(&(var.as_tensor() / 12.0).unwrap()).unwrap();
+    }
     let streams = problems.activations(&model, Role::Start).unwrap();
     let own = problems.get(0).unwrap();
     let before = own.position(Role::Start).unwrap();
