@@ -102,11 +102,15 @@ function navigation() {
     themeChanged();
   } } }, [['auto', 'System'], ['light', 'Light'], ['dark', 'Dark']].map(([value, text]) => h('option', { value }, text)));
   theme.value = window.eigenlens.theme();
-  const shown = () => current?.shown?.();
+  // A view says false if what it needs was cancelled or failed, which is told where it happened.
+  const saved = async (save) => {
+    const shown = await current?.shown?.();
+    if (shown !== false) save(shown);
+  };
   fill(element('tools'),
     button('Copy link', 'Copy a link to what is shown', (event) => copyLink(event.currentTarget), { id: 'copy-link' }),
-    button('JSON', 'Save what is shown as JSON', () => saveJson(shown()), { id: 'save-json' }),
-    button('CSV', 'Save what is shown as a table (CSV)', () => saveCsv(shown()), { id: 'save-csv' }),
+    button('JSON', 'Save what is shown as JSON', () => saved(saveJson), { id: 'save-json' }),
+    button('CSV', 'Save what is shown as a table (CSV)', () => saved(saveCsv), { id: 'save-csv' }),
     theme,
     button('?', 'Help and keys', () => element('help').showModal(), { id: 'help-open', 'aria-label': 'Help' }));
 }

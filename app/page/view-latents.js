@@ -20,6 +20,7 @@ const COLUMNS = [
   ['entropy', 'Entropy', 'Entropy of its distribution over layers, in nats'],
   ['max', 'Max', 'Its largest activation'],
 ];
+const SAVED_AT_A_TIME = 200; // the most rows that the server gives at once
 const FILTERS = ['layer_from', 'layer_to', 'std_from', 'std_to', 'density_from', 'density_to', 'alive', 'q'];
 const SHOWN = { latent: String, count, density: percent, mean_layer: number, std: number, entropy: number, max: number };
 
@@ -80,6 +81,7 @@ export function latentsView() {
   const work = new Work();
   const pageWork = new Work();
   const labelWork = new Work();
+  const saveWork = new Work();
 
   const heads = COLUMNS.map(([key, title, help]) => h('span', { role: 'columnheader', data: { sort: key } },
     button(title, `${help}. Click to sort.`, () => sortBy(key))));
@@ -125,6 +127,20 @@ export function latentsView() {
     searched.textContent = places.length ? `Searches ${places.map(([, name]) => name).join(', ')}.` : '';
   }
 
+  /** All rows that the search and the filters let through, sorted; nothing if that failed or was cancelled. */
+  function allRows() {
+    const parameters = query();
+    return saveWork.run('Fetching all rows', async (options) => {
+      const rows = [];
+      for (let all = 1; rows.length < all;) {
+        const answer = await get('/latents', { ...parameters, offset: rows.length, limit: SAVED_AT_A_TIME }, options);
+        rows.push(...answer.rows);
+        all = answer.rows.length ? answer.total : 0;
+      }
+      return rows;
+    });
+  }
+
   const element = h('div', { class: 'view' },
     heading('Latents', 'Every latent of the autoencoder, a row each: how often it is active, at which layers, and which tokens it makes more probable. '
       + 'Sort by a column, narrow the list, and open a latent by its number.'),
@@ -133,7 +149,7 @@ export function latentsView() {
       h('div', { class: 'filters' }, h('div', { class: 'field' }, h('label', { for: 'search', title: 'Text to look for; the key / comes here' }, 'Search'), search),
         ranges.map((range) => range.element), field('Activity', alive, 'Latents that were active in the texts that were read, or not')),
       h('div', { class: 'row' }, random, clear, searched)),
-    h('div', { class: 'row' }, total, work.element, pageWork.element), labelWork.element, none, list.element);
+    h('div', { class: 'row' }, total, work.element, pageWork.element, saveWork.element), labelWork.element, none, list.element);
 
   return {
     element,
@@ -152,9 +168,12 @@ export function latentsView() {
       fetchList();
       if (changed.has('shown')) list.redraw();
     },
-    shown() {
-      const rows = list.rows().map((row) => ({ ...row, label: labelOf(row.latent, row.label) }));
-      return { name: 'latents', data: { query: query(), rows },
+    async shown() {
+      const asked = query();
+      const found = await allRows();
+      if (!found) return false;
+      const rows = found.map((row) => ({ ...row, label: labelOf(row.latent, row.label) }));
+      return { name: 'latents', data: { query: asked, rows },
         rows: rows.map(({ profile, ...row }) => ({ ...row, ...Object.fromEntries((profile ?? []).map((share, l) => [`share_layer_${all[l]}`, share])) })) };
     },
   };

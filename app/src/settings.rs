@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use eigenlens::data::text::Contexts;
 use eigenlens::features::{Explanations, FeatureTable, load_tables};
-use eigenlens::hub::Source;
+use eigenlens::hub::{Repository, Source};
 use eigenlens::multilayer::{LayerDistributions, LayerExamples, Mlsae};
 use eigenlens::prelude::HookPoint;
 use eigenlens::{Error, Result};
@@ -191,8 +191,9 @@ pub fn serve(mlsae: &Mlsae) -> Result<App> {
 
 impl AppServer {
     /// [`AppServer::new`] with what lies beside the autoencoder's weights: distributions and
-    /// examples; and if that is a folder of this machine, explanations (`explanations.json`) and tables
-    /// of statistics (`top-activations.safetensors`). What is not there is left out.
+    /// examples; if that is a folder of this machine, explanations (`explanations.json`); and if it is
+    /// one or embedded, tables of statistics (`top-activations.safetensors`). What is not there is left
+    /// out.
     ///
     /// # Errors
     /// Those of reading a file that is there.
@@ -205,14 +206,26 @@ impl AppServer {
         if let Some(folder) = folder_of(mlsae) {
             let explanations = if_there(Explanations::load(folder))?;
             server.explanations = explanations.unwrap_or_default();
-            let points: Vec<HookPoint> =
-                mlsae.layers().iter().map(|layer| HookPoint::ResidPost(*layer)).collect();
-            let tables = if_there(load_tables(folder, &points))?;
-            // Published ones have contexts alone.
-            let has_all = |own: &Vec<FeatureTable>| own.iter().all(|it| it.statistics().is_some());
-            server.statistics = tables.filter(has_all);
         }
+        // Published tables have contexts alone.
+        let has_all = |own: &Vec<FeatureTable>| own.iter().all(|it| it.statistics().is_some());
+        server.statistics = if_there(tables_beside(mlsae))?.filter(has_all);
         Ok(server)
+    }
+}
+
+/// The tables of statistics beside the weights, if these are on this machine.
+fn tables_beside(mlsae: &Mlsae) -> Result<Vec<FeatureTable>> {
+    let points = mlsae.layers().iter().map(|layer| HookPoint::ResidPost(*layer));
+    let points: Vec<HookPoint> = points.collect();
+    match (folder_of(mlsae), &mlsae.sae().origin().source, mlsae.name()) {
+        (Some(folder), ..) => load_tables(folder, &points),
+        (None, Some(Source::Embedded { .. }), Some(name)) => {
+            let repository = Repository::find(name)?;
+            let table = |point| FeatureTable::from_repository(&repository, point);
+            points.into_iter().map(table).collect()
+        }
+        _ => Err(Error::NotFound { what: "tables of statistics".to_owned(), hint: String::new() }),
     }
 }
 

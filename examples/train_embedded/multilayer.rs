@@ -1,7 +1,9 @@
-//! The multi-layer autoencoder, at which layers its latents are active and where, and a tuned lens.
+//! The multi-layer autoencoder, at which layers its latents are active, where and how strongly, and a
+//! tuned lens.
 
 use std::path::Path;
 
+use eigenlens::features::{FeatureTable, save_tables};
 use eigenlens::prelude::*;
 
 use super::CONTEXT;
@@ -53,6 +55,7 @@ pub(super) fn multilayer(
     let examples = mlsae.examples(&sample, options, &scan)?;
     println!("{examples}");
     examples.save_without_tokens(folder.join("examples.parquet"), "eigenlens/classics-4k")?;
+    save_tables(&folder, &statistics(&mlsae, &sample, work)?)?;
 
     let lens = folder.join("lens");
     if !lens.join("config.json").is_file() {
@@ -65,6 +68,15 @@ pub(super) fn multilayer(
     let lens = TunedLens::from_pretrained(&lens.to_string_lossy(), model.device())?;
     println!("{}", lens.divergences(model, test, 64, CONTEXT)?);
     Ok(())
+}
+
+/// How strongly latents are active at each layer, with the best context of each alone, because
+/// `examples.parquet` has more.
+fn statistics(mlsae: &Mlsae, sample: &Contexts, work: &Path) -> Result<Vec<FeatureTable>> {
+    let saes = mlsae.layers().iter().map(|layer| mlsae.at(*layer)).collect::<Result<Vec<_>>>()?;
+    let checkpoint = Some(work.join("statistics"));
+    let options = MaxOptions { examples: 1, checkpoint, ..MaxOptions::default() };
+    max_activations(mlsae.model(), &saes, sample, &options)
 }
 
 /// Gives the model the name that it ships under: it was read from a folder.

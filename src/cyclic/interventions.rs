@@ -3,66 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::change::{Change, changes};
+use super::intervene_options::InterveneOptions;
+use super::kept::{ChangeLogits, InterventionFiles};
 use super::outcome::{OutcomeScoring, PatchOutcome};
 use super::pass::{Runner, check_layer};
-use super::patch::{CircleReading, Patch, PatchVariant, Patcher};
+use super::patch::{Patch, Patcher};
 use super::problems::{Problems, Role};
 use super::streams::Streams;
 use crate::check::check_sizes;
-use crate::geometry::Interval;
 use crate::model::Decoder;
-use crate::progress::{OnStop, Progress, StopShield};
+use crate::progress::{Progress, StopShield};
 use crate::{Error, Result};
-
-/// How [`Interventions::run`] intervenes.
-#[derive(Debug, Clone)]
-pub struct InterveneOptions {
-    /// The position that is patched; the start.
-    pub role: Role,
-    /// Layers whose stream is patched, each before the layer, and their number for after the last;
-    /// empty, which means all.
-    pub layers: Vec<usize>,
-    /// Frequencies of the circles that a probe reads and a patch sets; 1.
-    pub frequencies: Vec<usize>,
-    /// What takes the place of activations; those of [`Patch::published`].
-    pub patches: Vec<Patch>,
-    /// Whose formulas; the plain ones.
-    pub variant: PatchVariant,
-    /// How the circle's plane is found; by a probe of five principal components.
-    pub reading: CircleReading,
-    /// The step of the sources of changed answers; that of the problem itself. Engels et al. (2024)
-    /// take 3.
-    pub source_step: Option<usize>,
-    /// The template whose problems are patched, while probes are fitted to all; all.
-    pub template: Option<usize>,
-    /// Confidence of the intervals; 0.96.
-    pub confidence: f64,
-    /// Problems of one pass; 64.
-    pub batch: usize,
-    /// Seed of permuted orders, random planes and bootstraps; 0.
-    pub seed: u64,
-    /// What it does when Stop is pressed; it ends the cell.
-    pub on_stop: OnStop,
-}
-
-impl Default for InterveneOptions {
-    fn default() -> Self {
-        Self {
-            role: Role::Start,
-            layers: Vec::new(),
-            frequencies: vec![1],
-            patches: Patch::published(),
-            variant: PatchVariant::Plain,
-            reading: CircleReading::default(),
-            source_step: None,
-            template: None,
-            confidence: Interval::NINETY_SIX,
-            batch: 64,
-            seed: 0,
-            on_stop: OnStop::EndCell,
-        }
-    }
-}
 
 /// What a model answers with each patch in each layer.
 ///
@@ -85,6 +36,9 @@ pub struct Interventions {
     pub(super) task: String,
     pub(super) role: Role,
     pub(super) outcomes: Vec<PatchOutcome>,
+    /// Positions times layers that the call ran: what is shared by passes counts once, and what a
+    /// checkpoint had not at all.
+    pub token_layers: u64,
     /// Whether Stop was pressed before the end.
     pub interrupted: bool,
 }
@@ -92,12 +46,13 @@ pub struct Interventions {
 impl Interventions {
     /// Patches `model` on `problems`, whose activations `streams` are at the role's position.
     ///
-    /// A pass begins at the patched layer, and each problem with each vector is run once: those that
-    /// do not depend on the class once a problem.
+    /// A pass begins at the patched layer and the patched position: what comes before is the same in
+    /// all passes of a problem and is run once. Passes that are equal in all are one.
     ///
     /// # Errors
     /// As [`Patcher::new`], [`changes`] and [`Decoder::run`]; [`Error::Invalid`] for activations of
     /// another role or of other problems, a layer beyond, no patches, a batch of 0;
+    /// [`Error::Format`] for a checkpoint that is damaged or of other interventions;
     /// [`Error::Stopped`] when Stop is pressed, after which `stopped::<Interventions>()` returns the
     /// layers and patches that were done.
     pub fn run(
@@ -137,38 +92,71 @@ impl Interventions {
             task: problems.task().name().to_owned(),
             role: options.role,
             outcomes: Vec::new(),
+            token_layers: 0,
             interrupted: false,
         };
+        let files = options.checkpoint.as_ref().map(|folder| {
+            InterventionFiles::new(folder, model, problems, streams, (options, &layers))
+        });
+        let files = files.transpose()?;
+        let table = PatchTable { options, all: &all, period };
+        let mut kept = table.kept(files.as_ref(), &layers)?;
+        let left = layers.iter().zip(&kept).filter(|(_, kept)| kept.len() < options.patches.len());
+        let left: Vec<usize> = left.map(|(layer, _)| *layer).collect();
         let _shield = StopShield::new();
-        let mut unchanged = None;
-        'all: for (i, &layer) in layers.iter().enumerate() {
-            let x = streams.layer(layer)?;
-            let patcher = Patcher::new(&x, &targets, &options.reading, options.variant)?;
-            let patcher = patcher.seed(options.seed);
-            let runner = Runner::new(model, problems, layer, options.role, &which, options.batch)?;
-            for (j, patch) in options.patches.iter().enumerate() {
-                let last = (i + 1, j + 1) == (layers.len(), options.patches.len());
-                let mut each = |count: usize| progress.advance(count as u64) && !last;
-                let logits = match (patch, &unchanged) {
-                    // Without a change all layers give the same.
-                    (Patch::None, Some(logits)) => Some(Vec::clone(logits)),
-                    _ => logits(&runner, &patcher, patch, &all, &mut each)?,
-                };
-                let Some(logits) = logits else {
-                    found.interrupted = true;
-                    break 'all;
-                };
-                if matches!(patch, Patch::None) {
-                    unchanged = Some(logits.clone());
+        let runner = Runner::new(model, problems, &left, options.role, &which, options.batch)?;
+        let mut unchanged = table.unchanged(&kept);
+        for (i, &layer) in layers.iter().enumerate() {
+            let done = &mut kept[i];
+            let before: usize = options.patches[..done.len()]
+                .iter()
+                .map(|patch| PatchPasses::of(patch, &all).len())
+                .sum();
+            found.interrupted = progress.advance(before as u64) && i + 1 < layers.len();
+            let had = done.len();
+            if had < options.patches.len() && !found.interrupted {
+                let x = streams.layer(layer)?;
+                let patcher = Patcher::new(&x, &targets, &options.reading, options.variant)?;
+                let patcher = patcher.seed(options.seed);
+                for (j, patch) in options.patches.iter().enumerate().skip(had) {
+                    let last = (i + 1, j + 1) == (layers.len(), options.patches.len());
+                    let mut each = |count: usize| progress.advance(count as u64) && !last;
+                    let logits = match (patch, &unchanged) {
+                        // Without a change all layers give the same.
+                        (Patch::None, Some(logits)) => Some(Vec::clone(logits)),
+                        _ => logits(&runner, layer, &patcher, patch, &all, &mut each)?,
+                    };
+                    let Some(logits) = logits else {
+                        found.interrupted = true;
+                        break;
+                    };
+                    if matches!(patch, Patch::None) {
+                        unchanged = Some(logits.clone());
+                    }
+                    done.push(logits);
                 }
-                found.outcomes.push(scoring.outcome(layer, patch, &all, &logits)?);
+            }
+            if let Some(files) = files.as_ref().filter(|_| done.len() > had) {
+                files.write(layer, done)?;
+            }
+            for (patch, logits) in options.patches.iter().zip(&*done) {
+                found.outcomes.push(scoring.outcome(layer, patch, &all, logits)?);
+            }
+            if found.interrupted {
+                break;
             }
         }
+        found.token_layers = runner.token_layers();
         if !found.interrupted {
             return Ok(found);
         }
-        let access = "`stopped::<eigenlens::cyclic::Interventions>()?` gives what was done.";
-        options.on_stop.end("the interventions", found, access)
+        let mut access =
+            "`stopped::<eigenlens::cyclic::Interventions>()?` gives what was done.".to_owned();
+        if let Some(files) = &files {
+            access +=
+                &format!(" It is kept in {}: the same call goes on.", files.folder().display());
+        }
+        options.on_stop.end("the interventions", found, &access)
     }
 
     /// Every layer and patch, in the order of the options.
@@ -255,20 +243,48 @@ impl PatchPasses {
     }
 }
 
+/// The patches and changes of a table.
+struct PatchTable<'a> {
+    options: &'a InterveneOptions,
+    all: &'a [Change],
+    period: usize,
+}
+
+impl PatchTable<'_> {
+    /// For each layer, the logits of the patches that are done already.
+    fn kept(
+        &self,
+        files: Option<&InterventionFiles>,
+        layers: &[usize],
+    ) -> Result<Vec<Vec<ChangeLogits>>> {
+        let Some(files) = files else { return Ok(vec![Vec::new(); layers.len()]) };
+        let rows = self.options.patches.iter().map(|patch| self.all.len() * patch.draws());
+        let rows: Vec<usize> = rows.collect();
+        layers.iter().map(|&layer| files.read(layer, &rows, self.period)).collect()
+    }
+
+    /// The logits without a change, if they are among those.
+    fn unchanged(&self, kept: &[Vec<ChangeLogits>]) -> Option<ChangeLogits> {
+        let at = self.options.patches.iter().position(|patch| matches!(patch, Patch::None))?;
+        kept.iter().find_map(|patches| patches.get(at).cloned())
+    }
+}
+
 /// Logits after each change, draw by draw; none if `each` ended it.
 fn logits(
     runner: &Runner<'_>,
+    layer: usize,
     patcher: &Patcher,
     patch: &Patch,
     all: &[Change],
     each: &mut impl FnMut(usize) -> bool,
-) -> Result<Option<Vec<Vec<f64>>>> {
+) -> Result<Option<ChangeLogits>> {
     let rows = PatchPasses::of(patch, all);
     let which: Vec<usize> = rows.own.iter().map(|change| change.problem).collect();
     let mut found = Vec::with_capacity(all.len() * rows.draws);
     for draw in 0..rows.draws {
         let vectors = patcher.vectors_of_draw(patch, draw, &rows.own)?;
-        let Some(logits) = runner.logits(&which, &vectors, each)? else { return Ok(None) };
+        let Some(logits) = runner.logits(layer, &which, &vectors, each)? else { return Ok(None) };
         found.extend(rows.of_change.iter().map(|&row| logits[row].clone()));
     }
     Ok(Some(found))

@@ -140,10 +140,12 @@ impl PlaneSweep {
         let patcher = Patcher::new(&x, &targets, &options.reading, options.variant)?;
         let ids = Tensor::new(rows.as_slice(), &Device::Cpu)?;
         let vectors = patcher.points(&points.index_select(&ids, 0)?)?;
-        let runner = Runner::new(model, problems, options.layer, role, &[problem], options.batch)?;
+        let runner =
+            Runner::new(model, problems, &[options.layer], role, &[problem], options.batch)?;
         let mut progress = Progress::new("sweep", rows.len() as u64, "point");
         let which = vec![problem; rows.len()];
-        let found = runner.logits(&which, &vectors, &mut |count| progress.advance(count as u64))?;
+        let mut each = |count| progress.advance(count as u64);
+        let found = runner.logits(options.layer, &which, &vectors, &mut each)?;
         let Some(found) = found else {
             return Err(Error::Interrupted { what: "the sweep".to_owned() });
         };

@@ -240,6 +240,7 @@ fn interventions_are_what_the_passes_say() {
         // After the last layer nothing at the start is read any more.
         assert!((at(2, &Patch::Average).differences[i] - of(change.problem)).abs() < 1e-4);
     }
+    assert!(found.token_layers > 0);
     for layer in 0..2 {
         // Whatever an ablated model answers, the change asks for it once.
         let average = at(layer, &Patch::Average);

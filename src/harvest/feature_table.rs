@@ -101,7 +101,8 @@ impl FeatureTable {
 
 /// Writes tables to `top-activations.safetensors` in `folder`: under `{layer}-{point}`, as the
 /// published file has them, contexts i64 `[examples, features]`; under that name and `.density`,
-/// `.histogram` and `.edge` the statistics.
+/// `.histogram` and `.edge` the statistics. Most counts are small, so that histograms, feature by
+/// feature, take a byte for every 7 bits of a count (LEB128), the lowest first.
 ///
 /// # Errors
 /// No tables, two of the same place, a place the layout has no name for; a folder that cannot be
@@ -120,11 +121,12 @@ pub fn save_tables(folder: impl AsRef<Path>, tables: &[FeatureTable]) -> Result<
             return Err(Error::invalid("the tables' places", "different ones", table.point));
         }
         if let Some(Statistics { density, histograms }) = &table.statistics {
-            let counts = histograms.iter().flat_map(|histogram| histogram.counts).collect();
+            let counts = in_few_bytes(histograms.iter().flat_map(|histogram| histogram.counts));
+            let bytes = counts.len();
             let edges: Vec<f32> = histograms.iter().map(|histogram| histogram.edge).collect();
             let parts = [
                 ("density", Tensor::from_slice(density, m, cpu)?),
-                ("histogram", Tensor::from_vec::<_, u32>(counts, (m, BINS), cpu)?),
+                ("histogram", Tensor::from_vec(counts, bytes, cpu)?),
                 ("edge", Tensor::from_vec(edges, m, cpu)?),
             ];
             tensors.extend(parts.map(|(part, tensor)| (format!("{name}.{part}"), tensor)));
@@ -165,21 +167,56 @@ fn take(tensors: &mut Tensors, path: &Path, point: HookPoint) -> Result<FeatureT
     let m = shape.1;
     let statistics = match tensors.any(&format!("{name}.histogram")) {
         None => None,
-        Some(counts) if counts.dims() == [m, BINS] && counts.dtype() == DType::U32 => {
+        Some(counts) => {
+            let counts = match (counts.dtype(), counts.dims()) {
+                // Files of earlier versions.
+                (DType::U32, [rows, BINS]) if *rows == m => Some(counts.flatten_all()?.to_vec1()?),
+                (DType::U8, [_]) => from_few_bytes(&counts.to_vec1()?, m * BINS),
+                _ => None,
+            };
+            let Some(counts) = counts else {
+                let expected = format!("`{name}.histogram`, {BINS} counts of {m} features");
+                return Err(Error::format(path, expected, "something else"));
+            };
             let density: Vec<f32> = tensors.take(&format!("{name}.density"), &[m])?.to_vec1()?;
             let edges: Vec<f32> = tensors.take(&format!("{name}.edge"), &[m])?.to_vec1()?;
-            let counts = counts.flatten_all()?.to_vec1::<u32>()?;
             let histograms = edges.into_iter().zip(counts.as_chunks().0);
             let histograms = histograms.map(|(edge, counts)| Histogram { edge, counts: *counts });
             Some(Statistics { density: density.into(), histograms: histograms.collect() })
         }
-        Some(other) => {
-            let expected = format!("`{name}.histogram` u32 [{m}, {BINS}]");
-            let found = format!("{} {:?}", other.dtype().as_str(), other.dims());
-            return Err(Error::format(path, expected, found));
-        }
     };
     Ok(FeatureTable::new(point, m, contexts, statistics))
+}
+
+/// Numbers in a byte for every 7 bits, the lowest first; all but the last byte of a number have their
+/// highest bit set.
+fn in_few_bytes(numbers: impl Iterator<Item = u32>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for mut number in numbers {
+        while number >= 1 << 7 {
+            bytes.push(number as u8 | 1 << 7);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+    }
+    bytes
+}
+
+/// So many numbers of [`in_few_bytes`]; none if the bytes are not of as many.
+fn from_few_bytes(bytes: &[u8], count: usize) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let (mut number, mut shift) = (0u64, 0);
+    for byte in bytes {
+        number |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 1 << 7 == 0 {
+            numbers.push(u32::try_from(number).ok()?);
+            (number, shift) = (0, 0);
+        } else if shift > 28 {
+            return None;
+        }
+    }
+    (shift == 0 && numbers.len() == count).then_some(numbers)
 }
 
 show_as_text!(FeatureTable);
@@ -222,6 +259,44 @@ mod tests {
         let made = made.statistics().unwrap();
         assert_eq!((&found.density, &found.histograms), (&made.density, &made.histograms));
         assert!(loaded.contexts(3).unwrap_err().to_string().contains("below 3"));
+    }
+
+    #[test]
+    fn counts_come_back_from_few_bytes_and_others_are_refused() {
+        let numbers = [0, 1, 127, 128, 16_383, 16_384, u32::MAX];
+        let bytes = in_few_bytes(numbers.into_iter());
+        assert_eq!(bytes.len(), 1 + 1 + 1 + 2 + 2 + 3 + 5);
+        assert_eq!(bytes[3..5], [0x80, 1]);
+        assert_eq!(from_few_bytes(&bytes, 7), Some(numbers.to_vec()));
+        assert_eq!((from_few_bytes(&bytes, 6), from_few_bytes(&bytes[..14], 7)), (None, None));
+        // More than 32 bits, and a number without an end.
+        assert_eq!(from_few_bytes(&[255, 255, 255, 255, 31], 1), None);
+        assert_eq!(from_few_bytes(&[255; 9], 1), None);
+        let folder = tempfile::tempdir().unwrap();
+        save_tables(folder.path(), &[table()]).unwrap();
+        let path = folder.path().join(FILE);
+        let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let wide: Vec<u32> = table().statistics().unwrap().histograms[0].counts.to_vec();
+        let wide = Tensor::new([wide, vec![0; BINS], vec![0; BINS]].concat(), &Device::Cpu);
+        for (counts, is_read) in [
+            (wide.unwrap().reshape((3, BINS)).unwrap(), true),
+            (Tensor::zeros((2, BINS), DType::U32, &Device::Cpu).unwrap(), false),
+            (Tensor::zeros(2, DType::U8, &Device::Cpu).unwrap(), false),
+        ] {
+            tensors.insert("3-mlp-in.histogram".to_owned(), counts);
+            save_exactly(&path, &tensors).unwrap();
+            match load_tables(folder.path(), &[POINT]) {
+                Ok(found) => {
+                    let (found, made) = (found[0].statistics().unwrap(), table());
+                    assert!(is_read);
+                    assert_eq!(found.histograms, made.statistics().unwrap().histograms);
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!is_read && error.contains("32 counts of 3 features"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]

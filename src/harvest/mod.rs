@@ -25,6 +25,7 @@
 
 #[cfg(feature = "s3")]
 mod bucket;
+mod checkpoint_file;
 mod code_rows;
 mod commit;
 mod disk;
@@ -55,13 +56,16 @@ mod units;
 
 #[cfg(feature = "s3")]
 pub use bucket::s3_bucket;
+pub(crate) use checkpoint_file::{CheckpointFile, CheckpointIdentity, CheckpointTensors};
 pub use commit::{Commit, StoredFile};
 pub use feature_table::{FeatureTable, Statistics, load_tables, save_tables};
 pub use histogram::Histogram;
 pub use options::{HarvestOptions, Keep};
 pub use questions::{Occurrences, StoredExamples};
 pub use run::{Run, RunDataset, RunModel, RunPoint, RunSae, RunSources};
-pub(crate) use run::{loadable, sum_of_model, sum_of_sae, sum_of_tensors, sum_of_tokens};
+pub(crate) use run::{
+    loadable, sum_of_model, sum_of_sae, sum_of_tensors, sum_of_text, sum_of_tokens,
+};
 pub use shuffled::{ShuffleOptions, Shuffled};
 pub(crate) use store::feature_table;
 pub use store::{Store, StoreCheck, Tidied};

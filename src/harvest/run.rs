@@ -280,6 +280,11 @@ pub(crate) fn sum_of_sae(sae: &Sae) -> Result<String> {
     Ok(in_hexadecimal(&hash.finalize()))
 }
 
+/// SHA-256 of a text.
+pub(crate) fn sum_of_text(text: &str) -> String {
+    in_hexadecimal(&Sha256::digest(text))
+}
+
 /// SHA-256 of tokens, as u32 in little-endian order.
 pub(crate) fn sum_of_tokens(contexts: &Contexts) -> String {
     let mut hash = Sha256::new();

@@ -57,6 +57,7 @@ static REPOSITORIES: &[EmbeddedRepository] = &[
             file!("classics-mlsae", "model.safetensors"),
             file!("classics-mlsae", "dists.safetensors"),
             file!("classics-mlsae", "examples.parquet"),
+            file!("classics-mlsae", "top-activations.safetensors"),
             file!("classics-mlsae", "lens/config.json"),
             file!("classics-mlsae", "lens/lens.safetensors"),
         ],

@@ -34,18 +34,23 @@ impl Pass<'_> {
         past: Option<&mut Past>,
     ) -> Result<Tensor> {
         let (seen, positions) = (past.as_deref().map_or(0, Past::len), tokens.dim(1)?);
+        let (x, place) = self.embed(tokens, self.place_after(seen, positions)?)?;
+        self.blocks(x, 0..layers, &place, past)
+    }
+
+    /// Where `positions` tokens stand after `seen` others.
+    fn place_after(&self, seen: usize, positions: usize) -> Result<Place> {
         if self.model.config().turns_anew(seen, positions) {
             let expected = "no more than turn by the angles of the keys that were kept: a text that \
                             grows over the original context is read anew from its start";
             return Err(Error::invalid("the number of tokens", expected, seen + positions));
         }
-        let (x, place) = self.embed(tokens, Place::new(self.model, seen, positions)?)?;
-        self.blocks(x, 0..layers, &place, past)
+        Place::new(self.model, seen, positions)
     }
 
-    /// Where `positions` tokens stand whose residual stream is given, the first of a text.
-    pub(super) fn place(&self, positions: usize) -> Result<Place> {
-        let place = Place::new(self.model, 0, positions)?;
+    /// Where `positions` tokens after `seen` others stand whose residual stream is given.
+    pub(super) fn place(&self, seen: usize, positions: usize) -> Result<Place> {
+        let place = self.place_after(seen, positions)?;
         match (&self.model.config().position, &self.model.parameters().positions) {
             (Position::Shortformer, Some(vectors)) => {
                 let rows = place.rows(&self.weight(vectors))?;

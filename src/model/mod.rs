@@ -33,6 +33,7 @@
 
 mod analysis;
 mod attend;
+mod branch;
 mod centred;
 mod chat;
 mod checkpoint;
@@ -80,6 +81,7 @@ pub use generate::{Generation, Sampling};
 pub use hooks::{Cache, Hooks};
 pub use loader::DecoderLoader;
 pub use names::{KnownModel, ModelSupport};
+pub(crate) use past::Past;
 pub use place::MASKED_SCORE;
 pub use point::HookPoint;
 pub use summary::Summary;

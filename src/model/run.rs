@@ -135,14 +135,14 @@ impl Decoder {
             return Err(Error::invalid(what, expected, point.long_name()));
         }
         let mut pass = self.pass(false, hooks)?;
-        let place = pass.place(positions)?;
+        let place = pass.place(0, positions)?;
         let resid = resid.to_device(self.device())?.to_dtype(self.dtype())?;
         let stream = pass.blocks(resid, layer..self.config().layers, &place, None)?;
         Ok((stream, pass))
     }
 
     /// The number of positions of a residual stream before `layer`.
-    fn check_stream(&self, layer: usize, resid: &Tensor) -> Result<usize> {
+    pub(super) fn check_stream(&self, layer: usize, resid: &Tensor) -> Result<usize> {
         let config = self.config();
         if layer > config.layers {
             return Err(Error::invalid("the layer", format!("at most {}", config.layers), layer));

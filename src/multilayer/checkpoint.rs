@@ -1,22 +1,19 @@
 //! Scans of a text that go on where they were cut off.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::lens::lens_identity;
 use super::mlsae::{LensUse, Mlsae};
+use crate::Result;
 use crate::check::first_difference;
 use crate::data::text::Contexts;
-use crate::harvest::{sum_of_model, sum_of_sae, sum_of_tensors, sum_of_tokens};
-use crate::store::{Tensors, parse_json, save_exactly};
-use crate::{Error, Result};
+use crate::harvest::{CheckpointFile, CheckpointIdentity, sum_of_model, sum_of_sae, sum_of_tokens};
 
-/// What the record is called among the tensors of a checkpoint.
-const RECORD: &str = "record";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Tensors by their names.
 pub(super) type ScanTensors = Vec<(&'static str, Tensor)>;
@@ -77,11 +74,7 @@ impl ScanIdentity {
     ) -> Result<Self> {
         let lens = match mlsae.lens_use() {
             LensUse::None | LensUse::Missing => None,
-            LensUse::Lens(lens) => {
-                let tensors: Vec<(String, Tensor)> = lens.checkpoint_tensors().collect();
-                let tensors = tensors.iter().map(|(name, tensor)| (name, tensor));
-                Some(format!("{:?} {}", lens.used_variant(), sum_of_tensors(tensors)?))
-            }
+            LensUse::Lens(lens) => Some(lens_identity(lens)?),
         };
         Ok(Self {
             format: FORMAT,
@@ -97,8 +90,11 @@ impl ScanIdentity {
             options,
         })
     }
+}
 
-    /// The first thing in which two scans differ, and how each has it.
+impl CheckpointIdentity for ScanIdentity {
+    const WHAT: &'static str = "a scan";
+
     fn difference(&self, other: &Self) -> (&'static str, String, String) {
         let found = first_difference!(
             self, other,
@@ -110,100 +106,43 @@ impl ScanIdentity {
     }
 }
 
-/// What a checkpoint says of itself.
-#[derive(Debug, Serialize, Deserialize)]
-struct ScanRecord {
-    identity: ScanIdentity,
-    /// The first context that was not looked at.
-    next: usize,
-    /// SHA-256 of the tensors.
-    sha256: String,
-}
-
-/// A file with what a scan has found, put in its place whole.
+/// The file of a scan, to which what it has found goes.
 #[derive(Debug)]
-pub(super) struct ScanCheckpoint {
-    path: PathBuf,
-    identity: ScanIdentity,
-}
+pub(super) struct ScanCheckpoint(CheckpointFile<ScanIdentity>);
 
 impl ScanCheckpoint {
     /// The file of a scan in `folder`.
     pub(super) fn new(folder: &Path, identity: ScanIdentity) -> Self {
-        Self { path: folder.join(format!("{}.safetensors", identity.what)), identity }
+        let path = folder.join(format!("{}.safetensors", identity.what));
+        Self(CheckpointFile::new(path, identity))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Puts what the file has into `found`, and returns the first context that was not looked at;
     /// nothing if there is no file.
     ///
     /// # Errors
-    /// [`Error::Format`] for the file of another scan, or one that is damaged.
+    /// [`Error::Format`](crate::Error::Format) for the file of another scan, or one that is damaged.
     pub(super) fn restore(&self, found: &mut impl ScanState) -> Result<Option<usize>> {
-        if !self.path.is_file() {
-            return Ok(None);
+        let Some((next, mut tensors)) = self.0.read()? else { return Ok(None) };
+        let is_whole = found.restore(|name| tensors.take(name))?;
+        let [start, end] = self.0.identity().contexts;
+        match is_whole && (start..=end).contains(&next) {
+            true => Ok(Some(next)),
+            false => Err(self.0.damaged()),
         }
-        let path = &self.path;
-        let mut tensors = Tensors::open(path, &Device::Cpu)?;
-        let damaged = || {
-            let expected = "a whole checkpoint of a scan (remove it to begin again)";
-            Error::format(path, expected, "one that is damaged")
-        };
-        let text: Vec<u8> = match tensors.any(RECORD) {
-            Some(record) if record.dtype() == DType::U8 => record.flatten_all()?.to_vec1()?,
-            _ => {
-                let found = "a safetensors file of something else";
-                return Err(Error::format(path, "a checkpoint of a scan", found));
-            }
-        };
-        let value = parse_json(path, &text, "the record of a scan")?;
-        let record: ScanRecord = serde_json::from_value(value).map_err(|reason| {
-            Error::format(path, "the record of a scan", reason.to_string()).caused_by(reason)
-        })?;
-        if record.identity != self.identity {
-            let (what, asked, there) = self.identity.difference(&record.identity);
-            let expected = format!("a scan with the {what} of this call, {asked}");
-            let found = format!("{there}: give the same, or another `checkpoint`");
-            return Err(Error::format(path, expected, found));
-        }
-        let names: Vec<String> = tensors.names().map(str::to_owned).collect();
-        let all = names.iter().map(|name| Some((name.clone(), tensors.any(name)?)));
-        let mut all: HashMap<String, Tensor> = all.collect::<Option<_>>().ok_or_else(damaged)?;
-        let mut sorted: Vec<(&str, &Tensor)> =
-            all.iter().map(|(name, tensor)| (&**name, tensor)).collect();
-        sorted.sort_by_key(|(name, _)| *name);
-        if sum_of_tensors(sorted)? != record.sha256 {
-            return Err(damaged());
-        }
-        let is_whole = found.restore(|name| all.remove(name).ok_or_else(damaged))?;
-        let [start, end] = self.identity.contexts;
-        if !is_whole || !(start..=end).contains(&record.next) {
-            return Err(damaged());
-        }
-        Ok(Some(record.next))
     }
 
     /// Puts what was found before the context `next` in the place of the file.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if it cannot be written.
     pub(super) fn save(&self, found: &mut impl ScanState, next: usize) -> Result<()> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
-        let mut tensors = found.tensors()?;
-        tensors.sort_by_key(|(name, _)| *name);
-        let sha256 = sum_of_tensors(tensors.iter().map(|(name, tensor)| (*name, tensor)))?;
-        let record = ScanRecord { identity: self.identity.clone(), next, sha256 };
-        let record = serde_json::to_vec(&record)
-            .map_err(|reason| Error::io("write", &self.path)(reason.into()))?;
-        let record = Tensor::new(record, &Device::Cpu)?;
-        let tensors = tensors.into_iter().chain([(RECORD, record)]);
-        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor)).collect();
-        save_exactly(&self.path, &tensors)
+        let tensors = found.tensors()?.into_iter();
+        self.0.write(next, tensors.map(|(name, tensor)| (name.to_owned(), tensor)).collect())
     }
 }
 
@@ -215,6 +154,7 @@ mod tests {
     use super::super::pass::{LayerScan, LayerScanOptions};
     use super::super::{CountedEntries, LayerDistributions};
     use super::*;
+    use crate::Error;
     use crate::harvest::tests::contexts;
 
     fn options(folder: Option<&Path>) -> LayerScanOptions {

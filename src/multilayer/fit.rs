@@ -2,6 +2,7 @@
 
 use super::fit_options::MlsaeOptions;
 use super::layers_source::LayersSource;
+use super::lens::lens_identity;
 use super::mlsae::Mlsae;
 use crate::data::text::Tokens;
 use crate::model::Decoder;
@@ -23,8 +24,10 @@ impl Mlsae {
     /// ‖SAE(z) − z‖²                                               (LayerWeighting::Equal)
     /// ```
     ///
-    /// and everything else is as in [`Sae::fit`]: the history, checkpoints, seeds, Stop. After Lawson
-    /// et al. (2024), whose data are not shuffled.
+    /// and everything else is as in [`Sae::fit`]: the history, checkpoints, seeds, Stop. With a `lens`,
+    /// x is what it makes of the stream, and so is what errors are measured in; the result reads and
+    /// writes streams [through it](Mlsae::with_lens). After Lawson et al. (2024), whose data are not
+    /// shuffled.
     ///
     /// ```
     /// use eigenlens::prelude::*;
@@ -39,8 +42,8 @@ impl Mlsae {
     /// ```
     ///
     /// # Errors
-    /// As [`Sae::fit`] and [`Mlsae::new`]; [`Error::Invalid`] for a `target`; [`Error::Stopped`] when
-    /// Stop is pressed, after which `stopped::<(Mlsae, History)>()` returns the autoencoder as far as
+    /// As [`Sae::fit`] and [`Mlsae::new`]; [`Error::Invalid`] for a `target`, or a `lens` of another
+    /// model; [`Error::Stopped`] when Stop is pressed, after which `stopped::<(Mlsae, History)>()` returns the autoencoder as far as
     /// it was trained.
     pub fn fit(model: &Decoder, text: &Tokens, options: &MlsaeOptions) -> Result<(Self, History)> {
         options.sae.check()?;
@@ -52,20 +55,27 @@ impl Mlsae {
             None => (0..model.config().layers).collect(),
         };
         Self::check_layers(model, &layers)?;
+        if let Some(lens) = &options.lens {
+            lens.check_model(model)?;
+        }
         let inner = SaeOptions { on_stop: OnStop::ReturnPartial, ..options.sae.clone() };
         let source = LayersSource::new(model, text, &layers, options)?;
         let skip = &options.sae.skip_tokens;
         let training = TrainingRecord {
             layers: Some(layers.clone()),
+            tuned_lens: options.lens.is_some(),
             ..TrainingRecord::of_fit(model.dtype(), options.sae.length, skip)
         };
         let origin = Origin { model: model_name(model), training, ..Origin::default() };
-        let settings = format!(
+        let mut settings = format!(
             "after layers {layers:?}, standardize {}, {:?}, of {:?}",
             options.standardize,
             options.weighting,
             model.config()
         );
+        if let Some(lens) = &options.lens {
+            settings += &format!(", behind the lens {}", lens_identity(lens)?);
+        }
         let place = FitPlace { origin: origin.clone(), settings, device: model.device() };
         let (sae, history) = Sae::fit_from(source, &inner, place)?;
         let normalization = match options.standardize {
@@ -74,7 +84,10 @@ impl Mlsae {
         };
         let architecture = Architecture { normalization, ..sae.architecture().clone() };
         let sae = Sae::new(architecture, sae.weights().clone())?.with_origin(origin);
-        let mlsae = Self::new(model, &sae, &layers)?;
+        let mut mlsae = Self::new(model, &sae, &layers)?;
+        if let Some(lens) = &options.lens {
+            mlsae = mlsae.with_lens(lens)?;
+        }
         if !history.interrupted {
             return Ok((mlsae, history));
         }
@@ -90,7 +103,8 @@ pub(super) mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::model::{Config, HookPoint};
+    use crate::model::{Config, HookPoint, TunedLens};
+    use crate::random::Rng;
     use crate::train::tests::assert_resumes;
 
     pub(crate) fn model() -> Decoder {
@@ -100,6 +114,14 @@ pub(super) mod tests {
 
     pub(crate) fn text() -> Tokens {
         Tokens::from((0..400).map(|i| (i * i % 9) as u32).collect::<Vec<_>>())
+    }
+
+    /// A lens that moves the stream after the first two layers.
+    pub(crate) fn lens() -> TunedLens {
+        let mut rng = Rng::seed(4);
+        let mut random =
+            |shape: &[usize]| (rng.normal(shape, &Device::Cpu).unwrap() * 0.1).unwrap();
+        TunedLens::of_translators((0..3).map(|_| (random(&[8, 8]), random(&[8])))).unwrap()
     }
 
     pub(crate) fn options() -> MlsaeOptions {
@@ -154,6 +176,60 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn behind_a_lens_it_learns_what_the_lens_makes() {
+        let (model, plain) = (model(), options());
+        let fit = |lens: TunedLens| {
+            let options = MlsaeOptions { lens: Some(lens), ..plain.clone() };
+            Mlsae::fit(&model, &text(), &options).unwrap()
+        };
+        // A lens that changes nothing changes no bit.
+        let (same, history) = fit(TunedLens::identity(&model).unwrap());
+        let (without, expected) = Mlsae::fit(&model, &text(), &plain).unwrap();
+        assert_eq!(history, expected);
+        assert!(without.lens().is_none() && !without.sae().origin().training.tuned_lens);
+        let flat = |own: &Mlsae| -> Vec<f32> {
+            own.sae().weights().decoder.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(flat(&same), flat(&without));
+        // Its reconstructions come back through the lens, and files keep it.
+        let lens = lens();
+        let (mlsae, _) = fit(lens.clone());
+        assert!(mlsae.lens().is_some() && mlsae.sae().origin().training.tuned_lens);
+        assert!(flat(&mlsae) != flat(&without));
+        let tokens = text().windows(4, 16, &Device::Cpu).unwrap();
+        let points = [0, 1, 2].map(HookPoint::ResidPost);
+        let cache = model.activations(&tokens, &points).unwrap();
+        let streams = points.map(|point| cache.tensor(point).unwrap());
+        let unexplained = |own: &Mlsae| -> f64 {
+            let each = points.iter().zip(&streams).map(|(point, stream)| {
+                let seen = lens.transform(stream, *point).unwrap();
+                own.at(point.layer().unwrap()).unwrap().check(&seen).unwrap().fvu
+            });
+            each.sum()
+        };
+        let [own, other] = [&mlsae.without_lens(), &without].map(unexplained);
+        assert!(own < 0.8 * other, "{own} and {other} of one that was trained without a lens");
+        let folder = tempfile::tempdir().unwrap();
+        mlsae.save(folder.path(), candle_core::DType::F32).unwrap();
+        let read = Mlsae::load(folder.path(), &model).unwrap();
+        let [found, expected] = [&read, &mlsae].map(|own| own.reconstruct(&streams).unwrap());
+        for (found, expected) in found.iter().zip(&expected) {
+            let gap = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(gap.to_scalar::<f32>().unwrap() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_knows_its_lens() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = MlsaeOptions { lens: Some(lens()), ..options() };
+        options.sae.checkpoint = Some(folder.path().join("fit"));
+        Mlsae::fit(&model(), &text(), &options).unwrap();
+        options.lens = Some(lens().variant(crate::model::LensVariant::Original));
+        assert!(Mlsae::fit(&model(), &text(), &options).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_trained_is_named() {
         let message = |options: MlsaeOptions| {
             Mlsae::fit(&model(), &text(), &options).unwrap_err().to_string()
@@ -166,6 +242,10 @@ pub(super) mod tests {
         let mut target = options();
         target.sae.target = Some(HookPoint::MlpOut(0));
         assert!(message(target).contains("`target`"));
+        let two = lens().translators().into_iter().take(2);
+        let two = Some(TunedLens::of_translators(two).unwrap());
+        let error = message(MlsaeOptions { lens: two, ..options() });
+        assert!(error.contains("3 layers of width 8"), "{error}");
         let mut skip = options();
         skip.sae.skip_tokens = (0..9).collect();
         assert!(message(skip).contains("`skip_tokens`"));

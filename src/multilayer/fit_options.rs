@@ -1,9 +1,10 @@
 //! How a multi-layer autoencoder is trained.
 
+use crate::model::TunedLens;
 use crate::sae::SaeOptions;
 
 /// How [`Mlsae::fit`](super::Mlsae::fit) trains.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct MlsaeOptions {
     /// Layers after which the stream is read; none: all of the model.
     pub layers: Option<Vec<usize>>,
@@ -14,6 +15,9 @@ pub struct MlsaeOptions {
     pub standardize: bool,
     /// What the errors of a layer weigh.
     pub weighting: LayerWeighting,
+    /// What streams go through before the autoencoder reads them, as the original's `-lens` ones are
+    /// trained; none. Errors are measured there too.
+    pub lens: Option<TunedLens>,
 }
 
 /// What the squared errors of a layer's activations weigh in training.
@@ -31,6 +35,12 @@ impl Default for MlsaeOptions {
     /// k 32, 16 latents for each dimension, all layers, as in Lawson et al. (2024).
     fn default() -> Self {
         let sae = SaeOptions { expansion: 16, k: 32, ..SaeOptions::default() };
-        Self { layers: None, sae, standardize: true, weighting: LayerWeighting::default() }
+        Self {
+            layers: None,
+            sae,
+            standardize: true,
+            weighting: LayerWeighting::default(),
+            lens: None,
+        }
     }
 }

@@ -70,14 +70,19 @@ impl<'a> LayersSource<'a> {
         Ok(source)
     }
 
-    /// The streams after all layers for windows enough for `left` tokens, `[positions, d]` each, and
-    /// the positions that are no tokens to skip.
+    /// The streams after all layers for windows enough for `left` tokens, `[positions, d]` each, behind
+    /// the lens if there is one, and the positions that are no tokens to skip.
     fn streams(&self, left: usize, rng: &mut Rng) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
         let size = [left, WINDOWS];
         let (cache, kept) =
             self.options.sae.draw(self.model, self.text, &self.points, size, rng)?;
         let flat = |point: &HookPoint| -> Result<Vec<f32>> {
-            Ok(cache.get(*point)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+            let stream = cache.get(*point)?;
+            let seen = match &self.options.lens {
+                Some(lens) => lens.transform(stream, *point)?,
+                None => stream.clone(),
+            };
+            Ok(seen.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
         };
         Ok((self.points.iter().map(flat).collect::<Result<_>>()?, kept))
     }
@@ -201,8 +206,28 @@ impl FitSource for LayersSource<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fit::tests::{model, options, text};
+    use candle_core::{Device, Tensor};
+
+    use super::super::fit::tests::{lens, model, options, text};
     use super::*;
+
+    #[test]
+    fn behind_a_lens_rows_are_what_the_lens_makes() {
+        let (model, text, lens) = (model(), text(), lens());
+        let plain =
+            MlsaeOptions { standardize: false, weighting: LayerWeighting::Equal, ..options() };
+        let behind = MlsaeOptions { lens: Some(lens.clone()), ..plain.clone() };
+        let point = HookPoint::ResidPost(1);
+        let rows = |options: &MlsaeOptions| {
+            let source = LayersSource::new(&model, &text, &[1], options).unwrap();
+            let rows = Tensor::from_slice(&source.values, (256, 8), &Device::Cpu).unwrap();
+            (rows * f64::from(source.scale)).unwrap()
+        };
+        // The same seed puts the same rows in the same places.
+        let expected = lens.transform(&rows(&plain), point).unwrap();
+        let gap = (rows(&behind) - expected).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-5);
+    }
 
     #[test]
     fn every_activation_is_handed_out_with_its_weight() {

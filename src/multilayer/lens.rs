@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::mlsae::{LensUse, Mlsae};
+use crate::harvest::sum_of_tensors;
 use crate::model::{HookPoint, TunedLens};
 use crate::sae::Codes;
 use crate::{Error, Result};
@@ -108,6 +109,13 @@ impl Mlsae {
             }
         }
     }
+}
+
+/// What tells a lens from others: its variant, and the sum of its translators.
+pub(super) fn lens_identity(lens: &TunedLens) -> Result<String> {
+    let tensors: Vec<(String, Tensor)> = lens.checkpoint_tensors().collect();
+    let tensors = tensors.iter().map(|(name, tensor)| (name, tensor));
+    Ok(format!("{:?} {}", lens.used_variant(), sum_of_tensors(tensors)?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 """The page of latents in a browser: what it shows is what its server says, and nothing leaves the machine."""
 
 import array
+import csv
+import io
 import json
 import os
 import pathlib
@@ -154,6 +156,26 @@ class Page(unittest.TestCase):
         first = "document.querySelector('.list-body .list-row[data-latent]').dataset.latent"
         ends = [str(best["latent"]), str(worst["latent"])]
         self.browser.wait(f"{json.dumps(ends)}.includes({first})", 20, "the sorted list")
+
+    def test_the_whole_list_is_saved(self):
+        self.view("latents")
+        self.js(
+            "window.kept = []; window.made = URL.createObjectURL;"
+            " URL.createObjectURL = (blob) => { blob.text().then((text) => window.kept.push(text)); return window.made.call(URL, blob); }"
+        )
+        try:
+            self.js("document.getElementById('save-csv').click()")
+            self.browser.wait("window.kept.length === 1", 120, "the table")
+            self.js("document.getElementById('save-json').click()")
+            self.browser.wait("window.kept.length === 2", 120, "the JSON")
+            table, data = self.js("window.kept")
+        finally:
+            self.js("URL.createObjectURL = window.made")
+        names, *rows = csv.reader(io.StringIO(table))
+        latents = self.api("/info")["sae"]["latents"]
+        self.assertEqual(sorted(int(row[names.index("latent")]) for row in rows), list(range(latents)))
+        self.assertEqual(len({len(row) for row in rows} | {len(names)}), 1)
+        self.assertEqual(len(json.loads(data)["rows"]), latents)
 
     def test_a_latents_page_shows_what_it_promotes(self):
         self.view("latent")

@@ -257,6 +257,51 @@ fn latents_are_listed_described_searched_and_named() {
 }
 
 #[test]
+fn a_list_in_parts_has_every_latent_once_and_in_its_order() {
+    let app = server().serve().unwrap();
+    let client = &Client::of(&app);
+    let all = |query: &str| {
+        let mut latents = Vec::new();
+        loop {
+            let found =
+                client.get(&format!("/latents?{query}&limit=200&offset={}", latents.len())).ok();
+            let rows = found["rows"].as_array().unwrap();
+            latents.extend(rows.iter().map(|row| row["latent"].as_u64().unwrap()));
+            if rows.is_empty() || latents.len() as u64 >= found["total"].as_u64().unwrap() {
+                return latents;
+            }
+        }
+    };
+    let mut by_std = all("sort=std&order=desc");
+    assert_eq!(by_std[..7], all("sort=std&order=desc&layer_from=0")[..7]);
+    by_std.sort_unstable();
+    assert!(by_std.into_iter().eq(0..3072));
+    let few = all("sort=mean_layer&layer_from=1.5");
+    assert!(few.len() > 200 && few.len() < 3072);
+    let past = client.get("/latents?limit=200&offset=999999").ok();
+    assert_eq!((&past["total"], past["rows"].as_array().unwrap().len()), (&json!(3072), 0));
+    assert!(client.get("/latents?limit=201").error(422).contains("limit"));
+}
+
+#[test]
+fn what_ships_has_histograms_of_every_layer() {
+    let app = AppServer::beside(mlsae()).unwrap().serve().unwrap();
+    let client = &Client::of(&app);
+    assert_eq!(client.get("/info").ok()["data"]["histograms"], true);
+    for latent in [0, 17, 3071] {
+        let own = client.get(&format!("/latents/{latent}")).ok();
+        let values = own["histograms"]["values"].as_array().unwrap();
+        assert_eq!(values.len(), 4);
+        for (bins, layer) in values.iter().zip(own["by_layer"].as_array().unwrap()) {
+            // As many as were counted on the same text, but for the rounding of another machine.
+            let (sum, count) =
+                (numbers(bins).iter().sum::<f64>(), layer["count"].as_f64().unwrap());
+            assert!((sum - count).abs() <= 2.0 + 0.002 * count, "{latent}: {sum} and {count}");
+        }
+    }
+}
+
+#[test]
 fn examples_come_best_first_and_their_windows_can_grow() {
     let client = shared();
     let found = client.get("/latents?sort=max&order=desc&limit=1").ok();

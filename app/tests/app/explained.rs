@@ -5,7 +5,7 @@ use eigenlens::prelude::*;
 use eigenlens_app::AppServer;
 use serde_json::{Value, json};
 
-use crate::http::{Client, mlsae, server, shared};
+use crate::http::{Client, mlsae, server};
 
 const TEXT: &str = "She had been very happy";
 const HOSTILE: &str = "<script>alert(1)</script> names of months";
@@ -117,8 +117,10 @@ fn histograms_count_each_activation_once_at_its_layer() {
         let density = own["density"][layer].as_f64().unwrap();
         assert!((density - active.len() as f64 / codes.rows() as f64).abs() < 1e-6);
     }
-    assert_eq!(shared().get("/info").ok()["data"]["histograms"], false);
-    assert_eq!(shared().get("/latents/17").ok()["histograms"], Value::Null);
+    let bare = AppServer::new(mlsae()).serve().unwrap();
+    let client = Client::of(&bare);
+    assert_eq!(client.get("/info").ok()["data"]["histograms"], false);
+    assert_eq!(client.get("/latents/17").ok()["histograms"], Value::Null);
     let few = AppServer::new(mlsae()).statistics(&tables()[1..]).serve().unwrap_err().to_string();
     assert!(few.contains("one at 0.resid_post"), "{few}");
 }

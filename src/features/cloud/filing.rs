@@ -1,6 +1,7 @@
 //! Which tokens a cluster's rows are of, and under which number they are filed.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use crate::check::check_sizes;
 use crate::progress::OnStop;
@@ -38,6 +39,12 @@ pub struct CloudOptions {
     pub skip_tokens: Vec<u32>,
     /// Contexts that go through the model at a time, where there is one; 16.
     pub batch: usize,
+    /// A folder for what [`FeatureCloud::collect`](super::FeatureCloud::collect) has found so far, from
+    /// which the same call goes on after it was cut off; none. Its file is named by the content of the
+    /// question, so that other passes can share the folder.
+    pub checkpoint: Option<PathBuf>,
+    /// Batches between two savings; 64.
+    pub save_every: usize,
     /// What Stop does during a pass over a text; ends the cell.
     pub on_stop: OnStop,
 }
@@ -50,6 +57,8 @@ impl Default for CloudOptions {
             filing: Filing::Own,
             skip_tokens: Vec::new(),
             batch: 16,
+            checkpoint: None,
+            save_every: 64,
             on_stop: OnStop::EndCell,
         }
     }
@@ -64,10 +73,25 @@ pub(super) struct FoundRows {
 
 /// Rows of a cluster as they are found.
 #[derive(Debug, Clone, Default)]
-struct RowList {
-    tokens: Vec<usize>,
-    ends: Vec<usize>,
-    entries: Vec<(u32, f32)>,
+pub(super) struct RowList {
+    pub(super) tokens: Vec<usize>,
+    pub(super) ends: Vec<usize>,
+    pub(super) entries: Vec<(u32, f32)>,
+}
+
+impl RowList {
+    fn push(&mut self, token: usize, row: impl Iterator<Item = (u32, f32)>) {
+        self.tokens.push(token);
+        self.entries.extend(row);
+        self.ends.push(self.entries.len());
+    }
+
+    /// The rows with their tokens.
+    fn rows(&self) -> impl Iterator<Item = (usize, Vec<(u32, f32)>)> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        let ranges = self.tokens.iter().zip(starts.zip(&self.ends));
+        ranges.map(|(token, (start, end))| (*token, self.entries[start..*end].to_vec()))
+    }
 }
 
 /// A feature's cluster, by its place among those that are collected, and its place in it.
@@ -98,13 +122,29 @@ pub(super) struct CloudCollector {
 }
 
 impl CloudOptions {
+    /// Fails for a folder where there is no pass over a text.
+    pub(super) fn check_not_kept(&self) -> Result<()> {
+        match &self.checkpoint {
+            None => Ok(()),
+            Some(folder) => {
+                let expected =
+                    "none, because only `FeatureCloud::collect` takes a pass over a text";
+                Err(Error::invalid("`checkpoint`", expected, folder.display()))
+            }
+        }
+    }
+
     /// A collector of clusters, each of some of `features` features.
     pub(super) fn collector(
         &self,
         features: usize,
         clusters: &[&[usize]],
     ) -> Result<CloudCollector> {
-        check_sizes(&[("`limit`", self.limit), ("`batch`", self.batch)])?;
+        check_sizes(&[
+            ("`limit`", self.limit),
+            ("`batch`", self.batch),
+            ("`save_every`", self.save_every),
+        ])?;
         if self.above.is_some_and(f32::is_nan) {
             return Err(Error::invalid("`above`", "a number", "NaN"));
         }
@@ -183,10 +223,45 @@ impl CloudCollector {
         if list.tokens.len() == self.limit {
             return;
         }
-        list.tokens.push(token);
-        list.entries.extend(row);
-        list.ends.push(list.entries.len());
+        list.push(token, row);
         self.full += usize::from(list.tokens.len() == self.limit);
+    }
+
+    /// The rows of each cluster so far.
+    pub(super) fn lists(&self) -> &[RowList] {
+        &self.lists
+    }
+
+    /// The rows that wait for the next active token, by their clusters in the place of tokens.
+    pub(super) fn waiting_rows(&self) -> RowList {
+        let mut rows = RowList::default();
+        for (cluster, row) in &self.waiting {
+            rows.push(*cluster as usize, row.iter().copied());
+        }
+        rows
+    }
+
+    /// Goes on from the rows of each cluster and those that wait; false if they cannot be of this.
+    pub(super) fn put_back(&mut self, mut lists: Vec<RowList>) -> bool {
+        let Some(waiting) = lists.pop() else { return false };
+        let is_own = |(list, size): (&RowList, &usize)| {
+            let is_member = |(member, _): &(u32, f32)| (*member as usize) < *size;
+            list.tokens.len() <= self.limit && list.entries.iter().all(is_member)
+        };
+        let is_waiting = |(cluster, row): (usize, Vec<(u32, f32)>)| {
+            let size = self.sizes.get(cluster).copied().unwrap_or(0);
+            row.iter().all(|(member, _)| (*member as usize) < size)
+        };
+        if lists.len() != self.sizes.len()
+            || !lists.iter().zip(&self.sizes).all(is_own)
+            || !waiting.rows().all(is_waiting)
+        {
+            return false;
+        }
+        self.full = lists.iter().filter(|list| list.tokens.len() == self.limit).count();
+        self.waiting = waiting.rows().map(|(cluster, row)| (cluster as u32, row)).collect();
+        self.lists = lists;
+        true
     }
 
     /// Whether no cluster takes any more rows.
@@ -197,10 +272,9 @@ impl CloudCollector {
     /// The rows of each cluster.
     pub(super) fn finish(self) -> Result<Vec<FoundRows>> {
         let lists = self.lists.into_iter().zip(self.sizes);
-        let rows = lists.map(|(RowList { tokens, ends, entries }, size)| {
-            let starts = [0].into_iter().chain(ends.iter().copied());
-            let rows = starts.zip(&ends).map(|(start, end)| entries[start..*end].to_vec());
-            Ok(FoundRows { codes: Codes::new(size, rows)?, tokens })
+        let rows = lists.map(|(list, size)| {
+            let codes = Codes::new(size, list.rows().map(|(_, row)| row))?;
+            Ok(FoundRows { codes, tokens: list.tokens })
         });
         rows.collect()
     }

@@ -4,6 +4,7 @@ mod classes;
 mod collect;
 mod components;
 mod filing;
+mod kept;
 mod labels;
 mod reducibility;
 mod store;
@@ -91,6 +92,7 @@ impl FeatureCloud {
     /// # Errors
     /// - No members, one named twice, or one that the codes or the decoder do not have.
     /// - Codes and decoder of different numbers of features; a decoder with NaN.
+    /// - A `checkpoint`.
     pub fn from_codes(
         codes: &Codes,
         decoder: &Tensor,
@@ -104,6 +106,7 @@ impl FeatureCloud {
                 return Err(Error::shape("the decoder", expected, decoder.dims()));
             }
         }
+        options.check_not_kept()?;
         let mut collector = options.collector(codes.width(), &[members])?;
         for row in 0..codes.rows() {
             collector.take(row, codes.row(row));

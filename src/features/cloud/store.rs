@@ -13,7 +13,7 @@ impl FeatureCloud {
     /// # Errors
     /// - No such autoencoder or feature in the store, none given, or codes that were not kept.
     /// - An autoencoder of another number of features, or contexts of another length or number.
-    /// - [`Filing::Original`], which needs all features.
+    /// - [`Filing::Original`], which needs all features; a `checkpoint`.
     /// - [`Error::Interrupted`] when Stop is pressed.
     pub fn from_store(
         store: &Store,
@@ -27,6 +27,7 @@ impl FeatureCloud {
             let expected = "`Filing::Own`: the tokens of other features are not read";
             return Err(Error::invalid("`filing` of a cloud of a store", expected, "another"));
         }
+        options.check_not_kept()?;
         let run = store.run();
         let wanted = (run.dataset.contexts, run.dataset.length);
         if (contexts.len(), contexts.length()) != wanted {

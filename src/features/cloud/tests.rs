@@ -1,5 +1,8 @@
 //! Clouds held against dense codes, a model and a store.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
@@ -10,6 +13,7 @@ use crate::harvest::tests::{contexts, model, sae};
 use crate::harvest::{HarvestOptions, Store};
 use crate::linalg::pca;
 use crate::model::HookPoint;
+use crate::progress::{OnStop, in_background};
 use crate::random::Rng;
 
 /// Sparse codes of 40 rows over 9 features, some of the rows empty, and a decoder `[9, 6]`.
@@ -171,6 +175,91 @@ fn one_pass_finds_what_each_store_and_all_codes_have() {
     let other = Contexts::new(5, vec![0; 10]).unwrap();
     let error = FeatureCloud::from_store(&store, &key, &own, &other, &[1], &options).unwrap_err();
     assert!(error.to_string().contains("50 of 6 tokens"), "{error}");
+}
+
+#[test]
+fn a_pass_that_was_cut_off_ends_as_an_undisturbed_one() {
+    let (own, text) = (sae(HookPoint::MlpIn(1), 1), contexts());
+    let clusters = Clusters::new(24, [vec![3, 1, 7], vec![0], vec![2, 9, 11, 23]]).unwrap();
+    let collect = |options: &CloudOptions| {
+        FeatureCloud::collect(&model(), &own, &text, &clusters, &[2, 0], options)
+    };
+    let flat = |clouds: &[FeatureCloud]| {
+        let rows = |cloud: &FeatureCloud| {
+            let codes = (0..cloud.len()).map(|row| cloud.codes().row(row).collect());
+            (cloud.tokens().to_vec(), codes.collect::<Vec<Vec<(u32, f32)>>>())
+        };
+        clouds.iter().map(rows).collect::<Vec<_>>()
+    };
+    let pressed = Arc::new(AtomicBool::new(true));
+    for filing in [Filing::Own, Filing::Original { compensate: 0 }] {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = CloudOptions { batch: 7, save_every: 3, filing, ..CloudOptions::default() };
+        let kept = CloudOptions { checkpoint: Some(folder.path().to_owned()), ..plain.clone() };
+        let undisturbed = flat(&collect(&plain).unwrap());
+        // Stop ends a call after its first batch: each goes on from the one before.
+        let mut stops = 0;
+        let clouds = loop {
+            match in_background(&pressed, || collect(&kept)) {
+                Ok(clouds) => break clouds,
+                Err(error) => {
+                    assert!(error.to_string().contains("the same call goes on"), "{error}");
+                    stops += 1;
+                }
+            }
+        };
+        assert_eq!((stops, flat(&clouds)), (7, undisturbed.clone()));
+        // The same call finds the answer.
+        assert_eq!(flat(&collect(&kept).unwrap()), undisturbed);
+        let partial = CloudOptions { on_stop: OnStop::ReturnPartial, limit: 9, ..kept };
+        let few = in_background(&pressed, || collect(&partial)).unwrap();
+        assert!(few[0].was_stopped() || few.iter().all(|cloud| cloud.len() == 9));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn a_file_of_other_clouds_and_a_damaged_one_are_refused_in_words() {
+    let (own, text) = (sae(HookPoint::MlpIn(1), 1), contexts());
+    let clusters = Clusters::new(24, [vec![3, 1, 7], vec![0]]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kept = CloudOptions { checkpoint: Some(folder.path().to_owned()), ..Default::default() };
+    let collect = |which: &[usize], options: &CloudOptions| {
+        FeatureCloud::collect(&model(), &own, &text, &clusters, which, options).map(drop)
+    };
+    let files = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    collect(&[0], &kept).unwrap();
+    let path = files().remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    let limited = CloudOptions { limit: 5, ..kept.clone() };
+    for (which, options, words) in [
+        (&[1][..], &kept, "the clusters of this call"),
+        (&[0], &limited, "`limit` of this call, 5"),
+    ] {
+        collect(which, options).unwrap();
+        let other = files().into_iter().find(|other| *other != path).unwrap();
+        std::fs::copy(&path, &other).unwrap();
+        let error = collect(which, options).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("another `checkpoint`"), "{error}");
+        std::fs::remove_file(other).unwrap();
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = collect(&[0], &kept).unwrap_err().to_string();
+        assert!(error.contains("clouds-"), "{at}: {error}");
+        std::fs::write(&path, &whole[..at]).unwrap();
+        assert!(collect(&[0], &kept).is_err());
+    }
+    let none = CloudOptions { save_every: 0, ..kept.clone() };
+    assert!(collect(&[0], &none).unwrap_err().to_string().contains("`save_every`"));
+    let (codes, decoder) = sample();
+    let error = FeatureCloud::from_codes(&codes, &decoder, &MEMBERS, &kept).unwrap_err();
+    assert!(error.to_string().contains("`checkpoint` must be none"), "{error}");
 }
 
 /// A text of days, two contexts of eight tokens, and a cloud of all its tokens.

@@ -1,6 +1,7 @@
 //! Groups of features whose directions are alike.
 
 mod affinity;
+mod angular;
 mod file;
 mod graph;
 mod kmeans;
