@@ -19,7 +19,8 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 use super::Tokenizer;
 use super::chat_settings::ChatSettings;
 use super::patterns::{GPT_4O, LLAMA_3, QWEN, TEKKEN};
-use super::sentencepiece::{PieceKind, ScoredPiece, Segmentation, SentencePiece};
+use super::sentencepiece::{PieceKind, ScoredPiece, SentencePiece, SpaceBefore};
+use super::settings::{Ends, ends_of_template};
 use crate::gguf::{Gguf, Value};
 use crate::{Error, Result};
 
@@ -28,10 +29,27 @@ const PREFIX: &str = "tokenizer.ggml.";
 const KNOWN: [&str; 8] =
     ["model", "pre", "tokens", "token_type", "merges", "add_bos_token", "add_eos_token", "scores"];
 /// Names of ways of cutting words that are known.
-const PRE_TOKENIZERS: [&str; 9] =
-    ["gpt-2", "phi-2", "olmo", "smollm", "llama-bpe", "dbrx", "qwen2", "tekken", "gpt-4o"];
+const PRE_TOKENIZERS: [&str; 13] = [
+    "gpt-2",
+    "phi-2",
+    "olmo",
+    "smollm",
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "dbrx",
+    "qwen2",
+    "deepseek-r1-qwen",
+    "tekken",
+    "gpt-4o",
+];
+/// Settings for tokens after which nothing follows: of a text, a turn, a message.
+const LAST: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 /// A key of SentencePiece alone: whether a space is put before a text. True if left out.
 const SPACE_BEFORE: &str = "add_space_prefix";
+/// What says that the model is a Phi-3.
+const ARCHITECTURE: &str = "general.architecture";
 /// What to do where the file's tokenizer cannot be read.
 const WAY_OUT: &str = "Take tokenizer.json of the repository that the file was made from (for a model \
      that has none, Python writes one: AutoTokenizer.from_pretrained(name).save_pretrained(folder)), \
@@ -49,27 +67,55 @@ struct Words {
 }
 
 impl Gguf {
-    /// The tokenizer in the file's metadata, with its chat template.
+    /// The tokenizer in the file's metadata, with its chat template, and the first and last tokens that
+    /// the file names.
     ///
     /// # Errors
     /// A file without one, of a kind other than byte-level byte-pair encoding or SentencePiece, or with
-    /// a way of cutting words or a setting that is unknown here; a damaged one.
+    /// a way of cutting words or a setting that is unknown here; a first or last token that it does not
+    /// have; a damaged one.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let mut notes = Vec::new();
         let (mut tokenizer, begins) = match self.text("model")? {
             "gpt2" => self.byte_level()?,
             "llama" => {
-                let (tokenizer, note) = self.sentencepiece()?;
-                notes.extend(note);
+                let (tokenizer, found) = self.sentencepiece()?;
+                notes = found;
                 // A text begins with the token for it, unless the file says otherwise.
                 (tokenizer, true)
             }
             other => return Err(self.unknown_model(other)),
         };
-        if let Some(ends) = self.ends(&self.texts("tokens")?, begins)? {
-            tokenizer.with_post_processor(Some(ends));
+        let tokens = self.texts("tokens")?;
+        if let Some(around) = self.around(&tokens, begins)? {
+            tokenizer.with_post_processor(Some(around));
         }
-        Ok(Tokenizer::with_ends(tokenizer, None, notes).with_chat(ChatSettings::of_gguf(self)?))
+        let ends = self.ends(&tokenizer, tokens.len())?;
+        let tokenizer = Tokenizer::with_ends(tokenizer, Some(ends), notes);
+        Ok(tokenizer.with_chat(ChatSettings::of_gguf(self)?))
+    }
+
+    /// The first and last of `count` tokens that the file names, else special ones with well-known
+    /// names.
+    fn ends(&self, tokenizer: &tokenizers::Tokenizer, count: usize) -> Result<Ends> {
+        let named = |name: &str| -> Result<Option<u32>> {
+            let Some(value) = self.setting(name) else { return Ok(None) };
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = id.filter(|id| (*id as usize) < count);
+            let expected = || format!("the number of one of {count} tokens in `{PREFIX}{name}`");
+            id.map(Some).ok_or_else(|| self.wrong(expected(), value.to_string()))
+        };
+        let (before, _) = ends_of_template(tokenizer);
+        let mut ends = Ends::by_name(tokenizer, &before);
+        if let Some(bos) = named("bos_token_id")? {
+            (ends.bos, ends.bos_by_name) = (Some(bos), false);
+        }
+        let last: Vec<Option<u32>> = LAST.into_iter().map(named).collect::<Result<_>>()?;
+        let last: Vec<u32> = last.into_iter().flatten().collect();
+        if !last.is_empty() {
+            (ends.eos, ends.eos_by_name) = (last, false);
+        }
+        Ok(ends)
     }
 
     /// Byte-level byte-pair encoding, and whether a text begins with the token for it unless the file
@@ -101,7 +147,7 @@ impl Gguf {
     }
 
     /// SentencePiece, and what to know of its pieces.
-    fn sentencepiece(&self) -> Result<(tokenizers::Tokenizer, Option<String>)> {
+    fn sentencepiece(&self) -> Result<(tokenizers::Tokenizer, Vec<String>)> {
         self.check_settings(&[SPACE_BEFORE])?;
         let tokens = self.texts("tokens")?;
         let numbers = |name: &str, what: &str| -> Result<Vec<Value>> {
@@ -125,14 +171,16 @@ impl Gguf {
             };
             pieces.push(ScoredPiece { text, score: score as f32, kind });
         }
-        let model = SentencePiece {
-            pieces,
-            segmentation: Segmentation::Merges,
-            space_before: self.flag(SPACE_BEFORE)?.unwrap_or(true),
+        let space_before = match self.flag(SPACE_BEFORE)? {
+            Some(false) => SpaceBefore::Never,
+            Some(true) | None => SpaceBefore::EachPart,
         };
+        // Files do not say it: llama.cpp knows it by the model's name.
+        let phi3 = self.get(ARCHITECTURE).and_then(Value::as_str) == Some("phi3");
+        let model = SentencePiece { pieces, space_before, phi3 };
         let expected = |expected: &str| format!("{expected} in `{PREFIX}tokens`");
         let tokenizer = model.tokenizer(&|what, found| self.wrong(expected(what), found))?;
-        Ok((tokenizer, model.note()))
+        Ok((tokenizer, model.notes()))
     }
 
     fn unknown_model(&self, model: &str) -> Error {
@@ -206,6 +254,16 @@ impl Gguf {
             let bytes = ByteLevel::new(false, true, false);
             Ok(plain(Sequence::new(vec![split.into(), bytes.into()]).into()))
         };
+        let unknown = |found: String| {
+            let names = PRE_TOKENIZERS.map(|name| format!("`{name}`")).join(", ");
+            let expected = format!("one of {names} in `{PREFIX}pre`");
+            self.wrong(expected, format!("{found}. {WAY_OUT}"))
+        };
+        if self.setting("pre").is_none() {
+            return Err(unknown(
+                "nothing, so that the way of cutting words is not known".to_owned(),
+            ));
+        }
         match self.text("pre")? {
             "gpt-2" | "phi-2" => Ok(plain(gpt2.into())),
             "olmo" => Ok(Words { composes: true, ..plain(gpt2.into()) }),
@@ -213,18 +271,16 @@ impl Gguf {
             "smollm" => {
                 Ok(plain(Sequence::new(vec![Digits::new(true).into(), gpt2.into()]).into()))
             }
-            "llama-bpe" => Ok(Words { whole: true, begins: true, ..by_pattern(LLAMA_3)? }),
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => {
+                Ok(Words { whole: true, begins: true, ..by_pattern(LLAMA_3)? })
+            }
             "dbrx" => by_pattern(LLAMA_3),
-            "qwen2" => Ok(Words { composes: true, ..by_pattern(QWEN)? }),
+            "qwen2" | "deepseek-r1-qwen" => Ok(Words { composes: true, ..by_pattern(QWEN)? }),
             "tekken" => Ok(Words { whole: true, begins: true, ..by_pattern(TEKKEN)? }),
             "gpt-4o" => by_pattern(GPT_4O),
-            other => {
-                let names = PRE_TOKENIZERS.map(|name| format!("`{name}`")).join(", ");
-                let found = format!(
-                    "`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"
-                );
-                Err(self.wrong(format!("one of {names} in `{PREFIX}pre`"), found))
-            }
+            other => Err(unknown(format!(
+                "`{other}`, a way of cutting words that eigenlens does not know"
+            ))),
         }
     }
 
@@ -279,7 +335,7 @@ impl Gguf {
     }
 
     /// What puts the tokens for start and end around a text, where the file asks for it.
-    fn ends(&self, tokens: &[&str], begins: bool) -> Result<Option<TemplateProcessing>> {
+    fn around(&self, tokens: &[&str], begins: bool) -> Result<Option<TemplateProcessing>> {
         let token = |name: &str| -> Result<(String, u32)> {
             let value = self.setting(name);
             let id = value.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
@@ -366,6 +422,10 @@ mod tests {
             ("dbrx", &[8, 5, 11]),
             ("gpt-4o", &[8, 5, 11]),
             ("qwen2", &[8, 5, 6, 7]),
+            ("deepseek-r1-qwen", &[8, 5, 6, 7]),
+            ("llama3", &[0, 8, 5, 11]),
+            ("llama-v3", &[0, 8, 5, 11]),
+            ("falcon3", &[0, 8, 5, 11]),
         ] {
             assert_eq!(ids(pre, "ab 12"), expected, "{pre}");
         }
@@ -400,6 +460,25 @@ mod tests {
         assert_eq!(tokenizer(&none).unwrap().encode("ab").unwrap(), [8]);
     }
 
+    /// As in Llama 3, whose texts end with a token that has no well-known name.
+    #[test]
+    fn first_and_last_tokens_are_those_with_the_numbers() {
+        let key = |name: &str| format!("{PREFIX}{name}");
+        let own = tokenizer(&sample("gpt-2")).unwrap();
+        assert_eq!((own.bos(), own.eos()), (Some(0), Some(17)));
+        let other = sample("gpt-2")
+            .u32(&key("bos_token_id"), 16)
+            .u32(&key("eos_token_id"), 9)
+            .u32(&key("eot_token_id"), 10);
+        let own = tokenizer(&other).unwrap();
+        assert_eq!((own.bos(), own.ends().eos.as_slice()), (Some(16), &[9, 10][..]));
+        assert!(!own.ends().bos_by_name && !own.ends().eos_by_name);
+        let bare = sample("gpt-2").without(&key("bos_token_id")).without(&key("eos_token_id"));
+        let own = tokenizer(&bare).unwrap();
+        assert_eq!((own.bos(), own.eos()), (Some(0), Some(17)));
+        assert!(own.ends().bos_by_name && own.ends().eos_by_name);
+    }
+
     #[test]
     fn what_is_unknown_or_does_not_fit_is_named() {
         let key = |name: &str| format!("{PREFIX}{name}");
@@ -408,6 +487,10 @@ mod tests {
             (sample("default"), "`default`"),
             (sample("deepseek-llm"), "`deepseek-llm`"),
             (whole.clone().without(&key("pre")), "tokenizer.ggml.pre"),
+            (whole.clone().without(&key("pre")), "with_tokenizer"),
+            (whole.clone().u32(&key("pre"), 1), "a text in `tokenizer.ggml.pre`"),
+            (whole.clone().u32(&key("eos_token_id"), 18), "tokenizer.ggml.eos_token_id"),
+            (whole.clone().text(&key("eom_token_id"), "a"), "tokenizer.ggml.eom_token_id"),
             (whole.clone().text(&key("model"), "t5"), "`t5`"),
             (whole.clone().without(&key("model")), "tokenizer.ggml.model"),
             (whole.clone().without(&key("merges")), "tokenizer.ggml.merges"),
