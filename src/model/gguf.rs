@@ -17,6 +17,9 @@ impl Decoder {
     ///
     /// Tensors are read one by one: beyond the weights, memory holds one of them twice.
     ///
+    /// Files of architecture `llama` do not say a window of attention. Mistral 7B v0.1 has one of 4096
+    /// positions at Hugging Face, and here none: longer texts give other logits.
+    ///
     /// # Errors
     /// A file that is missing, damaged, of another architecture, quantised in a way that is not read
     /// here (see [`gguf`](crate::gguf)), or that says something unknown of the model that could

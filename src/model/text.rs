@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 use super::origin::ModelOrigin;
 use super::{Decoder, Hooks, Sampling};
 use crate::data::text::{Tokenizer, number, numbers};
-use crate::gguf::Gguf;
 use crate::hub::Repository;
 use crate::provenance::Source;
 use crate::store::parse_json;
@@ -17,8 +16,6 @@ use crate::{Error, Result};
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
-/// Fields of a GGUF file for tokens after which nothing follows: of a text, a turn, a message.
-const GGUF_ENDS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 
 impl Decoder {
     /// Where its weights came from.
@@ -56,7 +53,7 @@ impl Decoder {
             return Ok(tokenizer.clone());
         }
         let tokenizer = match (&origin.gguf, &origin.repository) {
-            (Some(gguf), _) => gguf_tokenizer(gguf)?,
+            (Some(gguf), _) => gguf.tokenizer()?,
             (None, Some(repository)) => {
                 let found = match (repository.read(TOKENIZER), &origin.tokenizer_name) {
                     (Ok(content), _) => Tokenizer::from_content(repository, &content)?,
@@ -223,24 +220,6 @@ impl Decoder {
         let all = self.generate_tokens_with(&tokens, count, sampling, hooks)?;
         tokenizer.decode_with_special(&all[tokenizer.added_before(&tokens)..])
     }
-}
-
-/// The tokenizer of a GGUF file, with the first and last tokens that the file names.
-fn gguf_tokenizer(gguf: &Gguf) -> Result<Tokenizer> {
-    let tokenizer = gguf.tokenizer()?;
-    let id = |name: &str| {
-        let value = gguf.get(&format!("tokenizer.ggml.{name}"))?;
-        value.as_u64().and_then(|id| u32::try_from(id).ok())
-    };
-    let mut ends = tokenizer.ends().clone();
-    if let Some(bos) = id("bos_token_id") {
-        (ends.bos, ends.bos_by_name) = (Some(bos), false);
-    }
-    let eos: Vec<u32> = GGUF_ENDS.iter().filter_map(|name| id(name)).collect();
-    if !eos.is_empty() {
-        (ends.eos, ends.eos_by_name) = (eos, false);
-    }
-    Ok(tokenizer.with(ends))
 }
 
 /// A tokenizer with the first token that `config.json` names, if its own files name none.

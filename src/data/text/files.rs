@@ -8,7 +8,7 @@ use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::sentencepiece::ModelFile;
+use super::sentencepiece::{ModelFile, SpaceBefore};
 use super::settings::{Ends, Settings};
 use super::{TOKENIZER_FILE, Tokenizer};
 use crate::hub::{Content, Repository};
@@ -34,12 +34,14 @@ const TIKTOKEN: &str = "a tiktoken vocabulary";
 impl Tokenizer {
     /// The tokenizer in the file or folder `path`. A file named `tokenizer.json` or, without one,
     /// `tokenizer.model` (SentencePiece), and a folder with one, are read together with the
-    /// `tokenizer_config.json` and the chat template in the same folder.
+    /// `tokenizer_config.json` and the chat template in the same folder; a `tokenizer.model` also with
+    /// the `added_tokens.json` of older folders.
     ///
     /// # Errors
     /// If there is no such file, or if it holds no tokenizer in these formats: a `vocab.json`, a
     /// tiktoken or Tekken file are named for what they are, with the way to a `tokenizer.json`; a
-    /// SentencePiece model that changes texts in a way that is not known here.
+    /// SentencePiece model that chooses among unigrams or changes texts in a way that is not known
+    /// here; an `added_tokens.json` whose numbers do not follow those of the model.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -56,9 +58,9 @@ impl Tokenizer {
         if kind(&bytes) == Some(SENTENCEPIECE) {
             return match is_named(PIECES) {
                 true => Self::from_pieces(&folder, path, &bytes),
-                false => pieces(path, &bytes).map(|(backend, ends, note)| {
+                false => pieces(path, &bytes, |asked| asked).map(|(backend, ends, notes)| {
                     let ends = ends.over(Ends::by_name(&backend, &[]));
-                    Self::with_ends(backend, Some(ends), note.into_iter().collect())
+                    Self::with_ends(backend, Some(ends), notes)
                 }),
             };
         }
@@ -100,12 +102,14 @@ impl Tokenizer {
     }
 
     /// The tokenizer in the SentencePiece model `path` of a repository, with what its other files say
-    /// of it. Without a word, the class of the model's type decides what begins a text.
+    /// of it. Without a word, the class of the model's type decides what begins a text, and a space
+    /// that the model asks for is put before each part of a text, as `transformers` does.
     fn from_pieces(repository: &Repository, path: &Path, bytes: &[u8]) -> Result<Self> {
-        let (mut backend, own, note) = pieces(path, bytes)?;
         let mut settings = Settings::read(repository)?.or_class_in_config(repository);
+        let (mut backend, own, notes) = pieces(path, bytes, |asked| settings.space_before(asked))?;
+        settings.read_added_tokens(repository, &backend)?;
         let ends = own.over(settings.apply(&mut backend, path)?);
-        settings.notes.extend(note);
+        settings.notes.extend(notes);
         let chat = settings.chat();
         Ok(Self::with_ends(backend, Some(ends), settings.notes).with_chat(chat))
     }
@@ -195,21 +199,26 @@ pub(super) fn backend(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer
 }
 
 /// A tokenizer of the crate from the bytes of the SentencePiece model `path`, its first and last tokens,
-/// and what to know of its pieces.
-fn pieces(path: &Path, bytes: &[u8]) -> Result<(tokenizers::Tokenizer, PieceEnds, Option<String>)> {
+/// and what to know of its pieces. `space` makes of what the model asks for what is done.
+fn pieces(
+    path: &Path,
+    bytes: &[u8],
+    space: impl FnOnce(SpaceBefore) -> SpaceBefore,
+) -> Result<(tokenizers::Tokenizer, PieceEnds, Vec<String>)> {
     let wrong = |expected: &str, found: String| {
         let found = format!("{found}. {}", way_out("the model's name or folder"));
         Error::format(path, format!("in a SentencePiece model, {expected}"), found)
     };
-    let ModelFile { model, bos, eos } =
+    let ModelFile { mut model, bos, eos } =
         ModelFile::read(bytes).map_err(|(expected, found)| wrong(&expected, found))?;
-    Ok((model.tokenizer(&wrong)?, PieceEnds { bos, eos }, model.note()))
+    model.space_before = space(model.space_before);
+    Ok((model.tokenizer(&wrong)?, PieceEnds { bos, eos }, model.notes()))
 }
 
 /// [`pieces`] of bytes that are called `tokenizer.model`.
 #[cfg(test)]
 pub(super) fn read_pieces(bytes: &[u8]) -> Result<Tokenizer> {
-    pieces(Path::new(PIECES), bytes).map(|(backend, ..)| Tokenizer::new(backend))
+    pieces(Path::new(PIECES), bytes, |asked| asked).map(|(backend, ..)| Tokenizer::new(backend))
 }
 
 /// The first and last tokens that a SentencePiece model names.

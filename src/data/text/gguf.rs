@@ -19,7 +19,8 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 use super::Tokenizer;
 use super::chat_settings::ChatSettings;
 use super::patterns::{GPT_4O, LLAMA_3, QWEN, TEKKEN};
-use super::sentencepiece::{PieceKind, ScoredPiece, Segmentation, SentencePiece};
+use super::sentencepiece::{PieceKind, ScoredPiece, SentencePiece, SpaceBefore};
+use super::settings::{Ends, ends_of_template};
 use crate::gguf::{Gguf, Value};
 use crate::{Error, Result};
 
@@ -28,10 +29,27 @@ const PREFIX: &str = "tokenizer.ggml.";
 const KNOWN: [&str; 8] =
     ["model", "pre", "tokens", "token_type", "merges", "add_bos_token", "add_eos_token", "scores"];
 /// Names of ways of cutting words that are known.
-const PRE_TOKENIZERS: [&str; 9] =
-    ["gpt-2", "phi-2", "olmo", "smollm", "llama-bpe", "dbrx", "qwen2", "tekken", "gpt-4o"];
+const PRE_TOKENIZERS: [&str; 13] = [
+    "gpt-2",
+    "phi-2",
+    "olmo",
+    "smollm",
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "dbrx",
+    "qwen2",
+    "deepseek-r1-qwen",
+    "tekken",
+    "gpt-4o",
+];
+/// Settings for tokens after which nothing follows: of a text, a turn, a message.
+const LAST: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 /// A key of SentencePiece alone: whether a space is put before a text. True if left out.
 const SPACE_BEFORE: &str = "add_space_prefix";
+/// What says that the model is a Phi-3.
+const ARCHITECTURE: &str = "general.architecture";
 /// What to do where the file's tokenizer cannot be read.
 const WAY_OUT: &str = "Take tokenizer.json of the repository that the file was made from (for a model \
      that has none, Python writes one: AutoTokenizer.from_pretrained(name).save_pretrained(folder)), \
@@ -49,27 +67,55 @@ struct Words {
 }
 
 impl Gguf {
-    /// The tokenizer in the file's metadata, with its chat template.
+    /// The tokenizer in the file's metadata, with its chat template, and the first and last tokens that
+    /// the file names.
     ///
     /// # Errors
     /// A file without one, of a kind other than byte-level byte-pair encoding or SentencePiece, or with
-    /// a way of cutting words or a setting that is unknown here; a damaged one.
+    /// a way of cutting words or a setting that is unknown here; a first or last token that it does not
+    /// have; a damaged one.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let mut notes = Vec::new();
         let (mut tokenizer, begins) = match self.text("model")? {
             "gpt2" => self.byte_level()?,
             "llama" => {
-                let (tokenizer, note) = self.sentencepiece()?;
-                notes.extend(note);
+                let (tokenizer, found) = self.sentencepiece()?;
+                notes = found;
                 // A text begins with the token for it, unless the file says otherwise.
                 (tokenizer, true)
             }
             other => return Err(self.unknown_model(other)),
         };
-        if let Some(ends) = self.ends(&self.texts("tokens")?, begins)? {
-            tokenizer.with_post_processor(Some(ends));
+        let tokens = self.texts("tokens")?;
+        if let Some(around) = self.around(&tokens, begins)? {
+            tokenizer.with_post_processor(Some(around));
         }
-        Ok(Tokenizer::with_ends(tokenizer, None, notes).with_chat(ChatSettings::of_gguf(self)?))
+        let ends = self.ends(&tokenizer, tokens.len())?;
+        let tokenizer = Tokenizer::with_ends(tokenizer, Some(ends), notes);
+        Ok(tokenizer.with_chat(ChatSettings::of_gguf(self)?))
+    }
+
+    /// The first and last of `count` tokens that the file names, else special ones with well-known
+    /// names.
+    fn ends(&self, tokenizer: &tokenizers::Tokenizer, count: usize) -> Result<Ends> {
+        let named = |name: &str| -> Result<Option<u32>> {
+            let Some(value) = self.setting(name) else { return Ok(None) };
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = id.filter(|id| (*id as usize) < count);
+            let expected = || format!("the number of one of {count} tokens in `{PREFIX}{name}`");
+            id.map(Some).ok_or_else(|| self.wrong(expected(), value.to_string()))
+        };
+        let (before, _) = ends_of_template(tokenizer);
+        let mut ends = Ends::by_name(tokenizer, &before);
+        if let Some(bos) = named("bos_token_id")? {
+            (ends.bos, ends.bos_by_name) = (Some(bos), false);
+        }
+        let last: Vec<Option<u32>> = LAST.into_iter().map(named).collect::<Result<_>>()?;
+        let last: Vec<u32> = last.into_iter().flatten().collect();
+        if !last.is_empty() {
+            (ends.eos, ends.eos_by_name) = (last, false);
+        }
+        Ok(ends)
     }
 
     /// Byte-level byte-pair encoding, and whether a text begins with the token for it unless the file
@@ -101,7 +147,7 @@ impl Gguf {
     }
 
     /// SentencePiece, and what to know of its pieces.
-    fn sentencepiece(&self) -> Result<(tokenizers::Tokenizer, Option<String>)> {
+    fn sentencepiece(&self) -> Result<(tokenizers::Tokenizer, Vec<String>)> {
         self.check_settings(&[SPACE_BEFORE])?;
         let tokens = self.texts("tokens")?;
         let numbers = |name: &str, what: &str| -> Result<Vec<Value>> {
@@ -125,14 +171,16 @@ impl Gguf {
             };
             pieces.push(ScoredPiece { text, score: score as f32, kind });
         }
-        let model = SentencePiece {
-            pieces,
-            segmentation: Segmentation::Merges,
-            space_before: self.flag(SPACE_BEFORE)?.unwrap_or(true),
+        let space_before = match self.flag(SPACE_BEFORE)? {
+            Some(false) => SpaceBefore::Never,
+            Some(true) | None => SpaceBefore::EachPart,
         };
+        // Files do not say it: llama.cpp knows it by the model's name.
+        let phi3 = self.get(ARCHITECTURE).and_then(Value::as_str) == Some("phi3");
+        let model = SentencePiece { pieces, space_before, phi3 };
         let expected = |expected: &str| format!("{expected} in `{PREFIX}tokens`");
         let tokenizer = model.tokenizer(&|what, found| self.wrong(expected(what), found))?;
-        Ok((tokenizer, model.note()))
+        Ok((tokenizer, model.notes()))
     }
 
     fn unknown_model(&self, model: &str) -> Error {
@@ -206,6 +254,16 @@ impl Gguf {
             let bytes = ByteLevel::new(false, true, false);
             Ok(plain(Sequence::new(vec![split.into(), bytes.into()]).into()))
         };
+        let unknown = |found: String| {
+            let names = PRE_TOKENIZERS.map(|name| format!("`{name}`")).join(", ");
+            let expected = format!("one of {names} in `{PREFIX}pre`");
+            self.wrong(expected, format!("{found}. {WAY_OUT}"))
+        };
+        if self.setting("pre").is_none() {
+            return Err(unknown(
+                "nothing, so that the way of cutting words is not known".to_owned(),
+            ));
+        }
         match self.text("pre")? {
             "gpt-2" | "phi-2" => Ok(plain(gpt2.into())),
             "olmo" => Ok(Words { composes: true, ..plain(gpt2.into()) }),
@@ -213,18 +271,16 @@ impl Gguf {
             "smollm" => {
                 Ok(plain(Sequence::new(vec![Digits::new(true).into(), gpt2.into()]).into()))
             }
-            "llama-bpe" => Ok(Words { whole: true, begins: true, ..by_pattern(LLAMA_3)? }),
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => {
+                Ok(Words { whole: true, begins: true, ..by_pattern(LLAMA_3)? })
+            }
             "dbrx" => by_pattern(LLAMA_3),
-            "qwen2" => Ok(Words { composes: true, ..by_pattern(QWEN)? }),
+            "qwen2" | "deepseek-r1-qwen" => Ok(Words { composes: true, ..by_pattern(QWEN)? }),
             "tekken" => Ok(Words { whole: true, begins: true, ..by_pattern(TEKKEN)? }),
             "gpt-4o" => by_pattern(GPT_4O),
-            other => {
-                let names = PRE_TOKENIZERS.map(|name| format!("`{name}`")).join(", ");
-                let found = format!(
-                    "`{other}`, a way of cutting words that eigenlens does not know. {WAY_OUT}"
-                );
-                Err(self.wrong(format!("one of {names} in `{PREFIX}pre`"), found))
-            }
+            other => Err(unknown(format!(
+                "`{other}`, a way of cutting words that eigenlens does not know"
+            ))),
         }
     }
 
@@ -279,7 +335,7 @@ impl Gguf {
     }
 
     /// What puts the tokens for start and end around a text, where the file asks for it.
-    fn ends(&self, tokens: &[&str], begins: bool) -> Result<Option<TemplateProcessing>> {
+    fn around(&self, tokens: &[&str], begins: bool) -> Result<Option<TemplateProcessing>> {
         let token = |name: &str| -> Result<(String, u32)> {
             let value = self.setting(name);
             let id = value.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
@@ -313,125 +369,4 @@ impl Gguf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gguf::tests::sample::Sample;
-
-    const TOKENS: [&str; 18] = [
-        "<s>", "<user>", "a", "b", "c", "Ġ", "1", "2", "ab", "Ġa", "ĠĠ", "12", "'", "s", "'s",
-        "abc", "Ċ", "</s>",
-    ];
-
-    fn sample(pre: &str) -> Sample {
-        let mut kinds = [1; 18];
-        (kinds[0], kinds[1], kinds[17]) = (3, 4, 3);
-        Sample::new()
-            .text("tokenizer.ggml.model", "gpt2")
-            .text("tokenizer.ggml.pre", pre)
-            .texts("tokenizer.ggml.tokens", &TOKENS)
-            .i32s("tokenizer.ggml.token_type", &kinds)
-            .texts("tokenizer.ggml.merges", &["a b", "Ġ a", "Ġ Ġ", "1 2", "' s"])
-            .u32("tokenizer.ggml.bos_token_id", 0)
-            .u32("tokenizer.ggml.eos_token_id", 17)
-    }
-
-    fn tokenizer(sample: &Sample) -> Result<Tokenizer> {
-        Gguf::parse("file.gguf", sample.bytes())?.tokenizer()
-    }
-
-    #[test]
-    fn words_are_cut_as_their_names_say() {
-        let ids = |pre, text: &str| {
-            let own = tokenizer(&sample(pre)).unwrap();
-            let ids = own.encode(text).unwrap();
-            let back = own.decode(&ids).unwrap();
-            assert_eq!(back, text);
-            ids
-        };
-        // Digits together or apart, and the spaces before one.
-        assert_eq!(ids("gpt-2", "ab 12"), [8, 5, 11]);
-        assert_eq!(ids("smollm", "ab 12"), [8, 5, 6, 7]);
-        assert_eq!(ids("gpt-2", "a  12"), [2, 5, 5, 11]);
-        assert_eq!(ids("smollm", "a  12"), [2, 10, 6, 7]);
-        assert_eq!(ids("gpt-2", "a's a"), [2, 14, 9]);
-        // A whole word that is a token, although no merge makes it; a start of its own.
-        assert_eq!(ids("gpt-2", "abc"), [8, 4]);
-        assert_eq!(ids("llama-bpe", "abc"), [0, 15]);
-        assert_eq!(ids("llama-bpe", "a\n12 a"), [0, 2, 16, 11, 9]);
-        assert_eq!(ids("tekken", "abc 12"), [0, 15, 5, 6, 7]);
-        // Up to three digits together, or one.
-        for (pre, expected) in [
-            ("phi-2", &[8, 5, 11][..]),
-            ("olmo", &[8, 5, 11]),
-            ("dbrx", &[8, 5, 11]),
-            ("gpt-4o", &[8, 5, 11]),
-            ("qwen2", &[8, 5, 6, 7]),
-        ] {
-            assert_eq!(ids(pre, "ab 12"), expected, "{pre}");
-        }
-        assert_eq!(ids("dbrx", "abc"), [8, 4]);
-        // Composed letters, for which there is one token.
-        let composed = |pre| {
-            let tokens: Vec<&str> = TOKENS.into_iter().chain(["Ã©"]).collect();
-            let sample = sample(pre)
-                .texts("tokenizer.ggml.tokens", &[&tokens[..], &["Ã", "©"][..]].concat())
-                .i32s("tokenizer.ggml.token_type", &[1; 21])
-                .texts("tokenizer.ggml.merges", &["Ã ©"]);
-            tokenizer(&sample).unwrap().encode("e\u{301}").unwrap()
-        };
-        assert_eq!((composed("qwen2"), composed("gpt-2")), (vec![18], Vec::new()));
-    }
-
-    #[test]
-    fn special_tokens_are_found_or_plain() {
-        let own = tokenizer(&sample("smollm")).unwrap();
-        assert_eq!(own.encode("a</s>b<user>").unwrap(), [2, 17, 3, 1]);
-        // Letters without a token are dropped, as llama.cpp does it; `<user>` is not special.
-        assert_eq!(own.encode_plain("a</s>b<user>").unwrap(), [2, 13, 3, 1]);
-        assert_eq!(own.vocab(), TOKENS.len());
-        let ends = sample("gpt-2")
-            .flag("tokenizer.ggml.add_bos_token", true)
-            .flag("tokenizer.ggml.add_eos_token", true);
-        let own = tokenizer(&ends).unwrap();
-        assert_eq!(own.encode("ab").unwrap(), [0, 8, 17]);
-        assert_eq!(own.encode_plain("ab").unwrap(), [8]);
-        assert_eq!(own.decode(&[0, 8, 17]).unwrap(), "ab");
-        let none = sample("llama-bpe").flag("tokenizer.ggml.add_bos_token", false);
-        assert_eq!(tokenizer(&none).unwrap().encode("ab").unwrap(), [8]);
-    }
-
-    #[test]
-    fn what_is_unknown_or_does_not_fit_is_named() {
-        let key = |name: &str| format!("{PREFIX}{name}");
-        let whole = sample("smollm");
-        let cases = [
-            (sample("default"), "`default`"),
-            (sample("deepseek-llm"), "`deepseek-llm`"),
-            (whole.clone().without(&key("pre")), "tokenizer.ggml.pre"),
-            (whole.clone().text(&key("model"), "t5"), "`t5`"),
-            (whole.clone().without(&key("model")), "tokenizer.ggml.model"),
-            (whole.clone().without(&key("merges")), "tokenizer.ggml.merges"),
-            (whole.clone().texts(&key("tokens"), &["a", "b", "a"]), "\"a\" as numbers 0 and 2"),
-            (whole.clone().texts(&key("tokens"), &[]), "tokenizer.ggml.tokens"),
-            (whole.clone().i32s(&key("tokens"), &[1]), "tokenizer.ggml.tokens"),
-            (whole.clone().texts(&key("merges"), &["a c"]), "\"a c\""),
-            (whole.clone().texts(&key("merges"), &["abc"]), "\"abc\""),
-            (whole.clone().texts(&key("merges"), &["a "]), "\"a \""),
-            (whole.clone().i32s(&key("token_type"), &[1; 17]), "tokenizer.ggml.token_type"),
-            (whole.clone().i32s(&key("token_type"), &[6; 18]), "6 for \"<s>\""),
-            (whole.clone().i32s(&key("token_type"), &[-1; 18]), "-1 for \"<s>\""),
-            (whole.clone().flag(&key("add_space_prefix"), true), "add_space_prefix"),
-            (whole.clone().text(&key("precompiled_charsmap"), "x"), "precompiled_charsmap"),
-            (whole.clone().u32(&key("add_bos_token"), 1), "true or false"),
-            (
-                whole.flag(&key("add_bos_token"), true).u32(&key("bos_token_id"), 18),
-                "tokenizer.ggml.bos_token_id",
-            ),
-        ];
-        for (sample, expected) in cases {
-            let message = tokenizer(&sample).unwrap_err().to_string();
-            assert!(message.contains(expected), "{expected}: {message}");
-            assert!(message.contains("file.gguf"), "{message}");
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! whatever `tokenizer.json` says. Every other class leaves that to `tokenizer.json`. Where the
 //! flags are missing, a template in `tokenizer.json` decides, and without one the class's default.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -13,6 +14,8 @@ use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
 use super::chat_settings::{ChatSettings, chat_templates};
 use super::jinja::ChatTemplate;
+use super::pieces::META_SPACE;
+use super::sentencepiece::SpaceBefore;
 use crate::hub::Repository;
 use crate::store::parse_json;
 use crate::{Error, Result};
@@ -21,6 +24,10 @@ const SETTINGS: &str = "tokenizer_config.json";
 /// Where old folders keep the names of special tokens.
 const NAMES: &str = "special_tokens_map.json";
 const CONFIG: &str = "config.json";
+/// Where folders from before transformers 4.34 keep the tokens that a `tokenizer.model` lacks.
+const ADDED: &str = "added_tokens.json";
+/// Where newer ones do.
+const ADDED_KEY: &str = "added_tokens_decoder";
 /// Keys of tokens with a part to play, apart from the first and last ones.
 const ROLES: [&str; 5] = ["unk_token", "pad_token", "sep_token", "cls_token", "mask_token"];
 /// Texts of special tokens that are known to begin a text, the surest first.
@@ -165,7 +172,7 @@ impl Settings {
             Err(reason) => return Err(reason),
         }
         // Newer files hold all tokens themselves.
-        let named = ["added_tokens_decoder", "bos_token", "eos_token"];
+        let named = [ADDED_KEY, "bos_token", "eos_token"];
         if !named.iter().any(|key| settings.fields.contains_key(*key))
             && let Ok(Some(content)) = repository.read_if(NAMES)
         {
@@ -192,7 +199,8 @@ impl Settings {
         let keys = [("bos_token", class.bos), ("eos_token", class.eos)];
         let keys = keys.into_iter().chain(ROLES.map(|key| (key, None)));
         let texts = keys.filter_map(|(key, usual)| Some((key.to_owned(), self.token(key, usual)?)));
-        let special = (!self.fields.is_empty()).then(|| texts.collect());
+        let tells = self.fields.keys().any(|key| key != ADDED_KEY);
+        let special = tells.then(|| texts.collect());
         ChatSettings { templates: std::mem::take(&mut self.templates), chosen: None, special }
     }
 
@@ -207,6 +215,65 @@ impl Settings {
     /// The name of the class, without the ending `Fast`.
     pub(super) fn class(&self) -> &str {
         self.class.strip_suffix("Fast").unwrap_or(&self.class)
+    }
+
+    /// Before what a space is put by the tokenizer of a `tokenizer.model`, which `asked` for it: the
+    /// settings `add_prefix_space` and `legacy` of `transformers`.
+    pub(super) fn space_before(&self, asked: SpaceBefore) -> SpaceBefore {
+        let adds = self.flag("add_prefix_space").unwrap_or(asked != SpaceBefore::Never);
+        match (adds, self.flag("legacy")) {
+            (false, _) => SpaceBefore::Never,
+            (true, Some(false)) => SpaceBefore::Text,
+            (true, _) => SpaceBefore::EachPart,
+        }
+    }
+
+    /// Reads the tokens in `added_tokens.json`, where the settings list none.
+    ///
+    /// # Errors
+    /// Numbers that do not follow those of `tokenizer` one by one, or differ from its own.
+    pub(super) fn read_added_tokens(
+        &mut self,
+        repository: &Repository,
+        tokenizer: &tokenizers::Tokenizer,
+    ) -> Result<()> {
+        if self.fields.contains_key(ADDED_KEY) {
+            return Ok(());
+        }
+        let Some(content) = repository.read_if(ADDED)? else { return Ok(()) };
+        let wrong = |found: String| {
+            let expected =
+                "tokens with the numbers that follow those of tokenizer.model, without a hole";
+            Error::format(&content.path, expected, found)
+        };
+        let mut tokens = Vec::new();
+        for (text, value) in object(&content.path, &content.bytes)? {
+            let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = id.ok_or_else(|| wrong(format!("{value} as the number of {text:?}")))?;
+            tokens.push((id, text));
+        }
+        tokens.sort_unstable();
+        let mut next = next_id(tokenizer);
+        for (id, text) in &tokens {
+            match tokenizer.token_to_id(text) {
+                Some(known) if known == *id => {}
+                None if next == *id => next += 1,
+                Some(known) => {
+                    return Err(wrong(format!(
+                        "{text:?} as number {id}, which has number {known}"
+                    )));
+                }
+                None => return Err(wrong(format!("{text:?} as number {id}, after {next} tokens"))),
+            }
+        }
+        let token = |(id, text): (u32, String)| {
+            let special = self.named().any(|name| name == text);
+            let token = json!({"content": text, "special": special, "normalized": false});
+            (id.to_string(), token)
+        };
+        let tokens: Map<String, Value> = tokens.into_iter().map(token).collect();
+        self.fields.insert(ADDED_KEY.to_owned(), Value::Object(tokens));
+        Ok(())
     }
 
     /// Changes a tokenizer as its class does when it loads the files, and tells where texts begin
@@ -265,7 +332,8 @@ impl Settings {
                     };
                     self.notes.push(format!(
                         "{SETTINGS} has `{flag}` {asked}, and {class} does not act on it: \
-                         tokenizer.json {} the token",
+                         {} {} the token",
+                        file_name(path),
                         if adds { "adds" } else { "does not add" }
                     ));
                 }
@@ -286,8 +354,8 @@ impl Settings {
             match found {
                 Some((text, Some(id))) => around[at] = Some((text.to_owned(), id)),
                 Some((text, None)) if asked[at].is_some() => {
-                    let expected =
-                        format!("`{key}` to be a token of tokenizer.json, as `{flag}` is set");
+                    let file = file_name(path);
+                    let expected = format!("`{key}` to be a token of {file}, as `{flag}` is set");
                     let path = path.with_file_name(SETTINGS);
                     return Err(Error::format(&path, expected, format!("{text:?}, which is not")));
                 }
@@ -305,23 +373,20 @@ impl Settings {
     /// Marks tokens as special, and adds those that `tokenizer.json` lacks.
     fn add_tokens(&mut self, tokenizer: &mut tokenizers::Tokenizer, path: &Path) -> Result<()> {
         let mut tokens: Vec<(Option<u32>, AddedToken)> = Vec::new();
-        let listed = self.fields.get("added_tokens_decoder").and_then(Value::as_object);
+        let listed = self.fields.get(ADDED_KEY).and_then(Value::as_object);
         for (id, token) in listed.into_iter().flatten() {
             let Ok(id) = id.parse::<u32>() else { continue };
-            tokens.extend(added_token(token).map(|token| (Some(id), token)));
+            let token = added_token(token).map(|token| with_spaces(token, id, tokenizer));
+            tokens.extend(token.map(|token| (Some(id), token)));
         }
         tokens.sort_by_key(|(id, _)| *id);
-        let roles = ["bos_token", "eos_token"].into_iter().chain(ROLES);
-        let more = ["additional_special_tokens", "extra_special_tokens"];
-        let more = more.iter().filter_map(|key| self.fields.get(*key)?.as_array()).flatten();
-        let named = roles.filter_map(|key| self.fields.get(key)).chain(more).filter_map(text_of);
         // A class has its own first and last token where the file names none.
         let class = class(&self.class);
         let usual = [("bos_token", class.bos), ("eos_token", class.eos)].into_iter();
         let usual = usual.filter(|(key, _)| !self.fields.contains_key(*key));
         let usual = usual.filter_map(|(_, text)| text);
         let usual = usual.filter(|text| tokenizer.token_to_id(text).is_some());
-        for name in named.chain(usual) {
+        for name in self.named().chain(usual) {
             tokens.push((None, AddedToken::from(name, true).normalized(false)));
         }
         for (id, token) in tokens {
@@ -340,7 +405,8 @@ impl Settings {
                 None if id.is_some() && id == Some(next_id(tokenizer)) => {}
                 None => {
                     self.notes.push(format!(
-                        "{SETTINGS} names the token {text:?}, which is not in tokenizer.json"
+                        "{SETTINGS} names the token {text:?}, which is not in {}",
+                        file_name(path)
                     ));
                     continue;
                 }
@@ -351,6 +417,14 @@ impl Settings {
             })?;
         }
         Ok(())
+    }
+
+    /// The texts of the tokens that have a part to play or are called special.
+    fn named(&self) -> impl Iterator<Item = &str> {
+        let roles = ["bos_token", "eos_token"].into_iter().chain(ROLES);
+        let more = ["additional_special_tokens", "extra_special_tokens"].into_iter();
+        let more = more.filter_map(move |key| self.fields.get(key)?.as_array()).flatten();
+        roles.filter_map(move |key| self.fields.get(key)).chain(more).filter_map(text_of)
     }
 
     /// Puts the first token before texts if it is asked for, as GPT-2's class does when it reads
@@ -410,6 +484,21 @@ fn added_token(value: &Value) -> Option<AddedToken> {
         .lstrip(flag("lstrip").unwrap_or(false))
         .rstrip(flag("rstrip").unwrap_or(false));
     Some(token.normalized(flag("normalized").unwrap_or(!special)))
+}
+
+/// A token as the tokenizer spells it: settings spell the spaces in a user's pieces of a
+/// `tokenizer.model` as ▁.
+fn with_spaces(token: AddedToken, id: u32, tokenizer: &tokenizers::Tokenizer) -> AddedToken {
+    let content = token.content.replace(META_SPACE, " ");
+    match tokenizer.token_to_id(&content) == Some(id) {
+        true => AddedToken { content, ..token },
+        false => token,
+    }
+}
+
+/// The name of a tokenizer's file.
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// The id that a token gets which is added next.

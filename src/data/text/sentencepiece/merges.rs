@@ -1,9 +1,9 @@
 //! From scores to a list of pairs.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use super::{PieceKind, ScoredPiece};
+use super::{LONGEST_PIECE, PieceIds, PieceKind, ScoredPiece};
 
 /// All pairs of pieces whose union is a piece, those of the highest score first.
 ///
@@ -11,10 +11,7 @@ use super::{PieceKind, ScoredPiece};
 /// has the highest score" as long as scores differ, which those of trained models do. Of the ways to
 /// make one piece, the longest left part comes first: two of them compete for the same characters only
 /// in a run such as `aaaaa`, where the leftmost merges have made the longer pieces.
-pub(super) fn merges(
-    pieces: &[ScoredPiece<'_>],
-    ids: &HashMap<&str, u32>,
-) -> Vec<(String, String)> {
+pub(super) fn merges(pieces: &[ScoredPiece<'_>], ids: &PieceIds<'_>) -> Vec<(String, String)> {
     let is_merged = |text: &str| {
         let piece = ids.get(text).and_then(|id| pieces.get(*id as usize));
         piece.is_some_and(|piece| piece.kind == PieceKind::Normal)
@@ -34,4 +31,20 @@ pub(super) fn merges(
         }
     }
     pairs
+}
+
+/// How many pieces out of use merging would come by: single characters, and unions of two pieces.
+pub(super) fn passed(pieces: &[ScoredPiece<'_>]) -> usize {
+    let is_met = |piece: &&ScoredPiece<'_>| {
+        let is_kind = matches!(piece.kind, PieceKind::Normal | PieceKind::Unused);
+        is_kind && (1..=LONGEST_PIECE).contains(&piece.text.len())
+    };
+    let known: HashSet<&str> = pieces.iter().filter(is_met).map(|piece| piece.text).collect();
+    let is_passed = |text: &str| {
+        let mut cuts = text.char_indices().skip(1).map(|(at, _)| text.split_at(at)).peekable();
+        cuts.peek().is_none()
+            || cuts.any(|(left, right)| known.contains(left) && known.contains(right))
+    };
+    let unused = pieces.iter().filter(is_met).filter(|piece| piece.kind == PieceKind::Unused);
+    unused.filter(|piece| is_passed(piece.text)).count()
 }

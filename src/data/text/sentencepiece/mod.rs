@@ -1,13 +1,14 @@
 //! SentencePiece tokenizers: pieces with scores, from a `tokenizer.model` or a GGUF file.
 //!
-//! A text is encoded in four steps (Kudo and Richardson, 2018; llama.cpp does the same):
+//! A text is encoded in four steps (Kudo and Richardson, 2018):
 //!
 //! 1. Pieces that the model calls its user's, and special ones where these are asked for, are cut out
 //!    of the text, the longest first.
-//! 2. In the rest, a space becomes ▁ (U+2581), and where the model asks for it, one is put in front.
+//! 2. In the rest, a space becomes ▁ (U+2581), and where the model asks for it, one is put in front:
+//!    SentencePiece puts one before a text, llama.cpp one before each part that the first step leaves,
+//!    and the classes of `transformers` do as [`SpaceBefore`] says for their settings.
 //! 3. Of its characters, the neighbouring pair whose union is a piece of the highest score becomes that
-//!    piece, the leftmost first, until there is no such pair. A model of unigrams takes the pieces whose
-//!    scores sum to most instead.
+//!    piece, the leftmost first, until there is no such pair.
 //! 4. What is no piece then becomes its bytes in UTF-8, or the unknown piece where the model has no
 //!    bytes.
 //!
@@ -17,13 +18,13 @@
 mod merges;
 mod proto;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::models::unigram::Unigram;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper};
 
 use super::pieces::META_SPACE;
@@ -33,9 +34,8 @@ pub(super) use proto::ModelFile;
 
 /// Bytes of the longest piece that can be merged: the work is in proportion to it.
 const LONGEST_PIECE: usize = 512;
-/// How much less than the least score of a usual piece the others have in a model of unigrams, so that
-/// a text that spells one of them does not become it.
-const NEVER: f64 = 1e4;
+/// Pieces of Phi-3 that leave the white space after them.
+const PHI3_STRICT: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// What a piece is for. The numbers are those of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,22 +70,39 @@ pub(super) struct ScoredPiece<'a> {
     pub(super) kind: PieceKind,
 }
 
-/// How pieces are chosen.
+/// Pieces with their numbers.
+type PieceIds<'a> = HashMap<Cow<'a, str>, u32>;
+
+impl<'a> ScoredPiece<'a> {
+    /// The text as it is looked for: a user's pieces stand in texts with their spaces.
+    fn spelled(&self) -> Cow<'a, str> {
+        match self.kind == PieceKind::UserDefined && self.text.contains(META_SPACE) {
+            true => Cow::Owned(self.text.replace(META_SPACE, " ")),
+            false => Cow::Borrowed(self.text),
+        }
+    }
+}
+
+/// Before what a space is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Segmentation {
-    /// By merging pairs.
-    Merges,
-    /// By the sum of scores.
-    Unigrams,
+pub(super) enum SpaceBefore {
+    /// Before nothing.
+    Never,
+    /// Before the start of a text, unless a space or a piece that is cut out is there.
+    Text,
+    /// Before each part of a text that is left where pieces are cut out: a user's pieces too, after
+    /// which SentencePiece alone puts none.
+    EachPart,
 }
 
 /// A vocabulary and how it is used.
 #[derive(Debug)]
 pub(super) struct SentencePiece<'a> {
     pub(super) pieces: Vec<ScoredPiece<'a>>,
-    pub(super) segmentation: Segmentation,
-    /// Whether a space is put before a text, and before what follows a piece that was cut out.
-    pub(super) space_before: bool,
+    pub(super) space_before: SpaceBefore,
+    /// Whether pieces that are cut out take the white space after them along, but for
+    /// [`PHI3_STRICT`], as in Phi-3.
+    pub(super) phi3: bool,
 }
 
 impl SentencePiece<'_> {
@@ -105,27 +122,28 @@ impl SentencePiece<'_> {
             let expected = "pieces for the 256 bytes, or a piece for what is unknown";
             return Err(wrong(expected, "neither".to_owned()));
         }
-        let model = match self.segmentation {
-            Segmentation::Merges => {
-                let vocab: Vocab = ids.iter().map(|(text, id)| ((*text).to_owned(), *id)).collect();
-                let mut builder = BPE::builder()
-                    .vocab_and_merges(vocab, merges::merges(&self.pieces, &ids))
-                    .fuse_unk(true)
-                    .byte_fallback(has_bytes);
-                if let Some(unknown) = unknown {
-                    builder = builder.unk_token(self.pieces[unknown].text.to_owned());
-                }
-                builder.build().map(ModelWrapper::BPE)
-            }
-            Segmentation::Unigrams => {
-                Unigram::from(self.scored(), unknown, has_bytes).map(ModelWrapper::Unigram)
-            }
-        };
+        let vocab: Vocab = ids.iter().map(|(text, id)| (text.to_string(), *id)).collect();
+        let mut builder = BPE::builder()
+            .vocab_and_merges(vocab, merges::merges(&self.pieces, &ids))
+            .fuse_unk(true)
+            .byte_fallback(has_bytes);
+        if let Some(unknown) = unknown {
+            builder = builder.unk_token(self.pieces[unknown].text.to_owned());
+        }
         let unfit =
             |reason: tokenizers::Error| wrong("a tokenizer", reason.to_string()).caused_by(reason);
-        let mut tokenizer = tokenizers::Tokenizer::new(model.map_err(unfit)?);
-        let normalizer: NormalizerWrapper = part(self.normalizer(), wrong)?;
-        tokenizer.with_normalizer(Some(normalizer)).map_err(unfit)?;
+        let mut tokenizer = tokenizers::Tokenizer::new(builder.build().map_err(unfit)?);
+        match self.space_before {
+            // Of the parts of the crate, it alone knows where a text starts.
+            SpaceBefore::Text => {
+                let spaces = Metaspace::new(META_SPACE, PrependScheme::First, false);
+                tokenizer.with_pre_tokenizer(Some(spaces));
+            }
+            SpaceBefore::Never | SpaceBefore::EachPart => {
+                let normalizer: NormalizerWrapper = part(self.normalizer(), wrong)?;
+                tokenizer.with_normalizer(Some(normalizer)).map_err(unfit)?;
+            }
+        }
         tokenizer.with_decoder(Some(part::<DecoderWrapper>(self.decoder(), wrong)?));
         tokenizer.add_tokens(self.cut_out()).map_err(|reason| {
             wrong("pieces to look for in texts", reason.to_string()).caused_by(reason)
@@ -133,9 +151,9 @@ impl SentencePiece<'_> {
         Ok(tokenizer)
     }
 
-    /// What a user should know of pieces that have one score: between them the leftmost pair is not
-    /// sure to be merged first.
-    pub(super) fn note(&self) -> Option<String> {
+    /// What a user should know: pieces of one score, between which the leftmost pair is not sure to be
+    /// merged first, and pieces out of use.
+    pub(super) fn notes(&self) -> Vec<String> {
         let is_merged = |piece: &&ScoredPiece<'_>| {
             piece.kind == PieceKind::Normal && piece.text.chars().nth(1).is_some()
         };
@@ -143,16 +161,24 @@ impl SentencePiece<'_> {
         let mut scores: Vec<f32> = pieces.map(|piece| piece.score).collect();
         scores.sort_unstable_by(f32::total_cmp);
         let ties = scores.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        (ties > 0 && self.segmentation == Segmentation::Merges).then(|| {
+        let ties = (ties > 0).then(|| {
             format!(
                 "pieces have the score of another ({ties} times): where both can be made of the same \
                  characters, the one with the lower number is, and not the leftmost"
             )
-        })
+        });
+        let unused = merges::passed(&self.pieces);
+        let unused = (unused > 0).then(|| {
+            format!(
+                "pieces are out of use ({unused} that others make): SentencePiece merges through them \
+                 and splits what is left of them, here nothing becomes one, which can give other tokens"
+            )
+        });
+        ties.into_iter().chain(unused).collect()
     }
 
     /// Pieces and their numbers.
-    fn ids(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<HashMap<&str, u32>> {
+    fn ids(&self, wrong: &dyn Fn(&str, String) -> Error) -> Result<PieceIds<'_>> {
         let mut ids = HashMap::with_capacity(self.pieces.len());
         for (id, piece) in (0u32..).zip(&self.pieces) {
             let text = piece.text;
@@ -160,16 +186,14 @@ impl SentencePiece<'_> {
                 let found = format!("{} for {text:?}", piece.score);
                 return Err(wrong("a finite score for each piece", found));
             }
-            let is_used =
-                piece.kind == PieceKind::Normal || self.segmentation == Segmentation::Unigrams;
-            if text.is_empty() && is_used {
+            if text.is_empty() && piece.kind == PieceKind::Normal {
                 return Err(wrong("a text for each piece", format!("none for number {id}")));
             }
             if piece.kind == PieceKind::Normal && text.len() > LONGEST_PIECE {
                 let expected = format!("pieces of at most {LONGEST_PIECE} bytes");
                 return Err(wrong(&expected, format!("number {id} of {} bytes", text.len())));
             }
-            if let Some(before) = ids.insert(text, id) {
+            if let Some(before) = ids.insert(piece.spelled(), id) {
                 let found = format!("{text:?} as numbers {before} and {id}");
                 return Err(wrong("different pieces", found));
             }
@@ -195,23 +219,11 @@ impl SentencePiece<'_> {
         }
     }
 
-    /// Pieces with the scores by which unigrams are chosen.
-    fn scored(&self) -> Vec<(String, f64)> {
-        let usual = |piece: &&ScoredPiece<'_>| piece.kind == PieceKind::Normal;
-        let least = self.pieces.iter().filter(usual).map(|piece| f64::from(piece.score));
-        let least = least.fold(0., f64::min);
-        let score = |piece: &ScoredPiece<'_>| match piece.kind {
-            PieceKind::Normal => f64::from(piece.score),
-            _ => least - NEVER,
-        };
-        self.pieces.iter().map(|piece| (piece.text.to_owned(), score(piece))).collect()
-    }
-
     fn normalizer(&self) -> Value {
         let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": META_SPACE});
         match self.space_before {
-            false => spaces,
-            true => {
+            SpaceBefore::Never | SpaceBefore::Text => spaces,
+            SpaceBefore::EachPart => {
                 let before = json!({"type": "Prepend", "prepend": META_SPACE});
                 json!({"type": "Sequence", "normalizers": [before, spaces]})
             }
@@ -221,7 +233,7 @@ impl SentencePiece<'_> {
     fn decoder(&self) -> Value {
         let spaces = json!({"type": "Replace", "pattern": {"String": META_SPACE}, "content": " "});
         let mut decoders = vec![spaces, json!({"type": "ByteFallback"}), json!({"type": "Fuse"})];
-        if self.space_before {
+        if self.space_before != SpaceBefore::Never {
             decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
         json!({"type": "Sequence", "decoders": decoders})
@@ -229,14 +241,17 @@ impl SentencePiece<'_> {
 
     /// Pieces that are cut out of a text before anything else happens to it.
     fn cut_out(&self) -> Vec<AddedToken> {
-        let special = |piece: &ScoredPiece<'_>| match piece.kind {
-            PieceKind::Unknown | PieceKind::Control => Some(true),
-            PieceKind::UserDefined => Some(false),
-            PieceKind::Normal | PieceKind::Unused | PieceKind::Byte => None,
-        };
         let pieces = self.pieces.iter().filter(|piece| !piece.text.is_empty());
-        let tokens = pieces.filter_map(|piece| Some((piece.text, special(piece)?)));
-        tokens.map(|(text, special)| AddedToken::from(text, special).normalized(false)).collect()
+        let token = |piece: &ScoredPiece<'_>| {
+            let special = match piece.kind {
+                PieceKind::Unknown | PieceKind::Control => true,
+                PieceKind::UserDefined => false,
+                PieceKind::Normal | PieceKind::Unused | PieceKind::Byte => return None,
+            };
+            let token = AddedToken::from(piece.spelled(), special).normalized(false);
+            Some(token.rstrip(self.phi3 && !PHI3_STRICT.contains(&piece.text)))
+        };
+        pieces.filter_map(token).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! ModelProto      1: pieces, one after the other   2: TrainerSpec   3: NormalizerSpec
 //! SentencePiece   1: text   2: score, f32   3: kind (1 if left out)
-//! TrainerSpec     3: kind of model (1: unigrams, 2: merges)   24: whether ▁ ends a word
+//! TrainerSpec     3: kind of model (1, also if left out: unigrams, 2: merges)   24: whether ▁ ends a word
 //!                 46, 47: the pieces at the start and end of a text
 //! NormalizerSpec  2: table of characters   3: whether a space comes first
 //!                 4: whether spaces are dropped   5: whether spaces become ▁
@@ -12,7 +12,7 @@
 //! Source: `sentencepiece_model.proto` of SentencePiece. Lengths are held against what is left of the
 //! bytes, and pieces are borrowed from them.
 
-use super::{PieceKind, ScoredPiece, Segmentation, SentencePiece};
+use super::{PieceKind, ScoredPiece, SentencePiece, SpaceBefore};
 
 /// What is read, or what was expected and what was found in its place.
 pub(in super::super) type Read<T> = std::result::Result<T, (String, String)>;
@@ -39,7 +39,8 @@ impl<'a> ModelFile<'a> {
     ///
     /// # Errors
     /// What was expected and what was found, for bytes that are truncated or no such message, for a
-    /// model of words or characters, and for one that changes texts in a way that is not known here.
+    /// model of unigrams (the crate's has special pieces among those that it chooses from), words or
+    /// characters, and for one that changes texts in a way that is not known here.
     pub(in super::super) fn read(bytes: &'a [u8]) -> Read<Self> {
         let mut pieces = Vec::new();
         let mut trainer = TrainerSpec { kind: 1, bos: "<s>", eos: "</s>" };
@@ -59,25 +60,22 @@ impl<'a> ModelFile<'a> {
         if pieces.is_empty() {
             return wrong("a SentencePiece model with pieces", "none");
         }
-        let segmentation = match trainer.kind {
-            1 => Segmentation::Unigrams,
-            2 => Segmentation::Merges,
-            other => {
-                let found = match other {
-                    3 => "3, a model of words".to_owned(),
-                    4 => "4, a model of characters".to_owned(),
-                    other => other.to_string(),
-                };
-                return wrong("1 (unigrams) or 2 (merges) in `trainer_spec.model_type`", found);
-            }
-        };
+        if trainer.kind != 2 {
+            let found = match trainer.kind {
+                1 => "1, or nothing, which means it: a model of unigrams".to_owned(),
+                3 => "3, a model of words".to_owned(),
+                4 => "4, a model of characters".to_owned(),
+                other => other.to_string(),
+            };
+            return wrong("2 (merges) in `trainer_spec.model_type`", found);
+        }
         let control = |text: &str| {
             let is_it =
                 |piece: &ScoredPiece<'_>| piece.kind == PieceKind::Control && piece.text == text;
             pieces.iter().position(is_it).and_then(|id| u32::try_from(id).ok())
         };
         let (bos, eos) = (control(trainer.bos), control(trainer.eos));
-        Ok(Self { model: SentencePiece { pieces, segmentation, space_before }, bos, eos })
+        Ok(Self { model: SentencePiece { pieces, space_before, phi3: false }, bos, eos })
     }
 }
 
@@ -119,8 +117,9 @@ fn piece(bytes: &[u8], id: usize) -> Read<ScoredPiece<'_>> {
     Ok(piece)
 }
 
-/// Whether a space comes before a text.
-fn read_normalizer(bytes: &[u8]) -> Read<bool> {
+/// Before what a space comes: where there is one, as the classes of `transformers` put it unless they
+/// are told otherwise.
+fn read_normalizer(bytes: &[u8]) -> Read<SpaceBefore> {
     check_table(bytes, "`normalizer_spec`")?;
     let (mut space_before, mut drops) = (true, true);
     let mut fields = ProtoFields(bytes);
@@ -133,7 +132,8 @@ fn read_normalizer(bytes: &[u8]) -> Read<bool> {
         }
     }
     match drops {
-        false => Ok(space_before),
+        false if space_before => Ok(SpaceBefore::EachPart),
+        false => Ok(SpaceBefore::Never),
         true => wrong(
             "false in `normalizer_spec.remove_extra_whitespaces`",
             "true, or nothing, which means it: spaces that follow each other would be dropped",

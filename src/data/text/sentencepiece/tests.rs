@@ -62,18 +62,19 @@ fn merged(all: &[ListedPiece], space_before: bool) -> Vec<u8> {
     file(all, &number(3, 2), &normalizer)
 }
 
-fn open(name: &str, content: &[u8], config: Option<&str>) -> Result<Tokenizer> {
+/// The tokenizer in a file of this name, with others in its folder.
+fn open(name: &str, content: &[u8], others: &[(&str, &str)]) -> Result<Tokenizer> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
-    if let Some(config) = config {
-        std::fs::write(folder.path().join("config.json"), config).unwrap();
+    for (other, text) in others {
+        std::fs::write(folder.path().join(other), text).unwrap();
     }
     Tokenizer::from_file(path)
 }
 
 fn tokenizer(content: &[u8]) -> Tokenizer {
-    open("tokenizer.model", content, None).unwrap()
+    open("tokenizer.model", content, &[]).unwrap()
 }
 
 fn gguf(all: &[ListedPiece]) -> Sample {
@@ -104,7 +105,7 @@ fn pairs_of_the_highest_score_are_merged_and_the_rest_are_bytes() {
         ("ab", vec![266]),
         ("a b", vec![264, 259, 261]),
         ("é", vec![259, byte(0xC3), byte(0xA9)]),
-        // The longest of the user's pieces; what follows begins with a space again.
+        // The longest of the user's pieces; what follows begins with a space again, as in llama.cpp.
         ("a<u>xb", vec![264, 268, 259, 261]),
         ("a   b", vec![264, 269, 259, 259, 261]),
         // A piece for a byte that is typed is its letters.
@@ -140,9 +141,10 @@ fn special_pieces_are_parsed_or_typed_and_ends_are_those_of_the_files() {
     assert_eq!((own.bos(), own.eos()), (Some(1), Some(2)));
     assert_eq!(own.encode_with_bos("a").unwrap(), [1, 260]);
     // Llama's and Gemma's classes put the first token there; no class is known of a bare file.
-    let llama = open("tokenizer.model", &content, Some(r#"{"model_type": "llama"}"#)).unwrap();
+    let config = ("config.json", r#"{"model_type": "llama"}"#);
+    let llama = open("tokenizer.model", &content, &[config]).unwrap();
     assert_eq!(llama.encode("a").unwrap(), [1, 260]);
-    let other = open("other.model", &content, None).unwrap();
+    let other = open("other.model", &content, &[]).unwrap();
     assert_eq!((other.encode("a").unwrap(), other.bos()), (vec![260], Some(1)));
     // The pieces at the ends have other names.
     let mut renamed = vocabulary();
@@ -175,6 +177,7 @@ fn a_gguf_file_has_the_same_tokenizer() {
         (bare.clone().text(&key("precompiled_charsmap"), "x"), "precompiled_charsmap"),
         (bare.clone().u32(&key("add_space_prefix"), 1), "true or false"),
         (bare.clone().u32(&key("bos_token_id"), 300), "tokenizer.ggml.bos_token_id"),
+        (bare.clone().u32(&key("eot_token_id"), 270), "tokenizer.ggml.eot_token_id"),
     ];
     for (sample, expected) in cases {
         let message = in_gguf(&sample).unwrap_err().to_string();
@@ -183,21 +186,120 @@ fn a_gguf_file_has_the_same_tokenizer() {
     }
 }
 
+/// Gemma's files spell spaces in pieces of the user as ▁, and so do GGUF files of before July 2024.
 #[test]
-fn unigrams_are_those_whose_scores_sum_to_most() {
-    let mut all = vec![listed("<unk>", 0., 2), listed("<s>", 0., 3)];
-    let usual = [("a", -1.), ("b", -1.), ("ab", -1.5), ("abb", -3.5), ("▁", -1.)]
-        .into_iter()
-        .chain([("<", -2.), ("s", -2.), (">", -2.)]);
-    all.extend(usual.map(|(text, score)| listed(text, score, 1)));
-    let own = tokenizer(&file(&all, &number(3, 1), &[number(3, 0), number(4, 0)].concat()));
-    // ab + b: -2.5 against -3.5 in one and -3 in three.
-    assert_eq!(own.encode("abb").unwrap(), [4, 3]);
-    assert_eq!(own.encode("a ab").unwrap(), [2, 6, 4]);
-    assert_eq!(own.encode("azb").unwrap(), [2, 0, 3]);
-    // A special piece that is typed is not the piece.
-    assert_eq!(own.encode("<s>a").unwrap(), [1, 2]);
-    assert_eq!(own.encode_plain("<s>a").unwrap(), [7, 8, 9, 2]);
+fn spaces_in_pieces_of_the_user_are_found_in_texts() {
+    let mut all = vocabulary();
+    all[269].0 = "▁▁".to_owned();
+    let content = merged(&all, false);
+    let settings = r#"{"added_tokens_decoder": {"269": {"content": "▁▁", "normalized": false,
+                       "special": false}}}"#;
+    let bare = gguf(&all)
+        .flag("tokenizer.ggml.add_space_prefix", false)
+        .flag("tokenizer.ggml.add_bos_token", false);
+    for own in [
+        tokenizer(&content),
+        open("tokenizer.model", &content, &[("tokenizer_config.json", settings)]).unwrap(),
+        in_gguf(&bare).unwrap(),
+    ] {
+        assert_eq!(own.encode("a  b").unwrap(), [260, 269, 261]);
+        assert_eq!(own.decode(&[260, 269, 261]).unwrap(), "a  b");
+        assert_eq!((own.vocab(), own.notes().len()), (270, 0), "{:?}", own.notes());
+    }
+    // Two spellings of one piece.
+    all.push(listed("  ", 0., 4));
+    let message = super::super::files::read_pieces(&merged(&all, false)).unwrap_err().to_string();
+    assert!(message.contains("\"  \" as numbers 269 and 270"), "{message}");
+}
+
+/// As `LlamaTokenizer` of transformers 4 converts `tokenizer.model`.
+#[test]
+fn settings_say_before_what_a_space_comes() {
+    let content = merged(&vocabulary(), true);
+    let ids = |settings: &str| {
+        let class = r#""tokenizer_class": "LlamaTokenizer", "add_bos_token": false"#;
+        let settings = format!("{{{class}{settings}}}");
+        let others = [("tokenizer_config.json", settings.as_str())];
+        let own = open("tokenizer.model", &content, &others).unwrap();
+        ["a</s>b", "a<u>b", "</s>a", " a"].map(|text| own.encode(text).unwrap())
+    };
+    let each = [vec![264, 2, 259, 261], vec![264, 267, 259, 261], vec![2, 264], vec![259, 264]];
+    assert_eq!(ids(""), each);
+    assert_eq!(ids(r#", "legacy": true"#), each);
+    assert_eq!(ids(r#", "legacy": null, "add_prefix_space": true"#), each);
+    let first = [vec![264, 2, 261], vec![264, 267, 261], vec![2, 260], vec![264]];
+    assert_eq!(ids(r#", "legacy": false"#), first);
+    let never = [vec![260, 2, 261], vec![260, 267, 261], vec![2, 260], vec![264]];
+    assert_eq!(ids(r#", "add_prefix_space": false"#), never);
+    assert_eq!(ids(r#", "add_prefix_space": false, "legacy": false"#), never);
+    let own = tokenizer(&merged(&vocabulary(), false));
+    assert_eq!(own.encode("a</s>b").unwrap(), [260, 2, 261]);
+}
+
+#[test]
+fn tokens_in_added_tokens_json_follow_those_of_the_model() {
+    let content = merged(&vocabulary(), false);
+    let with = |added: &str| {
+        let names = r#"{"additional_special_tokens": ["<|im_end|>"]}"#;
+        let others = [("added_tokens.json", added), ("special_tokens_map.json", names)];
+        open("tokenizer.model", &content, &others)
+    };
+    let own = with(r#"{"<|im_start|>": 271, "<|im_end|>": 270, "<u>": 267}"#).unwrap();
+    assert_eq!(own.encode("<|im_start|>a<|im_end|>").unwrap(), [271, 260, 270]);
+    assert_eq!(own.decode(&[271, 260, 270]).unwrap(), "<|im_start|>a");
+    assert_eq!((own.vocab(), own.notes().len()), (272, 0), "{:?}", own.notes());
+    for (added, expected) in [
+        (r#"{"<|im_start|>": 271}"#, "\"<|im_start|>\" as number 271"),
+        (r#"{"<|im_start|>": 270, "<|im_end|>": 272}"#, "\"<|im_end|>\" as number 272"),
+        (r#"{"<|im_start|>": 270, "<|im_end|>": 270}"#, "\"<|im_start|>\" as number 270"),
+        (r#"{"<u>": 270}"#, "which has number 267"),
+        (r#"{"<|im_start|>": "270"}"#, "\"270\" as the number"),
+        (r#"[270]"#, "a JSON object"),
+    ] {
+        let message = with(added).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert!(message.contains("added_tokens.json"), "{message}");
+    }
+    // Newer folders list all tokens in the settings.
+    let settings = ("tokenizer_config.json", r#"{"added_tokens_decoder": {}}"#);
+    let others = [("added_tokens.json", r#"{"<x>": 300}"#), settings];
+    assert_eq!(open("tokenizer.model", &content, &others).unwrap().vocab(), 270);
+}
+
+#[test]
+fn a_token_that_is_missing_is_missed_in_the_file_by_its_name() {
+    let settings = ("tokenizer_config.json", r#"{"pad_token": "<pad>"}"#);
+    let own = open("tokenizer.model", &merged(&vocabulary(), false), &[settings]).unwrap();
+    assert!(own.notes()[0].ends_with("\"<pad>\", which is not in tokenizer.model"));
+}
+
+/// Phi-3's tokens take white space along, which GGUF files do not say.
+#[test]
+fn white_space_after_special_pieces_of_phi3_is_theirs() {
+    let sample = gguf(&vocabulary()).flag("tokenizer.ggml.add_bos_token", false);
+    let ids = |architecture: &str, text: &str| {
+        let sample = sample.clone().text("general.architecture", architecture);
+        in_gguf(&sample).unwrap().encode(text).unwrap()
+    };
+    assert_eq!(ids("phi3", "</s> a"), [2, 264]);
+    assert_eq!(ids("phi3", "<u> \n a"), [267, 264]);
+    assert_eq!(ids("phi3", "<s> a"), [1, 259, 264]);
+    assert_eq!(ids("llama", "</s> a"), [2, 259, 264]);
+}
+
+#[test]
+fn pieces_out_of_use_that_merging_meets_are_noted() {
+    let notes = |unused: &[&str]| {
+        let all = vocabulary().into_iter();
+        let more = unused.iter().map(|text| listed(text, -9., 5));
+        let all: Vec<ListedPiece> = all.chain(more).collect();
+        tokenizer(&merged(&all, false)).notes().to_vec()
+    };
+    // Padding, which no pieces make.
+    assert_eq!(notes(&["[PAD1]", "[PAD2]"]), [""; 0]);
+    // One character; ab and c; abc, which is out of use, and a.
+    let found = notes(&["d", "abc", "abca", "[PAD1]"]);
+    assert!(found.len() == 1 && found[0].contains("3 that others make"), "{found:?}");
 }
 
 /// The algorithm as it is defined: again and again the pair of the highest score.
@@ -262,6 +364,8 @@ fn models_that_change_texts_or_are_damaged_are_refused_by_name() {
     let (merges, kept) = (number(3, 2), number(4, 0));
     let whole = merged(&all, true);
     let cases = [
+        (file(&all, &number(3, 1), &kept), "a model of unigrams"),
+        (file(&all, &[], &kept), "a model of unigrams"),
         (file(&all, &number(3, 3), &kept), "a model of words"),
         (file(&all, &number(3, 4), &kept), "a model of characters"),
         (file(&all, &bytes(3, b"x"), &kept), "`trainer_spec.model_type`"),

@@ -16,6 +16,8 @@ use crate::store::Document;
 /// all others are multiplied by `d_head^(-1/2)`.
 const GEMMA2_27B_LAYERS: usize = 46;
 const GEMMA3_27B_LAYERS: usize = 62;
+/// The window of Gemma 2 where a file leaves it out, as older ones do.
+const GEMMA2_WINDOW: usize = 4096;
 /// One layer in so many sees everything.
 const GEMMA3_PATTERN: usize = 6;
 
@@ -35,7 +37,7 @@ struct CapKeys {
 struct WindowKeys {
     /// Positions that attention sees there.
     #[serde(rename = "attention.sliding_window")]
-    window: LayerSize,
+    window: Option<LayerSize>,
     /// One layer in so many has none.
     #[serde(rename = "attention.sliding_window_pattern")]
     pattern: Option<LayerSize>,
@@ -56,7 +58,7 @@ pub(super) fn gemma2(document: &mut Document, gguf: &Gguf, sizes: &GgufSizes) ->
     Ok(Config {
         score_cap: Some(cap(caps.score, 50.)),
         logit_cap: Some(cap(caps.logit, 30.)),
-        windows: windows(document, sizes.layers, 2)?,
+        windows: windows(document, sizes.layers, 2, Some(GEMMA2_WINDOW))?,
         position: Position::Rotary(whole_rotary(document, gguf, sizes, Some(10_000.))?),
         local_rotary: None,
         qk_norm: None,
@@ -70,7 +72,7 @@ pub(super) fn gemma3(document: &mut Document, gguf: &Gguf, sizes: &GgufSizes) ->
     let LocalRopeKeys { base } = document.read()?;
     let local = Rotary::new(base.map_or(10_000., |Positive(base)| base));
     let usual = usual(document, gguf, sizes, GEMMA3_27B_LAYERS)?;
-    let windows = windows(document, sizes.layers, GEMMA3_PATTERN)?;
+    let windows = windows(document, sizes.layers, GEMMA3_PATTERN, None)?;
     let full = whole_rotary(document, gguf, sizes, None)?;
     Ok(Config {
         score_cap: cap(caps.score),
@@ -104,10 +106,19 @@ fn usual(
     })
 }
 
-/// The window of each layer: the last of every `pattern` layers has none. Empty where no layer has
-/// one.
-fn windows(document: &mut Document, layers: usize, pattern: usize) -> Result<Vec<Option<usize>>> {
-    let WindowKeys { window: LayerSize(window), pattern: stated } = document.read()?;
+/// The window of each layer, of `usual` positions where the file says nothing: the last of every
+/// `pattern` layers has none. Empty where no layer has one.
+fn windows(
+    document: &mut Document,
+    layers: usize,
+    pattern: usize,
+    usual: Option<usize>,
+) -> Result<Vec<Option<usize>>> {
+    let WindowKeys { window, pattern: stated } = document.read()?;
+    let window = window.map(|LayerSize(window)| window).or(usual);
+    let window = window.ok_or_else(|| {
+        document.missing("attention.sliding_window", "the positions that attention sees")
+    })?;
     let pattern = stated.map_or(pattern, |LayerSize(pattern)| pattern);
     let windows = (1..=layers).map(|number| (!number.is_multiple_of(pattern)).then_some(window));
     let windows: Vec<_> = windows.collect();

@@ -46,6 +46,9 @@ struct SizeKeys {
     /// Number of tokens: the rows of the embedding if left out.
     #[serde(rename = "vocab_size")]
     vocab: Option<LayerSize>,
+    /// Whether a position sees none after it: true if left out.
+    #[serde(rename = "attention.causal")]
+    causal: Option<bool>,
 }
 
 /// What is added to the mean square in norms.
@@ -73,6 +76,10 @@ pub(super) struct GgufSizes {
 impl GgufSizes {
     pub(super) fn read(document: &mut Document, gguf: &Gguf) -> crate::Result<Self> {
         let keys: SizeKeys = document.read()?;
+        if keys.causal == Some(false) {
+            let expected = "true, or no such field: every position sees those up to its own,";
+            return Err(document.wrong("attention.causal", expected, false));
+        }
         let LayerSize(layers) = keys.layers;
         if layers > gguf.tensors().len() {
             let found = format!("{layers}, with {} tensors", gguf.tensors().len());

@@ -6,10 +6,13 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use serde_json::{Value, json};
 
+use super::architecture::GgufArchitecture;
 use crate::Result;
+use crate::gguf::Gguf;
 use crate::gguf::tests::sample::Sample;
-use crate::model::{Decoder, Position, Scaling};
+use crate::model::{Config, Decoder, Position, Scaling};
 use crate::random::Rng;
+use crate::store::UnknownFields;
 
 const CPU: &Device = &Device::Cpu;
 const VOCAB: usize = 11;
@@ -400,6 +403,10 @@ fn metadata_that_is_missing_wrong_or_unknown_is_named() {
             let number = whole.clone().f32(&key(name), 2.);
             assert!(message(&number).contains(&key(name)));
         }
+        let causal = key("attention.causal");
+        assert!(load(&whole.clone().flag(&causal, true)).is_ok());
+        let found = message(&whole.clone().flag(&causal, false));
+        assert!(found.contains(&causal), "{found}");
         let unknown = whole.clone().f32(&key("logit_scale"), 0.5);
         let found = message(&unknown);
         assert!(found.contains(&format!("`{}`: 0.5", key("logit_scale"))), "{found}");
@@ -456,13 +463,76 @@ fn what_gemma_and_phi_need_is_refused_without_it() {
     assert_eq!(attention_factor, 1.5);
 }
 
-/// Layers of 27B, whose heads do not have the width of the scale.
+/// The config that metadata gives, of a file with one value for each layer in place of weights.
+fn config_of(architecture: &str, layers: u32, sizes: &[(&str, u32)]) -> Result<Config> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    let mut sample = Sample::new()
+        .text("general.architecture", architecture)
+        .u32(&key("block_count"), layers)
+        .u32(&key("feed_forward_length"), 8)
+        .f32(&key("attention.layer_norm_rms_epsilon"), EPS)
+        .f32(&key("rope.freq_base"), 10_000.)
+        .floats("token_embd.weight", &[1, 1], &[0.]);
+    for (name, value) in sizes {
+        sample = sample.u32(&key(name), *value);
+    }
+    for layer in 1..layers {
+        sample = sample.floats(&format!("blk.{layer}"), &[1], &[0.]);
+    }
+    let gguf = Gguf::parse("model.gguf", sample.bytes())?;
+    let (config, _) = GgufArchitecture::of(&gguf)?.config(&gguf, UnknownFields::Refuse)?;
+    Ok(config)
+}
+
+/// `query_pre_attn_scalar` of the published configs is 144, 168 and 256.
 #[test]
-fn the_largest_gemmas_have_a_scale_of_their_own() {
-    let folder = tempfile::tempdir().unwrap();
-    for (mut case, layers) in [(gemma2(), 46), (gemma3(), 62)] {
-        case.layers = layers;
-        let model = load(&case.write(folder.path(), 2)).unwrap();
-        assert_eq!(model.config().score_scale, Some(0.5), "{}", case.architecture);
+fn gemmas_have_the_scales_of_their_published_sizes() {
+    for (architecture, layers, d_model, heads, d_head, scale) in [
+        ("gemma2", 46, 4608, 32, 128, 1. / 12.),
+        ("gemma3", 62, 5376, 32, 128, 1. / 168f64.sqrt()),
+        ("gemma2", 42, 3584, 16, 256, 1. / 16.),
+        ("gemma3", 48, 3840, 16, 256, 1. / 16.),
+    ] {
+        let sizes = [
+            ("embedding_length", d_model),
+            ("attention.head_count", heads),
+            ("attention.key_length", d_head),
+            ("attention.value_length", d_head),
+            ("attention.sliding_window", 1024),
+            ("context_length", 8192),
+        ];
+        let config = config_of(architecture, layers, &sizes).unwrap();
+        let found = config.score_scale.unwrap();
+        assert!((found - scale).abs() < 1e-15, "{architecture} of {layers} layers: {found}");
+    }
+}
+
+#[test]
+fn windows_that_files_leave_out_are_those_of_the_models() {
+    let sizes = [("embedding_length", 64), ("attention.head_count", 4), ("context_length", 8192)];
+    let config = config_of("gemma2", 4, &sizes).unwrap();
+    assert_eq!(config.windows, [Some(4096), None, Some(4096), None]);
+    let phi3 = |layers: u32, kv_heads: u32, context: u32| {
+        let sizes = [
+            ("embedding_length", 640),
+            ("attention.head_count", if layers == 40 { 40 } else { 32 }),
+            ("attention.head_count_kv", kv_heads),
+            ("context_length", context),
+        ];
+        config_of("phi3", layers, &sizes)
+    };
+    // Phi-3 mini and medium for short texts, then for long ones.
+    for (layers, kv_heads, context, window) in [
+        (32, 32, 4096, 2047),
+        (40, 10, 4096, 2047),
+        (32, 32, 131_072, 262_144),
+        (40, 10, 131_072, 131_072),
+    ] {
+        let config = phi3(layers, kv_heads, context).unwrap();
+        assert_eq!(config.windows, vec![Some(window); layers as usize], "{layers}, {context}");
+    }
+    for (layers, kv_heads, context) in [(32, 8, 131_072), (40, 10, 16_384), (2, 4, 4096)] {
+        let message = phi3(layers, kv_heads, context).unwrap_err().to_string();
+        assert!(message.contains("phi3.attention.sliding_window"), "{message}");
     }
 }
