@@ -57,7 +57,7 @@ impl Mlsae {
         let skip = &options.sae.skip_tokens;
         let training = TrainingRecord {
             layers: Some(layers.clone()),
-            ..TrainingRecord::of_fit(model.dtype(), options.sae.length, skip)
+            ..TrainingRecord::of_fit(model.dtype(), options.sae.length, skip, Some(false))
         };
         let origin = Origin { model: model_name(model), training, ..Origin::default() };
         let settings = format!(

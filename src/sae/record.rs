@@ -91,9 +91,14 @@ pub enum ExcludedTokens {
 }
 
 impl TrainingRecord {
-    /// What is true of a fit on windows of `length` tokens from anywhere in a text, by a model in
-    /// `dtype`.
-    pub(crate) fn of_fit(dtype: DType, length: usize, skipped: &[u32]) -> Self {
+    /// What is true of a fit on contexts of `length` tokens, by a model in `dtype`. `prepend_bos` is
+    /// false of windows from anywhere in a text, which begin with whatever token they begin with.
+    pub(crate) fn of_fit(
+        dtype: DType,
+        length: usize,
+        skipped: &[u32],
+        prepend_bos: Option<bool>,
+    ) -> Self {
         let dtype = match dtype {
             DType::F16 => "float16",
             DType::BF16 => "bfloat16",
@@ -101,8 +106,7 @@ impl TrainingRecord {
             _ => "float32",
         };
         Self {
-            // A window begins with whatever token it begins with.
-            prepend_bos: Some(false),
+            prepend_bos,
             context_size: Some(length),
             excluded_tokens: (!skipped.is_empty()).then(|| ExcludedTokens::Ids(skipped.to_vec())),
             dtype: Some(dtype.to_owned()),
