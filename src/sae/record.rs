@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{Decoder, KnownModel};
 use crate::provenance::Source;
+use crate::store::named_dtype;
 
 /// TransformerLens's name for taking the mean off what writes to the residual stream.
 pub(super) const CENTRED: &str = "center_writing_weights";
@@ -197,6 +198,14 @@ impl TrainingRecord {
     /// Whether the model was loaded with the option `name`, a truth value.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.model_options.get(name).is_some_and(|value| value == "true")
+    }
+
+    /// The floating point type of the model that the options name, if it is known here.
+    pub(super) fn model_dtype(&self) -> Option<DType> {
+        ["torch_dtype", "dtype"].into_iter().find_map(|name| {
+            let value: Value = serde_json::from_str(self.model_options.get(name)?).ok()?;
+            named_dtype(value.as_str()?)
+        })
     }
 
     /// The revision of the repository of `model` that the options name: as it is, or by the step of a
