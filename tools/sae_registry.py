@@ -108,9 +108,13 @@ def hook(family, release, entry):
     elif family == "gemma-scope-2":
         site = SITES.get(path.split("/")[0].removesuffix("_all"))
     elif family == "llama-scope":
-        site = {"r": "hook_resid_post", "a": "hook_attn_out", "m": "hook_mlp_out"}.get(
-            re.match(r"l\d+([ram])", name).group(1)
-        )
+        letter = re.match(r"l\d+([ram])", name)
+        if letter is None:
+            raise FetchError(
+                f"the release {release} has the id {name}, expected one such as l5r_8x: read it in "
+                f"`hook` of tools/sae_registry.py"
+            )
+        site = {"r": "hook_resid_post", "a": "hook_attn_out", "m": "hook_mlp_out"}[letter.group(1)]
     elif family in ("hanna-transcoder", "cross-layer-transcoder"):
         site = "ln2.hook_normalized"
     else:
@@ -179,13 +183,25 @@ def list_of(wheel: Path):
     ]
 
 
+def version_of(wheel: Path) -> str:
+    """The version in the name of a wheel."""
+    parts = wheel.name.split("-")
+    if len(parts) < 2:
+        raise FetchError(
+            f"{wheel.name} has no version in its name, expected {PACKAGE.replace('-', '_')}-VERSION-"
+            f"py3-none-any.whl: give it the name that pip gave it"
+        )
+    return parts[1]
+
+
 def write(wheel: Path) -> None:
+    version = version_of(wheel)
     rows = list_of(wheel)
     text = json.dumps(rows, separators=(",", ":")).encode()
     packed = gzip.compress(text, 9, mtime=0)
     origin = {
         "package": PACKAGE,
-        "version": wheel.name.split("-")[1],
+        "version": version,
         "wheel_sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
         "releases": len(rows),
         "autoencoders": sum(len(row["entries"]) for row in rows),

@@ -79,7 +79,13 @@ impl Sae {
             point: Some(point),
             hook_out: options.target.map(|target| target.to_string()),
             model: model.name.clone(),
-            training: TrainingRecord::of_fit(dtype_of(run)?, dataset.length, &run.skip_tokens),
+            // A store has tokens and no tokenizer: which of them is a BOS token it does not say.
+            training: TrainingRecord::of_fit(
+                dtype_of(run)?,
+                dataset.length,
+                &run.skip_tokens,
+                None,
+            ),
             ..Origin::default()
         };
         let settings = format!("at {point} of {} units of {identity}", store.units().len());

@@ -64,7 +64,7 @@ impl Mlsae {
         let training = TrainingRecord {
             layers: Some(layers.clone()),
             tuned_lens: options.lens.is_some(),
-            ..TrainingRecord::of_fit(model.dtype(), options.sae.length, skip)
+            ..TrainingRecord::of_fit(model.dtype(), options.sae.length, skip, Some(false))
         };
         let origin = Origin { model: model_name(model), training, ..Origin::default() };
         let mut settings = format!(

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::record::{CENTRED, model_name};
 use super::{Normalization, Sae};
 use crate::Result;
-use crate::model::{Config, Decoder, HookPoint, KnownModel};
+use crate::model::{Config, Decoder, HookPoint, KnownModel, Norm};
 
 /// The mean over the dimensions, as a share of the root mean square, from which activations are not
 /// centred.
@@ -37,8 +37,10 @@ impl Sae {
     pub fn check_model(&self, model: &Decoder) -> Vec<String> {
         let mut differences = self.check_place(model);
         differences.extend(self.check_bos(model));
-        let centred =
-            model.is_centred() || self.architecture().normalization == Normalization::Centre;
+        // TransformerLens centres models with LayerNorms alone.
+        let centred = model.is_centred()
+            || !has_layer_norms(model)
+            || self.architecture().normalization == Normalization::Centre;
         let processing = self.origin().training.processing().into_iter();
         differences.extend(processing.filter(|own| !(centred && own.contains(CENTRED))));
         differences
@@ -111,8 +113,8 @@ impl Sae {
         Ok((share > OFF_CENTRE).then(|| {
             format!(
                 "the activations have a mean over their dimensions, {:.1} % of their size, and were \
-                 centred where it was trained ({CENTRED}): take them from \
-                 `model.centred_writing()?`, or use `sae.with_centred_inputs()?`",
+                 centred where it was trained ({CENTRED}), if the model has LayerNorms: take them \
+                 from `model.centred_writing()?` then, or use `sae.with_centred_inputs()?`",
                 100.0 * share
             )
         }))
@@ -133,6 +135,11 @@ impl Sae {
         };
         Some(text.to_owned())
     }
+}
+
+/// Whether the model's norms take the mean off, which centring its weights relies on.
+pub(super) fn has_layer_norms(model: &Decoder) -> bool {
+    matches!(model.config().norm, Norm::LayerNorm { .. })
 }
 
 /// Whether the model's tokenizer puts a token in front of a text, if it has a tokenizer.
@@ -248,6 +255,10 @@ mod tests {
         let differences = own.check_model(&model());
         assert!(differences.len() == 1 && differences[0].contains("Decoder::centred_writing"));
         assert_eq!(own.check_model(&model().centred_writing().unwrap()), Vec::<String>::new());
+        // TransformerLens leaves models with RMS norms as they are.
+        let config = Config { vocab: 9, ..Config::llama(2, 2, 8, 16) };
+        let other = Decoder::random(config, 0, &Device::Cpu).unwrap();
+        assert_eq!(own.check_model(&other), Vec::<String>::new());
     }
 
     #[test]
@@ -261,7 +272,9 @@ mod tests {
         let rows: Vec<f32> = (0..40).map(|i| (i * i % 7) as f32).collect();
         let x = Tensor::from_vec(rows, (5, 8), &Device::Cpu).unwrap();
         let hint = |sae: &Sae, x: &Tensor| {
-            sae.check(x).unwrap().warnings.iter().any(|text| text.contains("centred_writing()?"))
+            sae.check(x).unwrap().warnings.iter().any(|text| {
+                text.contains("centred_writing()?") && text.contains("if the model has LayerNorms")
+            })
         };
         assert!(hint(&own, &x) && !hint(&plain, &x));
         assert!(!hint(&own.with_centred_inputs().unwrap(), &x));

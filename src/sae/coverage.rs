@@ -32,6 +32,8 @@ pub struct CoverageRow {
     pub saes: usize,
     /// Those of them whose model loads.
     pub loading: usize,
+    /// Those of them whose model is gated.
+    pub gated: usize,
     /// Whether they load; [`ModelSupport::Gated`] if all that load are gated.
     pub support: ModelSupport,
 }
@@ -46,10 +48,13 @@ impl Registry {
             let model_type = model.as_ref().map(KnownModel::model_type);
             let support = model.map_or(ModelSupport::Unknown, |model| model.support());
             let loads = usize::from(support.loads());
+            let is_gated = usize::from(support == ModelSupport::Gated);
             let is_open = support == ModelSupport::Loads;
-            let row = CoverageRow { model_type, saes: 0, loading: 0, support };
+            let row = CoverageRow { model_type, saes: 0, loading: 0, gated: 0, support };
             let row = families.entry(model_type).or_insert(row);
-            (row.saes, row.loading) = (row.saes + 1, row.loading + loads);
+            row.saes += 1;
+            row.loading += loads;
+            row.gated += is_gated;
             if is_open {
                 row.support = ModelSupport::Loads;
             }
@@ -78,8 +83,12 @@ show_as_text!(Coverage);
 impl fmt::Display for Coverage {
     /// A line per family, and one of all.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for CoverageRow { model_type, saes, support, .. } in &self.rows {
-            writeln!(f, "{:<12} {saes:>6}  {support}", model_type.unwrap_or("other"))?;
+        for CoverageRow { model_type, saes, loading, gated, support } in &self.rows {
+            write!(f, "{:<12} {saes:>6}  {support}", model_type.unwrap_or("other"))?;
+            if *gated > 0 && gated < loading {
+                write!(f, " ({gated} gated)")?;
+            }
+            writeln!(f)?;
         }
         let percent = 100.0 * self.share();
         write!(f, "{:<12} {:>6}  {percent:.1} % of models that load", "all", self.saes())

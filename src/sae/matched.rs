@@ -4,13 +4,12 @@ use std::fmt;
 
 use candle_core::{Device, Tensor};
 
+use super::check_model::has_layer_norms;
 use super::record::{CENTRED, CHECKPOINT, FOLDED_NORMS, FOLDED_VALUE_BIASES, REVISION};
-use super::{ExcludedTokens, Normalization, Sae};
+use super::{ExcludedTokens, Normalization, Sae, TrainingRecord};
 use crate::display::show_as_text;
 use crate::hub::similar;
-use crate::model::{
-    Decoder, DecoderLoader, HookPoint, KnownModel, ModelSupport, Norm, fetched_name,
-};
+use crate::model::{Decoder, DecoderLoader, HookPoint, KnownModel, ModelSupport, fetched_name};
 use crate::store::named_dtype;
 use crate::{Error, Result};
 
@@ -82,7 +81,7 @@ impl MatchedModel {
     /// revision that they name, loaded by `loader`; then as [`MatchedModel::new`].
     ///
     /// A name is one of TransformerLens's (`gpt2-small`), a repository's, with or without its owner,
-    /// or that of a model which `eigenlens fetch` has fetched. See [`KnownModel`].
+    /// or else that of a model which `eigenlens fetch` has fetched. See [`KnownModel`].
     ///
     /// # Errors
     /// - if nothing says which model it is, or its name is not known,
@@ -114,10 +113,10 @@ impl MatchedModel {
         let (model, mut notes) = centred(sae, model)?;
         let training = &sae.origin().training;
         notes.extend(sae.check_place(&model).into_iter().map(Differs));
-        notes.extend(place_note(sae, &model));
+        notes.extend(place_notes(sae, &model));
         notes.extend(training.reading().into_iter().map(Differs));
         notes.extend(options(sae));
-        notes.extend(dtype_note(training.dtype.as_deref(), &model));
+        notes.extend(dtype_note(training, &model));
         notes.extend(training.excluded_tokens.as_ref().map(excluded_note));
         notes.push(bos_note(training.prepend_bos, &model));
         Ok(Self { model, prepend_bos: training.prepend_bos, notes })
@@ -171,7 +170,10 @@ fn model_place(sae: &Sae) -> Result<String> {
         Some((plain, revision)) => (plain, Some(revision)),
         None => (&*name, None),
     };
-    if let Some(fetched) = fetched_name(plain) {
+    // A fetched file has no revisions.
+    if revision.is_none()
+        && let Some(fetched) = fetched_name(plain)
+    {
         return Ok(fetched.to_owned());
     }
     let repository = match KnownModel::find(plain) {
@@ -230,7 +232,7 @@ fn centred(sae: &Sae, model: &Decoder) -> Result<(Decoder, Vec<MatchNote>)> {
     if model.is_centred() {
         return unchanged(done);
     }
-    if !matches!(model.config().norm, Norm::LayerNorm { .. }) {
+    if !has_layer_norms(model) {
         return unchanged(Applied(format!(
             "weights are as they are published, because TransformerLens takes the mean off those of \
              models with LayerNorms alone ({CENTRED})"
@@ -246,27 +248,37 @@ fn centred(sae: &Sae, model: &Decoder) -> Result<(Decoder, Vec<MatchNote>)> {
 }
 
 /// What is to be known of the hook point.
-fn place_note(sae: &Sae, model: &Decoder) -> Option<MatchNote> {
+fn place_notes(sae: &Sae, model: &Decoder) -> Vec<MatchNote> {
     let (origin, training) = (sae.origin(), &sae.origin().training);
-    let Some(point) = origin.point else {
-        return Some(match &origin.hook {
-            Some(hook) => Differs(format!(
-                "it reads `{hook}`, which is no hook point here: say which is meant with Sae::at"
-            )),
-            None => NotRecorded("the hook point that it reads: say it with Sae::at".to_owned()),
-        });
-    };
-    let normalized = is_normalized(point) && matches!(model.config().norm, Norm::LayerNorm { .. });
-    if normalized && !training.is_on(FOLDED_NORMS) {
-        let text = format!(
-            "whether {point} is meant before gain and bias, as it is here, or after them, as \
-             TransformerLens 2 has it where norms are not folded ({FOLDED_NORMS})"
-        );
-        return Some(NotRecorded(text));
+    let mut notes = Vec::new();
+    match (origin.point, &origin.hook) {
+        (None, Some(hook)) => notes.push(Differs(format!(
+            "it reads `{hook}`, which is no hook point here: say which is meant with Sae::at"
+        ))),
+        (None, None) => {
+            let text = "the hook point that it reads: say it with Sae::at";
+            notes.push(NotRecorded(text.to_owned()));
+        }
+        (Some(point), _) => {
+            let is_open = has_layer_norms(model) && !training.is_on(FOLDED_NORMS);
+            let note = (is_open && is_normalized(point)).then(|| {
+                NotRecorded(format!(
+                    "whether {point} is meant before gain and bias, as it is here, or after them, \
+                     as TransformerLens 2 has it where norms are not folded ({FOLDED_NORMS})"
+                ))
+            });
+            notes.extend(note);
+        }
     }
-    training.head.map(|head| {
-        Differs(format!("it reads head {head} of {point} alone: give it that head's activations"))
-    })
+    notes.extend(training.head.map(|head| {
+        let at = place_name(origin.point);
+        Differs(format!("it reads head {head} of {at} alone: give it that head's activations"))
+    }));
+    notes
+}
+
+fn place_name(point: Option<HookPoint>) -> String {
+    point.map_or_else(|| "its hook point".to_owned(), |point| point.to_string())
 }
 
 fn is_normalized(point: HookPoint) -> bool {
@@ -280,15 +292,15 @@ fn is_normalized(point: HookPoint) -> bool {
 /// are about.
 fn options(sae: &Sae) -> Vec<MatchNote> {
     let (origin, point) = (sae.origin(), sae.origin().point);
-    let at = point.map_or("its hook point".to_owned(), |point| point.to_string());
+    let at = place_name(point);
     let mut notes = Vec::new();
     for (name, value) in &origin.training.model_options {
         let is_off = matches!(value.as_str(), "false" | "null");
         let note = match name.as_str() {
             CENTRED => continue,
             _ if is_off || INERT_OPTIONS.contains(&name.as_str()) => continue,
-            // The dtype of the training is compared where it is recorded as such.
-            "dtype" | "torch_dtype" if origin.training.dtype.is_some() => continue,
+            // `dtype_note` compares it.
+            "dtype" | "torch_dtype" if origin.training.model_dtype().is_some() => continue,
             REVISION | CHECKPOINT if origin.model_at_revision() != origin.model => continue,
             FOLDED_NORMS => match point {
                 None | Some(HookPoint::MlpIn(_)) => Differs(format!(
@@ -317,19 +329,29 @@ fn options(sae: &Sae) -> Vec<MatchNote> {
     notes
 }
 
-/// Whether the model computes in the floating point type of the training, if that is known.
-fn dtype_note(recorded: Option<&str>, model: &Decoder) -> Option<MatchNote> {
-    let (recorded, own) = (recorded?, model.dtype());
-    match named_dtype(recorded) {
-        Some(dtype) if dtype == own => None,
-        Some(dtype) => Some(Differs(format!(
-            "it was trained in {}, and the model computes in {}: MatchedModel::load takes a \
-             DecoderLoader with another `dtype`",
+/// Whether the model computes in the floating point type that it had in training, or else in that of
+/// the training itself, if one is known.
+fn dtype_note(training: &TrainingRecord, model: &Decoder) -> Option<MatchNote> {
+    let (what, dtype) = match (training.model_dtype(), training.dtype.as_deref()) {
+        (Some(dtype), _) => ("its model was", dtype),
+        (None, Some(name)) => match named_dtype(name) {
+            Some(dtype) => ("the SAE and its activations were", dtype),
+            None => {
+                let text = format!("it was trained in `{name}`, which is not known here");
+                return Some(Differs(text));
+            }
+        },
+        (None, None) => return None,
+    };
+    let own = model.dtype();
+    (dtype != own).then(|| {
+        Differs(format!(
+            "{what} in {}, and the model computes in {}: MatchedModel::load takes a DecoderLoader \
+             with another `dtype`",
             dtype.as_str(),
             own.as_str()
-        ))),
-        None => Some(Differs(format!("it was trained in `{recorded}`, which is not known here"))),
-    }
+        ))
+    })
 }
 
 fn excluded_note(excluded: &ExcludedTokens) -> MatchNote {

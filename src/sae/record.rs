@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{Decoder, KnownModel};
 use crate::provenance::Source;
+use crate::store::named_dtype;
 
 /// TransformerLens's name for taking the mean off what writes to the residual stream.
 pub(super) const CENTRED: &str = "center_writing_weights";
@@ -91,9 +92,14 @@ pub enum ExcludedTokens {
 }
 
 impl TrainingRecord {
-    /// What is true of a fit on windows of `length` tokens from anywhere in a text, by a model in
-    /// `dtype`.
-    pub(crate) fn of_fit(dtype: DType, length: usize, skipped: &[u32]) -> Self {
+    /// What is true of a fit on contexts of `length` tokens, by a model in `dtype`. `prepend_bos` is
+    /// false of windows from anywhere in a text, which begin with whatever token they begin with.
+    pub(crate) fn of_fit(
+        dtype: DType,
+        length: usize,
+        skipped: &[u32],
+        prepend_bos: Option<bool>,
+    ) -> Self {
         let dtype = match dtype {
             DType::F16 => "float16",
             DType::BF16 => "bfloat16",
@@ -101,8 +107,7 @@ impl TrainingRecord {
             _ => "float32",
         };
         Self {
-            // A window begins with whatever token it begins with.
-            prepend_bos: Some(false),
+            prepend_bos,
             context_size: Some(length),
             excluded_tokens: (!skipped.is_empty()).then(|| ExcludedTokens::Ids(skipped.to_vec())),
             dtype: Some(dtype.to_owned()),
@@ -193,6 +198,14 @@ impl TrainingRecord {
     /// Whether the model was loaded with the option `name`, a truth value.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.model_options.get(name).is_some_and(|value| value == "true")
+    }
+
+    /// The floating point type of the model that the options name, if it is known here.
+    pub(super) fn model_dtype(&self) -> Option<DType> {
+        ["torch_dtype", "dtype"].into_iter().find_map(|name| {
+            let value: Value = serde_json::from_str(self.model_options.get(name)?).ok()?;
+            named_dtype(value.as_str()?)
+        })
     }
 
     /// The revision of the repository of `model` that the options name: as it is, or by the step of a

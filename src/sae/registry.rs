@@ -207,7 +207,7 @@ impl Registry {
 
     /// Shows a table as the value of a cell.
     pub fn evcxr_display(&self) {
-        let headings = ["release", "id", "model", "its model", "hook", "family", "L0"];
+        let headings = ["release", "id", "model", "model loads", "hook", "family", "L0"];
         let mut shown = ShownTable::new(headings.map(ShownColumn::left)).note(self.closing());
         for entry in self.entries.iter().take(SHOWN) {
             let Entry { release, id, model, hook, family, l0, .. } = entry;
@@ -306,6 +306,22 @@ mod tests {
         let shown = mixed.to_string();
         assert!(shown.contains("my-model (unknown)") && shown.contains("(loads)"), "{shown}");
         assert_eq!(mixed.loading().entries(), [loading]);
+    }
+
+    #[test]
+    fn gated_models_of_a_family_are_counted() {
+        let some = find("gpt2-small-res-jb", "blocks.8.hook_resid_pre").unwrap().unwrap();
+        let models = ["Llama-3.1-8B", "DeepSeek-R1-Distill-Llama-8B", "gpt2", "Llama-3.2-1B"];
+        let of = |model: &str| Entry { model: model.to_owned(), ..some.clone() };
+        let mixed = Registry { entries: models.map(of).to_vec() };
+        let coverage = mixed.coverage();
+        let counts = coverage.rows.iter().map(|row| (row.model_type, row.loading, row.gated));
+        let counts: Vec<_> = counts.collect();
+        assert_eq!(counts, [(Some("llama"), 3, 2), (Some("gpt2"), 1, 0)]);
+        let shown = coverage.to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[0].ends_with("3  loads (2 gated)"), "{shown}");
+        assert!(lines[1].ends_with("1  loads"), "{shown}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Explained {
         let made = Origin {
             point: Some(point),
             model: model_name(&origin.model),
-            training: TrainingRecord::of_fit(DType::F32, options.length, &[]),
+            training: TrainingRecord::of_fit(DType::F32, options.length, &[], Some(false)),
             ..Origin::default()
         };
         let place = FitPlace {

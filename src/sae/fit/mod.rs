@@ -195,7 +195,12 @@ impl<'a> FitPlace<'a> {
             model: model_name(model),
             training: TrainingRecord {
                 positions: (skipped > 0).then_some(positions),
-                ..TrainingRecord::of_fit(model.dtype(), options.length, &options.skip_tokens)
+                ..TrainingRecord::of_fit(
+                    model.dtype(),
+                    options.length,
+                    &options.skip_tokens,
+                    Some(false),
+                )
             },
             ..Origin::default()
         };

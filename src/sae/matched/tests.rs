@@ -273,12 +273,20 @@ fn a_recorded_revision_is_the_one_that_is_loaded() {
         ("gpt2", record(&[("revision", r#""v1""#)]), "openai-community/gpt2@v1"),
         ("someone/tuned", record(&[("revision", r#""v1""#)]), "someone/tuned@v1"),
         ("SmolLM2-135M-Instruct.Q4_1.gguf", record(&[]), "smollm2-135m-instruct"),
+        ("gemma-3-270m-q4_k_m.gguf", record(&[]), "gemma-3-270m"),
+        ("gemma-3-270m", record(&[]), "google/gemma-3-270m"),
+        ("gemma-3-270m", record(&[("revision", r#""v1""#)]), "google/gemma-3-270m@v1"),
     ] {
         let sae = sae(Some(name), HookPoint::ResidPost(0), options);
         let matched = MatchedModel::loaded_by(&sae, load).unwrap();
         assert_eq!(*asked.borrow(), expected);
         assert_eq!(matched.differences(), Vec::<&str>::new(), "{matched}");
     }
+    // What was fetched has no revisions.
+    let fetched = "smollm2-135m-instruct";
+    let dated = sae(Some(fetched), HookPoint::ResidPost(0), record(&[("revision", r#""v1""#)]));
+    let error = MatchedModel::loaded_by(&dated, load).unwrap_err().to_string();
+    assert!(error.contains(fetched), "{error}");
     // TransformerLens numbers the steps of these models; no repository has such a revision.
     let sae = sae(Some("gpt2"), HookPoint::ResidPost(0), record(&[("checkpoint_value", "3")]));
     let matched = MatchedModel::loaded_by(&sae, load).unwrap();
@@ -302,6 +310,10 @@ fn options_are_applied_or_told_by_the_place_that_is_read() {
     // TransformerLens 2 has its hook after gain and bias.
     let open = told(HookPoint::Ln2Normalized(0), &[("fold_ln", "false")]);
     assert!(open.to_string().contains("not recorded: whether 0.ln2_normalized"), "{open}");
+    let head = TrainingRecord { head: Some(1), ..TrainingRecord::default() };
+    let both = MatchedModel::new(&sae(None, HookPoint::Ln2Normalized(0), head), &model()).unwrap();
+    assert!(both.to_string().contains("not recorded: whether 0.ln2_normalized"), "{both}");
+    assert!(both.to_string().contains("head 1 of 0.ln2_normalized"), "{both}");
     let biases = [("fold_value_biases", "true")];
     assert_eq!(told(HookPoint::Z(0), &biases).differences().len(), 1);
     assert!(told(HookPoint::AttnOut(0), &biases).differences().is_empty());
@@ -309,6 +321,17 @@ fn options_are_applied_or_told_by_the_place_that_is_read() {
     assert!(told(HookPoint::ResidPost(0), &inert).differences().is_empty());
     let other = told(HookPoint::ResidPost(0), &[("first_n_layers", "3")]);
     assert!(other.differences()[0].contains("first_n_layers=3"), "{other}");
+    let loaded_in = |option: &str, dtype: &str| {
+        let options = record(&[("torch_dtype", option)]);
+        let training = TrainingRecord { dtype: Some(dtype.to_owned()), ..options };
+        MatchedModel::new(&sae(None, HookPoint::ResidPost(0), training), &model()).unwrap()
+    };
+    let half = loaded_in(r#""torch.bfloat16""#, "float32");
+    assert_eq!(half.differences().len(), 1, "{half}");
+    assert!(half.differences()[0].contains("model was in bf16, and the model computes in f32"));
+    assert!(loaded_in(r#""float32""#, "bfloat16").differences().is_empty());
+    let unknown = loaded_in(r#""auto""#, "float32");
+    assert!(unknown.differences()[0].contains(r#"torch_dtype="auto""#), "{unknown}");
     let centred = MatchedModel::new(
         &sae(None, HookPoint::ResidPost(0), record(&[])),
         &model().centred_writing().unwrap(),
@@ -337,7 +360,7 @@ fn what_a_record_says_of_contexts_heads_and_types_is_compared() {
         "64 tokens",
         "positions 1:",
         "special tokens",
-        "bf16, and the model computes in f32",
+        "the SAE and its activations were in bf16, and the model computes in f32",
         "reads the error",
     ] {
         assert!(told.contains(part), "{part} in {told}");
