@@ -50,6 +50,16 @@ fn a_template_is_where_transformers_looks_for_it() {
     assert_eq!(text(&Tokenizer::from_file(place.path()).unwrap()), "in a file");
     let by_file = Tokenizer::from_file(place.path().join("tokenizer.json")).unwrap();
     assert_eq!(by_file.chat_template(), Some("in a file\n"));
+    // With it go those of a folder, whose files are named as they are.
+    let more = place.path().join("additional_chat_templates");
+    std::fs::create_dir_all(more.join("folder.jinja")).unwrap();
+    for (name, source) in [("rag.jinja", "for rag"), ("tool_use.jinja", "tools"), ("a.txt", "no")] {
+        std::fs::write(more.join(name), source).unwrap();
+    }
+    let all = Tokenizer::from_file(place.path()).unwrap();
+    assert_eq!(text(&all), "in a file");
+    assert_eq!(all.chat().names(), "`default`, `rag`, `tool_use`");
+    assert_eq!(text(&all.with_chat_template_named("rag").unwrap()), "for rag");
     std::fs::write(place.path().join("chat_template.jinja"), [0xff, 0xfe]).unwrap();
     let message = error(Tokenizer::from_file(place.path()));
     assert!(message.contains("chat_template.jinja") && message.contains("UTF-8"), "{message}");
@@ -201,6 +211,18 @@ fn a_gguf_file_has_its_template() {
     let named = read(&more).unwrap().with_chat_template_named("tool_use").unwrap();
     assert_eq!(named.chat_tokens(&MESSAGES).unwrap(), [4]);
     assert!(error(read(&sample)).contains("`with_chat_template`"));
+    let names = sample.clone().texts("tokenizer.chat_templates", &["rag"]);
+    let missing = error(read(&names));
+    for part in ["`tokenizer.chat_template.rag`", "`tokenizer.chat_templates` names", "no such key"]
+    {
+        assert!(missing.contains(part), "{missing}");
+    }
+    let message = error(read(&sample.clone().text("tokenizer.chat_templates", "rag")));
+    assert!(message.contains("a list of texts in `tokenizer.chat_templates`"), "{message}");
+    let message = error(read(&sample.clone().i32s("tokenizer.chat_templates", &[1])));
+    assert!(message.contains("a list of texts in `tokenizer.chat_templates`"), "{message}");
+    let message = error(read(&names.u32("tokenizer.chat_template.rag", 3)));
+    assert!(message.contains("a text in `tokenizer.chat_template.rag`"), "{message}");
     let message = error(read(&sample.clone().u32("tokenizer.chat_template", 3)));
     assert!(
         message.contains("file.gguf") && message.contains("`tokenizer.chat_template`"),
