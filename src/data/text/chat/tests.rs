@@ -5,6 +5,8 @@ use crate::data::text::Tokenizer;
 use crate::data::text::tests::{folder, template, word_level, word_level_file};
 use crate::gguf::Gguf;
 use crate::gguf::tests::sample::Sample;
+use crate::hub::Repository;
+use crate::hub::tests::Server;
 
 const MESSAGES: [(&str, &str); 1] = [("user", "a")];
 const SPECIAL: [&str; 4] = ["<s>", "</s>", "<turn>", "<end>"];
@@ -60,6 +62,14 @@ fn a_template_is_where_transformers_looks_for_it() {
     assert_eq!(text(&all), "in a file");
     assert_eq!(all.chat().names(), "`default`, `rag`, `tool_use`");
     assert_eq!(text(&all.with_chat_template_named("rag").unwrap()), "for rag");
+    // On a hub as well, and from its cache.
+    let server = Server::start();
+    server.serve("o/s", place.path());
+    for hub in [server.hub.clone(), server.hub.clone().offline()] {
+        let fetched = Tokenizer::from_repository(&Repository::on(hub, "o/s")).unwrap();
+        assert_eq!(fetched.chat().names(), all.chat().names());
+        assert_eq!(text(&fetched.with_chat_template_named("rag").unwrap()), "for rag");
+    }
     std::fs::write(place.path().join("chat_template.jinja"), [0xff, 0xfe]).unwrap();
     let message = error(Tokenizer::from_file(place.path()));
     assert!(message.contains("chat_template.jinja") && message.contains("UTF-8"), "{message}");
@@ -129,6 +139,18 @@ fn special_tokens_are_those_of_the_config() {
     assert_eq!(of(json!({"bos_token": null})), ",,");
     assert_eq!(of(json!({"tokenizer_class": "LlamaTokenizerFast"})), "<s>,</s>,");
     assert_eq!(of(json!({"tokenizer_class": "LlamaTokenizer", "bos_token": null})), ",</s>,");
+    // An old folder names some in another file, which is read unless the config lists all tokens.
+    let old = |mut config: Value| {
+        config["chat_template"] = shown.into();
+        let map = json!({"bos_token": "<s>", "pad_token": {"content": "<end>"}});
+        text(
+            &beside(&[("tokenizer_config.json", config), ("special_tokens_map.json", map)])
+                .unwrap(),
+        )
+    };
+    assert_eq!(old(json!({"eos_token": "</s>"})), "<s>,</s>,<end>");
+    assert_eq!(old(json!({"eos_token": "</s>", "bos_token": "<turn>"})), "<s>,</s>,<end>");
+    assert_eq!(old(json!({"eos_token": "</s>", "added_tokens_decoder": {}})), ",</s>,");
     // Without a config, by well-known names.
     let tokenizer = word_level(vocab(), &SPECIAL).with_chat_template(shown).unwrap();
     assert_eq!(text(&tokenizer), "<s>,</s>,");
