@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 impl Tokenizer {
     /// The source of the chat template in use, if there is one: `chat_template.jinja` of the
-    /// tokenizer's folder or repository, with named ones in `additional_chat_templates`, else `chat_template` in `tokenizer_config.json`, else
-    /// `chat_template.json`; `tokenizer.chat_template` of a GGUF file; or that of
-    /// [`Tokenizer::with_chat_template`].
+    /// tokenizer's folder or repository, beside which `additional_chat_templates` may have named ones,
+    /// else `chat_template` in `tokenizer_config.json`, else `chat_template.json`;
+    /// `tokenizer.chat_template` of a GGUF file; or that of [`Tokenizer::with_chat_template`].
     pub fn chat_template(&self) -> Option<&str> {
         self.chat().template().map(|template| template.source.as_str())
     }

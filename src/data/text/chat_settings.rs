@@ -1,8 +1,9 @@
 //! Where the chat templates of a tokenizer are.
 //!
-//! `chat_template.jinja` and named ones in `additional_chat_templates` come first, as in `transformers`,
-//! then `chat_template` in `tokenizer_config.json`, which is a text or a list of named ones, then
-//! `chat_template.json`, in which models with images keep theirs. A GGUF file has them in its metadata.
+//! `chat_template.jinja` comes first, with named ones in `additional_chat_templates`, as in
+//! `transformers`, then `chat_template` in `tokenizer_config.json`, which is a text or a list of named
+//! ones, then `chat_template.json`, in which models with images keep theirs. A GGUF file has them in
+//! its metadata.
 
 use std::path::Path;
 
