@@ -177,12 +177,29 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(rows)
 
 
+def check(cells: dict[Path, list[str]]) -> None:
+    """Fails if a run would test nothing, of all or of a notebook that was asked for."""
+    if not cells:
+        raise FetchError(f"there is no notebook in {ROOT / 'notebooks'}")
+    for path, sources in cells.items():
+        if not sources:
+            raise FetchError(f"{path} has no cell of code to run")
+
+
+def at_least_one(text: str) -> int:
+    """A number of cells, as the command line has it."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {count}")
+    return count
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of notebooks/ if none is named")
-    parser.add_argument("--cells", type=int, default=3, help="of each notebook; 3")
+    parser.add_argument("--cells", type=at_least_one, default=3, help="of each notebook; 3")
     parser.add_argument("--timeout", type=float, default=5400, help="seconds for a cell; 5400")
     parser.add_argument("--folder", type=Path, default=registry.home() / "stock-kernel")
     options = parser.parse_args()
@@ -190,6 +207,7 @@ def main() -> int:
     try:
         notebooks = options.notebooks or sorted((ROOT / "notebooks").glob("*/*.ipynb"))
         cells = {path.resolve(): first_cells(path, options.cells) for path in notebooks}
+        check(cells)
         version = locked_version((ROOT / "Cargo.lock").read_text(encoding="utf-8"), "evcxr")
         folder.mkdir(parents=True, exist_ok=True)
         kernels = register(folder, install(folder, version))

@@ -248,11 +248,11 @@ impl Repository {
     }
 
     /// The names of the files in a folder of it, sorted; of a hub that does not tell them, those that are
-    /// in the cache.
+    /// in the cache. The hub is not asked if the cache knows that there are none.
     ///
     /// # Errors
     /// A hub that cannot be asked, of a repository of which nothing is in the cache; Stop.
-    pub(super) fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+    pub(crate) fn names_in(&self, folder: &str) -> Result<Vec<String>> {
         let below = |name: &str| {
             let name = name.strip_prefix(folder)?.strip_prefix('/')?;
             (!name.contains('/')).then(|| name.to_owned())
@@ -265,9 +265,16 @@ impl Repository {
             RepositoryPlace::Hub(hub, _) => (hub, Repo::parse(&self.name)?),
         };
         let cached = hub.folder(&repo);
-        match (!hub.offline).then(|| self.listing(hub, &repo)) {
-            Some(Ok(Listing::Files { names, .. })) => {
-                Ok(names.iter().filter_map(|name| below(name)).collect())
+        // That a commit has no such folder is remembered as that it lacks a file there.
+        let mark = format!("{folder}/.any");
+        let asks = !hub.offline && !cached.is_missing(&mark);
+        match asks.then(|| self.listing(hub, &repo)) {
+            Some(Ok(Listing::Files { names, commit })) => {
+                let found: Vec<String> = names.iter().filter_map(|name| below(name)).collect();
+                if found.is_empty() {
+                    cached.remember_missing(&commit, &mark);
+                }
+                Ok(found)
             }
             Some(Err(refusal)) if !cached.is_known() => {
                 Err(refusal.into_error(format!("the files of {self}")))

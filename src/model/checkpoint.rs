@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use super::families::{self, CONFIG};
 use super::origin::ModelOrigin;
 use super::{Config, Decoder, DecoderLoader};
+use crate::data::text::Tokenizer;
 use crate::hub::Repository;
 use crate::store::{replace, save};
 use crate::{Error, Result};
@@ -104,11 +105,15 @@ impl Decoder {
     /// As [`Decoder::save`]; a type that is not floating point.
     pub fn save_as(&self, path: impl AsRef<Path>, dtype: DType) -> Result<()> {
         let folder = path.as_ref();
-        let (fields, weights) = families::written(self.config(), self.parameters())?;
+        let (mut fields, weights) = families::written(self.config(), self.parameters())?;
+        let tokenizer = self.origin().tokenizer.get();
+        for (key, ids) in tokenizer.map(Tokenizer::fields_for_config).unwrap_or_default() {
+            fields[key] = ids;
+        }
         let config = serde_json::to_vec_pretty(&fields).map_err(std::io::Error::other);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         save(&folder.join(WEIGHTS), weights, dtype)?;
-        if let Some(tokenizer) = self.origin().tokenizer.get() {
+        if let Some(tokenizer) = tokenizer {
             tokenizer.save_in(folder)?;
         }
         replace(&folder.join(CONFIG), |place| fs::write(place, config?))

@@ -1,5 +1,6 @@
 //! Sampling: what comes next.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use candle_core::{DType, Tensor};
@@ -58,18 +59,26 @@ impl Sampling {
     ///
     /// # Errors
     /// A temperature that is negative or not a number, a `top_k` of zero, a `top_p` that is not above
-    /// 0 and up to 1, a `repetition_penalty` that is not above zero; logits that hold NaN or are no
-    /// vector; a token beyond them.
+    /// 0 and up to 1, a `repetition_penalty` that is not above zero; logits that hold NaN or, penalised,
+    /// positive infinity, that are all negative infinity, or are no vector; a token beyond them.
     pub fn probabilities_after(&self, tokens: &[u32], logits: &Tensor) -> Result<Vec<f64>> {
         self.check()?;
         let mut logits: Vec<f64> = logits.to_dtype(DType::F64)?.to_vec1()?;
-        if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
+        self.penalise(tokens, &mut logits)?;
+        let is_bad = |logit: &f64| logit.is_nan() || *logit == f64::INFINITY;
+        if let Some(index) = logits.iter().position(is_bad) {
             return Err(Error::NonFinite { what: "the logits".to_owned(), index });
         }
-        self.penalise(tokens, &mut logits)?;
+        // One of negative infinity has no probability; of these alone nothing can be drawn.
+        if !logits.is_empty() && logits.iter().all(|logit| logit.is_infinite()) {
+            return Err(Error::NonFinite { what: "the logits".to_owned(), index: 0 });
+        }
         let mut order: Vec<usize> = (0..logits.len()).collect();
         let kept = if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(logits.len()) };
-        let above = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
+        // Zeros of both signs are equal, which they are not for `total_cmp`.
+        let above = |a: &usize, b: &usize| {
+            logits[*b].partial_cmp(&logits[*a]).unwrap_or(Ordering::Equal).then(a.cmp(b))
+        };
         if kept < logits.len() {
             order.select_nth_unstable_by(kept - 1, above);
             order.truncate(kept);
@@ -207,10 +216,11 @@ impl Decoder {
         if tokens.is_empty() {
             return Err(Error::invalid("the prompt", "at least one token", "none"));
         }
-        if tokens.len() + count > context {
+        let length = tokens.len().saturating_add(count);
+        if length > context {
             let expected =
                 format!("at most {context} tokens with what follows, the model's context");
-            return Err(Error::invalid("the prompt", expected, tokens.len() + count));
+            return Err(Error::invalid("the prompt", expected, length));
         }
         self.checked(&Tensor::new(tokens, self.device())?)?;
         Ok(Generation {
@@ -222,7 +232,7 @@ impl Decoder {
             all: tokens.to_vec(),
             past: Past::default(),
             unseen: 0,
-            length: tokens.len() + count,
+            length,
             ended: false,
         })
     }
@@ -375,6 +385,35 @@ mod tests {
     }
 
     #[test]
+    fn infinite_logits_are_refused_unless_they_only_leave_tokens_out() {
+        let of = |logits: &[f64], sampling: Sampling| {
+            let logits = Tensor::new(logits, &Device::Cpu).unwrap();
+            sampling.probabilities_after(&[0], &logits)
+        };
+        let infinity = f64::INFINITY;
+        let usual = Sampling::default();
+        let cold = Sampling { temperature: 0.0, ..usual };
+        for sampling in [usual, cold, Sampling { top_p: Some(0.5), ..usual }] {
+            let bad: [(&[f64], usize); 3] =
+                [(&[0., infinity], 1), (&[-infinity, -infinity], 0), (&[0., 1., f64::NAN], 2)];
+            for (logits, expected) in bad {
+                let Err(Error::NonFinite { index, .. }) = of(logits, sampling) else {
+                    panic!("{logits:?}");
+                };
+                assert_eq!(index, expected, "{logits:?}");
+            }
+            assert_near(&of(&[-infinity, 3.], sampling).unwrap(), &[0., 1.]);
+        }
+        assert_near(&of(&[0., -infinity, 0.], usual).unwrap(), &[0.5, 0., 0.5]);
+        // The penalty can make one of a large number.
+        let rising = Sampling { repetition_penalty: 1e-300, ..usual };
+        assert!(matches!(of(&[1e10, 0.], rising), Err(Error::NonFinite { index: 0, .. })));
+        // Of zeros of both signs, which are equal, the first.
+        let logits = Tensor::new(&[-0.0f64, 0.0], &Device::Cpu).unwrap();
+        assert_near(&cold.probabilities(&logits).unwrap(), &[1., 0.]);
+    }
+
+    #[test]
     fn tokens_that_are_there_are_penalised_once_and_first() {
         let logits = Tensor::new(&[2f64, -1., 0., 1.], &Device::Cpu).unwrap();
         let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
@@ -440,6 +479,7 @@ mod tests {
         let usual = Sampling::default();
         assert!(message(&[], 3, usual).contains("at least one token"));
         assert!(message(&[1; 10], 3, usual).contains("at most 12"));
+        assert!(message(&[1, 2], usize::MAX, usual).contains("at most 12"));
         assert!(message(&[13], 3, usual).contains("below 13"));
         assert!(message(&[1], 3, Sampling { temperature: -1.0, ..usual }).contains("temperature"));
         assert!(message(&[1], 3, Sampling { top_k: Some(0), ..usual }).contains("`top_k`"));

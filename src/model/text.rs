@@ -431,6 +431,38 @@ mod tests {
         assert_eq!(ids(&load(copy.path())), [4, 0, 1]);
     }
 
+    /// A first token that `config.json` alone names is none for a chat template.
+    #[test]
+    fn a_saved_model_writes_the_same_chat() {
+        let folder = tempfile::tempdir().unwrap();
+        speaker().with_tokenizer(&words()).unwrap().save(folder.path()).unwrap();
+        let settings = serde_json::json!({
+            "bos_token": null,
+            "chat_template": "{{ bos_token }}{{ messages[0].content }}",
+        });
+        std::fs::write(folder.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+        let path = folder.path().join(CONFIG);
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["bos_token_id"] = 4.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        let load = |folder: &std::path::Path| {
+            Decoder::from_pretrained(folder.to_str().unwrap(), &Device::Cpu).unwrap()
+        };
+        let said = |model: &Decoder| {
+            let tokenizer = model.tokenizer().unwrap();
+            let with_bos = tokenizer.encode_with_bos("b").unwrap();
+            (tokenizer.chat_text(&[("user", "a")]).unwrap(), with_bos)
+        };
+        let loaded = load(folder.path());
+        assert_eq!(said(&loaded), ("a".to_owned(), vec![4, 1]));
+        let copy = tempfile::tempdir().unwrap();
+        loaded.save(copy.path()).unwrap();
+        assert_eq!(said(&load(copy.path())), said(&loaded));
+        let saved: Json =
+            serde_json::from_slice(&std::fs::read(copy.path().join(CONFIG)).unwrap()).unwrap();
+        assert_eq!(saved["bos_token_id"], 4);
+    }
+
     /// Case 37: a model in a folder without `tokenizer.json`.
     #[test]
     fn a_tokenizer_in_another_format_is_named() {

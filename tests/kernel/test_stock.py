@@ -88,6 +88,34 @@ class StockKernel(unittest.TestCase):
                 self.assertEqual(stock_kernel.main(), 1)
             self.assertIn("none.ipynb is no notebook", errors.getvalue())
 
+    def test_a_run_that_would_test_nothing_fails(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            path = folder / "a.ipynb"
+            path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "# a"}]}))
+
+            def ended(*arguments):
+                words = ["stock_kernel.py", *arguments, "--folder", str(folder / "kernel")]
+                errors = io.StringIO()
+                with mock.patch.object(sys, "argv", words), contextlib.redirect_stderr(errors):
+                    try:
+                        return stock_kernel.main(), errors.getvalue()
+                    except SystemExit as end:
+                        return end.code, errors.getvalue()
+
+            status, errors = ended(str(path))
+            self.assertEqual(status, 1)
+            self.assertIn("a.ipynb has no cell of code to run", errors)
+            with mock.patch.object(stock_kernel, "ROOT", folder):
+                status, errors = ended()
+            self.assertEqual(status, 1)
+            self.assertIn("there is no notebook in", errors)
+            for count in ["0", "-1"]:
+                status, errors = ended(str(path), f"--cells={count}")
+                self.assertEqual(status, 2)
+                self.assertIn(f"expected at least 1, found {count}", errors)
+            self.assertFalse((folder / "kernel").exists())
+
     def test_a_notebook_ends_at_its_first_failure(self):
         # On the kernel of Python, which speaks the same protocol.
         replaced = {"KERNEL": "python3", "dependency": lambda root: "x = 1"}

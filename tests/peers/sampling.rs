@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use candle_transformers::generation::{LogitsProcessor, Sampling as PeerSampling};
+use candle_transformers::utils::apply_repeat_penalty;
 use eigenlens::candle::{DType, Tensor, safetensors};
 use eigenlens::model::{Decoder, Sampling};
 use serde_json::json;
@@ -87,6 +88,32 @@ fn draws_of_the_most_probable_tokens_have_the_same_support() {
         let all = Sampling { temperature, seed: 4, ..Sampling::default() };
         let ours = Sampling { top_k: Some(k), ..all };
         assert_alike(ours, PeerSampling::TopK { k, temperature }, k);
+    }
+}
+
+/// Sums of the largest shares: 0.43, 0.63, 0.77, 0.86, 0.92, 0.97, 0.99, 1. Both options at once are not
+/// compared: the peer's nucleus is one of all tokens then, and that of transformers of those in top-k.
+#[test]
+fn draws_of_a_nucleus_have_the_same_support() {
+    for (top_p, support) in [(0.3, 1), (0.7, 3), (0.95, 6)] {
+        let ours = Sampling { top_p: Some(top_p), seed: 5, ..Sampling::default() };
+        assert_alike(ours, PeerSampling::TopP { p: top_p, temperature: 1.0 }, support);
+    }
+}
+
+#[test]
+fn a_penalty_on_repetitions_makes_the_same_probabilities() {
+    let logits = Tensor::new(&LOGITS, CPU).unwrap();
+    let tokens = [2, 1, 2, 6, 4];
+    for penalty in [1.3f32, 0.7, 1.0] {
+        let ours = Sampling { repetition_penalty: penalty.into(), ..Sampling::default() };
+        let ours = ours.probabilities_after(&tokens, &logits).unwrap();
+        let theirs = apply_repeat_penalty(&logits, penalty, &tokens).unwrap();
+        let theirs: Vec<f64> = theirs.to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+        let sum: f64 = theirs.iter().map(|logit| logit.exp()).sum();
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert!((ours - theirs.exp() / sum).abs() < 1e-6, "{penalty}: {ours}, {theirs}");
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 impl Tokenizer {
     /// The source of the chat template in use, if there is one: `chat_template.jinja` of the
-    /// tokenizer's folder or repository, else `chat_template` in `tokenizer_config.json`, else
-    /// `chat_template.json`; `tokenizer.chat_template` of a GGUF file; or that of
-    /// [`Tokenizer::with_chat_template`].
+    /// tokenizer's folder or repository, beside which `additional_chat_templates` may have named ones,
+    /// else `chat_template` in `tokenizer_config.json`, else `chat_template.json`;
+    /// `tokenizer.chat_template` of a GGUF file; or that of [`Tokenizer::with_chat_template`].
     pub fn chat_template(&self) -> Option<&str> {
         self.chat().template().map(|template| template.source.as_str())
     }
@@ -65,7 +65,7 @@ impl Tokenizer {
     ///   `assistant` and `tool` that the template does not name either,
     /// - if the template refuses the messages, with its words,
     /// - if it is no Jinja, fails, or does not end within a number of steps that grows with the
-    ///   messages.
+    ///   messages up to a bound, which some megabytes of text reach.
     pub fn chat_text(&self, messages: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<String> {
         let messages = messages.iter().map(|(role, text)| owned(role, text)).collect();
         self.rendered(messages, true)

@@ -1,20 +1,23 @@
 //! Where the chat templates of a tokenizer are.
 //!
-//! `chat_template.jinja` comes first, as in `transformers`, then `chat_template` in
-//! `tokenizer_config.json`, which is a text or a list of named ones, then `chat_template.json`, in
-//! which models with images keep theirs. A GGUF file has them in its metadata.
+//! `chat_template.jinja` comes first, with named ones in `additional_chat_templates`, as in
+//! `transformers`, then `chat_template` in `tokenizer_config.json`, which is a text or a list of named
+//! ones, then `chat_template.json`, in which models with images keep theirs. A GGUF file has them in
+//! its metadata.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::jinja::{ChatTemplate, DEFAULT, TemplateOrigin};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Value as GgufValue};
 use crate::hub::Repository;
 use crate::store::parse_json;
 use crate::{Error, Result};
 
 const JINJA_FILE: &str = "chat_template.jinja";
+/// A folder of named ones, each in a file `<name>.jinja`.
+const JINJA_FOLDER: &str = "additional_chat_templates";
 const JSON_FILE: &str = "chat_template.json";
 const FIELD: &str = "chat_template";
 /// Of a GGUF file: the template, and the names of more.
@@ -37,20 +40,25 @@ impl ChatSettings {
     /// # Errors
     /// Metadata of another kind.
     pub(super) fn of_gguf(gguf: &Gguf) -> Result<Self> {
-        let names = gguf.get(GGUF_NAMES).and_then(|names| names.as_array()?.strings());
-        let names =
-            names.into_iter().flatten().map(|name| (name, format!("{GGUF_TEMPLATE}.{name}")));
+        let template = |name: &str, key: &str, value: &GgufValue| {
+            let wrong = || gguf.wrong(format!("a text in `{key}`"), value.to_string());
+            let source = value.as_str().ok_or_else(wrong)?.to_owned();
+            let origin = TemplateOrigin::File(gguf.path().to_owned());
+            Ok::<_, Error>(ChatTemplate { name: name.to_owned(), source, origin })
+        };
         let mut templates = Vec::new();
-        for (name, key) in [(DEFAULT, GGUF_TEMPLATE.to_owned())].into_iter().chain(names) {
-            let Some(value) = gguf.get(&key) else { continue };
-            let source = value
-                .as_str()
-                .ok_or_else(|| gguf.wrong(format!("a text in `{key}`"), value.to_string()))?;
-            templates.push(ChatTemplate {
-                name: name.to_owned(),
-                source: source.to_owned(),
-                origin: TemplateOrigin::File(gguf.path().to_owned()),
-            });
+        if let Some(value) = gguf.get(GGUF_TEMPLATE) {
+            templates.push(template(DEFAULT, GGUF_TEMPLATE, value)?);
+        }
+        if let Some(value) = gguf.get(GGUF_NAMES) {
+            let wrong =
+                || gguf.wrong(format!("a list of texts in `{GGUF_NAMES}`"), value.to_string());
+            for name in value.as_array().and_then(|names| names.strings()).ok_or_else(wrong)? {
+                let key = format!("{GGUF_TEMPLATE}.{name}");
+                let expected = || format!("the template `{key}`, which `{GGUF_NAMES}` names");
+                let value = gguf.get(&key).ok_or_else(|| gguf.wrong(expected(), "no such key"))?;
+                templates.push(template(name, &key, value)?);
+            }
         }
         Ok(Self { templates, ..Self::default() })
     }
@@ -100,12 +108,9 @@ pub(super) fn chat_templates(
     path: &Path,
     fields: &Map<String, Value>,
 ) -> Result<Vec<ChatTemplate>> {
-    if let Some(content) = repository.read_if(JINJA_FILE)? {
-        let source = String::from_utf8(content.bytes.to_vec()).map_err(|reason| {
-            Error::format(&content.path, "UTF-8", reason.to_string()).caused_by(reason)
-        })?;
-        let origin = TemplateOrigin::File(content.path);
-        return Ok(vec![ChatTemplate { name: DEFAULT.to_owned(), source, origin }]);
+    let in_files = in_files(repository)?;
+    if !in_files.is_empty() {
+        return Ok(in_files);
     }
     if let Some(value) = fields.get(FIELD).filter(|value| !value.is_null()) {
         return in_field(path, value);
@@ -116,6 +121,27 @@ pub(super) fn chat_templates(
         Value::Null => Ok(Vec::new()),
         value => in_field(&content.path, value),
     }
+}
+
+/// The templates in files of their own: the usual one, and named ones in alphabetical order.
+fn in_files(repository: &Repository) -> Result<Vec<ChatTemplate>> {
+    let mut files = vec![(DEFAULT.to_owned(), JINJA_FILE.to_owned())];
+    for file in repository.names_in(JINJA_FOLDER)? {
+        if let Some(name) = file.strip_suffix(".jinja").filter(|name| !name.is_empty()) {
+            files.push((name.to_owned(), format!("{JINJA_FOLDER}/{file}")));
+        }
+    }
+    let mut templates: Vec<ChatTemplate> = Vec::new();
+    for (name, file) in files {
+        let Some(content) = repository.read_if(&file)? else { continue };
+        let source = String::from_utf8(content.bytes.to_vec()).map_err(|reason| {
+            Error::format(&content.path, "UTF-8", reason.to_string()).caused_by(reason)
+        })?;
+        // Of two usual ones that of the folder counts, as in `transformers`.
+        templates.retain(|template| template.name != name);
+        templates.push(ChatTemplate { name, source, origin: TemplateOrigin::File(content.path) });
+    }
+    Ok(templates)
 }
 
 /// One template or several, in a field of a file.

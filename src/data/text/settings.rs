@@ -171,12 +171,20 @@ impl Settings {
             }
             Err(reason) => return Err(reason),
         }
-        // Newer files hold all tokens themselves.
-        let named = [ADDED_KEY, "bos_token", "eos_token"];
-        if !named.iter().any(|key| settings.fields.contains_key(*key))
+        // Newer files hold all tokens themselves; before, the other file counts where both name one.
+        if !settings.fields.contains_key(ADDED_KEY)
             && let Ok(Some(content)) = repository.read_if(NAMES)
         {
-            settings.fields.extend(object(&content.path, &content.bytes)?);
+            for (key, value) in object(&content.path, &content.bytes)? {
+                match (settings.fields.entry(key).or_insert(Value::Null), value) {
+                    (Value::Array(known), Value::Array(more)) => {
+                        let new: Vec<Value> =
+                            more.into_iter().filter(|token| !known.contains(token)).collect();
+                        known.extend(new);
+                    }
+                    (known, value) => *known = value,
+                }
+            }
         }
         settings.class = match settings.text("tokenizer_class") {
             Some(class) => class,

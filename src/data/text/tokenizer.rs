@@ -179,10 +179,7 @@ impl Tokenizer {
     /// template, `tokenizer_config.json` into a folder.
     pub(crate) fn save_in(&self, folder: &Path) -> Result<()> {
         self.save(folder.join(TOKENIZER_FILE))?;
-        let text = |id: Option<&u32>| self.inner.tokenizer.id_to_token(*id?);
-        let known = |by_name: bool, id: Option<&u32>| if by_name { None } else { text(id) };
-        let bos = known(self.ends.bos_by_name, self.ends.bos.as_ref());
-        let eos = known(self.ends.eos_by_name, self.ends.eos.first());
+        let [bos, eos] = self.saved_ends();
         let template = self.chat.as_field();
         if bos.is_none() && eos.is_none() && template.is_none() {
             return Ok(());
@@ -198,6 +195,35 @@ impl Tokenizer {
         }
         let path = folder.join("tokenizer_config.json");
         replace(&path, |place| std::fs::write(place, format!("{settings:#}\n")))
+    }
+
+    /// The first and last token in the `tokenizer_config.json` that is saved. With a chat template it
+    /// names no others than the file that was read: the template would be given them.
+    fn saved_ends(&self) -> [Option<String>; 2] {
+        if let Some(named) = self.chat.special.as_ref().filter(|_| !self.chat.templates.is_empty())
+        {
+            let text =
+                |key: &str| named.iter().find(|(own, _)| own == key).map(|(_, text)| text.clone());
+            return ["bos_token", "eos_token"].map(text);
+        }
+        let text = |id: Option<&u32>| self.inner.tokenizer.id_to_token(*id?);
+        let known = |by_name: bool, id: Option<&u32>| if by_name { None } else { text(id) };
+        let bos = known(self.ends.bos_by_name, self.ends.bos.as_ref());
+        [bos, known(self.ends.eos_by_name, self.ends.eos.first())]
+    }
+
+    /// Fields of `config.json` for the first and last tokens that are known, and that
+    /// [`Tokenizer::save_in`] does not name.
+    pub(crate) fn fields_for_config(&self) -> Vec<(&'static str, serde_json::Value)> {
+        let [bos, eos] = self.saved_ends();
+        let mut fields = Vec::new();
+        if let Some(id) = self.ends.bos.filter(|_| bos.is_none() && !self.ends.bos_by_name) {
+            fields.push(("bos_token_id", json!(id)));
+        }
+        if eos.is_none() && !self.ends.eos_by_name && !self.ends.eos.is_empty() {
+            fields.push(("eos_token_id", json!(self.ends.eos)));
+        }
+        fields
     }
 
     /// Number of ids: one more than the largest. A model needs as many rows in its embedding.

@@ -69,6 +69,18 @@ fn a_cached_model_loads_though_the_hub_never_answers() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_asked_for_once() {
+    let server = Server::start();
+    server.put("/o/s/resolve/main/a/b.txt", b"x".to_vec());
+    server.hub.file("o/s", "a/b.txt").unwrap();
+    let names = |folder: &str| Repository::on(server.hub.clone(), "o/s").names_in(folder).unwrap();
+    assert_eq!(names("a"), ["b.txt"]);
+    assert!(names("c").is_empty());
+    server.requests();
+    assert!(names("c").is_empty() && server.requests().is_empty());
+}
+
+#[test]
 fn an_autoencoder_costs_two_requests_before_its_weights() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,10 @@ use crate::model::{Rotary, Scaling};
 use crate::store::{Document, MustBe};
 use crate::{Error, Result};
 
+/// The fields of the share of a head that turns, and of the context of training before a scaling.
+const SHARE: &str = "partial_rotary_factor";
+const ORIGINAL: &str = "original_max_position_embeddings";
+
 /// What a family has where a file says nothing of its rotary embedding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RotaryFields {
@@ -160,9 +164,14 @@ impl RotaryFields {
         let inner: RopeFrequencies = settings(document, layers)?;
         let base = one(document, "rope_theta", [base, top.rope_theta, inner.rope_theta])?;
         let shares = [share, top.partial_rotary_factor, inner.partial_rotary_factor];
-        let share = one(document, "partial_rotary_factor", shares)?.unwrap_or(self.share);
+        let share = one(document, SHARE, shares)?.unwrap_or(self.share);
         if !(share > 0. && share <= 1.) {
-            let expected = "a share of a head between 0 and 1 for rotary embedding";
+            let place = match (top.partial_rotary_factor, inner.partial_rotary_factor) {
+                (Some(_), _) => format!("in `{}`", document.named(SHARE)),
+                (None, Some(_)) => format!("in `{}`", setting_name(document, layers, SHARE)),
+                (None, None) => "for rotary embedding".to_owned(),
+            };
+            let expected = format!("a share of a head between 0 and 1 {place}");
             return Err(Error::format(document.path(), expected, share.to_string()));
         }
         let dims = (self.d_head as f64 * share) as usize;
@@ -229,12 +238,7 @@ impl RotaryFields {
                     factor: needed(document, layers, "factor", factor)?,
                     low: needed(document, layers, "low_freq_factor", low_freq_factor)?,
                     high: needed(document, layers, "high_freq_factor", high_freq_factor)?,
-                    original: needed(
-                        document,
-                        layers,
-                        "original_max_position_embeddings",
-                        original,
-                    )?,
+                    original: needed(document, layers, ORIGINAL, original)?,
                 })
             }
             RopeKind::Yarn => {
@@ -264,15 +268,19 @@ impl RotaryFields {
         original: Option<f64>,
     ) -> Result<f64> {
         let RopeContext { max_position_embeddings } = document.read()?;
-        let original = original.or(self.original).or(max_position_embeddings);
-        let original = needed(document, layers, "original_max_position_embeddings", original)?;
-        match original > 1. && original.is_finite() {
-            true => Ok(original),
-            false => {
-                let name = "original_max_position_embeddings";
-                Err(document.wrong(name, "a size from 2", original))
-            }
+        let found = original.or(self.original).or(max_position_embeddings);
+        let found = needed(document, layers, ORIGINAL, found)?;
+        if found > 1. && found.is_finite() {
+            return Ok(found);
         }
+        let is_at_top = document.get(ORIGINAL).is_some_and(|value| !value.is_null());
+        let name = match original {
+            Some(_) if is_at_top => document.named(ORIGINAL),
+            Some(_) => setting_name(document, layers, ORIGINAL),
+            None => document.named("max_position_embeddings"),
+        };
+        let expected = format!("a size from 2 in `{name}`");
+        Err(Error::format(document.path(), expected, found.to_string()))
     }
 }
 
@@ -303,7 +311,7 @@ fn original(document: &mut Document, layers: RopeLayers) -> Result<Option<f64>> 
     let top: RopeOriginal = document.read()?;
     let inner: RopeOriginal = settings(document, layers)?;
     let all = [top, inner].map(|place| place.original_max_position_embeddings);
-    one(document, "original_max_position_embeddings", [all[0], all[1], None])
+    one(document, ORIGINAL, [all[0], all[1], None])
 }
 
 /// YaRN. Cosines and sines are multiplied by `attention_factor`, or else by `m(1)` for

@@ -9,6 +9,7 @@ impl Machine<'_> {
         let PickleValue::Global(class) = &self.values[class] else {
             return fail("an object without a class");
         };
+        self.count_copy::<u8>(class.len())?;
         let class = class.clone();
         let fields = self.values.len();
         self.values.push(PickleValue::None);
@@ -40,6 +41,7 @@ impl Machine<'_> {
         match function.as_str() {
             "collections.OrderedDict" if items.is_empty() => Ok(PickleValue::Dict(Vec::new())),
             "collections.OrderedDict" => {
+                self.count_copy::<(Id, Id)>(self.items(items[0]).len())?;
                 let pairs = self.items(items[0]).iter().map(|pair| match self.items(*pair) {
                     &[key, value] => Ok((key, value)),
                     _ => fail("an ordered dictionary of something else than pairs"),
@@ -47,8 +49,13 @@ impl Machine<'_> {
                 Ok(PickleValue::Dict(pairs.collect::<PickleResult<_>>()?))
             }
             "torch._utils._rebuild_tensor_v2" => {
+                if let Some(metadata) = items.get(6) {
+                    self.check_metadata(*metadata)?;
+                }
                 let place = match *items {
                     [storage, offset, shape, steps, ..] => {
+                        let sizes = self.items(shape).len() + self.items(steps).len();
+                        self.count_copy::<usize>(sizes)?;
                         self.place(storage, offset, shape, steps)
                     }
                     _ => None,
@@ -59,13 +66,20 @@ impl Machine<'_> {
                 )
             }
             "torch._utils._rebuild_parameter" => match items.first().map(|id| &self.values[*id]) {
-                Some(PickleValue::Tensor(place)) => Ok(PickleValue::Tensor(place.clone())),
+                Some(PickleValue::Tensor(place)) => {
+                    self.count_copy::<usize>(place.shape.len() + place.steps.len())?;
+                    Ok(PickleValue::Tensor(place.clone()))
+                }
                 _ => fail("a parameter without a tensor"),
             },
-            "torch.device" | "torch.Size" => Ok(PickleValue::Tuple(items.to_vec())),
+            "torch.device" | "torch.Size" => {
+                self.count_copy::<Id>(items.len())?;
+                Ok(PickleValue::Tuple(items.to_vec()))
+            }
             "copyreg._reconstructor" | "copy_reg._reconstructor" => {
                 match items.first().map(|id| &self.values[*id]) {
                     Some(PickleValue::Global(class)) => {
+                        self.count_copy::<u8>(class.len())?;
                         let class = class.clone();
                         self.values.push(PickleValue::None);
                         Ok(PickleValue::Object(class, self.values.len() - 1))
@@ -76,6 +90,29 @@ impl Machine<'_> {
             other => fail(format!(
                 "a pickle that asks for a call of {other:.80}; nothing in a file is executed here"
             )),
+        }
+    }
+
+    /// Fails if a tensor is said to be another than its numbers: PyTorch saves one that is negated or
+    /// conjugated as the numbers before that, with a mark.
+    fn check_metadata(&self, metadata: Id) -> PickleResult<()> {
+        let marks = match &self.values[metadata] {
+            PickleValue::None => return Ok(()),
+            PickleValue::Dict(marks) => marks,
+            _ => return fail("a tensor whose metadata are no dictionary"),
+        };
+        match marks.iter().find(|(_, value)| self.values[*value] != PickleValue::Bool(false)) {
+            Some((key, _)) => {
+                let name = match &self.values[*key] {
+                    PickleValue::Text(name) => name.as_str(),
+                    _ => "unknown",
+                };
+                fail(format!(
+                    "a tensor with the mark `{name:.40}`, which is not applied here; save what \
+                     `.resolve_neg().resolve_conj()` makes of it"
+                ))
+            }
+            None => Ok(()),
         }
     }
 
@@ -96,6 +133,7 @@ impl Machine<'_> {
     /// PyTorch before 1.6 have a view at its end, which is none since 0.4.
     pub(super) fn storage(&self, id: Id) -> PickleResult<PickleValue> {
         let value = |id: &Id| &self.values[*id];
+        self.count_copy::<Id>(self.items(id).len())?;
         match self.items(id).iter().map(value).collect::<Vec<_>>()[..] {
             [
                 PickleValue::Text(word),
@@ -115,6 +153,7 @@ impl Machine<'_> {
                 let Ok(count) = usize::try_from(*count) else {
                     return fail("a storage of a negative size");
                 };
+                self.count_copy::<u8>(class.len() + key.len())?;
                 Ok(PickleValue::Storage(class.clone(), key.clone(), count))
             }
             _ => fail("a reference to something else than a tensor's numbers"),

@@ -1,5 +1,6 @@
 //! The machine that a pickle is a program for: its stack, and what its steps take and leave there.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::{Id, PickleResult, PickleValue, fail};
@@ -13,9 +14,21 @@ pub(super) struct Machine<'a> {
     /// The stack's heights at the marks.
     pub(super) marks: Vec<usize>,
     pub(super) memo: HashMap<u64, Id>,
+    /// Bytes that may still be copied.
+    pub(super) copies: Cell<usize>,
 }
 
 impl<'a> Machine<'a> {
+    /// Counts a copy of so many entries of a text or list that was made before: without a bound, a few
+    /// bytes of program would copy a long one again and again.
+    pub(super) fn count_copy<T>(&self, entries: usize) -> PickleResult<()> {
+        match self.copies.get().checked_sub(entries.saturating_mul(size_of::<T>())) {
+            Some(left) => self.copies.set(left),
+            None => return fail("a pickle that copies its texts and lists again and again"),
+        }
+        Ok(())
+    }
+
     pub(super) fn take(&mut self, count: usize) -> PickleResult<&'a [u8]> {
         match self.rest.split_at_checked(count) {
             Some((taken, rest)) => {

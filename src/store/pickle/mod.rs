@@ -1,8 +1,9 @@
 //! Python's pickles, as data: what they describe is written down, and nothing is ever executed.
 //!
-//! A pickle is a program for a small stack machine. Here each of its steps makes at most one value
-//! of bounded size, so that reading holds no more than some 100 bytes for each byte of the file. A
-//! call of a function is an error, but for those few that only put data together.
+//! A pickle is a program for a small stack machine. Each of its steps makes at most one value here, of
+//! bounded size or out of bytes of its step; steps that copy a text or a list that was made before
+//! may copy 100 bytes for each byte of the file, all together, and fail then. A call of a function is
+//! an error, but for those few that only put data together.
 
 mod calls;
 mod machine;
@@ -10,10 +11,14 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 
 use machine::Machine;
+
+/// Bytes that may be copied for each byte of the file.
+const COPIED_PER_BYTE: usize = 100;
 
 /// A value's place in its [`Pickle`].
 pub(crate) type Id = usize;
@@ -79,14 +84,15 @@ impl Pickle {
     /// What a pickle of these bytes describes.
     ///
     /// # Errors
-    /// Bytes that are cut short or no pickle; a call of a function.
+    /// Bytes that are cut short or no pickle; a call of a function; copies without end.
     pub(crate) fn parse(bytes: &[u8]) -> PickleResult<Self> {
         Ok(Self::parse_first(bytes)?.0)
     }
 
     /// [`Pickle::parse`] of the first of several pickles in a row, and the bytes after it.
     pub(crate) fn parse_first(bytes: &[u8]) -> PickleResult<(Self, &[u8])> {
-        let mut machine = Machine { rest: bytes, ..Machine::default() };
+        let copies = bytes.len().saturating_mul(COPIED_PER_BYTE);
+        let mut machine = Machine { rest: bytes, copies: Cell::new(copies), ..Machine::default() };
         while machine.step()? {}
         let root = machine.pop()?;
         let rest = machine.rest;

@@ -123,6 +123,7 @@ impl Machine<'_> {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let global = match (&self.values[module], &self.values[name]) {
                     (PickleValue::Text(module), PickleValue::Text(name)) => {
+                        self.count_copy::<u8>(module.len() + name.len())?;
                         format!("{module}.{name}")
                     }
                     _ => return fail("a class without a name"),

@@ -66,3 +66,70 @@ fn what_is_shared_again_and_again_takes_no_room() {
     let pickle = Pickle::parse(&bytes).unwrap();
     assert_eq!(pickle.values.len(), 61);
 }
+
+fn text(text: &[u8]) -> Vec<u8> {
+    [&b"X"[..], &(text.len() as u32).to_le_bytes(), text].concat()
+}
+
+/// What names the numbers of a tensor, of this type.
+fn storage(class: &[u8]) -> Vec<u8> {
+    [&b"("[..], &text(b"storage"), class, &text(b"0"), &text(b"cpu"), b"K\x01t"].concat()
+}
+
+/// A tensor of this shape and these steps; `more` are further arguments.
+fn tensor(shape: &[u8], more: &[u8]) -> Vec<u8> {
+    let storage = storage(b"ctorch\nFloatStorage\n");
+    let call = b"ctorch._utils\n_rebuild_tensor_v2\n(";
+    [&call[..], &storage, b"QK\x00", shape, shape, more, b"tR"].concat()
+}
+
+#[test]
+fn what_is_copied_again_and_again_is_refused() {
+    let many = |begin: &[u8], entry: &[u8], end: &[u8]| [begin, &entry.repeat(1_000), end].concat();
+    let long = vec![b'm'; 10_000];
+    let class = [&b"c"[..], &long, b"\nC\n"].concat();
+    let pairs = many(b"(", b"K\x00K\x00\x86", b"l\x85");
+    let wide = [&tensor(&many(b"(", b"K\x00", b"t"), b"")[..], b"\x85"].concat();
+    let call: &[u8] = b"h\x01h\x00R";
+    // What is kept as 0 and as 1, and steps that copy the first.
+    let cases: [(&str, Vec<u8>, &[u8], &[u8]); 7] = [
+        ("an object", class.clone(), b"N", b"h\x00)\x81"),
+        ("an old object", class.clone(), b"ccopy_reg\n_reconstructor\n", b"h\x01h\x00\x85R"),
+        ("a name", text(&long), b"N", b"h\x00h\x00\x93"),
+        ("a storage", storage(&class), b"N", b"h\x00Q"),
+        ("a size", many(b"(", b"N", b"t"), b"ctorch\nSize\n", call),
+        ("a dictionary", pairs, b"ccollections\nOrderedDict\n", call),
+        ("a parameter", wide, b"ctorch._utils\n_rebuild_parameter\n", call),
+    ];
+    for (what, first, second, copy) in cases {
+        let of = |times: usize| {
+            let copies = copy.repeat(times);
+            [&b"\x80\x02"[..], &first, b"q\x00", second, b"q\x01", &copies, b"."].concat()
+        };
+        assert!(Pickle::parse(&of(3)).is_ok(), "{what}");
+        let found = message(&of(10_000));
+        assert!(found.contains("again and again"), "{what}: {found}");
+    }
+}
+
+#[test]
+fn a_tensor_that_is_marked_as_another_is_refused() {
+    let of = |metadata: &[u8]| {
+        let hooks = b"\x89ccollections\nOrderedDict\n)R";
+        let tensor = tensor(b"K\x01\x85", &[&hooks[..], metadata].concat());
+        [&b"\x80\x02"[..], &tensor, b"."].concat()
+    };
+    let mark = |name: &[u8], value: &[u8]| [&b"}"[..], &text(name), value, b"s"].concat();
+    let plain = Pickle::parse(&of(b"")).unwrap();
+    for unmarked in [b"N".to_vec(), b"}".to_vec(), mark(b"neg", b"\x89")] {
+        let pickle = Pickle::parse(&of(&unmarked)).unwrap();
+        let PickleValue::Tensor(place) = pickle.value(pickle.root()) else { panic!() };
+        assert_eq!((&place.shape[..], &place.steps[..]), (&[1][..], &[1][..]));
+        assert!(matches!(plain.value(plain.root()), PickleValue::Tensor(_)));
+    }
+    for (name, value) in [("neg", b"\x88"), ("conj", b"\x88"), ("scale", b"N")] {
+        let found = message(&of(&mark(name.as_bytes(), value)));
+        assert!(found.contains(&format!("the mark `{name}`")), "{found}");
+    }
+    assert!(message(&of(b"K\x01")).contains("no dictionary"));
+}

@@ -5,6 +5,8 @@ use crate::data::text::Tokenizer;
 use crate::data::text::tests::{folder, template, word_level, word_level_file};
 use crate::gguf::Gguf;
 use crate::gguf::tests::sample::Sample;
+use crate::hub::Repository;
+use crate::hub::tests::Server;
 
 const MESSAGES: [(&str, &str); 1] = [("user", "a")];
 const SPECIAL: [&str; 4] = ["<s>", "</s>", "<turn>", "<end>"];
@@ -50,6 +52,24 @@ fn a_template_is_where_transformers_looks_for_it() {
     assert_eq!(text(&Tokenizer::from_file(place.path()).unwrap()), "in a file");
     let by_file = Tokenizer::from_file(place.path().join("tokenizer.json")).unwrap();
     assert_eq!(by_file.chat_template(), Some("in a file\n"));
+    // With it go those of a folder, whose files are named as they are.
+    let more = place.path().join("additional_chat_templates");
+    std::fs::create_dir_all(more.join("folder.jinja")).unwrap();
+    for (name, source) in [("rag.jinja", "for rag"), ("tool_use.jinja", "tools"), ("a.txt", "no")] {
+        std::fs::write(more.join(name), source).unwrap();
+    }
+    let all = Tokenizer::from_file(place.path()).unwrap();
+    assert_eq!(text(&all), "in a file");
+    assert_eq!(all.chat().names(), "`default`, `rag`, `tool_use`");
+    assert_eq!(text(&all.with_chat_template_named("rag").unwrap()), "for rag");
+    // On a hub as well, and from its cache.
+    let server = Server::start();
+    server.serve("o/s", place.path());
+    for hub in [server.hub.clone(), server.hub.clone().offline()] {
+        let fetched = Tokenizer::from_repository(&Repository::on(hub, "o/s")).unwrap();
+        assert_eq!(fetched.chat().names(), all.chat().names());
+        assert_eq!(text(&fetched.with_chat_template_named("rag").unwrap()), "for rag");
+    }
     std::fs::write(place.path().join("chat_template.jinja"), [0xff, 0xfe]).unwrap();
     let message = error(Tokenizer::from_file(place.path()));
     assert!(message.contains("chat_template.jinja") && message.contains("UTF-8"), "{message}");
@@ -119,6 +139,18 @@ fn special_tokens_are_those_of_the_config() {
     assert_eq!(of(json!({"bos_token": null})), ",,");
     assert_eq!(of(json!({"tokenizer_class": "LlamaTokenizerFast"})), "<s>,</s>,");
     assert_eq!(of(json!({"tokenizer_class": "LlamaTokenizer", "bos_token": null})), ",</s>,");
+    // An old folder names some in another file, which is read unless the config lists all tokens.
+    let old = |mut config: Value| {
+        config["chat_template"] = shown.into();
+        let map = json!({"bos_token": "<s>", "pad_token": {"content": "<end>"}});
+        text(
+            &beside(&[("tokenizer_config.json", config), ("special_tokens_map.json", map)])
+                .unwrap(),
+        )
+    };
+    assert_eq!(old(json!({"eos_token": "</s>"})), "<s>,</s>,<end>");
+    assert_eq!(old(json!({"eos_token": "</s>", "bos_token": "<turn>"})), "<s>,</s>,<end>");
+    assert_eq!(old(json!({"eos_token": "</s>", "added_tokens_decoder": {}})), ",</s>,");
     // Without a config, by well-known names.
     let tokenizer = word_level(vocab(), &SPECIAL).with_chat_template(shown).unwrap();
     assert_eq!(text(&tokenizer), "<s>,</s>,");
@@ -201,6 +233,18 @@ fn a_gguf_file_has_its_template() {
     let named = read(&more).unwrap().with_chat_template_named("tool_use").unwrap();
     assert_eq!(named.chat_tokens(&MESSAGES).unwrap(), [4]);
     assert!(error(read(&sample)).contains("`with_chat_template`"));
+    let names = sample.clone().texts("tokenizer.chat_templates", &["rag"]);
+    let missing = error(read(&names));
+    for part in ["`tokenizer.chat_template.rag`", "`tokenizer.chat_templates` names", "no such key"]
+    {
+        assert!(missing.contains(part), "{missing}");
+    }
+    let message = error(read(&sample.clone().text("tokenizer.chat_templates", "rag")));
+    assert!(message.contains("a list of texts in `tokenizer.chat_templates`"), "{message}");
+    let message = error(read(&sample.clone().i32s("tokenizer.chat_templates", &[1])));
+    assert!(message.contains("a list of texts in `tokenizer.chat_templates`"), "{message}");
+    let message = error(read(&names.u32("tokenizer.chat_template.rag", 3)));
+    assert!(message.contains("a text in `tokenizer.chat_template.rag`"), "{message}");
     let message = error(read(&sample.clone().u32("tokenizer.chat_template", 3)));
     assert!(
         message.contains("file.gguf") && message.contains("`tokenizer.chat_template`"),

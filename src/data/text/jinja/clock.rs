@@ -99,7 +99,8 @@ pub(super) fn strftime(format: &str, at: &Moment) -> Result<String, String> {
             Some('B') => month.to_owned(),
             Some('b' | 'h') => month[..3].to_owned(),
             Some('d') => number(at.day, 2),
-            Some('e') => format!("{:2}", at.day),
+            Some('e') if pads => format!("{:2}", at.day),
+            Some('e') => at.day.to_string(),
             Some('j') => number(at.day_of_year + 1, 3),
             Some('A') => weekday.to_owned(),
             Some('a') => weekday[..3].to_owned(),
@@ -108,8 +109,19 @@ pub(super) fn strftime(format: &str, at: &Moment) -> Result<String, String> {
             Some('p') => if at.hour < 12 { "AM" } else { "PM" }.to_owned(),
             Some('M') => number(at.minute, 2),
             Some('S') => number(at.second, 2),
+            Some('w') => at.weekday.to_string(),
+            // From Monday, which is 1.
+            Some('u') => ((at.weekday + 6) % 7 + 1).to_string(),
+            Some('D' | 'x') => {
+                let year = at.year.rem_euclid(100);
+                format!("{:02}/{:02}/{year:02}", at.month + 1, at.day)
+            }
+            Some('R') => format!("{:02}:{:02}", at.hour, at.minute),
+            Some('c') => strftime("%a %b %e %T %Y", at)?,
+            // A moment of Python's `now()` does not know its zone.
+            Some('Z' | 'z') => String::new(),
             Some('F') => format!("{}-{:02}-{:02}", at.year, at.month + 1, at.day),
-            Some('T') => format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second),
+            Some('T' | 'X') => format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second),
             Some('%') => "%".to_owned(),
             Some(other) => return Err(format!("%{other}")),
             None => return Err("%".to_owned()),
@@ -140,7 +152,10 @@ mod tests {
             ("%d %B %Y", "06 July 2024"),
             ("%Y-%m-%d", "2024-07-06"),
             ("%-d/%-m/%y, %A", "6/7/24, Saturday"),
-            ("%a %e %j", "Sat  6 188"),
+            ("%a %e %-e %j", "Sat  6 6 188"),
+            ("%D = %x, %w %u", "07/06/24 = 07/06/24, 6 6"),
+            ("%R, %X", "15:04, 15:04:09"),
+            ("%c [%Z%z]", "Sat Jul  6 15:04:09 2024 []"),
             ("%H:%M:%S = %I %p", "15:04:09 = 03 PM"),
             ("%F %T 100%%", "2024-07-06 15:04:09 100%"),
         ];
@@ -149,6 +164,8 @@ mod tests {
         }
         assert_eq!(strftime("%d %Q", &at).unwrap_err(), "%Q");
         assert_eq!(strftime("100%", &at).unwrap_err(), "%");
+        let sunday = Moment { weekday: 0, ..at };
+        assert_eq!(strftime("%w %u", &sunday).unwrap(), "0 7");
         let midnight = Moment { hour: 0, ..at };
         assert_eq!(strftime("%I %p", &midnight).unwrap(), "12 AM");
     }

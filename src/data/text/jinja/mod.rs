@@ -12,6 +12,7 @@ mod json;
 use std::path::PathBuf;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
@@ -25,8 +26,11 @@ pub(super) type Message = (String, String);
 const STEPS_OF_TEMPLATE: u64 = 60_000;
 /// Steps that each message adds.
 const STEPS_PER_MESSAGE: u64 = 5_000;
-/// Stack for values that are nested as deeply as the steps allow. Only what is used takes memory.
-const STACK_BYTES: usize = 256 << 20;
+/// Steps of the longest conversation, whose stack has 1 GiB. They pay for 16 MiB of copied text.
+const MOST_STEPS: u64 = 1 << 18;
+/// Stack for each step: values can be nested as deeply as there are steps, and are written, compared
+/// and dropped level by level. Only what is used takes memory.
+const STACK_PER_STEP: usize = 4 << 10;
 /// Roles that any template may be given.
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 
@@ -72,8 +76,8 @@ impl std::error::Error for Refusal {}
 impl ChatTemplate {
     /// Fails if the template is no Jinja.
     pub(super) fn check(&self) -> Result<()> {
-        self.clone().on_deep_stack(|template| {
-            let source = without_generation_tags(&template.source);
+        self.clone().on_deep_stack(STEPS_OF_TEMPLATE, |template| {
+            let source = prepared(&template.source);
             let environment = environment(STEPS_OF_TEMPLATE)?;
             let compiled = environment.template_from_str(&source);
             compiled.map(drop).map_err(|reason| template.broken(reason))
@@ -87,9 +91,9 @@ impl ChatTemplate {
     /// messages, and roles that are neither usual nor named in the template.
     pub(super) fn render(&self, conversation: Conversation) -> Result<String> {
         self.check_roles(&conversation.messages)?;
-        self.clone().on_deep_stack(move |template| {
-            let steps = steps(&conversation);
-            let source = without_generation_tags(&template.source);
+        let steps = steps(&conversation);
+        self.clone().on_deep_stack(steps, move |template| {
+            let source = prepared(&template.source);
             let environment = environment(steps)?;
             let compiled = environment.template_from_str(&source);
             let compiled = compiled.map_err(|reason| template.broken(reason))?;
@@ -115,15 +119,17 @@ impl ChatTemplate {
         Err(Error::invalid("the role of a message", expected, format!("{role:?}")))
     }
 
-    /// Does work of the template engine on a thread with a stack for deeply nested values.
+    /// Does work of the template engine on a thread with a stack for values that are nested as deeply
+    /// as so many steps allow.
     fn on_deep_stack<T: Send + 'static>(
         self,
+        steps: u64,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let template = self.clone();
         let thread = std::thread::Builder::new()
             .name("chat template".to_owned())
-            .stack_size(STACK_BYTES)
+            .stack_size(STACK_PER_STEP.saturating_mul(steps as usize))
             .spawn(move || work(&template));
         let thread = thread.map_err(|reason| {
             let expected = "a machine with room for another thread";
@@ -177,7 +183,7 @@ pub(super) const DEFAULT: &str = "default";
 fn steps(conversation: &Conversation) -> u64 {
     let bytes: usize = conversation.messages.iter().map(|(_, text)| text.len()).sum();
     let messages = conversation.messages.len() as u64;
-    STEPS_OF_TEMPLATE + STEPS_PER_MESSAGE * messages + bytes as u64
+    (STEPS_OF_TEMPLATE + STEPS_PER_MESSAGE * messages + bytes as u64).min(MOST_STEPS)
 }
 
 fn environment<'source>(steps: u64) -> Result<Environment<'source>> {
@@ -189,6 +195,9 @@ fn environment<'source>(steps: u64) -> Result<Environment<'source>> {
     environment.set_fuel(Some(steps));
     environment.set_unknown_method_callback(python_method);
     environment.add_filter("tojson", json::to_json);
+    environment.add_filter("default", or_default);
+    environment.add_filter("d", or_default);
+    environment.add_test("sequence", is_sequence);
     environment.add_function(
         "raise_exception",
         |message: Value| -> Result<Value, minijinja::Error> {
@@ -222,6 +231,33 @@ fn python_method(
     }
 }
 
+/// The filter `default` with the names that its arguments have in Jinja.
+fn or_default(
+    value: &Value,
+    arguments: Rest<Value>,
+    named: Kwargs,
+) -> Result<Value, minijinja::Error> {
+    if arguments.len() > 2 {
+        return Err(ErrorKind::TooManyArguments.into());
+    }
+    let argument = |place: usize, name: &str| match arguments.get(place) {
+        Some(value) => Ok(Some(value.clone())),
+        None if named.has(name) => named.get::<Value>(name).map(Some),
+        None => Ok(None),
+    };
+    let other = argument(0, "default_value")?.unwrap_or_else(|| Value::from(""));
+    let replaces_false = argument(1, "boolean")?.is_some_and(|on| on.is_true());
+    named.assert_all_used()?;
+    let is_replaced = value.is_undefined() || (replaces_false && !value.is_true());
+    Ok(if is_replaced { other } else { value.clone() })
+}
+
+/// The test `sequence`: in Jinja, whatever has a length and items, as texts and dictionaries have.
+fn is_sequence(value: &Value) -> bool {
+    use ValueKind::{Iterable, Map, Seq, String, Undefined};
+    matches!(value.kind(), Undefined | String | Seq | Map | Iterable)
+}
+
 fn variables(conversation: Conversation) -> Value {
     let messages = conversation.messages.into_iter().map(|(role, text)| {
         Value::from_pairs([("role", Value::from(role)), ("content", Value::from(text))])
@@ -238,11 +274,13 @@ fn variables(conversation: Conversation) -> Value {
     Value::from_pairs(all)
 }
 
-/// The template with `{% generation %}` and `{% endgeneration %}`, by which `transformers` marks what
-/// a model says, as `with` blocks: they keep variables apart as well, and write nothing.
-fn without_generation_tags(source: &str) -> String {
+/// The template as the engine takes it: line ends of all systems as line feeds, as Jinja reads them,
+/// and `{% generation %}` and `{% endgeneration %}`, by which `transformers` marks what a model says,
+/// as `with` blocks: they keep variables apart as well, and write nothing.
+fn prepared(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut changed = String::with_capacity(source.len());
-    let mut rest = source;
+    let mut rest = source.as_str();
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at + 2);
         changed.push_str(before);

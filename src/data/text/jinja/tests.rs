@@ -304,6 +304,21 @@ fn what_published_templates_use_besides() {
         ("a\n  {% if true %}\nb\n  {% endif %}\nc\n", "a\nb\nc"),
         ("a\n  {%+ if true %}\nb{% endif +%}\nc", "a\n  b\nc"),
         ("{# a remark #}\na", "a"),
+        // Line ends of other systems, in texts and in the template.
+        (
+            "{% for x in [1,2] %}\r\n{{ x }}\r\n{% endfor %}\r\nend {{ 'a\r\nb' }}\r\n",
+            "1\n2\nend a\nb",
+        ),
+        ("a\rb\r", "a\nb"),
+        // A sequence is what has a length and items.
+        ("{{ 'ab' is sequence }}{{ {} is sequence }}{{ [1] is sequence }}", "TrueTrueTrue"),
+        ("{{ [1, 2][1:] is sequence }}{{ [1, 2][::-1] is sequence }}", "TrueTrue"),
+        ("{{ 1 is sequence }}{{ none is sequence }}{{ missing is sequence }}", "FalseFalseTrue"),
+        // Arguments of `default` by their places and names.
+        ("{{ none | default('a', boolean=false) }}", "None"),
+        ("{{ '' | default(default_value='a', boolean=true) }}", "a"),
+        ("{{ missing | d(default_value='a') }}{{ '' | d('b', true) }}{{ 0 | d('c') }}", "ab0"),
+        ("{{ missing | default }}{{ missing | default(none) }}", "None"),
     ];
     for (source, expected) in cases {
         assert_eq!(rendered(source, &ONE).unwrap(), expected, "{source}");
@@ -327,6 +342,9 @@ fn a_broken_template_is_named_with_its_line() {
         ("{{ strftime_now('%Q') }}", "strftime_now does not know \"%Q\""),
         ("{{ 1 | tojson(sort_keys=true) }}", "tojson knows only sort_keys=false"),
         ("{{ 1 | tojson(separators=[',', ':']) }}", "`separators`"),
+        ("{{ x | default('a', default_value='b') }}", "line 1: too many arguments"),
+        ("{{ x | default('a', true, 1) }}", "line 1: too many arguments"),
+        ("{{ x | default(value='a') }}", "line 1: too many arguments"),
     ];
     for (source, expected) in cases {
         let found = message(source, &ONE);
@@ -380,6 +398,15 @@ fn a_template_that_goes_on_is_ended() {
         let deep = format!("{}{end}", deep.replace("99999", "5000"));
         let _ = rendered(&deep, &ONE);
     }
+    // As deep as the most steps allow, which a long conversation has.
+    let deeper = "{% set n = namespace(x=[]) %}{% for i in range(9000) %}\
+                  {% set n.x = [[[[[[[[n.x]]]]]]]] %}{% endfor %}";
+    let many = vec![("user", "a"); 100];
+    for end in ["", "{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x == [n.x] }}"] {
+        let _ = rendered(&format!("{deeper}{end}"), &many);
+    }
+    let found = message(&deeper.replace("9000", "99999"), &many);
+    assert!(found.contains("ends within 262144 steps"), "{found}");
     let nested =
         format!("{}1{}", "{{ ".to_owned() + &"(".repeat(50_000), ")".repeat(50_000) + " }}");
     assert!(rendered(&nested, &ONE).is_err());

@@ -89,6 +89,31 @@ fn what_a_config_says_wrong_is_named() {
             }),
             "one value of `original_max_position_embeddings`, found 32 and 16",
         ),
+        (
+            "qwen3",
+            json!({ "rope_scaling": {
+                "type": "yarn", "factor": 2.0, "original_max_position_embeddings": 1,
+            } }),
+            "a size from 2 in `rope_scaling.original_max_position_embeddings`, found 1",
+        ),
+        (
+            "qwen3",
+            json!({
+                "rope_scaling": { "type": "yarn", "factor": 2.0 },
+                "original_max_position_embeddings": 1,
+            }),
+            "a size from 2 in `original_max_position_embeddings`, found 1",
+        ),
+        (
+            "phi3",
+            json!({ "partial_rotary_factor": 1.5 }),
+            "a share of a head between 0 and 1 in `partial_rotary_factor`, found 1.5",
+        ),
+        (
+            "phi3",
+            json!({ "rope_parameters": { "partial_rotary_factor": 1.5 } }),
+            "a share of a head between 0 and 1 in `rope_parameters.partial_rotary_factor`",
+        ),
         ("qwen3", json!({ "rope_scaling": { "rope_type": "mrope" } }), "\"mrope\""),
         (
             "qwen3",
