@@ -51,7 +51,9 @@ pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use eigenvectors::{TopEigenvectors, top_eigenvectors};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
-pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present, with_avx512_if_present};
+pub(crate) use lanes::{
+    add_scaled, dot, squares, wide_dot, with_avx2_if_present, with_avx512_if_present,
+};
 pub(crate) use math::{Real, exponentials, softmax_parts, sum_of, sum_of_pairs};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::PowerLaw;
+use crate::check::check_all_finite;
 use crate::display::show_as_text;
 use crate::geometry::Interval;
 use crate::{Error, Result};
@@ -33,7 +34,8 @@ impl PowerLaw {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a law without a constant and for no draws, [`Error::Shape`] unless there
-    /// are values for every width and as many for each, [`Error::NonFinite`] for NaN.
+    /// are values for every width and as many for each, [`Error::NonFinite`] for NaN, with its width
+    /// and the number of its draw.
     pub fn resampled(&self, draws: &[Vec<f64>]) -> Result<ResampledPowerLaw> {
         let Some(c) = self.c else {
             return Err(Error::invalid("the law", "one with a constant", "one without"));
@@ -49,6 +51,9 @@ impl PowerLaw {
         if let Some(other) = draws.iter().find(|own| own.len() != count) {
             let expected = format!("{count} values of each width");
             return Err(Error::shape("`draws`", expected, other.len()));
+        }
+        for (width, own) in self.widths.iter().zip(draws) {
+            check_all_finite(&format!("`draws` of width {width}"), own)?;
         }
         let law = |draw: usize| {
             let values: Vec<f64> = draws.iter().map(|own| own[draw]).collect();
