@@ -27,7 +27,7 @@ pub struct ResampledPowerLaw {
 impl PowerLaw {
     /// The law of each draw of a bootstrap. `draws` has the values of each width in all draws, widths
     /// in the order of [`PowerLaw::widths`] and draws in the same order for all: those of
-    /// [`SaeInfo::fvu_draws`](crate::sae_error::SaeInfo::fvu_draws) are over contexts.
+    /// [`SaeInfo::fvu_draws_of`](crate::sae_error::SaeInfo::fvu_draws_of) are over contexts.
     ///
     /// It says what other text would change. That few widths say little about a constant, whatever the
     /// text, is in [`PowerLaw::evidence`].
