@@ -45,7 +45,7 @@ mod svd;
 mod tile;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use coarse::{Coarse, CoarseKernel, CoarsePacked, less};
+pub(crate) use coarse::{Coarse, CoarsePacked, less};
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use eigenvectors::{TopEigenvectors, top_eigenvectors};
@@ -63,13 +63,13 @@ pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::Avx2;
-pub use simd::simd_in_use;
 pub(crate) use simd::vectorised;
 pub use svd::{RankCut, Svd, lstsq, pinv, pinv_with, svd};
 #[cfg(test)]
 pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::products;
+pub use tile::simd_in_use;
 pub(crate) use tile::{Packed, TileKernel};
 
 /// Rows or columns from which one decomposition takes so long that it has to listen to Stop.

@@ -244,4 +244,33 @@ mod tests {
         slope_times(ActivationCurve::Relu, &x[..6], &[3.0; 6], &mut out[..6]);
         assert_eq!(out[..6], [0.0, 0.0, 0.0, 0.0, 3.0, 3.0]);
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn all_versions_give_the_same_bits() {
+        use crate::linalg::simd::tests::{assert_same_bits, bits, samples};
+        use ActivationCurve::{Gelu, GeluTanh, Relu, Silu};
+        for (length, with_nan) in (0..=100).flat_map(|n| [(n, false), (n, true)]) {
+            let (x, grad) = (samples(2 * length, with_nan), samples(length, with_nan));
+            for curve in [None, Some(Relu), Some(Silu), Some(Gelu), Some(GeluTanh)] {
+                let gated = GatedActivation(curve);
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    gate(&gated, &mut out, &x);
+                    bits(out.into_iter().map(f64::from))
+                });
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; 2 * length];
+                    gate_gradient(&gated, &mut out, &x, &grad);
+                    bits(out.into_iter().map(f64::from))
+                });
+                let Some(curve) = curve else { continue };
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    slope_times(curve, &x[..length], &grad, &mut out);
+                    bits(out.into_iter().map(f64::from))
+                });
+            }
+        }
+    }
 }
