@@ -1,11 +1,12 @@
 //! Muon: momentum whose update is made orthogonal.
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, Var, bail};
+use rayon::prelude::*;
 
 use super::checkpoint::TakeTensor;
-use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
+use super::optimizer::{CHUNK, Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
-use crate::linalg::{matmul, matmul_nt};
+use crate::linalg::{matmul, matmul_nt, with_avx2_if_present};
 use crate::{Error, Result};
 
 /// Coefficients of the quintic `p(σ) = aσ + bσ³ + cσ⁵` that takes singular values towards 1.
@@ -86,12 +87,22 @@ impl Muon {
 
 impl Optimizer for Muon {
     fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
+        self.step_scaled(gradients, 1.0)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.options.learning_rate = learning_rate;
+    }
+}
+
+impl ResumableOptimizer for Muon {
+    fn step_scaled(&mut self, gradients: &[Tensor], factor: f64) -> Result<()> {
         check_gradients(&self.parameters, gradients)?;
         let MuonOptions { learning_rate, momentum, nesterov, weight_decay, .. } = self.options;
         for ((parameter, mean), gradient) in
             self.parameters.iter().zip(&mut self.means).zip(gradients)
         {
-            let fresh = (gradient * (1.0 - momentum))?;
+            let fresh = (gradient * (factor * (1.0 - momentum)))?;
             *mean = ((&*mean * momentum)? + &fresh)?;
             let update = if nesterov { ((&*mean * momentum)? + fresh)? } else { mean.clone() };
             let direction = orthogonalise(&update, &self.options)?;
@@ -103,12 +114,6 @@ impl Optimizer for Muon {
         Ok(())
     }
 
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.options.learning_rate = learning_rate;
-    }
-}
-
-impl ResumableOptimizer for Muon {
     fn moments(&self) -> Result<Vec<(String, Tensor)>> {
         let means = self.means.iter().enumerate();
         Ok(means.map(|(i, mean)| (format!("mean.{i}"), mean.clone())).collect())
@@ -127,9 +132,7 @@ impl ResumableOptimizer for Muon {
 fn orthogonalise(update: &Tensor, options: &MuonOptions) -> Result<Tensor> {
     // Rounding is what differs: products are taken in f32, or in f64 where parameters are f64.
     let dtype = if update.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let round = |x: Tensor| -> Result<Tensor> {
-        Ok(if options.bfloat16 { x.to_dtype(DType::BF16)?.to_dtype(dtype)? } else { x })
-    };
+    let round = |x: Tensor| if options.bfloat16 { rounded(&x) } else { Ok(x) };
     let (a, b, c) = QUINTIC;
     let (rows, columns) = update.dims2()?;
     let tall = rows > columns;
@@ -146,9 +149,54 @@ fn orthogonalise(update: &Tensor, options: &MuonOptions) -> Result<Tensor> {
     Ok(x.to_dtype(update.dtype())?)
 }
 
+/// Each entry rounded to bfloat16, to the nearest or else even one.
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return Ok(x.contiguous()?.apply_op1_no_bwd(&RoundToBfloat16)?);
+    }
+    Ok(x.to_dtype(DType::BF16)?.to_dtype(x.dtype())?)
+}
+
+/// Both conversions of f32 in one pass over memory.
+struct RoundToBfloat16;
+
+impl CustomOp1 for RoundToBfloat16 {
+    fn name(&self) -> &'static str {
+        "round_to_bfloat16"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (CpuStorage::F32(x), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+            bail!("rounding to bfloat16 needs contiguous f32")
+        };
+        let mut out = vec![0f32; to - from];
+        let chunks = out.par_chunks_mut(CHUNK).zip(x[from..to].par_chunks(CHUNK));
+        chunks.for_each(|(out, x)| with_avx2_if_present(|| round_all(x, out)));
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+#[inline(always)]
+fn round_all(x: &[f32], out: &mut [f32]) {
+    /// The half of an f32 that a bfloat16 has.
+    const KEPT: u32 = 0xFFFF_0000;
+    /// A NaN whose other half is dropped stays one with this bit.
+    const QUIET: u32 = 0x0040_0000;
+    for (out, x) in out.iter_mut().zip(x) {
+        let bits = x.to_bits();
+        let nearest = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+        *out = f32::from_bits(KEPT & if x.is_nan() { bits | QUIET } else { nearest });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use half::bf16;
 
     use super::*;
     use crate::linalg::svd;
@@ -164,6 +212,28 @@ mod tests {
                 let values: Vec<f32> = svd(&x).unwrap().values.to_vec1().unwrap();
                 assert!(values.iter().all(|value| (0.6..1.3).contains(value)), "{values:?}");
             }
+        }
+    }
+
+    #[test]
+    fn rounding_in_one_pass_is_that_of_both_conversions() {
+        // Every exponent with mantissas around those of a tie, of both signs; infinities and NaN.
+        let low = [0u32, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF];
+        let bits = (0..1 << 16).flat_map(|high| low.map(|low| (high << 16) | low));
+        let x: Vec<f32> = bits.map(f32::from_bits).collect();
+        let count = x.len();
+        let tensor = Tensor::from_vec(x.clone(), count, &Device::Cpu).unwrap();
+        let found: Vec<f32> = rounded(&tensor).unwrap().to_vec1().unwrap();
+        for (found, x) in found.iter().zip(&x) {
+            assert_eq!(found.to_bits(), bf16::from_f32(*x).to_f32().to_bits(), "{x}");
+        }
+        // Rows of another order, and types that are converted.
+        let square = Rng::seed(4).normal((5, 7), &Device::Cpu).unwrap();
+        for x in [square.t().unwrap(), square.to_dtype(DType::F64).unwrap()] {
+            let expected = x.to_dtype(DType::BF16).unwrap().to_dtype(x.dtype()).unwrap();
+            let gap = (rounded(&x).unwrap() - expected).unwrap().abs().unwrap();
+            let gap = gap.to_dtype(DType::F64).unwrap().max_all().unwrap();
+            assert_eq!(gap.to_scalar::<f64>().unwrap(), 0.0);
         }
     }
 
