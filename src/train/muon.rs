@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Coefficients of the quintic `p(σ) = aσ + bσ³ + cσ⁵` that takes singular values towards 1.
 const QUINTIC: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
 
+/// Times as long as wide that a matrix must be for [`iterate_by_gram`] to be the faster way.
+const MIN_RATIO_FOR_GRAM: usize = 8;
+
 /// Settings of [`Muon`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MuonOptions {
@@ -132,21 +135,60 @@ impl ResumableOptimizer for Muon {
 fn orthogonalise(update: &Tensor, options: &MuonOptions) -> Result<Tensor> {
     // Rounding is what differs: products are taken in f32, or in f64 where parameters are f64.
     let dtype = if update.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let round = |x: Tensor| if options.bfloat16 { rounded(&x) } else { Ok(x) };
-    let (a, b, c) = QUINTIC;
+    let MuonOptions { iterations, bfloat16, .. } = *options;
+    let round = |x: Tensor| if bfloat16 { rounded(&x) } else { Ok(x) };
     let (rows, columns) = update.dims2()?;
-    let tall = rows > columns;
+    let (tall, long) = (rows > columns, rows.max(columns));
     let x = update.to_dtype(dtype)?;
     let x = round(if tall { x.t()?.contiguous()? } else { x })?;
     let norm = round(x.sqr()?.sum_all()?.sqrt()?.maximum(1e-7)?)?;
-    let mut x = round(x.broadcast_div(&norm)?)?;
-    for _ in 0..options.iterations {
+    let x = round(x.broadcast_div(&norm)?)?;
+    let is_long = long >= MIN_RATIO_FOR_GRAM * rows.min(columns);
+    let x = match is_long && !bfloat16 && x.device().is_cpu() {
+        true => iterate_by_gram(&x, iterations)?,
+        false => iterate(x, iterations, round)?,
+    };
+    let x = if tall { x.t()?.contiguous()? } else { x };
+    Ok(x.to_dtype(update.dtype())?)
+}
+
+/// The iteration with every intermediate matrix as `round` makes it.
+fn iterate(
+    mut x: Tensor,
+    iterations: usize,
+    round: impl Fn(Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (a, b, c) = QUINTIC;
+    for _ in 0..iterations {
         let gram = round(matmul_nt(&x, &x)?)?;
         let polynomial = round(((&gram * b)? + (matmul(&gram, &gram)? * c)?)?)?;
         x = round(((&x * a)? + matmul(&polynomial, &x)?)?)?;
     }
-    let x = if tall { x.t()?.contiguous()? } else { x };
-    Ok(x.to_dtype(update.dtype())?)
+    Ok(x)
+}
+
+/// The same without a product of all of X in each step:
+///
+/// ```text
+/// P = aI + bA + cA²        A ← P A P        X ← (Π P) X
+/// ```
+///
+/// in f64 but for X, for what rounding does to small singular values grows with each step.
+fn iterate_by_gram(x: &Tensor, iterations: usize) -> Result<Tensor> {
+    let (a, b, c) = QUINTIC;
+    let identity = Tensor::eye(x.dim(0)?, DType::F64, x.device())?;
+    let wide = x.to_dtype(DType::F64)?;
+    let mut gram = matmul_nt(&wide, &wide)?;
+    let mut product = identity.clone();
+    for step in 1..=iterations {
+        let even = ((&gram * b)? + (matmul(&gram, &gram)? * c)?)?;
+        let polynomial = ((&identity * a)? + even)?;
+        if step < iterations {
+            gram = matmul(&matmul(&polynomial, &gram)?, &polynomial)?;
+        }
+        product = matmul(&polynomial, &product)?;
+    }
+    matmul(&product.to_dtype(x.dtype())?, x)
 }
 
 /// Each entry rounded to bfloat16, to the nearest or else even one.
@@ -213,6 +255,36 @@ mod tests {
                 assert!(values.iter().all(|value| (0.6..1.3).contains(value)), "{values:?}");
             }
         }
+    }
+
+    #[test]
+    fn both_ways_to_iterate_agree() {
+        let normal = Rng::seed(5).normal((9, 200), &Device::Cpu).unwrap();
+        // Singular values from 1 to 1e-6, and two rows that are the same.
+        let sizes: Vec<f32> = (0..9i32).map(|i| 10f32.powi(-i.min(6))).collect();
+        let sizes = Tensor::from_vec(sizes, (9, 1), &Device::Cpu).unwrap();
+        let uneven = normal.broadcast_mul(&sizes).unwrap();
+        let same = Tensor::cat(&[&normal, &normal.narrow(0, 2, 1).unwrap()], 0).unwrap();
+        for x in [normal, uneven, same] {
+            let length = x.sqr().unwrap().sum_all().unwrap().sqrt().unwrap();
+            let x = x.broadcast_div(&length).unwrap();
+            let wide = x.to_dtype(DType::F64).unwrap();
+            let expected = iterate(wide.clone(), 5, Ok).unwrap();
+            for (x, most) in [(&wide, 1e-9), (&x, 1e-4)] {
+                let found = iterate_by_gram(x, 5).unwrap();
+                assert_eq!((found.dtype(), found.dims()), (x.dtype(), x.dims()));
+                let gap = (found.to_dtype(DType::F64).unwrap() - &expected).unwrap();
+                let gap = gap.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+                assert!(gap < most, "{gap}");
+            }
+        }
+        // Tall and wide updates are the same but for the order of their axes.
+        let u = Rng::seed(6).normal((6, 48), &Device::Cpu).unwrap();
+        let options = MuonOptions { bfloat16: false, ..MuonOptions::default() };
+        let found = orthogonalise(&u, &options).unwrap();
+        let tall = orthogonalise(&u.t().unwrap(), &options).unwrap();
+        let gap = (found - tall.t().unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-6);
     }
 
     #[test]
