@@ -153,7 +153,8 @@ pub(crate) fn less(x: &[f32], shift: Option<&[f32]>, target: &mut [f32]) {
 fn round(x: &[f32], mut put: impl FnMut(usize, i16)) -> Option<RoundedRow> {
     let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
     if largest == 0.0 {
-        return Some(RoundedRow::default());
+        // Comparisons leave out NaN.
+        return x.iter().all(|x| *x == 0.0).then(RoundedRow::default);
     }
     let length = length(x.len(), |k| x[k]);
     // Squares and products are then far from the ends of f32.
@@ -268,5 +269,9 @@ mod tests {
             assert!(Coarse::new(kernel, &[f32::MAX, 1.0], 2).is_none());
         }
         assert!(CoarsePacked::new(&[1e-30, 0.0], 2, None).is_none());
+        for nan in [[f32::NAN; 2], [0.0, f32::NAN], [1.0, f32::NAN]] {
+            assert!(CoarsePacked::new(&nan, 2, None).is_none());
+        }
+        assert!(CoarsePacked::new(&[0.0, -0.0], 2, None).is_some());
     }
 }

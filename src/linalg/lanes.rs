@@ -76,18 +76,24 @@ pub(crate) fn add_scaled(to: &mut [f32], by: f32, row: &[f32]) {
     }
 }
 
-/// `Σ a²` in f64.
+/// `Σ a b` in f64, of slices that are as long.
 #[inline(always)]
-pub(crate) fn squares(a: &[f32]) -> f64 {
+pub(crate) fn wide_dot(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0f64; 8];
-    let a = a.chunks_exact(8);
-    let rest: f64 = a.remainder().iter().map(|a| f64::from(*a) * f64::from(*a)).sum();
-    for a in a {
-        for (sum, a) in sums.iter_mut().zip(a) {
-            *sum += f64::from(*a) * f64::from(*a);
+    let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let rest: f64 = a.1.iter().zip(b.1).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    for (a, b) in a.0.iter().zip(b.0) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += f64::from(*a) * f64::from(*b);
         }
     }
     sums.iter().sum::<f64>() + rest
+}
+
+/// `Σ a²` in f64.
+#[inline(always)]
+pub(crate) fn squares(a: &[f32]) -> f64 {
+    wide_dot(a, a)
 }
 
 #[cfg(test)]
@@ -106,6 +112,7 @@ mod tests {
             let (a, b) = (draw(1), draw(2));
             let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((f64::from(with_avx2_if_present(|| dot(&a, &b))) - plain).abs() < 1e-4, "{n}");
+            assert!((with_avx2_if_present(|| wide_dot(&a, &b)) - plain).abs() < 1e-9, "{n}");
             let square: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
             assert!((with_avx2_if_present(|| squares(&a)) - square).abs() < 1e-9, "{n}");
             let mut sum = a.clone();

@@ -228,6 +228,37 @@ mod tests {
         assert_eq!(softmax_parts(&mut row), (0.0, 1.0));
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn all_versions_give_the_same_bits() {
+        use crate::linalg::simd::tests::{assert_same_bits, bits, samples};
+        for (length, with_nan) in (0..=100).flat_map(|n| [(n, false), (n, true)]) {
+            let x = samples(length, with_nan);
+            assert_same_bits(|| {
+                let mut row = x.clone();
+                let (most, sum) = softmax_parts(&mut row);
+                bits(row.into_iter().chain([most, sum]).map(f64::from))
+            });
+            assert_same_bits(|| {
+                let mut row: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+                let (most, sum) = softmax_parts(&mut row);
+                bits(row.into_iter().chain([most, sum]))
+            });
+            assert_same_bits(|| {
+                let mut row = x.clone();
+                let sums = exponentials(&mut row);
+                bits(row.into_iter().map(f64::from).chain(sums))
+            });
+            for function in [<f32 as Real>::tanh_all, <f32 as Real>::erf_all] {
+                assert_same_bits(|| {
+                    let mut row = x.clone();
+                    function(&mut row);
+                    bits(row.into_iter().map(f64::from))
+                });
+            }
+        }
+    }
+
     #[test]
     fn exponentials_are_right_to_the_last_digits() {
         let mut worst = 0f64;

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Below this many multiplications, waking other threads costs more than it saves.
 const PARALLEL_FROM: usize = 1 << 18;
 
-/// `A B`, `[m, n]`, for `a` `[m, k]` and `b` `[k, n]`.
+/// `A B`, `[…, m, n]`, for `a` `[…, m, k]` and `b` `[k, n]`.
 ///
 /// # Errors
 /// Operands that are not matrices, or whose inner sizes differ.
@@ -27,7 +27,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     product(a, b, Product { transpose_a: false, transpose_b: false })
 }
 
-/// `A Bᵀ`, `[m, n]`, for `a` `[m, k]` and `b` `[n, k]`: a linear layer with weights `b`.
+/// `A Bᵀ`, `[…, m, n]`, for `a` `[…, m, k]` and `b` `[n, k]`: a linear layer with weights `b`.
 ///
 /// # Errors
 /// As [`matmul`].
@@ -53,10 +53,14 @@ struct Product {
 }
 
 fn product(a: &Tensor, b: &Tensor, op: Product) -> Result<Tensor> {
-    let (Ok((a_rows, a_columns)), Ok((b_rows, b_columns))) = (a.dims2(), b.dims2()) else {
+    let (&[.., a_rows, a_columns], &[b_rows, b_columns]) = (a.dims(), b.dims()) else {
         let found = (a.dims(), b.dims());
         return Err(Error::shape("a matrix product", "two tensors of rank 2", found));
     };
+    if op.transpose_a && a.rank() > 2 {
+        let found = (a.dims(), b.dims());
+        return Err(Error::shape("a transposed matrix product", "two tensors of rank 2", found));
+    }
     let inner_a = if op.transpose_a { a_rows } else { a_columns };
     let inner_b = if op.transpose_b { b_columns } else { b_rows };
     if inner_a != inner_b {
@@ -70,16 +74,31 @@ fn product(a: &Tensor, b: &Tensor, op: Product) -> Result<Tensor> {
         && matches!(dtype, DType::F32 | DType::F64);
     if fast {
         let dense = |tensor: &Tensor| match tensor.layout() {
-            layout if layout.is_contiguous() || layout.is_fortran_contiguous() => {
-                Ok(tensor.clone())
-            }
+            layout if layout.is_contiguous() => Ok(tensor.clone()),
+            layout if tensor.rank() == 2 && layout.is_fortran_contiguous() => Ok(tensor.clone()),
             _ => tensor.contiguous(),
         };
         return Ok(dense(a)?.apply_op2(&dense(b)?, op)?);
     }
-    let a = if op.transpose_a { a.t()? } else { a.clone() };
+    let mut shape = a.dims().to_vec();
+    let left = if op.transpose_a { a.t()? } else { folded(a)? };
     let b = if op.transpose_b { b.t()? } else { b.clone() };
-    Ok(a.matmul(&b)?)
+    let product = left.matmul(&b)?;
+    if shape.len() == 2 {
+        return Ok(product);
+    }
+    if let Some(last) = shape.last_mut() {
+        *last = product.dim(1)?;
+    }
+    Ok(product.reshape(shape)?)
+}
+
+/// The rows of a tensor of any rank, `[rows, columns]`.
+fn folded(x: &Tensor) -> candle_core::Result<Tensor> {
+    match x.rank() {
+        2 => Ok(x.clone()),
+        rank => x.flatten(0, rank - 2),
+    }
 }
 
 impl CustomOp2 for Product {
@@ -124,8 +143,8 @@ impl CustomOp2 for Product {
         };
         let grad_b = match (b.track_op(), self.transpose_a, self.transpose_b) {
             (false, ..) => None,
-            (true, false, false) => wrap(matmul_tn(a, grad))?,
-            (true, false, true) => wrap(matmul_tn(grad, a))?,
+            (true, false, false) => wrap(matmul_tn(&folded(a)?, &folded(grad)?))?,
+            (true, false, true) => wrap(matmul_tn(&folded(grad)?, &folded(a)?))?,
             (true, true, _) => wrap(matmul(a, grad))?,
         };
         Ok((grad_a, grad_b))
@@ -328,12 +347,18 @@ impl Product {
         let (rows, columns) = (a.nrows(), b.ncols());
         let mut values = vec![T::zero(); rows * columns];
         multiply_into(&mut values, a, b, Accum::Replace);
-        Ok((values, Shape::from((rows, columns))))
+        let shape = match a_layout.dims() {
+            [leading @ .., _] if leading.len() > 1 => [leading, &[columns]].concat(),
+            _ => vec![rows, columns],
+        };
+        Ok((values, Shape::from(shape)))
     }
 }
 
+/// A matrix, or the rows of a contiguous tensor of a higher rank.
 fn view<'a, T>(values: &'a [T], layout: &Layout) -> candle_core::Result<MatRef<'a, T>> {
-    let (rows, columns) = layout.shape().dims2()?;
+    let [leading @ .., columns] = layout.dims() else { bail!("a product needs matrices") };
+    let (rows, columns) = (leading.iter().product::<usize>(), *columns);
     let start = layout.start_offset();
     let values = &values[start..start + rows * columns];
     Ok(match layout.is_contiguous() {
@@ -380,6 +405,32 @@ mod tests {
                     assert!(gap(x.get(var).unwrap(), y.get(var).unwrap()) < 1e-4);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn operands_of_any_rank_are_products_of_their_rows() {
+        for dtype in [DType::F32, DType::F64] {
+            let flat = random(0, 2 * 3 * 4, 5, dtype);
+            let tall = Var::from_tensor(&flat.reshape((2, 3, 4, 5)).unwrap()).unwrap();
+            let cases: [(Multiply, Size); 2] = [(matmul, (5, 7)), (matmul_nt, (7, 5))];
+            for (multiply, size) in cases {
+                let b = random(1, size.0, size.1, dtype);
+                let (x, y) = (multiply(&tall, &b).unwrap(), multiply(&flat, &b).unwrap());
+                assert_eq!(x.dims(), [2, 3, 4, 7]);
+                assert_eq!(gap(&x.reshape((24, 7)).unwrap(), &y), 0.0);
+                let x = x.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let y = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let own = x.get(&tall).unwrap();
+                assert_eq!(own.dims(), [2, 3, 4, 5]);
+                assert_eq!(gap(&own.reshape((24, 5)).unwrap(), y.get(&flat).unwrap()), 0.0);
+                assert_eq!(gap(x.get(&b).unwrap(), y.get(&b).unwrap()), 0.0);
+                // Rows that do not lie one after another.
+                let swapped = tall.transpose(0, 2).unwrap();
+                let expected = multiply(&swapped.contiguous().unwrap(), &b).unwrap();
+                assert_eq!(gap(&multiply(&swapped, &b).unwrap(), &expected), 0.0);
+            }
+            assert!(matmul_tn(&tall, &flat).is_err());
         }
     }
 

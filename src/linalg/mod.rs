@@ -45,13 +45,15 @@ mod svd;
 mod tile;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use coarse::{Coarse, CoarseKernel, CoarsePacked, less};
+pub(crate) use coarse::{Coarse, CoarsePacked, less};
 pub(crate) use eigen::eigvalsh_within;
 pub use eigen::{Eigh, eigh, eigvalsh};
 pub(crate) use eigenvectors::{TopEigenvectors, top_eigenvectors};
 pub(crate) use fused::{Kernel, can_fuse, fused};
 pub(crate) use host::with_values;
-pub(crate) use lanes::{add_scaled, dot, squares, with_avx2_if_present, with_avx512_if_present};
+pub(crate) use lanes::{
+    add_scaled, dot, squares, wide_dot, with_avx2_if_present, with_avx512_if_present,
+};
 pub(crate) use math::{Real, exponentials, softmax_parts, sum_of, sum_of_pairs};
 pub(crate) use matmul::{Operand, ProductInto};
 pub use matmul::{matmul, matmul_nt, matmul_tn};
@@ -61,13 +63,13 @@ pub use pca::{Pca, pca};
 pub use qr::{Qr, qr};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::Avx2;
-pub use simd::simd_in_use;
 pub(crate) use simd::vectorised;
 pub use svd::{RankCut, Svd, lstsq, pinv, pinv_with, svd};
 #[cfg(test)]
 pub(crate) use tile::kernels as tile_kernels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tile::products;
+pub use tile::simd_in_use;
 pub(crate) use tile::{Packed, TileKernel};
 
 /// Rows or columns from which one decomposition takes so long that it has to listen to Stop.

@@ -2,13 +2,15 @@
 //!
 //! The library is compiled for every processor of its kind; loops that gain from more are compiled
 //! once more for AVX2 and AVX-512, and the processor is asked when they run. The environment variable
-//! `EIGENLENS_SIMD` (`none`, `avx2`, `avx512`) holds them to less than the processor has.
+//! `EIGENLENS_SIMD` (`none`, `avx2`, `avx512`; on AArch64 `none`, `neon`) holds them to less than the
+//! processor has. Most give the same bits whatever it is; with `none`, encoding and decoding round
+//! otherwise, for products are then not fused with their sums.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::sync::OnceLock;
 
 /// The environment variable that limits which instructions are used.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const LIMIT: &str = "EIGENLENS_SIMD";
 
 /// Made where the processor has AVX2 and fused multiplication, and they may be used.
@@ -32,34 +34,48 @@ pub(crate) struct Avx512 {
 pub(crate) struct Neon(());
 
 /// What `EIGENLENS_SIMD` allows, in ascending order.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Limit {
     Baseline,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl Limit {
+    #[cfg(target_arch = "x86_64")]
+    const NAMES: &[(&str, Self)] =
+        &[("none", Self::Baseline), ("avx2", Self::Avx2), ("avx512", Self::Avx512)];
+    #[cfg(target_arch = "aarch64")]
+    const NAMES: &[(&str, Self)] = &[("none", Self::Baseline), ("neon", Self::Neon)];
+    #[cfg(target_arch = "x86_64")]
+    const HIGHEST: Self = Self::Avx512;
+    #[cfg(target_arch = "aarch64")]
+    const HIGHEST: Self = Self::Neon;
+
     fn of_environment() -> Self {
         static FOUND: OnceLock<Limit> = OnceLock::new();
         *FOUND.get_or_init(|| match std::env::var(LIMIT) {
             Ok(value) => Self::named(&value).unwrap_or_else(|| {
-                eprintln!("{LIMIT} is `{value}`: expected none, avx2 or avx512; it is ignored");
-                Self::Avx512
+                let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+                let names = names.join(", ");
+                eprintln!("{LIMIT} is `{value}`: expected one of {names}; it is ignored");
+                Self::HIGHEST
             }),
-            Err(_) => Self::Avx512,
+            Err(_) => Self::HIGHEST,
         })
     }
 
     fn named(value: &str) -> Option<Self> {
-        match value {
-            "none" => Some(Self::Baseline),
-            "avx2" => Some(Self::Avx2),
-            "avx512" | "" => Some(Self::Avx512),
-            _ => None,
+        if value.is_empty() {
+            return Some(Self::HIGHEST);
         }
+        Self::NAMES.iter().find(|(name, _)| *name == value).map(|(_, limit)| *limit)
     }
 }
 
@@ -90,13 +106,14 @@ impl Avx512 {
 impl Neon {
     #[inline]
     pub(crate) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+        let has = std::arch::is_aarch64_feature_detected!("neon");
+        (has && Limit::of_environment() >= Limit::Neon).then_some(Self(()))
     }
 }
 
-/// Which of the versions of a [`vectorised`] function runs.
+/// Which of the versions of a [`vectorised`] function runs, in ascending order.
 #[cfg(target_arch = "x86_64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     Baseline,
     Avx2,
@@ -105,13 +122,24 @@ pub(crate) enum Version {
 
 #[cfg(target_arch = "x86_64")]
 impl Version {
+    /// The widest that the processor has and that may be used.
     #[inline]
     pub(crate) fn widest() -> Self {
-        match (Avx512::detect(), Avx2::detect()) {
+        #[cfg(test)]
+        if let Some(version) = tests::chosen() {
+            return version;
+        }
+        Self::of_processor()
+    }
+
+    #[inline]
+    fn of_processor() -> Self {
+        static FOUND: OnceLock<Version> = OnceLock::new();
+        *FOUND.get_or_init(|| match (Avx512::detect(), Avx2::detect()) {
             (Some(_), _) => Self::Avx512,
             (None, Some(_)) => Self::Avx2,
             (None, None) => Self::Baseline,
-        }
+        })
     }
 }
 
@@ -154,33 +182,75 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// The instructions that loops here use, in words: for reports of speed.
-pub fn simd_in_use() -> String {
-    #[cfg(target_arch = "x86_64")]
-    return match (Avx512::detect(), Avx2::detect()) {
-        (Some(Avx512 { vnni: true, .. }), _) => "AVX-512 with VNNI".to_owned(),
-        (Some(_), _) => "AVX-512".to_owned(),
-        (None, Some(_)) => "AVX2".to_owned(),
-        (None, None) => "those of every x86-64".to_owned(),
-    };
-    #[cfg(target_arch = "aarch64")]
-    return match Neon::detect() {
-        Some(_) => "NEON".to_owned(),
-        None => "those of every AArch64".to_owned(),
-    };
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    "those of every processor of its kind".to_owned()
-}
-
 #[cfg(all(test, target_arch = "x86_64"))]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// The version that functions run as on this thread, instead of the widest.
+        static CHOSEN: Cell<Option<Version>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn chosen() -> Option<Version> {
+        CHOSEN.get()
+    }
+
+    /// Asserts that all versions that the processor has make the same of `work`, on this thread alone.
+    pub(crate) fn assert_same_bits(work: impl Fn() -> Vec<u64>) {
+        let made_by = |version| {
+            CHOSEN.set(Some(version));
+            let found = work();
+            CHOSEN.set(None);
+            found
+        };
+        let expected = made_by(Version::Baseline);
+        for version in [Version::Avx2, Version::Avx512] {
+            if version <= Version::of_processor() {
+                assert_eq!(made_by(version), expected, "{version:?}");
+            }
+        }
+    }
+
+    /// The bits of numbers. All NaN are one: which of two a sum keeps is for the compiler to choose.
+    pub(crate) fn bits(values: impl IntoIterator<Item = f64>) -> Vec<u64> {
+        let bits = |value: f64| if value.is_nan() { u64::MAX } else { value.to_bits() };
+        values.into_iter().map(bits).collect()
+    }
+
+    /// As many numbers of both signs, with zeros of both signs and, if `with_nan`, NaN among them.
+    pub(crate) fn samples(length: usize, with_nan: bool) -> Vec<f32> {
+        let sample = |i: usize| match i % 13 {
+            5 => 0.0,
+            9 => -0.0,
+            11 if with_nan => f32::NAN,
+            _ => ((i * 37) % 101) as f32 / 7.0 - 7.0,
+        };
+        (0..length).map(sample).collect()
+    }
+
+    #[test]
+    fn versions_are_chosen_and_forgotten() {
+        let ran = Cell::new(Vec::new());
+        assert_same_bits(|| {
+            let mut versions = ran.take();
+            versions.push(Version::widest());
+            ran.set(versions);
+            bits(samples(20, true).into_iter().map(f64::from))
+        });
+        let all = [Version::Baseline, Version::Avx2, Version::Avx512];
+        let known = all.into_iter().filter(|version| *version <= Version::of_processor());
+        assert_eq!(ran.take(), known.collect::<Vec<_>>());
+        assert_eq!(Version::widest(), Version::of_processor());
+    }
 
     #[test]
     fn limits_are_known_by_name() {
         assert_eq!(Limit::named("none"), Some(Limit::Baseline));
         assert_eq!(Limit::named("avx2"), Some(Limit::Avx2));
         assert_eq!(Limit::named("avx512"), Some(Limit::Avx512));
+        assert_eq!(Limit::named(""), Some(Limit::Avx512));
         assert_eq!(Limit::named("sse"), None);
         assert!(Limit::Baseline < Limit::Avx2 && Limit::Avx2 < Limit::Avx512);
     }

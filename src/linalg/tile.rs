@@ -12,6 +12,8 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+#[cfg(target_arch = "x86_64")]
+use super::coarse::CoarseKernel;
 use super::matmul::{Operand, ProductInto};
 use super::panels::{PanelLoop, TermsOfRows, WIDE, multiply_panels};
 #[cfg(target_arch = "aarch64")]
@@ -43,10 +45,21 @@ impl TileKernel {
     pub(crate) fn best() -> Self {
         static BEST: OnceLock<TileKernel> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let seconds = |kernel: &TileKernel| kernel.seconds_of_a_tile();
-            let fused = fused_kernels().into_iter().map(|kernel| (seconds(&kernel), kernel));
-            fused.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(Self::Faer, |(_, kernel)| kernel)
+            let timed = fused_kernels().into_iter().map(|own| (own.seconds_of_a_tile(), own));
+            fastest(timed).unwrap_or(Self::Faer)
         })
+    }
+
+    /// Who multiplies rounded rows for the same processor: with VNNI, if it has that, whoever
+    /// multiplies those that are not rounded.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn coarse(self) -> Option<CoarseKernel> {
+        match (self, Avx512::detect()) {
+            (Self::Faer, _) => None,
+            (_, Some(avx512)) if avx512.vnni => Some(CoarseKernel::Avx512(avx512)),
+            (Self::Avx2(avx2), _) => Some(CoarseKernel::Avx2(avx2)),
+            (Self::Avx512(avx512), _) => Some(CoarseKernel::Avx512(avx512)),
+        }
     }
 
     /// How many rows a product should have for a tile to stay in the cache.
@@ -80,7 +93,37 @@ impl TileKernel {
     }
 }
 
-/// All loops of our own that this processor can run.
+/// The first of some that are timed, or a later one that is clearly faster: what is less is noise.
+fn fastest<T>(timed: impl Iterator<Item = (f64, T)>) -> Option<T> {
+    /// The share of the time of an earlier one that a later one may take.
+    const CLEAR: f64 = 0.95;
+    timed
+        .reduce(|best, other| if other.0 < CLEAR * best.0 { other } else { best })
+        .map(|(_, own)| own)
+}
+
+/// The instructions that products of an autoencoder's rows use here, in words: for reports of speed.
+pub fn simd_in_use() -> String {
+    let best = TileKernel::best();
+    let name = match best {
+        TileKernel::Faer => return format!("those of every {}", std::env::consts::ARCH),
+        #[cfg(target_arch = "x86_64")]
+        TileKernel::Avx2(_) => "AVX2",
+        #[cfg(target_arch = "x86_64")]
+        TileKernel::Avx512(_) => "AVX-512",
+        #[cfg(target_arch = "aarch64")]
+        TileKernel::Neon(_) => "NEON",
+    };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(CoarseKernel::Avx512(avx512)) = best.coarse()
+        && avx512.vnni
+    {
+        return format!("{name} with VNNI");
+    }
+    name.to_owned()
+}
+
+/// All loops of our own that this processor can run, those of the longest vectors first.
 fn fused_kernels() -> Vec<TileKernel> {
     #[cfg(target_arch = "x86_64")]
     return Avx512::detect()
@@ -214,6 +257,25 @@ mod tests {
 
     use super::*;
     use crate::random::Rng;
+
+    #[test]
+    fn a_later_kernel_must_be_clearly_faster() {
+        let chosen = |second: f64| fastest([(1.0, 'a'), (second, 'b')].into_iter());
+        assert_eq!([1.1, 0.96, 0.94].map(chosen), [Some('a'), Some('a'), Some('b')]);
+        assert_eq!(fastest(std::iter::empty::<(f64, char)>()), None);
+        assert!(!simd_in_use().is_empty());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn rounded_rows_have_vnni_where_there_is_any() {
+        assert_eq!(TileKernel::Faer.coarse(), None);
+        let has = Avx512::detect().is_some_and(|avx512| avx512.vnni);
+        for kernel in fused_kernels() {
+            let found = kernel.coarse().unwrap();
+            assert_eq!(matches!(found, CoarseKernel::Avx512(avx512) if avx512.vnni), has);
+        }
+    }
 
     #[test]
     fn tiles_of_any_size_are_the_products_in_f64() {

@@ -51,7 +51,12 @@ impl Pass<'_> {
                 past.extend(layer, &keys, &values.transpose(1, 2)?)?;
             }
             let z = fused(&qkv, place.attention(config, layer))?;
-            return self.heads_out(layer, block, z.reshape((batch, positions, heads, d_head))?);
+            if self.hooks.pass_by_all(&[HookPoint::Z(layer)]) {
+                return self.heads_out(block, &z);
+            }
+            let z = z.reshape((batch, positions, heads, d_head))?;
+            let z = self.hook(HookPoint::Z(layer), z)?;
+            return self.heads_out(block, &z.flatten_from(2)?);
         }
         let q = self.hook(HookPoint::Q(layer), part(&qkv, 0, [heads, d_head])?)?;
         let k = self.hook(HookPoint::K(layer), part(&qkv, heads, [kv_heads, d_head])?)?;
@@ -88,7 +93,8 @@ impl Pass<'_> {
         let pattern = pattern.reshape((batch, kv_heads, group * positions, keys))?;
         let z = pattern.contiguous()?.matmul(&v)?;
         let z = z.reshape((batch, heads, positions, d_head))?.transpose(1, 2)?.contiguous()?;
-        self.heads_out(layer, block, z)
+        let z = self.hook(HookPoint::Z(layer), z)?;
+        self.heads_out(block, &z.flatten_from(2)?)
     }
 
     /// Queries, keys and values with their biases, `[batch, positions, q | k | v]`.
@@ -165,11 +171,10 @@ impl Pass<'_> {
         self.hook(end, normed)
     }
 
-    /// What the heads' mixes of values `[batch, positions, heads, d_head]` write.
-    fn heads_out(&mut self, layer: usize, block: &BlockParameters, z: Tensor) -> Result<Tensor> {
-        let z = self.hook(HookPoint::Z(layer), z)?.flatten_from(2)?;
+    /// What the heads' mixes of values `[batch, positions, heads · d_head]` write.
+    fn heads_out(&self, block: &BlockParameters, z: &Tensor) -> Result<Tensor> {
         let bias = self.optional(&block.attention_out_bias);
-        linear(&z, &self.weight(&block.attention_out), bias.as_ref())
+        linear(z, &self.weight(&block.attention_out), bias.as_ref())
     }
 }
 

@@ -38,12 +38,10 @@ pub(super) fn scaled_and_shifted(
 
 /// `x Wᵀ + b` over the last dimension of `x` `[…, inputs]`.
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (outputs, inputs) = weight.dims2()?;
-    let mut shape = x.dims().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = outputs;
-    }
-    let y = matmul_nt(&x.reshape(((), inputs))?, weight)?.reshape(shape)?;
+    let y = match x.rank() {
+        1 => matmul_nt(&x.unsqueeze(0)?, weight)?.squeeze(0)?,
+        _ => matmul_nt(x, weight)?,
+    };
     match bias {
         Some(bias) => Ok(y.broadcast_add(bias)?),
         None => Ok(y),

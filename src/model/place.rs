@@ -1,6 +1,7 @@
 //! Where the tokens of a pass stand: angles of rotary embeddings, vectors of positions, and which keys
 //! a query sees.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use candle_core::{D, Device, Tensor};
@@ -31,8 +32,8 @@ pub(super) struct Place {
     /// Shortformer.
     vectors: Option<Tensor>,
     /// For each window of the model, `[queries, keys]`: 1 where a query does not see a key. `None`
-    /// where it sees them all.
-    masks: Vec<(Option<usize>, Option<Tensor>)>,
+    /// where it sees them all. Made when a layer asks, for fused attention does without.
+    masks: Vec<(Option<usize>, OnceCell<Option<Tensor>>)>,
 }
 
 /// Cosines and sines of the angles by which a rotary embedding turns.
@@ -70,7 +71,7 @@ impl RotaryAngles {
 
 impl Place {
     pub(super) fn new(model: &Decoder, seen: usize, positions: usize) -> Result<Self> {
-        let (config, device) = (model.config(), model.device());
+        let config = model.config();
         if seen + positions > config.context {
             let expected = format!("at most {}, the model's context", config.context);
             return Err(Error::invalid("the number of tokens", expected, seen + positions));
@@ -89,11 +90,11 @@ impl Place {
             }
             angles_of.push(Some(known.unwrap_or(angles.len() - 1)));
         }
-        let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
+        let mut masks: Vec<(Option<usize>, OnceCell<Option<Tensor>>)> = Vec::new();
         for layer in 0..config.layers {
             let window = config.window(layer);
             if masks.iter().all(|(own, _)| *own != window) {
-                masks.push((window, mask(seen, positions, window, device)?));
+                masks.push((window, OnceCell::new()));
             }
         }
         let first_row = config.position_offset + seen;
@@ -156,9 +157,11 @@ impl Place {
     /// Scores `[batch, heads, queries, keys]` with those of keys that are not seen replaced.
     pub(super) fn mask(&self, scores: &Tensor, window: Option<usize>) -> Result<Tensor> {
         let own = self.masks.iter().find(|(own, _)| *own == window);
-        let Some(hidden) = own.and_then(|(_, mask)| mask.as_ref()) else {
-            return Ok(scores.clone());
-        };
+        let Some((_, made)) = own else { return Ok(scores.clone()) };
+        if made.get().is_none() {
+            let _ = made.set(mask(self.seen, self.positions, window, scores.device())?);
+        }
+        let Some(Some(hidden)) = made.get() else { return Ok(scores.clone()) };
         let masked = Tensor::full(MASKED_SCORE, (), scores.device())?.to_dtype(scores.dtype())?;
         let masked = masked.broadcast_as(scores.shape())?;
         Ok(hidden.broadcast_as(scores.shape())?.where_cond(&masked, scores)?)

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Tensor};
 use super::pass::Pass;
 use super::past::Past;
 use super::{Cache, Decoder, HookPoint, Hooks};
-use crate::train::cross_entropy;
+use crate::train::{cross_entropy, loss_of_each_row};
 use crate::{Error, Result};
 
 /// Logits that are in memory at a time where only the losses are asked for.
@@ -190,11 +190,12 @@ impl Decoder {
         let predicting = |x: &Tensor| x.narrow(1, 0, positions)?.contiguous();
         // A hook after the layers sees every position.
         let logits = match hooks.points().any(HookPoint::is_final) {
-            true => predicting(&pass.unembed(&stream)?)?,
-            false => pass.unembed(&predicting(&stream)?)?,
+            true => predicting(&pass.unembed(&stream)?)?.flatten(0, 1)?,
+            // The stream is flattened, which is smaller than the logits.
+            false => pass.unembed(&predicting(&stream)?.flatten(0, 1)?)?,
         };
         let next = tokens.narrow(1, 1, positions)?.flatten_all()?;
-        cross_entropy(&logits.flatten(0, 1)?, &next)
+        cross_entropy(&logits, &next)
     }
 
     /// The surprise at each next token in nats, `-ln softmax(logits[b, t])[tokens[b, t + 1]]`,
@@ -245,6 +246,12 @@ fn check_predicting(tokens: &Tensor) -> Result<usize> {
 
 /// `-ln softmax(logits)[next]` of logits `[…, vocab]`, for next tokens `[…]`.
 fn surprise(logits: &Tensor, next: &Tensor) -> Result<Tensor> {
+    if logits.device().is_cpu() && logits.dtype() == DType::F32 && !logits.track_op() {
+        let tokens: Vec<u32> = next.flatten_all()?.to_vec1()?;
+        let losses = loss_of_each_row(logits, &tokens)?;
+        let losses: Vec<f32> = losses.into_iter().map(|loss| loss as f32).collect();
+        return Ok(Tensor::from_vec(losses, next.shape(), logits.device())?);
+    }
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
     let own = shifted.gather(&next.unsqueeze(D::Minus1)?, D::Minus1)?.squeeze(D::Minus1)?;
     Ok((shifted.exp()?.sum(D::Minus1)?.log()? - own)?)

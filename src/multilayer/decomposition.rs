@@ -132,9 +132,13 @@ impl VarianceDecomposition {
     /// Takes in the codes of one more context.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for codes of another number of layers or latents.
+    /// [`Error::Invalid`] for codes of another number of layers or latents, or after a context whose
+    /// number is the last of all.
     pub fn add(&mut self, codes: &LayerCodes) -> Result<()> {
-        let context = self.resampling.as_ref().map_or(0, ContextResampling::next_context);
+        let context = match &self.resampling {
+            Some(resampling) => resampling.next_context()?,
+            None => 0,
+        };
         self.add_contexts(codes, &vec![context; codes.rows()])
     }
 

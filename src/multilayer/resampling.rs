@@ -33,6 +33,8 @@ struct ContextSums {
 
 /// Latents of contexts that are over, before all draws take them in: few megabytes.
 const LATENTS_AT_A_TIME: usize = 1 << 16;
+/// How often contexts are in draws, as many numbers at a time.
+const TIMES_AT_A_TIME: usize = 1 << 16;
 
 /// Sums of resampled contexts. A draw takes context c as often as a Poisson variable of mean 1 says
 /// that depends on the seed, c and the draw: contexts come one by one, in any order and in parts, and
@@ -69,8 +71,14 @@ impl ContextResampling {
     }
 
     /// The number of a context that comes after all so far.
-    pub(super) fn next_context(&self) -> u64 {
-        self.seen.last().map_or(0, |last| last + 1)
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is none after the last.
+    pub(super) fn next_context(&self) -> Result<u64> {
+        let Some(last) = self.seen.last() else { return Ok(0) };
+        last.checked_add(1).ok_or_else(|| {
+            Error::invalid("the number of a context", "below 2⁶⁴ − 1, for another follows", last)
+        })
     }
 
     /// Takes in a pair of a token of `context` and a latent.
@@ -142,24 +150,26 @@ impl ContextResampling {
     /// Hands the contexts that are over to all draws.
     fn hand_over(&mut self) {
         let (seed, draws) = (self.seed, self.draws.len());
-        let times = self.ended.iter().map(|ended| {
-            let mut rng = Rng::stream(seed, ended.context);
-            (0..draws).map(|_| poisson(rng.unit())).collect::<Vec<f64>>()
-        });
-        let times: Vec<Vec<f64>> = times.collect();
-        let ended = &self.ended;
-        self.draws.par_iter_mut().enumerate().for_each(|(at, draw)| {
-            for (ended, times) in ended.iter().zip(&times).filter(|(_, times)| times[at] > 0.0) {
-                let add = |sums: &mut [[f64; 2]; 3], more: &[[f64; 2]; 3]| {
-                    let pairs = sums.as_flattened_mut().iter_mut().zip(more.as_flattened());
-                    pairs.for_each(|(sum, more)| *sum += times[at] * more);
-                };
-                for (latent, sums) in &ended.latents {
-                    add(&mut draw.latents[*latent as usize], sums);
+        for ended in self.ended.chunks((TIMES_AT_A_TIME / draws).max(1)) {
+            let times = ended.iter().map(|ended| {
+                let mut rng = Rng::stream(seed, ended.context);
+                (0..draws).map(|_| poisson(rng.unit())).collect::<Vec<f64>>()
+            });
+            let times: Vec<Vec<f64>> = times.collect();
+            self.draws.par_iter_mut().enumerate().for_each(|(at, draw)| {
+                let drawn = ended.iter().zip(&times).filter(|(_, times)| times[at] > 0.0);
+                for (ended, times) in drawn {
+                    let add = |sums: &mut [[f64; 2]; 3], more: &[[f64; 2]; 3]| {
+                        let pairs = sums.as_flattened_mut().iter_mut().zip(more.as_flattened());
+                        pairs.for_each(|(sum, more)| *sum += times[at] * more);
+                    };
+                    for (latent, sums) in &ended.latents {
+                        add(&mut draw.latents[*latent as usize], sums);
+                    }
+                    add(&mut draw.overall, &ended.overall);
                 }
-                add(&mut draw.overall, &ended.overall);
-            }
-        });
+            });
+        }
         self.ended.clear();
         self.num_ended = 0;
     }
@@ -208,5 +218,50 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.03 && (square - 1.0).abs() < 0.06, "{mean} {square}");
         assert_eq!((poisson(0.0), poisson(0.36), poisson(0.37)), (0.0, 0.0, 1.0));
         assert!(poisson(1.0) <= 16.0);
+    }
+
+    /// `contexts` of one pair each, with the numbers of their contexts as weights.
+    fn resampled(contexts: std::ops::Range<u64>, each: bool) -> ContextResampling {
+        let mut found = ContextResampling::new(1 << 12, 1, 7).unwrap();
+        for context in contexts.clone() {
+            let weight = context as f64 + 1.0;
+            found.add(context, 0, &[[weight, 0.0, 0.0, 0.0]; 3]);
+            if each {
+                found.end(&[context]);
+            }
+        }
+        found.end(&contexts.collect::<Vec<_>>());
+        found
+    }
+
+    #[test]
+    fn draws_do_not_depend_on_how_many_contexts_are_taken_together() {
+        // More than fit in one turn of as many draws.
+        let [one, other] = [false, true].map(|each| resampled(0..40, each));
+        let sums = |found: &ContextResampling| -> Vec<f64> {
+            found.draws.iter().map(|draw| draw.latents[0][0][0]).collect()
+        };
+        assert_eq!(sums(&one), sums(&other));
+        let times = |context| {
+            let mut rng = Rng::stream(7, context);
+            (0..1 << 12).map(|_| poisson(rng.unit())).collect::<Vec<f64>>()
+        };
+        let times: Vec<Vec<f64>> = (0..40).map(times).collect();
+        for (at, sum) in sums(&one).into_iter().enumerate() {
+            let expected: f64 = (0..40).map(|c| times[c][at] * (c as f64 + 1.0)).sum();
+            assert_eq!(sum, expected);
+        }
+    }
+
+    #[test]
+    fn the_last_number_has_none_after_it() {
+        let mut found = ContextResampling::new(1, 1, 0).unwrap();
+        assert_eq!(found.next_context().unwrap(), 0);
+        found.end(&[6]);
+        assert_eq!(found.next_context().unwrap(), 7);
+        found.end(&[u64::MAX]);
+        let error = found.next_context().unwrap_err().to_string();
+        assert!(error.contains("the number of a context"), "{error}");
+        assert!(error.contains("18446744073709551615"), "{error}");
     }
 }

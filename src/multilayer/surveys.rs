@@ -1,7 +1,6 @@
 //! Statistics of a multi-layer autoencoder on a text.
 
 use candle_core::{D, DType, Tensor};
-use rayon::prelude::*;
 
 use super::codes::LayerCodes;
 use super::decomposition::VarianceDecomposition;
@@ -16,9 +15,8 @@ use super::residual::{ResidualMeans, ResidualStatistics};
 use super::scores::{EvaluatedLayer, LayerScores};
 use crate::Result;
 use crate::data::text::Contexts;
-use crate::linalg::with_values;
 use crate::model::Hooks;
-use crate::train::{cross_entropy, row_loss};
+use crate::train::{cross_entropy, loss_of_each_row};
 
 /// Every call goes over `text` once, but for [`Mlsae::residual_statistics`], which does twice;
 /// [`Contexts::spread`] makes contexts of [`Tokens`](crate::data::text::Tokens). Positions of
@@ -264,16 +262,7 @@ fn mean_loss(logits: &Tensor, tokens: &Tensor) -> Result<Option<f64>> {
         let loss = cross_entropy(&logits, &next.contiguous()?)?;
         return Ok(Some(loss.to_dtype(DType::F64)?.to_scalar()?));
     }
-    let (vocabulary, next) = (logits.dim(1)?, next.to_vec1::<u32>()?);
-    let losses = with_values(&logits.to_dtype(DType::F32)?, |logits| {
-        let rows = logits.par_chunks(vocabulary).zip(&next);
-        let scratch = || vec![0f32; vocabulary];
-        let losses = rows.map_init(scratch, |scratch, (logits, next)| {
-            let (loss, _) = row_loss(logits, *next, scratch);
-            loss
-        });
-        losses.collect::<Vec<f64>>()
-    })?;
+    let losses = loss_of_each_row(&logits.to_dtype(DType::F32)?, &next.to_vec1::<u32>()?)?;
     Ok(Some(losses.iter().sum::<f64>() / losses.len() as f64))
 }
 

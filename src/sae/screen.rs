@@ -27,7 +27,7 @@ mod rounded {
     use super::super::Encoder;
     use super::super::order::TopEntries;
     use super::*;
-    use crate::linalg::{Avx2, Coarse, CoarseKernel, CoarsePacked, TileKernel, less, products};
+    use crate::linalg::{Avx2, Coarse, CoarsePacked, TileKernel, less, products};
 
     /// A code must keep less than one in so many features: what it keeps is computed twice.
     const MIN_FEATURES_PER_KEPT: usize = 64;
@@ -54,11 +54,12 @@ mod rounded {
     impl<'a, T: TileRule> Screen<'a, T> {
         /// None where it would not be faster, or could not be sure.
         pub(in super::super) fn new(scan: &'a TileScan<'a>, rule: &'a T) -> Option<Self> {
-            let (kernel, avx2) = match scan.kernel {
+            let avx2 = match scan.kernel {
                 TileKernel::Faer => return None,
-                TileKernel::Avx2(avx2) => (CoarseKernel::Avx2(avx2), avx2),
-                TileKernel::Avx512(avx512) => (CoarseKernel::Avx512(avx512), avx512.avx2),
+                TileKernel::Avx2(avx2) => avx2,
+                TileKernel::Avx512(avx512) => avx512.avx2,
             };
+            let kernel = scan.kernel.coarse()?;
             let (k, floor) = rule.screened()?;
             let linear = scan.sae.architecture.encoder == Encoder::Linear;
             if !linear || MIN_FEATURES_PER_KEPT * k > scan.m {

@@ -6,13 +6,10 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 
 use super::checkpoint::TakeTensor;
-use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
+use super::optimizer::{CHUNK, Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
 use crate::linalg::with_avx2_if_present;
 use crate::{Error, Result};
-
-/// Parameters a task of the parallel update: long enough to outweigh handing it out.
-const CHUNK: usize = 1 << 15;
 
 /// Settings of [`AdamW`], with PyTorch's defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +125,36 @@ impl AdamW {
 }
 
 impl ResumableOptimizer for AdamW {
+    fn step_scaled(&mut self, gradients: &[Tensor], factor: f64) -> Result<()> {
+        check_gradients(&self.parameters, gradients)?;
+        self.steps = self.steps.saturating_add(1);
+        let update = AdamStep::new(&self.options, self.steps);
+        let AdamWOptions { beta1, beta2, epsilon, .. } = self.options;
+        for ((parameter, moments), gradient) in
+            self.parameters.iter().zip(&mut self.moments).zip(gradients)
+        {
+            match moments {
+                AdamMoments::Host { mean, square } => {
+                    let update = AdamStep { factor, ..update };
+                    let fused = AdamWOp { update, moments: RefCell::new((mean, square)) };
+                    parameter.inplace_op2(&gradient.contiguous()?, &fused)?;
+                }
+                AdamMoments::Tensors { mean, square } => {
+                    let gradient = match factor == 1.0 {
+                        true => gradient.clone(),
+                        false => (gradient * factor)?,
+                    };
+                    *mean = ((&*mean * beta1)? + (&gradient * (1.0 - beta1))?)?;
+                    *square = ((&*square * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+                    let denominator = ((square.sqrt()? / update.root)? + epsilon)?;
+                    let change = (mean.div(&denominator)? * update.step)?;
+                    parameter.set(&((parameter.as_tensor() * update.keep)? - change)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn moments(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(self.state()?.1)
     }
@@ -150,28 +177,7 @@ impl AdamMoments {
 
 impl Optimizer for AdamW {
     fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
-        check_gradients(&self.parameters, gradients)?;
-        self.steps = self.steps.saturating_add(1);
-        let update = AdamStep::new(&self.options, self.steps);
-        let AdamWOptions { beta1, beta2, epsilon, .. } = self.options;
-        for ((parameter, moments), gradient) in
-            self.parameters.iter().zip(&mut self.moments).zip(gradients)
-        {
-            match moments {
-                AdamMoments::Host { mean, square } => {
-                    let fused = AdamWOp { update, moments: RefCell::new((mean, square)) };
-                    parameter.inplace_op2(&gradient.contiguous()?, &fused)?;
-                }
-                AdamMoments::Tensors { mean, square } => {
-                    *mean = ((&*mean * beta1)? + (gradient * (1.0 - beta1))?)?;
-                    *square = ((&*square * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-                    let denominator = ((square.sqrt()? / update.root)? + epsilon)?;
-                    let change = (mean.div(&denominator)? * update.step)?;
-                    parameter.set(&((parameter.as_tensor() * update.keep)? - change)?)?;
-                }
-            }
-        }
-        Ok(())
+        self.step_scaled(gradients, 1.0)
     }
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
@@ -191,6 +197,8 @@ pub(crate) struct AdamStep {
     /// `√(1 − β₂ᵗ)`.
     root: f64,
     epsilon: f64,
+    /// What gradients are multiplied by: 1 unless they are clipped.
+    factor: f64,
 }
 
 impl AdamStep {
@@ -204,6 +212,7 @@ impl AdamStep {
             step: learning_rate / (1.0 - beta1.powi(number)),
             root: (1.0 - beta2.powi(number)).sqrt(),
             epsilon,
+            factor: 1.0,
         }
     }
 
@@ -219,8 +228,10 @@ impl AdamStep {
         let (beta1, beta2, keep) = (self.beta1 as f32, self.beta2 as f32, self.keep as f32);
         let (fresh1, fresh2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         let (step, root, epsilon) = (self.step as f32, self.root as f32, self.epsilon as f32);
+        let factor = self.factor as f32;
         let moments = mean.iter_mut().zip(square.iter_mut());
         for ((p, &g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
+            let g = factor * g;
             *m = beta1 * *m + fresh1 * g;
             *v = beta2 * *v + fresh2 * g * g;
             *p = keep * *p - step * *m / (v.sqrt() / root + epsilon);

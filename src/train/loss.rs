@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{D, DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::linalg::{Kernel, Real, can_fuse, exponentials, fused, softmax_parts, vectorised};
+use crate::linalg::{
+    Kernel, Real, can_fuse, exponentials, fused, softmax_parts, vectorised, with_values,
+};
 use crate::{Error, Result};
 
 /// Mean cross-entropy `−log softmax(logits)[label]`, in nats: a scalar with a gradient, for
@@ -18,7 +20,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     check(logits, labels)?;
     if can_fuse(logits) {
         let labels = labels.to_dtype(DType::U32)?.to_vec1()?;
-        return fused(logits, CrossEntropy { labels, gradient: Mutex::new(None) });
+        let tracked = logits.track_op();
+        return fused(logits, CrossEntropy { labels, tracked, gradient: Mutex::new(None) });
     }
     // The subtracted maximum only guards against overflow: it takes no part in the gradient.
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
@@ -41,36 +44,71 @@ pub(crate) fn row_loss(logits: &[f32], next: u32, weights: &mut [f32]) -> (f64, 
     (sums[1] - f64::from(logits[next as usize]), sums)
 }
 
-/// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind.
+/// [`row_loss`] of each row of `logits` `[…, vocab]`, f32 on the CPU, with as many next tokens.
+pub(crate) fn loss_of_each_row(logits: &Tensor, next: &[u32]) -> Result<Vec<f64>> {
+    let vocab = logits.dim(D::Minus1)?;
+    with_values(logits, |logits| {
+        let rows = logits.par_chunks(vocab).zip(next);
+        let scratch = || vec![0f32; vocab];
+        rows.map_init(scratch, |scratch, (logits, next)| row_loss(logits, *next, scratch).0)
+            .collect()
+    })
+}
+
+/// Replaces a row of logits by `exp(x − m)`, m the largest; returns the loss at `label` and the sum.
+fn exponentials_and_loss<T: Real>(row: &mut [T], label: usize) -> (T, f64) {
+    let own = row[label];
+    let (most, sum) = softmax_parts(row);
+    (sum, sum.to_f64().ln() - (own - most).to_f64())
+}
+
+/// [`cross_entropy`] in one pass over the logits, which leaves its gradient behind if one is asked
+/// for.
 struct CrossEntropy {
     labels: Vec<u32>,
+    tracked: bool,
     /// `(softmax − onehot)/n`, a `Vec` of the logits' type, from forward to backward.
     gradient: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl CrossEntropy {
+    fn loss<T: Real>(&self, logits: &[T], dims: &[usize]) -> T {
+        let rows = logits.par_chunks(classes(dims)).zip(&self.labels);
+        let losses = rows.map_init(Vec::<T>::new, |scratch, (logits, label)| {
+            scratch.clear();
+            scratch.extend_from_slice(logits);
+            exponentials_and_loss(scratch, *label as usize).1
+        });
+        mean(&losses.collect::<Vec<f64>>())
+    }
+
     fn loss_and_gradient<T: Real>(&self, logits: &[T], dims: &[usize]) -> (T, Vec<T>) {
-        let classes = dims.last().copied().unwrap_or(1);
+        let classes = classes(dims);
         let n = T::from_f64(self.labels.len() as f64);
-        let mut gradient = logits.to_vec();
-        let rows = gradient.par_chunks_mut(classes).zip(&self.labels);
-        let losses: Vec<f64> = rows
-            .map(|(row, label)| {
-                let label = *label as usize;
-                let own = row[label];
-                let (most, sum) = softmax_parts(row);
-                scale_all(row, T::one() / (sum * n));
-                row[label] -= T::one() / n;
-                sum.to_f64().ln() - (own - most).to_f64()
-            })
-            .collect();
-        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        (T::from_f64(mean), gradient)
+        let mut gradient = vec![T::zero(); logits.len()];
+        let rows = gradient.par_chunks_mut(classes).zip(logits.par_chunks(classes));
+        let losses = rows.zip(&self.labels).map(|((row, logits), label)| {
+            let label = *label as usize;
+            row.copy_from_slice(logits);
+            let (sum, loss) = exponentials_and_loss(row, label);
+            scale_all(row, T::one() / (sum * n));
+            row[label] -= T::one() / n;
+            loss
+        });
+        (mean(&losses.collect::<Vec<f64>>()), gradient)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Any + Send>>> {
         self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn classes(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(1)
+}
+
+fn mean<T: Real>(losses: &[f64]) -> T {
+    T::from_f64(losses.iter().sum::<f64>() / losses.len() as f64)
 }
 
 impl Kernel for CrossEntropy {
@@ -81,6 +119,9 @@ impl Kernel for CrossEntropy {
     }
 
     fn forward<T: Real>(&self, logits: &[T], dims: &[usize]) -> Vec<T> {
+        if !self.tracked {
+            return vec![self.loss(logits, dims)];
+        }
         let (loss, gradient) = self.loss_and_gradient(logits, dims);
         *self.kept() = Some(Box::new(gradient));
         vec![loss]
@@ -153,6 +194,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
+    use crate::random::Rng;
     use crate::train::tests::assert_gradients;
 
     #[test]
@@ -162,6 +204,31 @@ mod tests {
         let loss: f64 = cross_entropy(&logits, &labels).unwrap().to_scalar().unwrap();
         assert!((loss - 0.5 * 2f64.ln()).abs() < 1e-12);
         assert_eq!(accuracy(&logits, &labels).unwrap(), 0.5);
+    }
+
+    #[test]
+    fn a_loss_without_a_gradient_is_the_same() {
+        let logits = Rng::seed(1).normal((7, 50), &Device::Cpu).unwrap();
+        let labels = Tensor::arange(0u32, 7, &Device::Cpu).unwrap();
+        for dtype in [DType::F32, DType::F64] {
+            let logits = (logits.to_dtype(dtype).unwrap() * 9.0).unwrap();
+            let tracked = Var::from_tensor(&logits).unwrap();
+            let loss = |logits: &Tensor| {
+                let loss = cross_entropy(logits, &labels).unwrap().to_dtype(DType::F64).unwrap();
+                loss.to_scalar::<f64>().unwrap()
+            };
+            assert_eq!(loss(&logits), loss(tracked.as_tensor()));
+            let wide = logits.to_dtype(DType::F64).unwrap();
+            let expected = candle_nn::ops::log_softmax(&wide, 1).unwrap();
+            let expected: Vec<Vec<f64>> = expected.to_vec2().unwrap();
+            let own: Vec<f64> = (0..7).map(|row| -expected[row][row]).collect();
+            assert!((loss(&logits) - own.iter().sum::<f64>() / 7.0).abs() < 1e-5);
+            if dtype == DType::F32 {
+                let found = loss_of_each_row(&logits, &[0, 1, 2, 3, 4, 5, 6]).unwrap();
+                let gaps = found.iter().zip(&own).map(|(found, own)| (found - own).abs());
+                assert!(gaps.fold(0.0, f64::max) < 1e-5);
+            }
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use adamw::{AdamW, AdamWOptions};
 pub(crate) use checkpoint::{Checkpoint, TakeTensor};
 pub use history::History;
 pub use loss::{accuracy, cross_entropy, mean_squared_error};
-pub(crate) use loss::{check_labels, row_loss};
+pub(crate) use loss::{check_labels, loss_of_each_row, row_loss};
 pub use muon::{Muon, MuonOptions};
 pub use optimizer::{Optimizer, clip, gradients};
 pub use optimizer_kind::OptimizerKind;

@@ -1,15 +1,19 @@
 //! Muon: momentum whose update is made orthogonal.
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, Var, bail};
+use rayon::prelude::*;
 
 use super::checkpoint::TakeTensor;
-use super::optimizer::{Optimizer, ResumableOptimizer, check_gradients};
+use super::optimizer::{CHUNK, Optimizer, ResumableOptimizer, check_gradients};
 use crate::check::check_not_negative;
-use crate::linalg::{matmul, matmul_nt};
+use crate::linalg::{matmul, matmul_nt, with_avx2_if_present};
 use crate::{Error, Result};
 
 /// Coefficients of the quintic `p(σ) = aσ + bσ³ + cσ⁵` that takes singular values towards 1.
 const QUINTIC: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
+
+/// Times as long as wide that a matrix must be for [`iterate_by_gram`] to be the faster way.
+const MIN_RATIO_FOR_GRAM: usize = 8;
 
 /// Settings of [`Muon`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,12 +90,22 @@ impl Muon {
 
 impl Optimizer for Muon {
     fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
+        self.step_scaled(gradients, 1.0)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.options.learning_rate = learning_rate;
+    }
+}
+
+impl ResumableOptimizer for Muon {
+    fn step_scaled(&mut self, gradients: &[Tensor], factor: f64) -> Result<()> {
         check_gradients(&self.parameters, gradients)?;
         let MuonOptions { learning_rate, momentum, nesterov, weight_decay, .. } = self.options;
         for ((parameter, mean), gradient) in
             self.parameters.iter().zip(&mut self.means).zip(gradients)
         {
-            let fresh = (gradient * (1.0 - momentum))?;
+            let fresh = (gradient * (factor * (1.0 - momentum)))?;
             *mean = ((&*mean * momentum)? + &fresh)?;
             let update = if nesterov { ((&*mean * momentum)? + fresh)? } else { mean.clone() };
             let direction = orthogonalise(&update, &self.options)?;
@@ -103,12 +117,6 @@ impl Optimizer for Muon {
         Ok(())
     }
 
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.options.learning_rate = learning_rate;
-    }
-}
-
-impl ResumableOptimizer for Muon {
     fn moments(&self) -> Result<Vec<(String, Tensor)>> {
         let means = self.means.iter().enumerate();
         Ok(means.map(|(i, mean)| (format!("mean.{i}"), mean.clone())).collect())
@@ -127,28 +135,110 @@ impl ResumableOptimizer for Muon {
 fn orthogonalise(update: &Tensor, options: &MuonOptions) -> Result<Tensor> {
     // Rounding is what differs: products are taken in f32, or in f64 where parameters are f64.
     let dtype = if update.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let round = |x: Tensor| -> Result<Tensor> {
-        Ok(if options.bfloat16 { x.to_dtype(DType::BF16)?.to_dtype(dtype)? } else { x })
-    };
-    let (a, b, c) = QUINTIC;
+    let MuonOptions { iterations, bfloat16, .. } = *options;
+    let round = |x: Tensor| if bfloat16 { rounded(&x) } else { Ok(x) };
     let (rows, columns) = update.dims2()?;
-    let tall = rows > columns;
+    let (tall, long) = (rows > columns, rows.max(columns));
     let x = update.to_dtype(dtype)?;
     let x = round(if tall { x.t()?.contiguous()? } else { x })?;
     let norm = round(x.sqr()?.sum_all()?.sqrt()?.maximum(1e-7)?)?;
-    let mut x = round(x.broadcast_div(&norm)?)?;
-    for _ in 0..options.iterations {
+    let x = round(x.broadcast_div(&norm)?)?;
+    let is_long = long >= MIN_RATIO_FOR_GRAM * rows.min(columns);
+    let x = match is_long && !bfloat16 && x.device().is_cpu() {
+        true => iterate_by_gram(&x, iterations)?,
+        false => iterate(x, iterations, round)?,
+    };
+    let x = if tall { x.t()?.contiguous()? } else { x };
+    Ok(x.to_dtype(update.dtype())?)
+}
+
+/// The iteration with every intermediate matrix as `round` makes it.
+fn iterate(
+    mut x: Tensor,
+    iterations: usize,
+    round: impl Fn(Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let (a, b, c) = QUINTIC;
+    for _ in 0..iterations {
         let gram = round(matmul_nt(&x, &x)?)?;
         let polynomial = round(((&gram * b)? + (matmul(&gram, &gram)? * c)?)?)?;
         x = round(((&x * a)? + matmul(&polynomial, &x)?)?)?;
     }
-    let x = if tall { x.t()?.contiguous()? } else { x };
-    Ok(x.to_dtype(update.dtype())?)
+    Ok(x)
+}
+
+/// The same without a product of all of X in each step:
+///
+/// ```text
+/// P = aI + bA + cA²        A ← P A P        X ← (Π P) X
+/// ```
+///
+/// in f64 but for X, for what rounding does to small singular values grows with each step.
+fn iterate_by_gram(x: &Tensor, iterations: usize) -> Result<Tensor> {
+    let (a, b, c) = QUINTIC;
+    let identity = Tensor::eye(x.dim(0)?, DType::F64, x.device())?;
+    let wide = x.to_dtype(DType::F64)?;
+    let mut gram = matmul_nt(&wide, &wide)?;
+    let mut product = identity.clone();
+    for step in 1..=iterations {
+        let even = ((&gram * b)? + (matmul(&gram, &gram)? * c)?)?;
+        let polynomial = ((&identity * a)? + even)?;
+        if step < iterations {
+            gram = matmul(&matmul(&polynomial, &gram)?, &polynomial)?;
+        }
+        product = matmul(&polynomial, &product)?;
+    }
+    matmul(&product.to_dtype(x.dtype())?, x)
+}
+
+/// Each entry rounded to bfloat16, to the nearest or else even one.
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return Ok(x.contiguous()?.apply_op1_no_bwd(&RoundToBfloat16)?);
+    }
+    Ok(x.to_dtype(DType::BF16)?.to_dtype(x.dtype())?)
+}
+
+/// Both conversions of f32 in one pass over memory.
+struct RoundToBfloat16;
+
+impl CustomOp1 for RoundToBfloat16 {
+    fn name(&self) -> &'static str {
+        "round_to_bfloat16"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (CpuStorage::F32(x), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+            bail!("rounding to bfloat16 needs contiguous f32")
+        };
+        let mut out = vec![0f32; to - from];
+        let chunks = out.par_chunks_mut(CHUNK).zip(x[from..to].par_chunks(CHUNK));
+        chunks.for_each(|(out, x)| with_avx2_if_present(|| round_all(x, out)));
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+#[inline(always)]
+fn round_all(x: &[f32], out: &mut [f32]) {
+    /// The half of an f32 that a bfloat16 has.
+    const KEPT: u32 = 0xFFFF_0000;
+    /// A NaN whose other half is dropped stays one with this bit.
+    const QUIET: u32 = 0x0040_0000;
+    for (out, x) in out.iter_mut().zip(x) {
+        let bits = x.to_bits();
+        let nearest = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+        *out = f32::from_bits(KEPT & if x.is_nan() { bits | QUIET } else { nearest });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use half::bf16;
 
     use super::*;
     use crate::linalg::svd;
@@ -164,6 +254,58 @@ mod tests {
                 let values: Vec<f32> = svd(&x).unwrap().values.to_vec1().unwrap();
                 assert!(values.iter().all(|value| (0.6..1.3).contains(value)), "{values:?}");
             }
+        }
+    }
+
+    #[test]
+    fn both_ways_to_iterate_agree() {
+        let normal = Rng::seed(5).normal((9, 200), &Device::Cpu).unwrap();
+        // Singular values from 1 to 1e-6, and two rows that are the same.
+        let sizes: Vec<f32> = (0..9i32).map(|i| 10f32.powi(-i.min(6))).collect();
+        let sizes = Tensor::from_vec(sizes, (9, 1), &Device::Cpu).unwrap();
+        let uneven = normal.broadcast_mul(&sizes).unwrap();
+        let same = Tensor::cat(&[&normal, &normal.narrow(0, 2, 1).unwrap()], 0).unwrap();
+        for x in [normal, uneven, same] {
+            let length = x.sqr().unwrap().sum_all().unwrap().sqrt().unwrap();
+            let x = x.broadcast_div(&length).unwrap();
+            let wide = x.to_dtype(DType::F64).unwrap();
+            let expected = iterate(wide.clone(), 5, Ok).unwrap();
+            for (x, most) in [(&wide, 1e-9), (&x, 1e-4)] {
+                let found = iterate_by_gram(x, 5).unwrap();
+                assert_eq!((found.dtype(), found.dims()), (x.dtype(), x.dims()));
+                let gap = (found.to_dtype(DType::F64).unwrap() - &expected).unwrap();
+                let gap = gap.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+                assert!(gap < most, "{gap}");
+            }
+        }
+        // Tall and wide updates are the same but for the order of their axes.
+        let u = Rng::seed(6).normal((6, 48), &Device::Cpu).unwrap();
+        let options = MuonOptions { bfloat16: false, ..MuonOptions::default() };
+        let found = orthogonalise(&u, &options).unwrap();
+        let tall = orthogonalise(&u.t().unwrap(), &options).unwrap();
+        let gap = (found - tall.t().unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-6);
+    }
+
+    #[test]
+    fn rounding_in_one_pass_is_that_of_both_conversions() {
+        // Every exponent with mantissas around those of a tie, of both signs; infinities and NaN.
+        let low = [0u32, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF];
+        let bits = (0..1 << 16).flat_map(|high| low.map(|low| (high << 16) | low));
+        let x: Vec<f32> = bits.map(f32::from_bits).collect();
+        let count = x.len();
+        let tensor = Tensor::from_vec(x.clone(), count, &Device::Cpu).unwrap();
+        let found: Vec<f32> = rounded(&tensor).unwrap().to_vec1().unwrap();
+        for (found, x) in found.iter().zip(&x) {
+            assert_eq!(found.to_bits(), bf16::from_f32(*x).to_f32().to_bits(), "{x}");
+        }
+        // Rows of another order, and types that are converted.
+        let square = Rng::seed(4).normal((5, 7), &Device::Cpu).unwrap();
+        for x in [square.t().unwrap(), square.to_dtype(DType::F64).unwrap()] {
+            let expected = x.to_dtype(DType::BF16).unwrap().to_dtype(x.dtype()).unwrap();
+            let gap = (rounded(&x).unwrap() - expected).unwrap().abs().unwrap();
+            let gap = gap.to_dtype(DType::F64).unwrap().max_all().unwrap();
+            assert_eq!(gap.to_scalar::<f64>().unwrap(), 0.0);
         }
     }
 

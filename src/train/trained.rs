@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Tensor, Var};
 
 use super::checkpoint::TakeTensor;
-use super::optimizer::ResumableOptimizer;
+use super::optimizer::{ResumableOptimizer, clip_factor};
 use super::optimizer_kind::OptimizerKind;
 use crate::Result;
 
@@ -27,6 +27,18 @@ impl Trained {
     pub(crate) fn step(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         self.optimizer.set_learning_rate(learning_rate);
         self.optimizer.step(gradients)
+    }
+
+    /// [`Trained::step`] along the gradients as [`clip`](super::clip) shortens them.
+    pub(crate) fn step_clipped(
+        &mut self,
+        gradients: &[Tensor],
+        longest: f64,
+        learning_rate: f64,
+    ) -> Result<()> {
+        let factor = clip_factor(gradients, longest)?;
+        self.optimizer.set_learning_rate(learning_rate);
+        self.optimizer.step_scaled(gradients, factor)
     }
 
     /// `parameter.0`, `parameter.1`, … and what the optimiser remembers.

@@ -63,7 +63,10 @@ impl ActivationCurve {
         self.inner(x, out);
         let pairs = out.iter_mut().zip(x);
         match self {
-            Self::Relu => pairs.for_each(|(out, x)| *out = *x * *out),
+            // NaN stays, and −∞ times a step of 0 would be one.
+            Self::Relu => pairs.for_each(|(out, x)| {
+                *out = if *x <= T::zero() { T::zero() } else { *x };
+            }),
             Self::Silu => pairs.for_each(|(out, x)| *out = *x / (one + *out)),
             Self::Gelu | Self::GeluTanh => {
                 pairs.for_each(|(out, x)| *out = half * *x * (one + *out));
@@ -107,7 +110,6 @@ impl ActivationCurve {
         let pairs = out.iter_mut().zip(x);
         match self {
             Self::Relu => pairs.for_each(|(out, x)| {
-                // NaN goes through `apply` as NaN either way.
                 *out = if *x > T::zero() { T::one() } else { T::zero() };
             }),
             Self::Silu => {
@@ -225,5 +227,50 @@ impl Kernel for GatedActivation {
             gate_gradient(self, out, x, grad);
         });
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relu_of_what_is_not_finite() {
+        let x = [f32::NEG_INFINITY, -1.0, -0.0, 0.0, 2.0, f32::INFINITY, f32::NAN];
+        let mut out = [7f32; 7];
+        apply(ActivationCurve::Relu, &x, &mut out);
+        assert_eq!(out[..6], [0.0, 0.0, 0.0, 0.0, 2.0, f32::INFINITY]);
+        assert!(out[6].is_nan());
+        slope_times(ActivationCurve::Relu, &x[..6], &[3.0; 6], &mut out[..6]);
+        assert_eq!(out[..6], [0.0, 0.0, 0.0, 0.0, 3.0, 3.0]);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn all_versions_give_the_same_bits() {
+        use crate::linalg::simd::tests::{assert_same_bits, bits, samples};
+        use ActivationCurve::{Gelu, GeluTanh, Relu, Silu};
+        for (length, with_nan) in (0..=100).flat_map(|n| [(n, false), (n, true)]) {
+            let (x, grad) = (samples(2 * length, with_nan), samples(length, with_nan));
+            for curve in [None, Some(Relu), Some(Silu), Some(Gelu), Some(GeluTanh)] {
+                let gated = GatedActivation(curve);
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    gate(&gated, &mut out, &x);
+                    bits(out.into_iter().map(f64::from))
+                });
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; 2 * length];
+                    gate_gradient(&gated, &mut out, &x, &grad);
+                    bits(out.into_iter().map(f64::from))
+                });
+                let Some(curve) = curve else { continue };
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    slope_times(curve, &x[..length], &grad, &mut out);
+                    bits(out.into_iter().map(f64::from))
+                });
+            }
+        }
     }
 }

@@ -90,8 +90,11 @@ impl<'a, T: Real> Call<'a, T> {
 
     /// Rows of one head out of rows of `width` entries, from entry `start` on.
     fn gather(&self, from: &[T], width: usize, start: usize) -> Vec<T> {
-        let rows = from.chunks(width).flat_map(|row| &row[start..start + self.op.d_head]);
-        rows.copied().collect()
+        let mut rows = Vec::with_capacity(from.len() / width * self.op.d_head);
+        for row in from.chunks(width) {
+            rows.extend_from_slice(&row[start..start + self.op.d_head]);
+        }
+        rows
     }
 
     /// Turns each row by its position's angle, or back.
@@ -100,11 +103,7 @@ impl<'a, T: Real> Call<'a, T> {
         for (position, row) in rows.chunks_mut(self.op.d_head).enumerate() {
             let (left, right) = row[..2 * half].split_at_mut(half);
             let angles = position * half..(position + 1) * half;
-            let angles = self.cos[angles.clone()].iter().zip(&self.sin[angles]);
-            for ((a, b), (cos, sin)) in left.iter_mut().zip(right).zip(angles) {
-                let sin = if back { T::zero() - *sin } else { *sin };
-                (*a, *b) = (*a * *cos - *b * sin, *a * sin + *b * *cos);
-            }
+            turn(left, right, &self.cos[angles.clone()], &self.sin[angles], back);
         }
     }
 
@@ -177,6 +176,17 @@ impl<'a, T: Real> Call<'a, T> {
     /// `[queries, keys]`.
     fn square<'b>(&self, values: &'b [T]) -> MatRef<'b, T> {
         MatRef::from_row_major_slice(values, self.positions, self.positions)
+    }
+}
+
+vectorised! {
+    /// Turns pairs of entries by their angles, or back.
+    fn turn<T: Real>(left: &mut [T], right: &mut [T], cos: &[T], sin: &[T], back: bool) {
+        let angles = cos.iter().zip(sin);
+        for ((a, b), (cos, sin)) in left.iter_mut().zip(right).zip(angles) {
+            let sin = if back { T::zero() - *sin } else { *sin };
+            (*a, *b) = (*a * *cos - *b * sin, *a * sin + *b * *cos);
+        }
     }
 }
 

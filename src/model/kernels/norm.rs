@@ -110,3 +110,31 @@ impl Kernel for RowNorm {
         out
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::linalg::simd::tests::{assert_same_bits, bits, samples};
+
+    #[test]
+    fn all_versions_give_the_same_bits() {
+        for (length, with_nan) in (0..=100).flat_map(|n| [(n, false), (n, true)]) {
+            let all = samples(4 * length, with_nan);
+            let part = |which: usize| &all[which * length..(which + 1) * length];
+            let [x, grad, gain, bias] = [0, 1, 2, 3].map(part);
+            for centre in [false, true] {
+                let norm = RowNorm { eps: 1e-5, centre, gain: None, bias: None };
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    normalise(&norm, &mut out, x, Some(gain), Some(bias));
+                    bits(out.into_iter().map(f64::from))
+                });
+                assert_same_bits(|| {
+                    let mut out = vec![0f32; length];
+                    differentiate(&norm, &mut out, x, grad, Some(gain));
+                    bits(out.into_iter().map(f64::from))
+                });
+            }
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::progress::OnStop;
 use crate::random::Rng;
 use crate::train::{
     AdamWOptions, Checkpoint, Fit, FitLoop, FitRow, History, OptimizerKind, TakeTensor, Trained,
-    clip, gradients,
+    gradients,
 };
 use crate::{Error, Result};
 
@@ -198,8 +198,8 @@ impl Fit for LensFit<'_> {
         let mut rng = Rng::stream(seed, step as u64);
         let tokens = self.train.draw(batch, length, &mut rng, self.model.device())?;
         let loss = self.loss(&tokens)?;
-        let gradients = clip(gradients(&loss, &self.trained.parameters)?, self.options.clip)?;
-        self.trained.step(&gradients, learning_rate)?;
+        let gradients = gradients(&loss, &self.trained.parameters)?;
+        self.trained.step_clipped(&gradients, self.options.clip, learning_rate)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         self.losses.push(loss / self.model.config().layers as f64);
         Ok(loss)

@@ -84,12 +84,14 @@ pub(super) fn downstream_rows(
     arms.iter().enumerate().map(row).collect()
 }
 
-/// The sum of the values of each context.
+/// The sum of the values of each context that has any, as [`Interval::bootstrap`] draws them.
 fn sums(values: &[f64], context_of: &[usize]) -> Vec<f64> {
     let contexts = context_of.iter().max().map_or(0, |last| last + 1);
-    let mut sums = vec![0.0; contexts];
-    context_of.iter().zip(values).for_each(|(context, value)| sums[*context] += value);
-    sums
+    let mut sums = vec![None::<f64>; contexts];
+    for (context, value) in context_of.iter().zip(values) {
+        *sums[*context].get_or_insert(0.0) += value;
+    }
+    sums.into_iter().flatten().collect()
 }
 
 /// `Σa/Σb` over pairs (a, b) of contexts, with the interval between percentiles of a bootstrap over
@@ -144,6 +146,22 @@ mod tests {
         assert!((part.r_squared_recovered.unwrap() - 0.6).abs() < 1e-12);
         assert!((part.norm_share.unwrap() - 0.6).abs() < 1e-12);
         assert_eq!((part.kl.mean, zero.r_squared_recovered), (0.25, None));
+    }
+
+    #[test]
+    fn contexts_without_a_replaced_token_are_not_drawn() {
+        let arms = [Arm::Clean, Arm::Sae, Arm::Linear];
+        let all = [
+            tokens(&[1.0, 2.0, 3.0, 4.0], 0.0, [0.0; 2]),
+            tokens(&[2.0, 3.0, 4.0, 5.0], 1.0, [0.0; 2]),
+            // Half of the cost of 1 goes away in one context, all of it in the other.
+            tokens(&[1.5, 2.5, 3.0, 4.0], 0.5, [1.0, 2.0]),
+        ];
+        let rows = downstream_rows(&arms, &all, &[0, 0, 9, 9], RESAMPLING).unwrap();
+        let recovered = rows[2].recovered.unwrap();
+        // A quarter of the draws has either context twice: the ends of 95 %.
+        assert_eq!((recovered.lower, recovered.mean, recovered.upper), (0.5, 0.75, 1.0));
+        assert_eq!(sums(&[1.0, 2.0, 4.0], &[0, 3, 3]), [1.0, 6.0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::PowerLaw;
+use crate::check::check_all_finite;
 use crate::display::show_as_text;
 use crate::geometry::Interval;
 use crate::{Error, Result};
@@ -26,14 +27,15 @@ pub struct ResampledPowerLaw {
 impl PowerLaw {
     /// The law of each draw of a bootstrap. `draws` has the values of each width in all draws, widths
     /// in the order of [`PowerLaw::widths`] and draws in the same order for all: those of
-    /// [`SaeInfo::fvu_draws`](crate::sae_error::SaeInfo::fvu_draws) are over contexts.
+    /// [`SaeInfo::fvu_draws_of`](crate::sae_error::SaeInfo::fvu_draws_of) are over contexts.
     ///
     /// It says what other text would change. That few widths say little about a constant, whatever the
     /// text, is in [`PowerLaw::evidence`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for a law without a constant and for no draws, [`Error::Shape`] unless there
-    /// are values for every width and as many for each, [`Error::NonFinite`] for NaN.
+    /// are values for every width and as many for each, [`Error::NonFinite`] for NaN, with its width
+    /// and the number of its draw.
     pub fn resampled(&self, draws: &[Vec<f64>]) -> Result<ResampledPowerLaw> {
         let Some(c) = self.c else {
             return Err(Error::invalid("the law", "one with a constant", "one without"));
@@ -49,6 +51,9 @@ impl PowerLaw {
         if let Some(other) = draws.iter().find(|own| own.len() != count) {
             let expected = format!("{count} values of each width");
             return Err(Error::shape("`draws`", expected, other.len()));
+        }
+        for (width, own) in self.widths.iter().zip(draws) {
+            check_all_finite(&format!("`draws` of width {width}"), own)?;
         }
         let law = |draw: usize| {
             let values: Vec<f64> = draws.iter().map(|own| own[draw]).collect();

@@ -221,5 +221,7 @@ fn draws_that_do_not_fit_a_law_are_refused() {
     assert!(text(&law, &uneven).contains("2 values of each width"));
     let mut nan = draws;
     nan[4][1] = f64::NAN;
-    assert!(matches!(law.resampled(&nan), Err(crate::Error::NonFinite { .. })));
+    let expected = format!("`draws` of width {} holds NaN or infinite values", WIDTHS[4]);
+    let found = text(&law, &nan);
+    assert!(found.starts_with(&expected) && found.contains("index 1)"), "{found}");
 }

@@ -65,6 +65,10 @@ impl PursuitEngine for GramPursuit<'_> {
     // The dictionary is laid out anew for the product of each task.
     const ROWS_PER_TASK: usize = 128;
 
+    fn features(&self) -> usize {
+        self.atoms.count()
+    }
+
     fn pursue(&self, signals: &[f32], steps: &[u32]) -> Vec<PursuitCode> {
         let (n, d) = (self.atoms.count(), self.atoms.width);
         let mut codes: Vec<PursuitCode> = steps.iter().copied().map(PursuitCode::new).collect();

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use self::code::{Atoms, PursuitCode};
 use self::gram::{FeaturePairs, GramPursuit};
 use self::step::{PursuitEngine, PursuitRule};
+use self::support::SupportProducts;
 use self::tiled::TiledPursuit;
 use crate::check::{check_finite, check_sizes};
 use crate::linalg::{TileKernel, unit_rows, with_values};
@@ -28,6 +29,8 @@ use crate::{Error, Result};
 
 /// Most bytes of the products of all pairs of features.
 const MOST_PRODUCT_BYTES: usize = 1 << 30;
+/// Most bytes of the products of all supports of a task, unless one row has more.
+const MOST_SUPPORT_BYTES: usize = 1 << 24;
 /// Tasks a thread has between two looks at the progress bar.
 const TASKS_PER_THREAD: usize = 4;
 
@@ -47,7 +50,8 @@ const TASKS_PER_THREAD: usize = 4;
 /// Both run on all threads without a matrix of all weights. g follows from the step before by the
 /// products D Dᵀ, where these fit in 1 GiB and there are steps enough to be worth them; else it is
 /// computed anew in tiles of features. It is computed from r every 16 steps. Weights, g and r are f32,
-/// on the host whatever the device.
+/// on the host whatever the device. The products among the k features of each row that is searched
+/// are kept too: 16 MiB a thread, or `2 k²` bytes where one row has more.
 ///
 /// Gradient pursuit is Blumensath and Davies (2008), as in Engels et al. (2024); orthogonal matching
 /// pursuit is the plain better search.
@@ -246,6 +250,11 @@ impl Pursuit {
     }
 }
 
+/// How many rows a task takes of `most`, where each has up to `features` features.
+fn rows_per_task(most: usize, features: usize) -> usize {
+    (MOST_SUPPORT_BYTES / SupportProducts::bytes_of(features).max(1)).clamp(1, most)
+}
+
 /// The codes of all rows, on all threads.
 fn pursue_all<E: PursuitEngine>(
     engine: &E,
@@ -255,7 +264,8 @@ fn pursue_all<E: PursuitEngine>(
     safe: &SafePoint,
 ) -> Result<Vec<PursuitCode>> {
     // The same tasks whatever the number of threads, for products of other shapes may round otherwise.
-    let rows = E::ROWS_PER_TASK;
+    let most = steps.iter().copied().max().unwrap_or(0) as usize;
+    let rows = rows_per_task(E::ROWS_PER_TASK, most.min(engine.features()));
     let together = rows * rayon::current_num_threads() * TASKS_PER_THREAD;
     let mut progress = Progress::new("pursuit", steps.len() as u64, "row");
     let mut codes = Vec::with_capacity(steps.len());

@@ -13,8 +13,11 @@ const MOST_STEPS_PER_ENTRY: u32 = 4;
 
 /// What pursues some rows on one thread.
 pub(super) trait PursuitEngine: Sync {
-    /// Rows that one task takes.
+    /// Rows that one task takes, at most.
     const ROWS_PER_TASK: usize;
+
+    /// Number of features of the dictionary.
+    fn features(&self) -> usize;
 
     /// The codes of rows of signals `[rows, d]`, with the steps of each.
     fn pursue(&self, signals: &[f32], steps: &[u32]) -> Vec<PursuitCode>;

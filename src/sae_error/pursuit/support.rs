@@ -1,5 +1,7 @@
 //! Least squares among the features of a support.
 
+use crate::linalg::{wide_dot, with_avx2_if_present};
+
 /// A feature lies in the span of others if its squared distance from it is below this share of its
 /// squared length. Products are known to about 1e-7.
 const LEAST_DISTANCE: f64 = 1e-6;
@@ -18,6 +20,11 @@ pub(super) struct SupportProducts {
 }
 
 impl SupportProducts {
+    /// The bytes of as many features.
+    pub(super) fn bytes_of(features: usize) -> usize {
+        (features.saturating_mul(features.saturating_add(1)) / 2).saturating_mul(size_of::<f32>())
+    }
+
     fn get(&self, a: usize, b: usize) -> f64 {
         let (row, column) = (a.max(b), a.min(b));
         f64::from(self.values[row * (row + 1) / 2 + column])
@@ -38,16 +45,17 @@ impl SupportProducts {
 
     /// `‖Σ gᵢ dᵢ‖²`.
     pub(super) fn squared_length(&self, gradient: &[f32]) -> f64 {
-        let (mut rest, mut sum) = (&self.values[..], 0.0);
-        for (at, own) in gradient.iter().enumerate() {
-            let (row, others) = rest.split_at(at);
-            let pairs = row.iter().zip(gradient);
-            let before: f64 = pairs.map(|(p, g)| f64::from(*p) * f64::from(*g)).sum();
-            let (own, square) = (f64::from(*own), f64::from(others[0]));
-            sum += own * (2.0 * before + square * own);
-            rest = &others[1..];
-        }
-        sum
+        with_avx2_if_present(|| {
+            let (mut rest, mut sum) = (&self.values[..], 0.0);
+            for (at, own) in gradient.iter().enumerate() {
+                let (row, others) = rest.split_at(at);
+                let before = wide_dot(row, &gradient[..at]);
+                let (own, square) = (f64::from(*own), f64::from(others[0]));
+                sum += own * (2.0 * before + square * own);
+                rest = &others[1..];
+            }
+            sum
+        })
     }
 
     /// The weights of the least squares, from weights at which the gradient is known: not negative

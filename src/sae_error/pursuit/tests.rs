@@ -252,6 +252,16 @@ fn codes_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
+fn tasks_have_fewer_rows_where_supports_are_large() {
+    // k features have k (k + 1)/2 products of four bytes, of which 16 MiB are kept.
+    assert_eq!(rows_per_task(128, 0), 128);
+    assert_eq!(rows_per_task(128, 255), 128);
+    assert_eq!(rows_per_task(128, 1_024), 7);
+    assert_eq!(rows_per_task(64, 1 << 20), 1);
+    assert_eq!(rows_per_task(64, usize::MAX), 1);
+}
+
+#[test]
 fn codes_of_an_autoencoder_decode_to_its_input_whatever_its_normalisation() {
     let x = (normal(15, 9, D) + 0.5).unwrap();
     let weights = SaeWeights::new(

@@ -18,6 +18,10 @@ pub(super) struct TiledPursuit<'a> {
 impl PursuitEngine for TiledPursuit<'_> {
     const ROWS_PER_TASK: usize = 64;
 
+    fn features(&self) -> usize {
+        self.atoms.count()
+    }
+
     fn pursue(&self, signals: &[f32], steps: &[u32]) -> Vec<PursuitCode> {
         let d = self.atoms.width;
         let mut codes: Vec<PursuitCode> = steps.iter().copied().map(PursuitCode::new).collect();

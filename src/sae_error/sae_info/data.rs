@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::model::InfoModel;
 use super::sample::{InfoTokens, TextSample};
@@ -170,12 +171,19 @@ struct ContextSums<'a> {
 /// [`unexplained`] of as many contexts, drawn with replacement, in each draw.
 fn resampled(contexts: &[ContextSums<'_>], draws: usize, seed: u64) -> Vec<f64> {
     let mut rng = Rng::seed(seed);
-    let draws = (0..draws).map(|_| {
+    let mut draw = || {
         let mut weights = vec![0.0; contexts.len()];
         (0..contexts.len()).for_each(|_| weights[rng.below(contexts.len())] += 1.0);
-        unexplained(contexts, &weights)
-    });
-    draws.collect()
+        weights
+    };
+    let (mut found, together) = (Vec::with_capacity(draws), rayon::current_num_threads());
+    while found.len() < draws {
+        // Drawn one after another, so that they do not depend on the number of threads.
+        let count = together.min(draws - found.len());
+        let weights: Vec<Vec<f64>> = (0..count).map(|_| draw()).collect();
+        found.par_extend(weights.par_iter().map(|weights| unexplained(contexts, weights)));
+    }
+    found
 }
 
 /// The share of the variance that is error, of contexts that count `weights` times; NaN if nothing

@@ -155,6 +155,11 @@ impl SaeInfo {
         &self.parts().tokens.contexts
     }
 
+    /// What tells the tokens from those of another text, window or choice.
+    fn places(&self) -> [&[u32]; 3] {
+        [self.tokens(), self.positions(), self.context_of()]
+    }
+
     /// The model's surprise at the token after each, `−ln p`, nats.
     pub fn model_loss(&self) -> &[f32] {
         &self.parts().tokens.losses
@@ -271,15 +276,33 @@ impl SaeInfo {
         self.0.fvu()
     }
 
-    /// [`SaeInfo::fvu`] in each of `draws` draws of a bootstrap over contexts. Infos over the same contexts
-    /// get the same contexts in a draw, whatever their autoencoder, so that what follows from several
-    /// of them, such as [`PowerLaw::resampled`](crate::sae_error::PowerLaw::resampled), can be
-    /// resampled too.
+    /// [`SaeInfo::fvu`] in each of `draws` draws of a bootstrap over contexts; [`SaeInfo::fvu_draws_of`]
+    /// does so for several infos.
     ///
     /// # Errors
     /// [`Error::Invalid`] for no draws and for fewer than two contexts.
     pub fn fvu_draws(&self, draws: usize, seed: u64) -> Result<Vec<f64>> {
         self.0.fvu_draws(draws, seed)
+    }
+
+    /// [`SaeInfo::fvu_draws`] of each of `infos`, with the same contexts in a draw, so that what follows
+    /// from several of them can be resampled too:
+    /// [`PowerLaw::resampled`](crate::sae_error::PowerLaw::resampled) takes it.
+    ///
+    /// # Errors
+    /// As [`SaeInfo::fvu_draws`]; [`Error::Invalid`] for infos that are not of the same tokens:
+    /// contexts, `window` and `skip_tokens` must agree.
+    pub fn fvu_draws_of(infos: &[Self], draws: usize, seed: u64) -> Result<Vec<Vec<f64>>> {
+        if let Some(first) = infos.first()
+            && let Some(other) = infos.iter().find(|info| info.places() != first.places())
+        {
+            let expected = format!(
+                "of the tokens of `{}`, with the same contexts, `window` and `skip_tokens`",
+                first.name()
+            );
+            return Err(Error::invalid(format!("`{}`", other.name()), expected, "other tokens"));
+        }
+        infos.iter().map(|info| info.fvu_draws(draws, seed)).collect()
     }
 
     /// The mean over tokens of `‖x − x̂‖² / ‖x‖²`, of those whose activation is not 0.

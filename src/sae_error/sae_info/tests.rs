@@ -325,6 +325,26 @@ fn draws_of_the_unexplained_share_are_those_of_its_interval() {
 }
 
 #[test]
+fn draws_of_several_infos_are_of_the_same_contexts() {
+    let infos = collected(&options());
+    let found = SaeInfo::fvu_draws_of(&infos, 20, 5).unwrap();
+    for (own, info) in found.iter().zip(&infos) {
+        assert_eq!(*own, info.fvu_draws(20, 5).unwrap());
+    }
+    assert!(SaeInfo::fvu_draws_of(&[], 20, 5).unwrap().is_empty());
+    let window = Some(Window { from: 2, to: None });
+    for options in
+        [InfoOptions { window, ..options() }, InfoOptions { skip_tokens: vec![3], ..options() }]
+    {
+        let other = collected(&options)[1].with_name("other").unwrap();
+        let error = SaeInfo::fvu_draws_of(&[infos[0].clone(), other], 20, 5).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("`other`") && error.contains(infos[0].name()), "{error}");
+        assert!(error.contains("`skip_tokens`"), "{error}");
+    }
+}
+
+#[test]
 fn contexts_without_a_token_that_counts_are_passed_over() {
     // The third of four contexts has skipped tokens only.
     let mut tokens: Vec<u32> = contexts().as_slice()[..24].to_vec();
