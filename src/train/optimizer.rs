@@ -145,6 +145,7 @@ mod tests {
     fn a_scaled_step_is_a_step_along_shorter_gradients() {
         let start = Rng::seed(1).normal((4, 6), &Device::Cpu).unwrap();
         let gradient = Rng::seed(2).normal((4, 6), &Device::Cpu).unwrap();
+        let second = Rng::seed(3).normal((4, 6), &Device::Cpu).unwrap();
         for dtype in [DType::F32, DType::F64] {
             for muon in [false, true] {
                 let moved = |gradient: &Tensor, factor: f64| -> Vec<f64> {
@@ -162,7 +163,7 @@ mod tests {
                     };
                     optimizer.step_scaled(std::slice::from_ref(&gradient), factor).unwrap();
                     // The length of an update of Muon shows in the mean of the next.
-                    optimizer.step(&[gradient.t().unwrap().reshape((4, 6)).unwrap()]).unwrap();
+                    optimizer.step(&[second.to_dtype(dtype).unwrap()]).unwrap();
                     let wide = var.to_dtype(DType::F64).unwrap();
                     wide.flatten_all().unwrap().to_vec1().unwrap()
                 };

@@ -334,7 +334,7 @@ fn draws_of_several_infos_are_of_the_same_contexts() {
     assert!(SaeInfo::fvu_draws_of(&[], 20, 5).unwrap().is_empty());
     let window = Some(Window { from: 2, to: None });
     for options in
-        [InfoOptions { window, ..options() }, InfoOptions { skip_tokens: vec![3], ..options() }]
+        [InfoOptions { window, ..options() }, InfoOptions { skip_tokens: Vec::new(), ..options() }]
     {
         let other = collected(&options)[1].with_name("other").unwrap();
         let error = SaeInfo::fvu_draws_of(&[infos[0].clone(), other], 20, 5).unwrap_err();
