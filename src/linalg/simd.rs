@@ -171,6 +171,7 @@ macro_rules! vectorised {
                 match Version::widest() {
                     // SAFETY: the processor has just said that it has what they are compiled for.
                     Version::Avx512 => unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
                     Version::Avx2 => unsafe { avx2($($argument),*) },
                     Version::Baseline => baseline($($argument),*),
                 }

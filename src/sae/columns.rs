@@ -106,8 +106,9 @@ impl SumsOfRows<'_> {
     fn write(&self, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         match Version::widest() {
-            // SAFETY: the processor has just said that it has what they use.
+            // SAFETY: the processor has just said that it has what it uses.
             Version::Avx512 => return unsafe { self.write_avx512(out) },
+            // SAFETY: as above.
             Version::Avx2 => return unsafe { self.write_avx2(out) },
             Version::Baseline => {}
         }

@@ -324,7 +324,7 @@ fn blocks_mean_what_their_definitions_say() {
     q3_k.extend([0x00, 0x3c]);
     let found = TensorType::Q3_K.dequantise(&q3_k).unwrap();
     assert_eq!((found[0], found[16], found[32], found[127]), (0., 0., 2., 7. * 3.));
-    assert_eq!((found[128], found[160], found[255]), (8. * -4., 10. * -3., 15. * -1.));
+    assert_eq!((found[128], found[160], found[255]), (8. * -4., 10. * -3., -15.));
     let mut q6_k = vec![0x10; 128];
     q6_k.extend([0b11_10_01_00; 64]);
     q6_k.extend((0..16).map(|i: i8| (i - 8).cast_unsigned()));

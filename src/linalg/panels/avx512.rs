@@ -47,9 +47,10 @@ impl PanelLoop<Pair> for Avx512 {
         stride: usize,
         add: bool,
     ) {
-        // SAFETY: the processor has what they use, or there were no `Avx512` that says so.
         match self.vnni {
+            // SAFETY: the processor has what it uses, or `vnni` were false.
             true => unsafe { multiply_pairs_by_vnni(a, x, target, stride, add) },
+            // SAFETY: the processor has what it uses, or there were no `Avx512`.
             false => unsafe { multiply_pairs(a, x, target, stride, add) },
         }
     }

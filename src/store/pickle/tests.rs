@@ -91,8 +91,9 @@ fn what_is_copied_again_and_again_is_refused() {
     let pairs = many(b"(", b"K\x00K\x00\x86", b"l\x85");
     let wide = [&tensor(&many(b"(", b"K\x00", b"t"), b"")[..], b"\x85"].concat();
     let call: &[u8] = b"h\x01h\x00R";
-    // What is kept as 0 and as 1, and steps that copy the first.
-    let cases: [(&str, Vec<u8>, &[u8], &[u8]); 7] = [
+    /// A name, what is kept as 0 and as 1, and steps that copy the first.
+    type CopyCase<'a> = (&'a str, Vec<u8>, &'a [u8], &'a [u8]);
+    let cases: [CopyCase<'_>; 7] = [
         ("an object", class.clone(), b"N", b"h\x00)\x81"),
         ("an old object", class.clone(), b"ccopy_reg\n_reconstructor\n", b"h\x01h\x00\x85R"),
         ("a name", text(&long), b"N", b"h\x00h\x00\x93"),
