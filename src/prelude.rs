@@ -49,4 +49,5 @@ pub use crate::toy::{
     DictionaryGrid, GridOptions, PhaseDiagram, Sparsity, Superposition, SuperpositionConfig,
 };
 pub use crate::{Error, Result, TensorExt, best_device, from_ndarray};
+#[doc(no_inline)]
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
