@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::answers::Answers;
-use super::task::{CyclicTask, MONTHS, WEEKDAYS};
+use super::task::CyclicTask;
 use crate::check::check_fraction;
 use crate::data::text::{Tokenizer, Tokens};
 use crate::display::show_as_text;
 use crate::random::Rng;
+use crate::text::{MONTHS, WEEKDAYS};
 use crate::{Error, Result};
 
 /// The token that begins a document.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::shuffle::numpy_order;
 use crate::display::show_as_text;
+use crate::text::{MONTHS, WEEKDAYS};
 use crate::{Error, Result};
 
 /// What a template has in place of the word that a question starts from.
@@ -13,22 +14,6 @@ const STEP: &str = "{step}";
 /// The seed of the original's order.
 const ORIGINAL_SEED: u32 = 42;
 
-pub(super) const WEEKDAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 const NUMBERS: [&str; 12] = [
     "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven",
     "Twelve",

@@ -15,7 +15,7 @@ use std::time::Instant;
 #[cfg(target_arch = "x86_64")]
 use super::coarse::CoarseKernel;
 use super::matmul::{Operand, ProductInto};
-use super::panels::{PanelLoop, TermsOfRows, WIDE, multiply_panels};
+use super::panels::{self, PanelLoop, TermsOfRows, WIDE, multiply_panels};
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -68,11 +68,11 @@ impl TileKernel {
             // It lays x out anew for each product.
             Self::Faer => 512,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => GROUPS_PER_TILE * <Avx2 as PanelLoop<f32>>::TALL,
+            Self::Avx2(_) => GROUPS_PER_TILE * panels::avx2::TALL,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => GROUPS_PER_TILE * <Avx512 as PanelLoop<f32>>::TALL,
+            Self::Avx512(_) => GROUPS_PER_TILE * panels::avx512::TALL,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon(_) => GROUPS_PER_TILE * <Neon as PanelLoop<f32>>::TALL,
+            Self::Neon(_) => GROUPS_PER_TILE * panels::neon::TALL,
         }
     }
 
@@ -205,7 +205,12 @@ impl Packed {
         }
     }
 
-    fn multiply_by(&self, panel_loop: impl PanelLoop<f32>, a: &[f32], target: &mut [f32]) {
+    fn multiply_by<const TALL: usize>(
+        &self,
+        panel_loop: impl PanelLoop<f32, TALL>,
+        a: &[f32],
+        target: &mut [f32],
+    ) {
         let (block, x) = (block(self.depth), self.values.as_chunks().0);
         for start in (0..self.depth).step_by(block) {
             let terms = start..self.depth.min(start + block);

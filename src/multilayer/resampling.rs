@@ -23,7 +23,7 @@ struct DrawSums {
 
 /// The sums of a context that is over.
 #[derive(Debug, Clone)]
-struct ContextSums {
+struct LatentSumsOfContext {
     context: u64,
     /// Latents with `[Σu, Σuℓ]` of each weighting.
     latents: Vec<(u32, [[f64; 2]; 3])>,
@@ -48,7 +48,7 @@ pub(super) struct ContextResampling {
     sums: Vec<PairSums>,
     active: Vec<u32>,
     /// Contexts that are over. Draws take several together, for each draw is as large as a cache.
-    ended: Vec<ContextSums>,
+    ended: Vec<LatentSumsOfContext>,
     /// Latents of these.
     num_ended: usize,
     seen: BTreeSet<u64>,
@@ -141,7 +141,7 @@ impl ContextResampling {
             latents.push((latent, sums.map(|[w, wl, ..]| [w, wl])));
         }
         self.num_ended += latents.len();
-        self.ended.push(ContextSums { context, latents, overall });
+        self.ended.push(LatentSumsOfContext { context, latents, overall });
         if self.num_ended >= LATENTS_AT_A_TIME {
             self.hand_over();
         }

@@ -17,18 +17,25 @@ fn committed() -> Result<(Checkout, PathBuf)> {
     Ok((checkout, notebooks))
 }
 
-#[test]
-fn the_site_has_a_page_and_a_picture_for_every_notebook() -> Result<()> {
+/// The site of the committed notebooks without API pages: its folder, what is told of it, and its files.
+fn site_in(scratch: &Path) -> Result<(PathBuf, BuiltSite, Vec<PathBuf>)> {
     let (checkout, notebooks) = committed()?;
-    let scratch = tempfile::tempdir()?;
-    let plotly = scratch.path().join("plotly.min.js");
+    let plotly = scratch.join("plotly.min.js");
     fs::write(&plotly, "plotly")?;
     let api = ApiDocumentation::None;
     let site = Site { checkout: &checkout, notebooks: &notebooks, plotly: &plotly, api };
-    let out = scratch.path().join("site");
+    let out = scratch.join("site");
     let built = site.build(&out)?;
     let mut found = Vec::new();
     files(&out, &mut found)?;
+    Ok((out, built, found))
+}
+
+#[test]
+fn the_site_has_a_page_and_a_picture_for_every_notebook() -> Result<()> {
+    let (checkout, _) = committed()?;
+    let scratch = tempfile::tempdir()?;
+    let (out, built, found) = site_in(scratch.path())?;
     let size: u64 = found.iter().map(|path| path.metadata().map_or(0, |meta| meta.len())).sum();
     assert_eq!(size, built.size);
     // Plotly takes 5 MB of 25, the API documentation 9.
@@ -58,16 +65,8 @@ fn the_site_has_a_page_and_a_picture_for_every_notebook() -> Result<()> {
 /// A link that leads nowhere is none; this finds addresses of pages that were not made.
 #[test]
 fn links_between_pages_lead_to_files() -> Result<()> {
-    let (checkout, notebooks) = committed()?;
     let scratch = tempfile::tempdir()?;
-    let plotly = scratch.path().join("plotly.min.js");
-    fs::write(&plotly, "plotly")?;
-    let api = ApiDocumentation::None;
-    let site = Site { checkout: &checkout, notebooks: &notebooks, plotly: &plotly, api };
-    let out = scratch.path().join("site");
-    site.build(&out)?;
-    let mut found = Vec::new();
-    files(&out, &mut found)?;
+    let (out, _, found) = site_in(scratch.path())?;
     let mut num_links = 0;
     for path in found.iter().filter(|path| path.extension().is_some_and(|end| end == "html")) {
         let page = fs::read_to_string(path)?;

@@ -5,24 +5,19 @@ use std::arch::x86_64::*;
 use super::super::simd::Avx2;
 use super::{Pair, PanelLoop, WIDE};
 
-const TALL: usize = 6;
+/// Rows that are multiplied at a time.
+pub(in super::super) const TALL: usize = 6;
 /// Numbers in a vector.
 const LANES: usize = 8;
 /// Vectors in a panel.
 const VECTORS: usize = WIDE / LANES;
 
-impl PanelLoop<f32> for Avx2 {
-    const TALL: usize = TALL;
+impl PanelLoop<f32, TALL> for Avx2 {
     const BY_TWO: bool = false;
-    type Rows<'a> = [&'a [f32]; TALL];
-
-    fn rows<'a>(row: impl Fn(usize) -> &'a [f32]) -> Self::Rows<'a> {
-        std::array::from_fn(row)
-    }
 
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[f32]; TALL],
         x: [&[[f32; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,
@@ -35,18 +30,12 @@ impl PanelLoop<f32> for Avx2 {
     }
 }
 
-impl PanelLoop<Pair> for Avx2 {
-    const TALL: usize = TALL;
+impl PanelLoop<Pair, TALL> for Avx2 {
     const BY_TWO: bool = false;
-    type Rows<'a> = [&'a [Pair]; TALL];
-
-    fn rows<'a>(row: impl Fn(usize) -> &'a [Pair]) -> Self::Rows<'a> {
-        std::array::from_fn(row)
-    }
 
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[Pair]; TALL],
         x: [&[[Pair; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,

@@ -6,20 +6,15 @@ use super::super::simd::Avx512;
 use super::avx2::both;
 use super::{Pair, PanelLoop, WIDE};
 
-const TALL: usize = 12;
+/// Rows that are multiplied at a time.
+pub(in super::super) const TALL: usize = 12;
 
-impl PanelLoop<f32> for Avx512 {
-    const TALL: usize = TALL;
+impl PanelLoop<f32, TALL> for Avx512 {
     const BY_TWO: bool = true;
-    type Rows<'a> = [&'a [f32]; TALL];
-
-    fn rows<'a>(row: impl Fn(usize) -> &'a [f32]) -> Self::Rows<'a> {
-        std::array::from_fn(row)
-    }
 
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[f32]; TALL],
         x: [&[[f32; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,
@@ -30,18 +25,12 @@ impl PanelLoop<f32> for Avx512 {
     }
 }
 
-impl PanelLoop<Pair> for Avx512 {
-    const TALL: usize = TALL;
+impl PanelLoop<Pair, TALL> for Avx512 {
     const BY_TWO: bool = true;
-    type Rows<'a> = [&'a [Pair]; TALL];
-
-    fn rows<'a>(row: impl Fn(usize) -> &'a [Pair]) -> Self::Rows<'a> {
-        std::array::from_fn(row)
-    }
 
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[Pair]; TALL],
         x: [&[[Pair; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,

@@ -11,11 +11,11 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(super) mod neon;
 
 /// Rows whose entries lie side by side in a panel.
 pub(super) const WIDE: usize = 16;
@@ -23,26 +23,16 @@ pub(super) const WIDE: usize = 16;
 /// Two entries of a row of integers.
 pub(super) type Pair = [i16; 2];
 
-/// A loop over the terms of products of entries `T`.
-pub(super) trait PanelLoop<T>: Copy {
-    /// Rows a that are multiplied at a time.
-    const TALL: usize;
+/// A loop over the terms of products of entries `T`, for `TALL` rows a at a time.
+pub(super) trait PanelLoop<T, const TALL: usize>: Copy {
     /// Whether two panels are multiplied at a time.
     const BY_TWO: bool;
-    /// [`PanelLoop::TALL`] rows a, all of one length.
-    type Rows<'a>
-    where
-        T: 'a;
-
-    /// The rows that `row` gives for 0, 1, …
-    fn rows<'a>(row: impl Fn(usize) -> &'a [T]) -> Self::Rows<'a>;
-
     /// Writes, or adds if `add`, the products of rows `a` and `PANELS` panels to as many rows of
     /// `target`, `stride` apart, as there are; panels side by side. Rows and panels have the same
     /// number of terms.
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[T]; TALL],
         x: [&[[T; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,
@@ -60,7 +50,7 @@ pub(super) struct TermsOfRows<'a, T> {
 
 /// Writes, or adds if `add`, A Xᵀ `[rows of a, width]` to `target`, for panels `x`, each
 /// `[depth][WIDE]`.
-pub(super) fn multiply_panels<T, L: PanelLoop<T>>(
+pub(super) fn multiply_panels<T, L: PanelLoop<T, TALL>, const TALL: usize>(
     panel_loop: L,
     a: &TermsOfRows<'_, T>,
     x: &[[T; WIDE]],
@@ -74,10 +64,11 @@ pub(super) fn multiply_panels<T, L: PanelLoop<T>>(
     let mut at = 0;
     while at < panels {
         let by_two = L::BY_TWO && at + 1 < panels;
-        for row in (0..count).step_by(L::TALL) {
+        for row in (0..count).step_by(TALL) {
             // At the end the last row stands in for those that are not there.
-            let rows =
-                L::rows(|next| &values[(row + next).min(count - 1) * depth..][terms.clone()]);
+            let rows = std::array::from_fn(|next| {
+                &values[(row + next).min(count - 1) * depth..][terms.clone()]
+            });
             let target = &mut target[row * width..count * width][at * WIDE..];
             match by_two {
                 true => {

@@ -5,24 +5,19 @@ use std::arch::aarch64::*;
 use super::super::simd::Neon;
 use super::{PanelLoop, WIDE};
 
-const TALL: usize = 6;
+/// Rows that are multiplied at a time.
+pub(in super::super) const TALL: usize = 6;
 /// Numbers in a vector.
 const LANES: usize = 4;
 /// Vectors in a panel.
 const VECTORS: usize = WIDE / LANES;
 
-impl PanelLoop<f32> for Neon {
-    const TALL: usize = TALL;
+impl PanelLoop<f32, TALL> for Neon {
     const BY_TWO: bool = false;
-    type Rows<'a> = [&'a [f32]; TALL];
-
-    fn rows<'a>(row: impl Fn(usize) -> &'a [f32]) -> Self::Rows<'a> {
-        std::array::from_fn(row)
-    }
 
     fn multiply<const PANELS: usize>(
         self,
-        a: Self::Rows<'_>,
+        a: [&[f32]; TALL],
         x: [&[[f32; WIDE]]; PANELS],
         target: &mut [f32],
         stride: usize,

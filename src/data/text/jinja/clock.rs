@@ -7,22 +7,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+use crate::text::{MONTHS, WEEKDAYS};
 
 /// A moment as the clock on the wall shows it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,7 +75,7 @@ pub(super) fn strftime(format: &str, at: &Moment) -> Result<String, String> {
             true => format!("{value:0width$}"),
             false => value.to_string(),
         };
-        let (month, weekday) = (MONTHS[at.month % 12], DAYS[at.weekday % 7]);
+        let (month, weekday) = (MONTHS[at.month % 12], WEEKDAYS[(at.weekday + 6) % 7]);
         let twelve = (at.hour + 11) % 12 + 1;
         text.push_str(&match directive {
             Some('Y') => at.year.to_string(),

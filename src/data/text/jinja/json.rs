@@ -25,7 +25,7 @@ pub(super) fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<S
     }
     options.assert_all_used()?;
     let steps = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
-    let mut text = Bounded { bytes: Vec::new(), most: steps.saturating_mul(BYTES_PER_STEP) };
+    let mut text = BoundedJson { bytes: Vec::new(), most: steps.saturating_mul(BYTES_PER_STEP) };
     let written = match indent {
         None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
         Some(spaces) => {
@@ -43,12 +43,12 @@ pub(super) fn to_json(state: &State, value: &Value, options: Kwargs) -> Result<S
 }
 
 /// Bytes up to a number of them: a value may hold itself many times over.
-struct Bounded {
+struct BoundedJson {
     bytes: Vec<u8>,
     most: u64,
 }
 
-impl Write for Bounded {
+impl Write for BoundedJson {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
         if (self.bytes.len() + more.len()) as u64 > self.most {
             return Err(io::Error::other("too long"));

@@ -63,15 +63,15 @@ pub(super) struct Conversation {
 
 /// What a template said when it called `raise_exception`.
 #[derive(Debug)]
-struct Refusal(String);
+struct TemplateRefusal(String);
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for TemplateRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for TemplateRefusal {}
 
 impl ChatTemplate {
     /// Fails if the template is no Jinja.
@@ -146,7 +146,7 @@ impl ChatTemplate {
 
     fn failed(&self, steps: u64, reason: minijinja::Error) -> Error {
         if let Some(refusal) = find_in(&reason, |cause| {
-            cause.downcast_ref::<Refusal>().map(|refusal| refusal.0.clone())
+            cause.downcast_ref::<TemplateRefusal>().map(|refusal| refusal.0.clone())
         }) {
             let found = format!("its refusal{}: {refusal}", at_line(&reason));
             return Error::invalid("the messages", "ones that the chat template takes", found);
@@ -201,7 +201,7 @@ fn environment<'source>(steps: u64) -> Result<Environment<'source>> {
     environment.add_function(
         "raise_exception",
         |message: Value| -> Result<Value, minijinja::Error> {
-            let refusal = Refusal(message.to_string());
+            let refusal = TemplateRefusal(message.to_string());
             Err(minijinja::Error::from(ErrorKind::InvalidOperation).with_source(refusal))
         },
     );
